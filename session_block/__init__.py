@@ -1,0 +1,1 @@
+"""Durable IBM Quantum sessions for Prefect 3."""

@@ -1,0 +1,1 @@
+"""An embedded IBM Quantum platform."""
