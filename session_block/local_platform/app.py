@@ -1,0 +1,66 @@
+"""The HTTP application: all operations under the paths at which the client looks for them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from session_block.local_platform import (
+    routes_account,
+    routes_backends,
+    routes_jobs,
+    routes_sessions,
+    routes_workloads,
+)
+from session_block.local_platform.errors import ApiError
+from session_block.local_platform.http import refusal, route
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from session_block.local_platform.http import Operation
+    from session_block.local_platform.platform import Platform
+
+# The client takes a URL with "experimental" in it as it stands; `url_resolver` may give the other.
+RUNTIME_PREFIXES = ("/experimental/api/v1", "/api/v1")
+_LOGGER = logging.getLogger(__name__)
+
+
+def create_app(platform: Platform) -> Starlette:
+    """Return the application for a platform."""
+    runtime = (
+        *routes_backends.OPERATIONS,
+        *routes_sessions.OPERATIONS,
+        *routes_jobs.OPERATIONS,
+        *routes_workloads.OPERATIONS,
+    )
+    places: list[tuple[str, tuple[Operation, ...]]] = [
+        *((prefix, runtime) for prefix in RUNTIME_PREFIXES),
+        ("/iam", routes_account.IAM),
+        ("/search", routes_account.SEARCH),
+        ("/catalog/api/v1", routes_account.CATALOG),
+        ("", routes_workloads.LOCAL),
+    ]
+    return Starlette(
+        routes=[
+            route(platform, prefix, operation)
+            for prefix, operations in places
+            for operation in operations
+        ],
+        exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},
+    )
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    message = f"There is no {request.method} {request.url.path} here."
+    return refusal(ApiError(status, 1290, message, "Check the URL and the method."))
+
+
+async def _internal_error(_request: Request, error: Exception) -> Response:
+    _LOGGER.error("a request failed: %r", error)
+    return refusal(ApiError(500, 1000, "Internal error of the local platform.", "See its log."))

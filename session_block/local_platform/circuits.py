@@ -1,0 +1,107 @@
+"""Circuits and observables brought down to the qubits on which something happens.
+
+A circuit for a device of 156 qubits names them all, and no simulator holds 156 qubits. Qubits
+that no gate touches stay in their ground state, so they can be left out of the circuit and
+evaluated by hand in the observables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qiskit import qasm3
+from qiskit.circuit import Qubit
+from qiskit.converters import circuit_to_dag, dag_to_circuit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qiskit.circuit import QuantumCircuit
+
+_IDEAL_NO_OPS = ("barrier", "delay")
+
+# What each letter of an observable says of a qubit in its ground state.
+_GROUND_STATE = {
+    "I": 1.0,
+    "Z": 1.0,
+    "X": 0.0,
+    "Y": 0.0,
+    "0": 1.0,
+    "1": 0.0,
+    "+": 0.5,
+    "-": 0.5,
+    "r": 0.5,
+    "l": 0.5,
+}
+
+# Projectors as sums of Pauli letters.
+_AS_PAULIS = {
+    "0": (("I", 0.5), ("Z", 0.5)),
+    "1": (("I", 0.5), ("Z", -0.5)),
+    "+": (("I", 0.5), ("X", 0.5)),
+    "-": (("I", 0.5), ("X", -0.5)),
+    "r": (("I", 0.5), ("Y", 0.5)),
+    "l": (("I", 0.5), ("Y", -0.5)),
+}
+
+
+def compact(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...]]:
+    """Return an equivalent circuit without idle qubits, and the indices of the qubits it kept.
+
+    Barriers and delays are dropped, since they do nothing in a simulation without device noise.
+    """
+    dag = circuit_to_dag(circuit)
+    for name in _IDEAL_NO_OPS:
+        dag.remove_all_ops_named(name)
+    idle = [wire for wire in dag.idle_wires() if isinstance(wire, Qubit)]
+    gone = set(idle)
+    kept = tuple(index for index, qubit in enumerate(circuit.qubits) if qubit not in gone)
+    dag.remove_qubits(*idle)
+    return dag_to_circuit(dag), kept
+
+
+def reduced_terms(observable: Mapping[str, float], kept: Sequence[int]) -> list[tuple[str, float]]:
+    """Return an observable as Pauli labels over the kept qubits (rightmost label: first of them).
+
+    Projectors are written out as Paulis; letters on left-out qubits become a factor.
+    """
+    places = set(kept)
+    total: dict[str, float] = {}
+    for label, coefficient in observable.items():
+        letters = label[::-1]
+        factor = float(coefficient)
+        for index, letter in enumerate(letters):
+            if index not in places:
+                factor *= _GROUND_STATE[letter]
+        if factor == 0.0:
+            continue
+        for paulis, weight in _expand([letters[index] for index in kept]):
+            total[paulis] = total.get(paulis, 0.0) + factor * weight
+    return list(total.items())
+
+
+def structure(circuit: QuantumCircuit) -> str:
+    """Return a text that is equal for equal circuits in any process, for deriving seeds.
+
+    QPY bytes will not do: they hold random parameter IDs and name counters.
+    """
+    try:
+        return str(qasm3.dumps(circuit))
+    except qasm3.QASM3ExporterError:
+        return "\n".join(
+            f"{item.operation.name} {[str(value) for value in item.operation.params]} "
+            f"{[circuit.find_bit(bit).index for bit in item.qubits]} "
+            f"{[circuit.find_bit(bit).index for bit in item.clbits]}"
+            for item in circuit.data
+        )
+
+
+def _expand(letters: Sequence[str]) -> list[tuple[str, float]]:
+    """Write letters (first qubit first) as weighted Pauli labels (first qubit last)."""
+    terms = [("", 1.0)]
+    for letter in letters:
+        options = _AS_PAULIS.get(letter, ((letter, 1.0),))
+        terms = [
+            (pauli + label, weight * part) for label, weight in terms for pauli, part in options
+        ]
+    return terms

@@ -1,0 +1,123 @@
+"""Every use of modules of qiskit-ibm-runtime that are not public, in one place.
+
+The client's own decoder defines the wire format of an executor program, and its local simulator
+defines what such a program means. Checked with version 0.51.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ibm_quantum_schemas.common import CompressedTensorModel
+from ibm_quantum_schemas.executor.version_2_0.models import (
+    ItemMetadataModel,
+    MetadataModel,
+    QuantumProgramResultItemModel,
+    QuantumProgramResultModel,
+)
+from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
+from qiskit_ibm_runtime.fake_provider.executor.run_quantum_program import run_quantum_program
+from qiskit_ibm_runtime.options_models.simulator import SimulatorOptions
+from qiskit_ibm_runtime.quantum_program import QuantumProgram
+from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
+
+if TYPE_CHECKING:
+    from qiskit.circuit import QuantumCircuit
+    from qiskit_aer import AerSimulator
+
+EXECUTOR_SCHEMA = "v2.0"
+
+
+@dataclass(frozen=True)
+class ProgramItem:
+    """One circuit of an executor program. The circuit may be replaced by an equivalent one."""
+
+    circuit: QuantumCircuit
+    arguments: dict[str, Any]
+    shape: tuple[int, ...]
+    source: Any
+
+
+@dataclass(frozen=True)
+class ExecutorProgram:
+    """A decoded executor program, with what its result has to echo."""
+
+    shots: int
+    items: tuple[ProgramItem, ...]
+    passthrough: Any
+    semantic_role: str | None
+
+
+def decode_params(text: str) -> Any:
+    """Return the parameters of a sampler or estimator job as Python objects."""
+    return json.loads(text, cls=RuntimeDecoder)
+
+
+def encode_result(result: Any) -> str:
+    """Return a PrimitiveResult as the text that the client decodes."""
+    return json.dumps(result, cls=RuntimeEncoder)
+
+
+def decode_program(text: str) -> ExecutorProgram:
+    """Return the program of an executor job.
+
+    Raises:
+        ValueError: The schema version or the measurement level is not one the platform runs.
+    """
+    params = json.loads(text)
+    version = params.get("schema_version")
+    if version != EXECUTOR_SCHEMA:
+        raise ValueError(f"executor schema {version!r} is not supported, only {EXECUTOR_SCHEMA}")
+    converter = QUANTUM_PROGRAM_PARAMS_CONVERTERS[EXECUTOR_SCHEMA]
+    model = converter.model(**params)
+    program, _ = converter.decoder(model)
+    if program.meas_level != "classified":
+        raise ValueError(f"measurement level {program.meas_level!r} is not simulated")
+    return ExecutorProgram(
+        shots=program.shots,
+        items=tuple(_item(item) for item in program.items),
+        passthrough=model.quantum_program.passthrough_data,
+        semantic_role=model.quantum_program.semantic_role,
+    )
+
+
+def simulate_item(
+    item: ProgramItem, circuit: QuantumCircuit, *, shots: int, seed: int, simulator: AerSimulator
+) -> dict[str, Any]:
+    """Run one item, with ``circuit`` in place of its own, and return its arrays by name."""
+    item.source.circuit = circuit
+    program = QuantumProgram(shots=shots, items=[item.source])
+    options = SimulatorOptions(seed_simulator=seed)
+    result = run_quantum_program(simulator, program, options)
+    return dict(result[0].items())
+
+
+def encode_program_result(program: ExecutorProgram, data: list[dict[str, Any]]) -> str:
+    """Return the arrays of all items as the text that the client decodes."""
+    items = [
+        QuantumProgramResultItemModel(
+            results={name: CompressedTensorModel.from_numpy(array) for name, array in item.items()},
+            metadata=ItemMetadataModel(),
+        )
+        for item in data
+    ]
+    model = QuantumProgramResultModel(
+        data=items,
+        metadata=MetadataModel(chunk_timing=[]),
+        passthrough_data=program.passthrough,
+        semantic_role=program.semantic_role,
+    )
+    return str(model.model_dump_json())
+
+
+def _item(item: Any) -> ProgramItem:
+    samplex = getattr(item, "samplex", None)
+    if samplex is None:
+        arguments = {"circuit_arguments": item.circuit_arguments}
+    else:
+        samplex.finalize()
+        given = item.samplex_arguments
+        arguments = {spec.name: given[spec.name] for spec in given.specs if spec.name in given}
+    return ProgramItem(item.circuit, arguments, tuple(item.shape), item)

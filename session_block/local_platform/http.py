@@ -1,0 +1,167 @@
+"""From HTTP to plain calls and back: bodies, queries, credentials and refusals in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from session_block.local_platform.errors import ApiError, bad_request
+
+if TYPE_CHECKING:
+    from starlette.datastructures import QueryParams
+
+    from session_block.local_platform.platform import Platform
+
+MAX_BODY_BYTES = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a handler gets it."""
+
+    platform: Platform
+    path: Mapping[str, str]
+    query: QueryParams
+    body: bytes
+
+    def json_object(self) -> dict[str, Any]:
+        """Return the body as a JSON object.
+
+        Raises:
+            ApiError: 400 when it is anything else.
+        """
+        try:
+            content = json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise bad_request("the body is not JSON") from None
+        if not isinstance(content, dict):
+            raise bad_request("the body is not a JSON object")
+        return content
+
+    def text_query(self, name: str) -> str | None:
+        """Return a query parameter, with an empty one counted as absent."""
+        return self.query.get(name) or None
+
+    def flag_query(self, name: str) -> bool | None:
+        """Return a true/false query parameter. Raises ApiError 400 for other values."""
+        value = self.text_query(name)
+        if value is None:
+            return None
+        if value.lower() not in ("true", "false"):
+            raise bad_request(f"{name} must be true or false")
+        return value.lower() == "true"
+
+    def number_query(self, name: str, low: int, high: int, default: int) -> int:
+        """Return a whole number, or the default for one out of range, as IBM documents."""
+        value = self.text_query(name)
+        digits = 10
+        if value is None or not value.isdecimal() or len(value) > digits:
+            return default
+        number = int(value)
+        return number if low <= number <= high else default
+
+    def time_query(self, name: str) -> float | None:
+        """Return an ISO date and time as Unix seconds. Raises ApiError 400 for other text."""
+        value = self.text_query(name)
+        if value is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise bad_request(f"{name} must be an ISO date and time") from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+
+
+Handler = Callable[[Call], Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path. Open operations need no credential, IAM and the local ones."""
+
+    method: str
+    path: str
+    handler: Handler
+    needs_token: bool = True
+    needs_instance: bool = True
+
+
+def route(platform: Platform, prefix: str, operation: Operation) -> Route:
+    """Return the operation as a Starlette route below a prefix."""
+    name = f"{operation.method} {operation.path}"
+
+    async def endpoint(request: Request) -> Response:
+        platform.stats.count(name)
+        try:
+            body = await _read_body(request)
+            if operation.needs_token:
+                platform.accounts.check_authorization(request.headers.get("authorization"))
+            if operation.needs_instance:
+                platform.accounts.check_instance(request.headers.get("service-crn"))
+            call = Call(platform, request.path_params, request.query_params, body)
+            return _response(await run_in_threadpool(operation.handler, call))
+        except ApiError as error:
+            return refusal(error)
+        except ClientDisconnect:
+            # Nobody is left to read this.
+            return Response(status_code=400)
+
+    return Route(prefix + operation.path, endpoint, methods=[operation.method])
+
+
+def refusal(error: ApiError) -> Response:
+    """Return a refusal as an HTTP response."""
+    return Response(error.body(), status_code=error.status, media_type="application/json")
+
+
+def text_field(value: Any, name: str, limit: int = 1000) -> str:
+    """Return a non-empty text field of a body. Raises ApiError 400 for anything else."""
+    if not isinstance(value, str) or not value or len(value) > limit:
+        raise bad_request(f"{name} must be a text of 1 to {limit} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise bad_request(f"{name} is not valid Unicode") from None
+    return value
+
+
+def optional_text(content: Mapping[str, Any], name: str) -> str | None:
+    """Return an optional text field of a body. Raises ApiError 400 for anything else."""
+    value = content.get(name)
+    return None if value is None else text_field(value, name)
+
+
+def whole_number(value: Any, name: str, low: int, high: int) -> int:
+    """Return a whole number in a range. Raises ApiError 400 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise bad_request(f"{name} must be a whole number from {low} to {high}")
+    return value
+
+
+def _response(content: Any) -> Response:
+    if isinstance(content, Response):
+        return content
+    if content is None:
+        return Response(status_code=204)
+    return JSONResponse(content)
+
+
+async def _read_body(request: Request) -> bytes:
+    parts = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise ApiError(413, 1208, f"The body is larger than {MAX_BODY_BYTES} bytes.")
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,65 @@
+"""IBM Cloud's side: access tokens (IAM), instances (Global Search), plans (Global Catalog)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import JSONResponse, Response
+
+from session_block.local_platform.accounts import INSTANCE_NAME, PLAN_ID
+from session_block.local_platform.errors import not_found
+from session_block.local_platform.http import Call, Operation
+
+
+def _token(call: Call) -> Response:
+    form = parse_qs(call.body.decode("utf-8", "replace"))
+    key = form.get("apikey", [""])[0]
+    if not call.platform.accounts.is_api_key(key):
+        content = {
+            "errorCode": "BXNIM0415E",
+            "errorMessage": "Provided API key could not be found.",
+            "context": {"requestId": "local", "requestType": "incoming.Identity_Token"},
+        }
+        return JSONResponse(content, status_code=400)
+    return JSONResponse(call.platform.accounts.mint())
+
+
+def _search(call: Call) -> dict[str, Any]:
+    crn = call.platform.accounts.instance
+    item = {
+        "crn": crn,
+        "name": INSTANCE_NAME,
+        "tags": [],
+        "service_plan_unique_id": PLAN_ID,
+        "doc": {"extensions": {"backends": "all"}},
+    }
+    # A search for another service finds nothing, as it would at IBM.
+    query = str(json.loads(call.body).get("query", "")) if _is_object(call.body) else ""
+    found = "quantum-computing" in query or query in ("", "*")
+    return {"items": [item] if found else [], "limit": 100}
+
+
+def _plan(call: Call) -> dict[str, Any]:
+    plan_id = call.path["plan_id"]
+    if plan_id != PLAN_ID:
+        raise not_found("Plan", plan_id)
+    return {
+        "id": PLAN_ID,
+        "name": PLAN_ID,
+        "overview_ui": {"en": {"display_name": "Local platform"}},
+        "metadata": {"pricing": {"type": "paygo"}},
+    }
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+IAM = (Operation("POST", "/identity/token", _token, needs_token=False, needs_instance=False),)
+SEARCH = (Operation("POST", "/v3/resources/search", _search, needs_instance=False),)
+CATALOG = (Operation("GET", "/{plan_id}", _plan, needs_instance=False),)

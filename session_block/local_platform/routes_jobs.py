@@ -1,0 +1,163 @@
+"""Jobs: submit, look, list, results, cancel, metrics, logs, tags, delete."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.responses import PlainTextResponse, Response
+
+from session_block.local_platform.backends import find
+from session_block.local_platform.clock import iso
+from session_block.local_platform.errors import bad_request, not_found
+from session_block.local_platform.http import (
+    Call,
+    Operation,
+    optional_text,
+    text_field,
+    whole_number,
+)
+from session_block.local_platform.jobs import PENDING, PROGRAMS, JobFilter, NewJob
+
+MAX_TAGS = 8
+MAX_TAG_LENGTH = 86
+MAX_COST = 10_800
+MAX_PAGE = 200
+MAX_OFFSET = 2_147_483_647
+
+
+def _submit(call: Call) -> dict[str, Any]:
+    content = call.json_object()
+    program = text_field(content.get("program_id"), "program_id")
+    if program not in PROGRAMS:
+        raise not_found("Program", program)
+    backend = find(text_field(content.get("backend"), "backend")).name
+    calibration = optional_text(content, "calibration_id")
+    if calibration is not None:
+        raise bad_request(f"backend {backend} has no calibration {calibration!r}")
+    params = content.get("params")
+    if not isinstance(params, dict):
+        raise bad_request("params must be an object")
+    needed = "quantum_program" if program == "executor" else "pubs"
+    if needed not in params:
+        raise bad_request(f"params of program {program} must have {needed}")
+    cost = content.get("cost")
+    private = content.get("private", False)
+    if not isinstance(private, bool):
+        raise bad_request("private must be true or false")
+    new = NewJob(
+        program=program,
+        backend=backend,
+        params=json.dumps(params),
+        session_id=optional_text(content, "session_id"),
+        tags=_tags(content.get("tags")),
+        cost=None if cost is None else whole_number(cost, "cost", 0, MAX_COST),
+        private=private,
+        runtime=optional_text(content, "runtime"),
+        log_level=optional_text(content, "log_level"),
+    )
+    job_id = call.platform.jobs.submit(new)
+    call.platform.lanes.wake(backend)
+    answer: dict[str, Any] = {"id": job_id, "backend": backend}
+    if new.private:
+        answer["private"] = True
+    return answer
+
+
+def _list(call: Call) -> dict[str, Any]:
+    sort = call.text_query("sort") or "DESC"
+    if sort not in ("ASC", "DESC"):
+        raise bad_request("sort must be ASC or DESC")
+    wanted = JobFilter(
+        backend=call.text_query("backend"),
+        program=call.text_query("program"),
+        session_id=call.text_query("session_id"),
+        pending=call.flag_query("pending"),
+        tags=tuple(call.query.getlist("tags")),
+        created_after=call.time_query("created_after"),
+        created_before=call.time_query("created_before"),
+        oldest_first=sort == "ASC",
+        limit=call.number_query("limit", 1, MAX_PAGE, MAX_PAGE),
+        offset=call.number_query("offset", 0, MAX_OFFSET, 0),
+    )
+    with_params = call.flag_query("exclude_params") is False
+    return call.platform.jobs.list(wanted, with_params=with_params)
+
+
+def _get(call: Call) -> dict[str, Any]:
+    with_params = call.flag_query("exclude_params") is not True
+    return call.platform.jobs.get(call.path["job_id"], with_params=with_params)
+
+
+def _results(call: Call) -> Response:
+    text = call.platform.jobs.result(call.path["job_id"])
+    return Response(status_code=204) if text is None else PlainTextResponse(text)
+
+
+def _cancel(call: Call) -> None:
+    call.platform.jobs.cancel(call.path["job_id"])
+    call.platform.lanes.abandon(call.path["job_id"])
+
+
+def _delete(call: Call) -> None:
+    call.platform.jobs.delete(call.path["job_id"])
+    call.platform.lanes.abandon(call.path["job_id"])
+
+
+def _metrics(call: Call) -> dict[str, Any]:
+    row = call.platform.jobs.state(call.path["job_id"])
+    pending = row["state"] in PENDING
+    return {
+        "timestamps": {
+            "created": iso(row["created_at"]),
+            "running": iso(row["running_at"]),
+            "finished": iso(row["finished_at"]),
+        },
+        "usage": {
+            "qpu_charge_time_seconds": row["usage_seconds"],
+            "seconds": row["usage_seconds"],
+            "quantum_seconds": row["usage_seconds"],
+            "status": "pending" if pending else "done",
+        },
+        "executions": None,
+        "num_circuits": None,
+        "num_qubits": None,
+        "circuit_depths": None,
+        "qiskit_version": None,
+        "caller": "local-platform",
+    }
+
+
+def _logs(call: Call) -> Response:
+    job_id = call.path["job_id"]
+    row = call.platform.jobs.state(job_id)
+    if row["state"] in PENDING:
+        raise not_found("Log", job_id)
+    text = call.platform.jobs.result(job_id) if row["state"] == "failed" else None
+    return PlainTextResponse(text or "")
+
+
+def _replace_tags(call: Call) -> None:
+    tags = _tags(call.json_object().get("tags"))
+    call.platform.jobs.replace_tags(call.path["job_id"], tags)
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > MAX_TAGS:
+        raise bad_request(f"tags must be a list of at most {MAX_TAGS}")
+    return tuple(text_field(tag, "a tag", MAX_TAG_LENGTH) for tag in value)
+
+
+OPERATIONS = (
+    Operation("POST", "/jobs", _submit),
+    Operation("GET", "/jobs", _list),
+    Operation("GET", "/jobs/{job_id}", _get),
+    Operation("DELETE", "/jobs/{job_id}", _delete),
+    Operation("GET", "/jobs/{job_id}/results", _results),
+    Operation("POST", "/jobs/{job_id}/cancel", _cancel),
+    Operation("GET", "/jobs/{job_id}/metrics", _metrics),
+    Operation("GET", "/jobs/{job_id}/logs", _logs),
+    Operation("PUT", "/jobs/{job_id}/tags", _replace_tags),
+)

@@ -1,0 +1,110 @@
+"""The server process: ``python -m session_block.local_platform.server --state-dir DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import uvicorn
+
+from session_block.local_platform.app import create_app
+from session_block.local_platform.clock import SystemClock
+from session_block.local_platform.platform import Platform
+from session_block.local_platform.state import (
+    ServerRecord,
+    load_identity,
+    load_record,
+    save_record,
+)
+
+HOST = "127.0.0.1"
+EXIT_PORT_IN_USE = 3
+EXIT_ALREADY_SERVED = 4
+EXIT_NO_IDENTITY = 5
+_GRACE_SECONDS = 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve a state directory until a signal ends it; return the exit status."""
+    parser = argparse.ArgumentParser(description="Serve a local IBM Quantum platform.")
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, help="fail if it is in use; default: the last one")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    state_dir: Path = options.state_dir
+
+    identity = load_identity(state_dir)
+    if identity is None:
+        _say(f"{state_dir} holds no platform: start it with session_block.local_platform.start")
+        return EXIT_NO_IDENTITY
+    # Held until the process ends, however it ends, so that no two servers share one store.
+    with (state_dir / "server.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"{state_dir} is served by another process")
+            return EXIT_ALREADY_SERVED
+        listener = _listen(state_dir, options.port)
+        if listener is None:
+            _say(f"port {options.port} is in use")
+            return EXIT_PORT_IN_USE
+        platform = Platform(state_dir, identity, SystemClock())
+        platform.start()
+        try:
+            _serve(platform, listener, state_dir)
+        finally:
+            platform.stop()
+    return 0
+
+
+def _serve(platform: Platform, listener: socket.socket, state_dir: Path) -> None:
+    config = uvicorn.Config(
+        create_app(platform),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    process = psutil.Process(os.getpid())
+    port = listener.getsockname()[1]
+    save_record(state_dir, ServerRecord(process.pid, process.create_time(), port))
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(state_dir: Path, port: int | None) -> socket.socket | None:
+    """Listen on the given port or not at all; without one, on the last port or any free one."""
+    if port is not None:
+        return _try_listen(port)
+    record = load_record(state_dir)
+    last = None if record is None else _try_listen(record.port)
+    return last or _try_listen(0)
+
+
+def _try_listen(port: int) -> socket.socket | None:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # A port whose server was just killed has old connections in TIME_WAIT.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            return None
+        raise
+    return listener
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(message + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

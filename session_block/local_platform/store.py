@@ -1,0 +1,108 @@
+"""The platform's durable state: one SQLite file, fully synced, that survives ``kill -9``."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sessions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    backend TEXT,
+    created_at REAL NOT NULL,
+    record TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS jobs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    program TEXT NOT NULL,
+    backend TEXT NOT NULL,
+    session_id TEXT,
+    state TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    running_at REAL,
+    finished_at REAL,
+    usage_seconds REAL NOT NULL DEFAULT 0,
+    reason TEXT,
+    reason_code INTEGER,
+    cost INTEGER,
+    private INTEGER NOT NULL DEFAULT 0,
+    runtime TEXT,
+    log_level TEXT,
+    calibration_id TEXT,
+    deleted INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS jobs_by_session ON jobs (session_id);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, backend);
+CREATE TABLE IF NOT EXISTS payloads (
+    job_id TEXT PRIMARY KEY,
+    params TEXT NOT NULL,
+    result TEXT
+);
+CREATE TABLE IF NOT EXISTS requests (
+    route TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+);
+"""
+
+
+class Store:
+    """One connection to the state file, used by one thread at a time.
+
+    Raises:
+        RuntimeError: The file was written by a newer version of the platform.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise RuntimeError(
+                f"{path} has schema version {version}, this platform knows {SCHEMA_VERSION}: "
+                "use the newer version, or another state directory"
+            )
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for one atomic change: durable on exit, undone on an exception."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for queries that belong together and change nothing."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the file. The store cannot be used afterwards."""
+        with self._lock:
+            self._connection.close()

@@ -1,0 +1,48 @@
+"""The program of a worker process: reads jobs from standard input, one JSON object a line.
+
+It ends when its input does, also in the middle of a job, so that it never outlives the server,
+however the server died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import Any, BinaryIO
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    # Libraries may print: keep their output away from the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.nice(5)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
+
+    # Here and not above: the watch over the input is on duty while these seconds pass.
+    from session_block.local_platform import execution
+
+    while True:
+        request = execution.Request(**json.loads(requests.get()))
+        try:
+            answer: dict[str, Any] = {"result": execution.run(request)}
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the job that failed
+            message = f"{type(error).__name__}: {error}"
+            answer = {"error": message, "trace": traceback.format_exc()}
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _read(source: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
+    for line in source:
+        requests.put(line)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

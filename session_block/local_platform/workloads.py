@@ -1,0 +1,183 @@
+"""Workloads: sessions, batches and jobs outside of them in one list, with cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from session_block.local_platform import lifecycle
+from session_block.local_platform.accounts import USER_ID
+from session_block.local_platform.clock import iso
+from session_block.local_platform.errors import bad_request
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from session_block.local_platform.lifecycle import Session
+    from session_block.local_platform.platform import Platform
+
+_SESSION_STATUS = {
+    "open": "pending",
+    "inactive": "pending",
+    "active": "in_progress",
+    "closed": "completed",
+}
+_JOB_STATUS = {
+    "queued": "pending",
+    "running": "in_progress",
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "canceled",
+}
+MODES = ("job", "session", "batch")
+STATUSES = ("completed", "canceled", "failed", "pending", "in_progress")
+
+Cursor = tuple[float, str]
+
+
+@dataclass(frozen=True)
+class WorkloadFilter:
+    """Which workloads a listing wants, and which page of them."""
+
+    mode: str | None = None
+    backend: str | None = None
+    search: str | None = None
+    statuses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    created_after: float | None = None
+    created_before: float | None = None
+    oldest_first: bool = True
+    limit: int = 10
+    next: str | None = None
+    previous: str | None = None
+
+
+@dataclass(frozen=True)
+class _Workload:
+    created: float
+    content: dict[str, Any]
+
+    @property
+    def position(self) -> Cursor:
+        return (self.created, self.content["id"])
+
+
+def list_workloads(platform: Platform, wanted: WorkloadFilter, url: str) -> dict[str, Any]:
+    """Return one page of workloads; ``url`` is what the cursors' links begin with."""
+    matching = [item for item in _all(platform) if _matches(item, wanted)]
+    matching.sort(key=lambda item: item.position, reverse=not wanted.oldest_first)
+    start = 0
+    if wanted.next is not None:
+        start = _count_up_to(matching, _decode(wanted.next), wanted, including=True)
+    elif wanted.previous is not None:
+        end = _count_up_to(matching, _decode(wanted.previous), wanted, including=False)
+        start = max(0, end - wanted.limit)
+    page = matching[start : start + wanted.limit]
+    answer: dict[str, Any] = {
+        "workloads": [item.content for item in page],
+        "total_count": len(matching),
+        "limit": wanted.limit,
+    }
+    if page and start + wanted.limit < len(matching):
+        answer["next"] = {"href": f"{url}?next={_encode(page[-1].position)}"}
+    if page and start > 0:
+        answer["previous"] = {"href": f"{url}?previous={_encode(page[0].position)}"}
+    return answer
+
+
+def _all(platform: Platform) -> list[_Workload]:
+    platform.sessions.sweep()
+    now = platform.clock.now()
+    instance = platform.accounts.instance
+    with platform.store.reading() as db:
+        sessions = [
+            _Workload(
+                session.created_at,
+                _of_session(session, platform.sessions.facts(db, session.id), now),
+            )
+            for session in platform.sessions.all(db)
+        ]
+        rows = db.execute("SELECT * FROM jobs WHERE session_id IS NULL AND deleted=0").fetchall()
+    return sessions + [_Workload(row["created_at"], _of_job(row, instance)) for row in rows]
+
+
+def _of_session(session: Session, facts: lifecycle.JobFacts, now: float) -> dict[str, Any]:
+    seconds = lifecycle.elapsed_seconds(session, facts, now)
+    return {
+        "id": session.id,
+        "mode": "batch" if session.mode == "batch" else "session",
+        "status": _SESSION_STATUS[session.state],
+        "backend": session.backend,
+        "instance": session.instance,
+        "user_id": USER_ID,
+        "created": iso(session.created_at),
+        "ended": iso(session.closed_at),
+        "accepting_jobs": session.accepting_jobs,
+        "tags": [],
+        "usage_seconds": seconds,
+        "usage": {"qpu_charge_time_seconds": seconds},
+    }
+
+
+def _of_job(row: sqlite3.Row, instance: str) -> dict[str, Any]:
+    pending = row["state"] in ("queued", "running")
+    return {
+        "id": row["id"],
+        "mode": "job",
+        "status": _JOB_STATUS[row["state"]],
+        "status_reason": row["reason"],
+        "backend": row["backend"],
+        "instance": instance,
+        "user_id": USER_ID,
+        "created": iso(row["created_at"]),
+        "ended": iso(row["finished_at"]),
+        "accepting_jobs": None,
+        "tags": json.loads(row["tags"]),
+        "usage_seconds": row["usage_seconds"],
+        "usage": {
+            "qpu_charge_time_seconds": row["usage_seconds"],
+            "status": "pending" if pending else "complete",
+        },
+    }
+
+
+def _matches(item: _Workload, wanted: WorkloadFilter) -> bool:
+    content = item.content
+    return (
+        wanted.mode in (None, content["mode"])
+        and wanted.backend in (None, content["backend"])
+        and (not wanted.statuses or content["status"] in wanted.statuses)
+        and set(wanted.tags) <= set(content["tags"])
+        and (wanted.created_after is None or item.created >= wanted.created_after)
+        and (wanted.created_before is None or item.created <= wanted.created_before)
+        and (
+            wanted.search is None
+            or any(wanted.search in text for text in (content["id"], *content["tags"]))
+        )
+    )
+
+
+def _count_up_to(
+    items: list[_Workload], cursor: Cursor, wanted: WorkloadFilter, *, including: bool
+) -> int:
+    def is_before(position: Cursor) -> bool:
+        if position == cursor:
+            return including
+        return (position < cursor) == wanted.oldest_first
+
+    return sum(is_before(item.position) for item in items)
+
+
+def _encode(position: Cursor) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def _decode(cursor: str) -> Cursor:
+    try:
+        created, name = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return (float(created), str(name))
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        raise bad_request("the cursor was not made by this platform") from None
