@@ -1,1 +1,1 @@
-"""Prefect flows."""
+"""Prefect flows: what people schedule, and the examples they copy."""

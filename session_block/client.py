@@ -1,0 +1,272 @@
+"""The one place that touches ``qiskit_ibm_runtime``'s service, and what is not public of it.
+
+Not public, since there is no public way: the page-wise job listing (the public one may loop for
+ever on a wrong count) and the chain of exceptions that holds a refused submission's HTTP status.
+``tests/test_client.py`` notices when either changes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from qiskit.providers.exceptions import QiskitBackendNotFoundError
+from qiskit_ibm_runtime import (
+    IBMBackend,
+    IBMInputValueError,
+    IBMRuntimeError,
+    QiskitRuntimeService,
+    RuntimeJobNotFound,
+    RuntimeJobV2,
+    Session,
+)
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import IBMError
+
+from session_block.account import Account
+from session_block.errors import (
+    BackendNotFoundError,
+    ConnectionFailedError,
+    SessionMismatchError,
+    SessionNotFoundError,
+)
+
+SESSION_CLOSED_CODE = 1217
+"""What a job that comes too late for its session is told."""
+
+_SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
+_LISTING_PAGE = 100
+_environment_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ListedJob:
+    """A job as the platform's listing shows it, oldest first."""
+
+    job_id: str
+    created: str
+    status: str
+    session_id: str | None
+    tags: tuple[str, ...]
+
+    @property
+    def pending(self) -> bool:
+        """Whether the job is queued or running."""
+        return self.status.casefold() in {"queued", "running"}
+
+    @property
+    def can_give_a_result(self) -> bool:
+        """Whether the job has a result or may still get one."""
+        return self.status.casefold() not in {"failed", "cancelled"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A submission that the platform, or the client before it sent anything, refused for certain.
+
+    Attributes:
+        cause: ``session-closed``, ``for-now`` (credentials, rate) or ``request``.
+    """
+
+    cause: str
+    status: int | None
+    message: str
+
+
+class Connection:
+    """One service bound to one instance.
+
+    Raises:
+        ConnectionFailedError: The credentials are refused, or the platform cannot be reached.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        with _connecting(f"connect to {account.url or account.name or 'IBM Quantum'}"):
+            self.service = _service(account)
+        self.instance: str = self.service.active_instance()
+        self._backends: dict[str, IBMBackend] = {}
+
+    def backend(self, name: str) -> IBMBackend:
+        """Return a backend of the instance, fetched once.
+
+        Raises:
+            BackendNotFoundError: The instance has none of that name.
+        """
+        if name not in self._backends:
+            with _connecting(f"look up backend {name!r}"):
+                try:
+                    self._backends[name] = self.service.backend(name, instance=self.instance)
+                except QiskitBackendNotFoundError as error:
+                    raise BackendNotFoundError(
+                        f"The instance {self.instance} has no backend {name!r}; it has "
+                        f"{', '.join(self._backend_names()) or 'none'}. Set backend_name of the "
+                        "QuantumSession Block to one of them."
+                    ) from error
+        return self._backends[name]
+
+    def open_session(self, backend: str, max_time_seconds: int | None) -> Session:
+        """Open a new session. The caller records its ID at once."""
+        device = self.backend(backend)
+        with _connecting(f"open a session on {backend}"):
+            return Session(device, max_time=max_time_seconds)
+
+    def session(self, session_id: str, backend: str) -> Session:
+        """Return an existing session, after checking that it is what is expected.
+
+        Raises:
+            SessionNotFoundError: The instance has no session of this ID.
+            SessionMismatchError: It is on another backend, or is a batch.
+        """
+        active = self.service.active_instance()
+        try:
+            with _connecting(f"look up session {session_id}"):
+                session = Session.from_id(session_id, self.service)
+        except ConnectionFailedError as error:
+            if isinstance(error.__cause__, IBMInputValueError):
+                raise _no_such_session(session_id, active, error.__cause__) from error
+            raise
+        if session.backend() != backend:
+            raise SessionMismatchError(
+                f"Session {session_id} is on backend {session.backend()!r}, but the Block says "
+                f"{backend!r}. Use the Block of that backend, or another session."
+            )
+        return session
+
+    def job(self, job_id: str) -> RuntimeJobV2 | None:
+        """Return a job, or ``None`` when the instance knows none of this ID."""
+        try:
+            return self.service.job(job_id)
+        except RuntimeJobNotFound:
+            return None
+
+    def jobs_with_tag(self, tag: str) -> list[ListedJob]:
+        """List every job that bears a tag, oldest first, whatever its session, state or age.
+
+        Raises:
+            RequestsApiError: The listing failed, so nothing can be said about what it would hold.
+        """
+        client = self.service._get_api_client(self.instance)  # noqa: SLF001
+        jobs: list[ListedJob] = []
+        while True:
+            page = client.jobs_get(
+                limit=_LISTING_PAGE, skip=len(jobs), job_tags=[tag], descending=False
+            )["jobs"]
+            jobs.extend(
+                ListedJob(
+                    job_id=job["id"],
+                    created=job["created"],
+                    status=job["state"]["status"],
+                    session_id=job.get("session_id"),
+                    tags=tuple(job.get("tags") or ()),
+                )
+                for job in page
+            )
+            if len(page) < _LISTING_PAGE:
+                return jobs
+
+    def _backend_names(self) -> list[str]:
+        return sorted(backend.name for backend in self.service.backends(instance=self.instance))
+
+
+def refusal(error: BaseException) -> Refusal | None:
+    """Tell from an exception of a submission whether no job was made for certain.
+
+    Certain are a 4xx answer to the one and only POST, and what the client itself refuses before
+    it sends. All else (``None``) may have made a job: dropped connections, timeouts, 5xx, and a
+    4xx that came after the client had already sent the job once.
+    """
+    if isinstance(error, IBMInputValueError):
+        return Refusal("request", None, str(error))
+    if isinstance(error, IBMRuntimeError) and str(error.message).startswith("The session is closed"):
+        return Refusal("session-closed", None, str(error.message))
+    response = _response(error)
+    if response is None or response.request.method != "POST" or _was_sent_before(response):
+        return None
+    status = response.status_code
+    if not 400 <= status < 500:  # noqa: PLR2004
+        return None
+    message = f"HTTP {status}: {response.text}"
+    if tells_of_closed_session(message):
+        return Refusal("session-closed", status, message)
+    return Refusal("for-now" if status in {401, 403, 429} else "request", status, message)
+
+
+def tells_of_closed_session(message: str) -> bool:
+    """Whether a platform's message says that a job came too late for its session.
+
+    The HTTP status of this refusal, and what a job reports that dies with its session, are not
+    public; the code and the text are matched both.
+    """
+    codes = (f'"code":{SESSION_CLOSED_CODE}', f"Error code {SESSION_CLOSED_CODE};")
+    return any(sign in message for sign in (*_SESSION_CLOSED_TEXTS, *codes))
+
+
+def _service(account: Account) -> QiskitRuntimeService:
+    with _variables(account.environment):
+        if account.name is not None:
+            return QiskitRuntimeService(name=account.name, instance=account.instance)
+        return QiskitRuntimeService(
+            channel=account.channel,
+            token=account.token,
+            url=account.url,
+            instance=account.instance,
+            verify=account.verify,
+            proxies=dict(account.proxies) if account.proxies else None,
+            private_endpoint=account.private_endpoint,
+        )
+
+
+@contextmanager
+def _variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for as long as a service is made: the client reads them then."""
+    with _environment_lock:
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+@contextmanager
+def _connecting(purpose: str) -> Iterator[None]:
+    try:
+        yield
+    except (IBMError, requests.RequestException) as error:
+        raise ConnectionFailedError(
+            f"Could not {purpose}: {error}. Check the credentials' token, instance and URL, and "
+            "that the platform can be reached; nothing was submitted."
+        ) from error
+
+
+def _no_such_session(session_id: str, instance: str, error: Exception) -> SessionNotFoundError:
+    return SessionNotFoundError(
+        f"The instance {instance} has no session {session_id!r} ({error}). Check the ID, and that "
+        "the Block's credentials are of the instance that opened it."
+    )
+
+
+def _response(error: BaseException) -> requests.Response | None:
+    """Find the HTTP answer behind an exception of the client, which hides it in its context."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, requests.HTTPError) and seen.response is not None:
+            return seen.response
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _was_sent_before(response: requests.Response) -> bool:
+    retries = getattr(response.raw, "retries", None)
+    return bool(retries is not None and retries.history)
+

@@ -1,0 +1,127 @@
+"""Every exception that this package raises, as one tree.
+
+::
+
+    SessionBlockError
+    ├── InvalidInputError            the request is wrong; nothing was sent
+    │   ├── NotISAError              a circuit does not fit the backend
+    │   ├── BackendNotFoundError     the instance has no such backend
+    │   ├── LabelConflictError       one label was used for two different requests
+    │   └── LabelRequiredError       a request came from a process that did not open the experiment
+    ├── LedgerError                  the ledger cannot be trusted; the run stops
+    │   ├── LedgerUnavailableError   the store did not answer
+    │   └── LedgerVersionError       the store was written by a newer version
+    ├── ExperimentError
+    │   ├── ExperimentDivergedError  a resumed run asks for something that it did not ask for before
+    │   └── ExperimentSealedError    a finished experiment was asked for something new
+    ├── ConnectionFailedError        the platform refused the credentials or could not be reached
+    ├── SessionError
+    │   ├── SessionNotFoundError     the platform knows no session of that ID
+    │   ├── SessionMismatchError     the session exists, but is not what the Block describes
+    │   └── SessionClosedError       the session accepts no more jobs
+    └── SubmissionError
+        ├── SubmissionRejectedError  the platform refused the job; none was made
+        ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
+        ├── JobFailedError           the job ended without a result
+        ├── JobCancelledError        somebody cancelled the job
+        ├── JobEndedWithSessionError the job ended because its session did; it may be asked for again
+        └── JobWaitTimeoutError      the wait is over, the job is not
+"""
+
+from __future__ import annotations
+
+
+class SessionBlockError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidInputError(SessionBlockError, ValueError):
+    """The request is wrong. It was found out before anything was sent."""
+
+
+class NotISAError(InvalidInputError):
+    """A circuit uses instructions or connections that the backend does not have."""
+
+
+class BackendNotFoundError(InvalidInputError):
+    """The instance offers no backend of this name."""
+
+
+class LabelConflictError(InvalidInputError):
+    """A label that stands for one request was used for another."""
+
+
+class LabelRequiredError(InvalidInputError):
+    """A process that did not open the experiment made a request without a label."""
+
+
+class LedgerError(SessionBlockError):
+    """The ledger cannot be trusted, so the run stops before it could submit anything twice."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """The ledger's store did not answer, or answered with an error."""
+
+
+class LedgerVersionError(LedgerError):
+    """The ledger was written by a newer version of this package."""
+
+
+class ExperimentError(SessionBlockError):
+    """Something is wrong with an experiment as a whole."""
+
+
+class ExperimentDivergedError(ExperimentError):
+    """A resumed run asks for something new before it has asked for all that was recorded."""
+
+
+class ExperimentSealedError(ExperimentError):
+    """A finished experiment was asked for something that it never recorded."""
+
+
+class ConnectionFailedError(SessionBlockError):
+    """The platform refused the credentials, or could not be reached."""
+
+
+class SessionError(SessionBlockError):
+    """Something is wrong with a session."""
+
+
+class SessionNotFoundError(SessionError):
+    """The platform knows no session of this ID."""
+
+
+class SessionMismatchError(SessionError):
+    """The session exists, but on another backend or in another mode than the Block says."""
+
+
+class SessionClosedError(SessionError):
+    """The session accepts no more jobs."""
+
+
+class SubmissionError(SessionBlockError):
+    """Something went wrong with one submission."""
+
+
+class SubmissionRejectedError(SubmissionError):
+    """The platform refused the job. No job was made."""
+
+
+class SubmissionHeldError(SubmissionError):
+    """It cannot be told whether a job was made, so none is made until an operator decides."""
+
+
+class JobFailedError(SubmissionError):
+    """The job ended without a result, for a reason of its own."""
+
+
+class JobCancelledError(SubmissionError):
+    """The job was cancelled."""
+
+
+class JobEndedWithSessionError(SubmissionError):
+    """The job ended without a result because its session ended. Asking again is safe."""
+
+
+class JobWaitTimeoutError(SubmissionError, TimeoutError):
+    """The wait ran out of time. The job itself goes on and can be waited for again."""

@@ -1,0 +1,375 @@
+"""The experiment: a named, resumable unit of work, and the handle that users hold."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+from session_block import runs
+from session_block.account import Account
+from session_block.client import Connection
+from session_block.errors import JobEndedWithSessionError, LedgerError
+from session_block.identity import Identity
+from session_block.ledger import Ledger
+from session_block.pinning import pin_circuit, record_once
+from session_block.references import Implementation, JobRef, SessionDetails, SessionRef
+from session_block.request import Request, estimator_request, sampler_request
+from session_block.session import MAX_SESSIONS, SessionKeeper, read_sessions
+from session_block.submission import Submitter
+from session_block.turns import Turn, Turns
+from session_block.waiting import Waiter
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+    from qiskit.primitives.containers import PrimitiveResult
+
+SEALED_KEY = "sealed"
+
+
+class Experiment:
+    """A named, resumable unit of work inside one session.
+
+    Use it as a context manager: success closes the session that it opened and seals the
+    experiment; an error, a crash or a kill keeps both as they are, and opening the same experiment
+    again goes on from there. What is recorded is answered from the ledger, with no network.
+
+    Threads may share it. Another process needs labels; see :meth:`run_sampler`.
+
+    Attributes:
+        identity: Name, number and UID.
+        opening: Token of this opening; ``None`` in a process that did not open it.
+        resumed: The experiment existed before this opening.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        ledger: Ledger,
+        account: Callable[[], Account],
+        backend_name: str,
+        max_time_seconds: int | None,
+        block: str | None = None,
+        opener: bool = True,
+    ) -> None:
+        self.identity = identity
+        self.opening = uuid4().hex if opener else None
+        self.resumed = identity.resumed
+        self._ledger = ledger
+        self._account = account
+        self._backend_name = backend_name
+        self._max_time_seconds = max_time_seconds
+        self._block = block
+        self._lock = threading.RLock()
+        self._keeper_made: SessionKeeper | None = None
+        self._submitter = Submitter(ledger, self.uid, identity.tags, self._keeper)
+        self._waiter = Waiter(ledger, self.uid, self._submitter, self._keeper)
+        self._turns = Turns(identity, ledger, lambda: self.sealed, opener=opener)
+
+    @property
+    def uid(self) -> str:
+        """The experiment's unique ID."""
+        return self.identity.uid
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the experiment is finished: it answers from its records and submits nothing."""
+        return self._ledger.get(self.uid, SEALED_KEY) is not None
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The report with which the experiment was sealed, or ``None`` while it is not."""
+        fact = self._ledger.get(self.uid, SEALED_KEY)
+        return None if fact is None else dict(fact.body)
+
+    @property
+    def session_id(self) -> str | None:
+        """The ID of the experiment's latest session, from the ledger."""
+        ids = [record.session_id for record in read_sessions(self._ledger, self.uid)]
+        return next((session_id for session_id in reversed(ids) if session_id), None)
+
+    @property
+    def recorded_results(self) -> int:
+        """How many results the ledger holds."""
+        return len(self._ledger.facts(self.uid, "result/"))
+
+    @property
+    def session_ref(self) -> SessionRef:
+        """A reference that tasks can pass on."""
+        latest = [record for record in read_sessions(self._ledger, self.uid) if record.session_id]
+        return SessionRef(
+            block=self._block,
+            experiment=self.identity.name,
+            number=self.identity.number,
+            uid=self.uid,
+            opening=self.opening,
+            session_id=latest[-1].session_id if latest else None,
+            borrowed=bool(latest) and latest[-1].kind == "borrowed",
+            sealed=self.sealed,
+        )
+
+    def open_session(self) -> str | None:
+        """Open the experiment's session, or reattach to it, and return its ID.
+
+        A sealed experiment opens nothing.
+
+        Raises:
+            ConnectionFailedError: The platform refused the credentials or could not be reached.
+            BackendNotFoundError: The instance has no such backend.
+            SessionClosedError: The session was borrowed and has ended.
+        """
+        return self.session_id if self.sealed else self._keeper().current().session_id
+
+    def borrow_session(self, session_id: str) -> str | None:
+        """Attach to a session that somebody else opened; it is never closed from here.
+
+        Raises:
+            SessionNotFoundError: The instance has no such session.
+            SessionMismatchError: It is on another backend, or is a batch.
+            SessionClosedError: It accepts no more jobs.
+        """
+        return self._keeper().borrow(session_id).session_id
+
+    def session_details(self) -> SessionDetails:
+        """Return the details of the experiment's session, asked from the platform."""
+        return self._keeper().details()
+
+    def once(self, key: str, draw: Callable[[], Any]) -> Any:
+        """Return ``draw()`` of the first time it was asked for, as a JSON value.
+
+        Use it for every random or time-dependent input, so that a resumed run takes the same way.
+        A NumPy array comes back as a list.
+
+        Raises:
+            InvalidInputError: The drawn value is no JSON value.
+        """
+        return record_once(self._ledger, self.uid, key, draw)
+
+    def transpile(
+        self, circuit: QuantumCircuit, *, optimization_level: int = 1, seed_transpiler: int = 0
+    ) -> QuantumCircuit:
+        """Transpile a circuit for the backend, once: a resumed run gets the very same circuit.
+
+        Apply the returned circuit's ``layout`` to observables:
+        ``observable.apply_layout(isa_circuit.layout)``.
+        """
+        return pin_circuit(
+            self._ledger,
+            self.uid,
+            circuit,
+            lambda: self._keeper().backend,
+            optimization_level=optimization_level,
+            seed_transpiler=seed_transpiler,
+        )
+
+    def submit_sampler(
+        self,
+        pubs: Iterable[Any],
+        *,
+        shots: int | None = None,
+        options: Any = None,
+        implementation: Implementation = "v2",
+        label: str | None = None,
+    ) -> JobRef:
+        """Submit circuits to the Sampler, exactly once, and return a reference to the job.
+
+        See :meth:`run_sampler` for the arguments and errors.
+        """
+        request = sampler_request(
+            pubs, shots=shots, options=options, implementation=implementation
+        )
+        return self._submit(request, label)
+
+    def submit_estimator(
+        self,
+        pubs: Iterable[Any],
+        *,
+        precision: float | None = None,
+        options: Any = None,
+        implementation: Implementation = "v2",
+        label: str | None = None,
+    ) -> JobRef:
+        """Submit circuits and observables to the Estimator, exactly once.
+
+        See :meth:`run_estimator` for the arguments and errors.
+        """
+        request = estimator_request(
+            pubs, precision=precision, options=options, implementation=implementation
+        )
+        return self._submit(request, label)
+
+    def fetch_result(
+        self, job: JobRef, timeout_seconds: float | None = None
+    ) -> PrimitiveResult:
+        """Wait for a job and return its result; a recorded one costs no request.
+
+        Raises:
+            JobFailedError: The job failed for a reason of its own.
+            JobCancelledError: Somebody cancelled the job.
+            JobEndedWithSessionError: Its session ended first; submit again.
+            JobWaitTimeoutError: The time is over; the job goes on.
+            SubmissionHeldError: The platform does not know the job any more.
+        """
+        generations = self._submitter.read(job.submission).generations
+        if len(generations) < job.generation:
+            raise LedgerError(
+                f"Experiment {self.identity} has no record of job {job.job_id}. Is this the ledger "
+                "with which it was submitted?"
+            )
+        return self._waiter.result(
+            job.submission, generations[job.generation - 1], timeout_seconds
+        )
+
+    def run_sampler(
+        self,
+        pubs: Iterable[Any],
+        *,
+        shots: int | None = None,
+        options: Any = None,
+        implementation: Implementation = "v2",
+        label: str | None = None,
+    ) -> PrimitiveResult:
+        """Submit circuits to the Sampler, wait, and return the result.
+
+        Args:
+            pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as Qiskit's Sampler
+                takes them; ISA circuits, with classical registers.
+            shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
+            options: The client's own options, as a dict or an object of its option class. Up to
+                five ``environment.job_tags`` are yours.
+            implementation: ``v2`` or ``executor``; see :data:`session_block.references.Implementation`.
+            label: A name for this request, instead of its content and its place among equal ones.
+                Needed in processes that did not open the experiment.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run asks for something new out of turn.
+            SubmissionError: The submission or its job went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to go on.
+        """
+        request = sampler_request(
+            pubs, shots=shots, options=options, implementation=implementation
+        )
+        return self._run(request, label)
+
+    def run_estimator(
+        self,
+        pubs: Iterable[Any],
+        *,
+        precision: float | None = None,
+        options: Any = None,
+        implementation: Implementation = "v2",
+        label: str | None = None,
+    ) -> PrimitiveResult:
+        """Submit circuits and observables to the Estimator, wait, and return the result.
+
+        Args:
+            pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as Qiskit's
+                Estimator takes them; ISA circuits, observables laid out alike.
+            precision: Standard error that is aimed at, for the PUBs that do not say their own.
+            options: As for :meth:`run_sampler`.
+            implementation: As for :meth:`run_sampler`.
+            label: As for :meth:`run_sampler`.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run asks for something new out of turn.
+            SubmissionError: The submission or its job went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to go on.
+        """
+        request = estimator_request(
+            pubs, precision=precision, options=options, implementation=implementation
+        )
+        return self._run(request, label)
+
+    def close_session(self) -> bool:
+        """Close the session that this experiment opened; queued and running jobs finish.
+
+        Returns:
+            Whether a session was closed; a borrowed one never is.
+        """
+        return self._has_open_session() and self._keeper().close()
+
+    def cancel_session(self) -> bool:
+        """Cancel the experiment's pending jobs, and close the session if it opened it.
+
+        Returns:
+            Whether a session was closed; in a borrowed one only the experiment's jobs are cancelled.
+        """
+        if self.session_id is None:
+            return False
+        if self._has_open_session() and self._keeper().close(cancel_jobs=True):
+            return True
+        self._submitter.cancel_pending(self.identity.uid_tag)
+        return False
+
+    def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Finish the experiment: from now on it only answers from its records.
+
+        Returns:
+            The report that stands; the first one given, if it was sealed before.
+        """
+        fact, _ = self._ledger.create(self.uid, SEALED_KEY, dict(report or {}))
+        return dict(fact.body)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close_session()
+            self.seal()
+
+    def _submit(self, request: Request, label: str | None) -> JobRef:
+        with self._turns.take(request, label) as turn:
+            generation = self._submitter.submit(request, turn.submission, turn.about)
+        return JobRef(
+            session=self.session_ref,
+            submission=turn.submission,
+            generation=generation.number,
+            job_id=str(generation.job_id),
+            kind=request.kind,
+        )
+
+    def _run(self, request: Request, label: str | None) -> PrimitiveResult:
+        with self._turns.take(request, label) as turn:
+            recorded = self._waiter.recorded(turn.submission)
+            if recorded is not None:
+                return recorded
+            return runs.visibly(
+                f"{request.kind} {label or turn.submission[:8]}",
+                lambda: self._run_turn(request, turn),
+            )
+
+    def _run_turn(self, request: Request, turn: Turn) -> PrimitiveResult:
+        for _ in range(MAX_SESSIONS):
+            generation = self._submitter.submit(request, turn.submission, turn.about)
+            try:
+                return self._waiter.result(turn.submission, generation)
+            except JobEndedWithSessionError as error:
+                ended = error
+        raise ended
+
+    def _has_open_session(self) -> bool:
+        records = read_sessions(self._ledger, self.uid)
+        return any(record.usable and record.kind == "opened" for record in records)
+
+    def _keeper(self) -> SessionKeeper:
+        with self._lock:
+            if self._keeper_made is None:
+                self._keeper_made = SessionKeeper(
+                    self._ledger,
+                    self.uid,
+                    Connection(self._account()),
+                    self._backend_name,
+                    self._max_time_seconds,
+                )
+            return self._keeper_made

@@ -1,0 +1,222 @@
+"""Pure: the identity of a request, stable across processes, hash seeds and machines.
+
+Two requests have one fingerprint when the platform could not tell them apart: circuits by
+structure, parameters by name, values and observables by content, shots, precision and options.
+Names of circuits and registers' order of creation, metadata, and Python's object identities do not
+count. Neither QPY bytes nor pickles serve for this: they differ between processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qiskit.circuit import (
+    ClassicalRegister,
+    Clbit,
+    Parameter,
+    ParameterExpression,
+    QuantumCircuit,
+    SwitchCaseOp,
+)
+from qiskit.circuit.classical import expr
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+from session_block.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qiskit.circuit import Operation
+
+_Clbits = Mapping[Clbit, int]
+_ATTRIBUTES = (
+    "label",
+    "ctrl_state",
+    "duration",
+    "unit",
+    "modifiers",
+    "condition",
+    "target",
+)
+_AUTOMATIC_NAME = re.compile(r"circuit-\d+(-\d+)*")
+_CUSTOM = "qiskit.circuit.gate"
+
+
+def fingerprint_request(
+    kind: str,
+    implementation: str,
+    pubs: Sequence[SamplerPub] | Sequence[EstimatorPub],
+    options: Mapping[str, Any],
+) -> str:
+    """Return the fingerprint of a primitive request, as 64 hexadecimal digits.
+
+    Args:
+        kind: ``sampler`` or ``estimator``.
+        implementation: Which family of the client's primitives runs it.
+        pubs: The coerced PUBs.
+        options: The options that reach the platform, as JSON-able values; tags are no part of it.
+    """
+    return _digest(
+        {
+            "kind": kind,
+            "implementation": implementation,
+            "pubs": [_pub(pub) for pub in pubs],
+            "options": _value(options),
+        }
+    )
+
+
+def fingerprint_circuit(circuit: QuantumCircuit) -> str:
+    """Return the fingerprint of a circuit's structure, as 64 hexadecimal digits."""
+    return _digest(_circuit(circuit))
+
+
+def fingerprint_label(label: str) -> str:
+    """Return what stands for a label where a fingerprint would stand for content."""
+    return _digest({"label": label})
+
+
+def submission_id(fingerprint: str, occurrence: int) -> str:
+    """Return the ID of the ``occurrence``-th request of this content: 24 hexadecimal digits."""
+    return _digest({"fingerprint": fingerprint, "occurrence": occurrence})[:24]
+
+
+def _digest(description: Any) -> str:
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _pub(pub: SamplerPub | EstimatorPub) -> dict[str, Any]:
+    parameters = list(pub.circuit.parameters)
+    described: dict[str, Any] = {
+        "circuit": _circuit(pub.circuit),
+        "parameters": [parameter.name for parameter in parameters],
+        "values": _value(np.asarray(pub.parameter_values.as_array(parameters), dtype=float)),
+    }
+    if isinstance(pub, EstimatorPub):
+        described["observables"] = _value(pub.observables.tolist())
+        described["observables_shape"] = list(pub.observables.shape)
+        described["precision"] = _value(pub.precision)
+    else:
+        described["shots"] = pub.shots
+    return described
+
+
+def _circuit(circuit: QuantumCircuit) -> dict[str, Any]:
+    qubits = {bit: index for index, bit in enumerate(circuit.qubits)}
+    clbits = {bit: index for index, bit in enumerate(circuit.clbits)}
+    return {
+        "qubits": len(qubits),
+        "clbits": len(clbits),
+        "registers": [
+            [register.name, [clbits[bit] for bit in register]] for register in circuit.cregs
+        ],
+        "variables": [[variable.name, str(variable.type)] for variable in circuit.iter_vars()],
+        "phase": _value(circuit.global_phase),
+        "instructions": [
+            [
+                _operation(instruction.operation, clbits),
+                [qubits[bit] for bit in instruction.qubits],
+                [clbits[bit] for bit in instruction.clbits],
+            ]
+            for instruction in circuit.data
+        ],
+    }
+
+
+def _operation(operation: Operation, clbits: _Clbits) -> dict[str, Any]:
+    """Describe an operation; one that is not of the standard library also by its definition."""
+    described: dict[str, Any] = {
+        "name": _AUTOMATIC_NAME.sub("circuit", operation.name),
+        "params": [_classical(item, clbits) for item in getattr(operation, "params", [])],
+    }
+    for attribute in _ATTRIBUTES:
+        if (value := getattr(operation, attribute, None)) is not None:
+            described[attribute] = _classical(value, clbits)
+    if isinstance(operation, SwitchCaseOp):
+        described["cases"] = [
+            [str(case) for case in cases] for cases, _ in operation.cases_specifier()
+        ]
+    if annotations := getattr(operation, "annotations", None):
+        described["annotations"] = [_text(annotation) for annotation in annotations]
+    definition = None if _is_standard(operation) else getattr(operation, "definition", None)
+    if definition is not None:
+        described["definition"] = _circuit(definition)
+    return described
+
+
+def _is_standard(operation: Operation) -> bool:
+    base = getattr(operation, "base_class", type(operation))
+    return base.__module__.startswith("qiskit.circuit.") and base.__module__ != _CUSTOM
+
+
+def _classical(value: Any, clbits: _Clbits) -> Any:
+    """Describe a condition, or a classical expression, by positions and names."""
+    if isinstance(value, Clbit):
+        return ["clbit", clbits[value]]
+    if isinstance(value, ClassicalRegister):
+        return ["register", value.name, [clbits[bit] for bit in value]]
+    if isinstance(value, tuple):
+        return [_classical(item, clbits) for item in value]
+    if isinstance(value, expr.Var):
+        name = value.name if value.standalone else _classical(value.var, clbits)
+        return ["variable", name, str(value.type)]
+    if isinstance(value, expr.Expr):
+        parts = ("op", "name", "value", "operand", "left", "right", "target", "index")
+        return [
+            type(value).__name__,
+            str(value.type),
+            *(
+                [part, _classical(getattr(value, part), clbits)]
+                for part in parts
+                if hasattr(value, part)
+            ),
+        ]
+    return _value(value)
+
+
+def _value(value: Any) -> Any:
+    """Return a JSON value that is equal exactly when the two values are."""
+    match value:
+        case None | bool() | str():
+            return value.value if isinstance(value, Enum) else value
+        case Enum():
+            return value.name
+        case int() | np.integer():
+            return int(value)
+        case float() | np.floating():
+            return float(value).hex()
+        case complex() | np.complexfloating():
+            return ["complex", float(value.real).hex(), float(value.imag).hex()]
+        case np.ndarray():
+            return ["array", list(value.shape), [_value(item) for item in value.ravel().tolist()]]
+        case Parameter():
+            return ["parameter", value.name]
+        case ParameterExpression():
+            return ["expression", str(value)]
+        case QuantumCircuit():
+            return _circuit(value)
+        case Mapping():
+            return {str(key): _value(item) for key, item in value.items()}
+        case set() | frozenset():
+            return sorted((_value(item) for item in value), key=json.dumps)
+        case Iterable():
+            return [_value(item) for item in value]
+        case _:
+            return [type(value).__qualname__, _text(value)]
+
+
+def _text(value: Any) -> str:
+    text = repr(value)
+    if " at 0x" in text:
+        raise InvalidInputError(
+            f"A request holds a {type(value).__qualname__} whose content cannot be told from its "
+            "text, so the request could not be recognised after a restart. Give that class a "
+            "__repr__ that shows its content."
+        )
+    return text

@@ -1,0 +1,55 @@
+"""Pure: which of several equal requests a request is."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskAttempt:
+    """The Prefect task run that makes a request, and which try of it this is."""
+
+    task_run_id: str
+    run_count: int
+
+
+class Occurrences:
+    """Counts equal requests within one opening of an experiment.
+
+    A task's retry asks for what its first try asked for. A request that raised leaves its
+    occurrence to the next equal one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+        self._returned: defaultdict[str, list[int]] = defaultdict(list)
+        self._calls: Counter[tuple[TaskAttempt, str]] = Counter()
+        self._bound: dict[tuple[str, str, int], int] = {}
+
+    def take(self, fingerprint: str, task: TaskAttempt | None = None) -> int:
+        """Return the occurrence, counted from 1, of a request of this fingerprint."""
+        with self._lock:
+            if task is None:
+                return self._next(fingerprint)
+            self._calls[task, fingerprint] += 1
+            place = (task.task_run_id, fingerprint, self._calls[task, fingerprint])
+            if place not in self._bound:
+                self._bound[place] = self._next(fingerprint)
+            elif self._bound[place] in self._returned[fingerprint]:
+                self._returned[fingerprint].remove(self._bound[place])
+            return self._bound[place]
+
+    def give_back(self, fingerprint: str, occurrence: int) -> None:
+        """Leave an occurrence whose request raised to the next equal request."""
+        with self._lock:
+            self._returned[fingerprint].append(occurrence)
+
+    def _next(self, fingerprint: str) -> int:
+        if returned := self._returned[fingerprint]:
+            returned.sort()
+            return returned.pop(0)
+        self._taken[fingerprint] += 1
+        return self._taken[fingerprint]

@@ -1,0 +1,71 @@
+"""Who carries out an intent, and whether it still does.
+
+An owner is gone when its attempt has returned, when its process is known dead, or when its
+deadline has passed by the waiter's own clock. There are no heartbeats.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+_live_attempts: set[str] = set()
+_lock = threading.Lock()
+
+
+@contextmanager
+def attempt() -> Iterator[dict[str, Any]]:
+    """Yield the description of a live owner; it is gone when the block is left."""
+    token = uuid4().hex
+    with _lock:
+        _live_attempts.add(token)
+    try:
+        yield {
+            "token": token,
+            "host": socket.gethostname(),
+            "boot": _boot_id(),
+            "pid": os.getpid(),
+            "started": _process_start(os.getpid()),
+        }
+    finally:
+        with _lock:
+            _live_attempts.discard(token)
+
+
+def may_be_alive(owner: Mapping[str, Any]) -> bool:
+    """Whether the owner may still be at work. ``False`` is certain, ``True`` is not."""
+    if owner["boot"] != _boot_id():
+        same_host = owner["host"] == socket.gethostname()
+        return not same_host
+    if owner["pid"] == os.getpid() and owner["started"] == _process_start(os.getpid()):
+        with _lock:
+            return owner["token"] in _live_attempts
+    return _process_start(owner["pid"]) == owner["started"]
+
+
+def _process_start(pid: int) -> float | None:
+    """Return when a process started, or ``None`` when it is gone or only waits to be reaped."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return round(process.create_time(), 2)
+    except psutil.NoSuchProcess:
+        return None
+
+
+@cache
+def _boot_id() -> str:
+    """Identify this boot of this machine (or container): PIDs mean nothing outside it."""
+    kernel = Path("/proc/sys/kernel/random/boot_id")
+    boot = kernel.read_text().strip() if kernel.exists() else str(round(psutil.boot_time()))
+    return f"{socket.gethostname()}:{boot}"

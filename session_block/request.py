@@ -1,0 +1,234 @@
+"""A primitive request: what is to be run, validated before anything is sent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit_ibm_runtime import EstimatorV2, RuntimeJobV2, SamplerV2, Session
+from qiskit_ibm_runtime.exceptions import IBMInputValueError
+from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
+from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
+from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
+from qiskit_ibm_runtime.options import SamplerOptions as SamplerOptionsV2
+from qiskit_ibm_runtime.options.utils import UnsetType
+from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
+from qiskit_ibm_runtime.utils.validations import (
+    validate_classical_registers,
+    validate_estimator_pubs,
+    validate_isa_circuits,
+)
+
+from session_block.errors import InvalidInputError, NotISAError
+from session_block.fingerprint import fingerprint_request
+from session_block.references import Implementation, PrimitiveKind
+
+MAX_USER_TAGS = 5
+MAX_TAG_LENGTH = 86
+
+_OPTIONS: Mapping[tuple[str, str], type[Any]] = {
+    ("sampler", "v2"): SamplerOptionsV2,
+    ("estimator", "v2"): EstimatorOptionsV2,
+    ("sampler", "executor"): SamplerOptions,
+    ("estimator", "executor"): EstimatorOptions,
+}
+_PRIMITIVES: Mapping[tuple[str, str], type[Any]] = {
+    ("sampler", "v2"): SamplerV2,
+    ("estimator", "v2"): EstimatorV2,
+    ("sampler", "executor"): ExecutorSampler,
+    ("estimator", "executor"): ExecutorEstimator,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A validated primitive request.
+
+    Attributes:
+        pubs: Coerced PUBs; shots or precision are in them where they were given.
+        options: The client's own option object, of the class that ``implementation`` uses.
+    """
+
+    kind: PrimitiveKind
+    implementation: Implementation
+    pubs: Sequence[SamplerPub] | Sequence[EstimatorPub]
+    options: Any
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The request's identity; see :mod:`session_block.fingerprint`."""
+        return fingerprint_request(
+            self.kind, self.implementation, self.pubs, _what_reaches_the_platform(self.options)
+        )
+
+    @property
+    def user_tags(self) -> list[str]:
+        """The tags that the user gave in ``options.environment.job_tags``."""
+        return list(self.options.environment.job_tags or [])
+
+    def check_isa(self, target: Any) -> None:
+        """Check that every circuit fits the backend's target.
+
+        Raises:
+            NotISAError: One does not; the message names the PUB and the instruction.
+        """
+        for index, pub in enumerate(self.pubs):
+            try:
+                validate_isa_circuits([pub.circuit], target)
+            except IBMInputValueError as error:
+                raise NotISAError(
+                    f"The circuit of PUB {index} does not fit the backend: {error.message} "
+                    "Transpile it first, for example by experiment.transpile(circuit)."
+                ) from error
+
+    def send(self, session: Session, tags: Sequence[str]) -> RuntimeJobV2:
+        """Submit the request to a session, once, with these tags beside the user's."""
+        environment = _replace(
+            self.options.environment, job_tags=[*self.user_tags, *tags]
+        )
+        primitive = _PRIMITIVES[self.kind, self.implementation](
+            mode=session, options=_replace(self.options, environment=environment)
+        )
+        return primitive.run(self.pubs)
+
+
+def sampler_request(
+    pubs: Iterable[Any],
+    *,
+    shots: int | None = None,
+    options: Any = None,
+    implementation: Implementation = "v2",
+) -> Request:
+    """Make a Sampler request.
+
+    Args:
+        pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as the Sampler takes them.
+        shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
+        options: The client's options, as a dict or an object of its option class.
+        implementation: Which family of the client's primitives to use.
+
+    Raises:
+        InvalidInputError: PUBs, shots or options are wrong.
+    """
+    chosen = _options("sampler", implementation, options)
+    with _input_errors("The Sampler request is"):
+        coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
+        validate_classical_registers(coerced)
+    return Request("sampler", implementation, coerced, chosen)
+
+
+def estimator_request(
+    pubs: Iterable[Any],
+    *,
+    precision: float | None = None,
+    options: Any = None,
+    implementation: Implementation = "v2",
+) -> Request:
+    """Make an Estimator request.
+
+    Args:
+        pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as the Estimator takes
+            them.
+        precision: Precision for the PUBs that do not say their own; ``None`` for the options'
+            default.
+        options: The client's options, as a dict or an object of its option class.
+        implementation: Which family of the client's primitives to use.
+
+    Raises:
+        InvalidInputError: PUBs, precision or options are wrong.
+    """
+    chosen = _options("estimator", implementation, options)
+    with _input_errors("The Estimator request is"):
+        coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
+        validate_estimator_pubs(coerced)
+    return Request("estimator", implementation, coerced, chosen)
+
+
+@contextmanager
+def _input_errors(subject: str) -> Iterator[None]:
+    """Turn what Qiskit and the client raise for bad input into this package's error."""
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except (ValueError, TypeError, IBMInputValueError) as error:
+        raise InvalidInputError(f"{subject} wrong: {error}. Nothing was submitted.") from error
+
+
+def _listed(pubs: Iterable[Any]) -> list[Any]:
+    listed = list(pubs)
+    if not listed:
+        raise InvalidInputError("The request holds no PUB, so there is nothing to submit.")
+    return listed
+
+
+def _options(kind: PrimitiveKind, implementation: Implementation, options: Any) -> Any:
+    if (kind, implementation) not in _OPTIONS:
+        raise InvalidInputError(
+            f"implementation must be 'v2' or 'executor', not {implementation!r}."
+        )
+    options_class = _OPTIONS[kind, implementation]
+    if options is not None and not isinstance(options, Mapping | options_class):
+        raise InvalidInputError(
+            f"options must be a dict or {options_class.__module__}.{options_class.__name__} for a "
+            f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
+        )
+    with _input_errors(f"The {kind} options are"):
+        chosen = options_class(**(options or {})) if not isinstance(options, options_class) else options
+    _check_tags(list(chosen.environment.job_tags or []))
+    return chosen
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    if len(tags) > MAX_USER_TAGS:
+        raise InvalidInputError(
+            f"options.environment.job_tags holds {len(tags)} tags; {MAX_USER_TAGS} are yours, the "
+            "other three that IBM allows are needed to find each job again."
+        )
+    if long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH]:
+        raise InvalidInputError(
+            f"The job tag {long[0]!r} is longer than the {MAX_TAG_LENGTH} characters IBM allows."
+        )
+
+
+def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
+    """Return the options that differ from the defaults, without tags and log level.
+
+    Defaults are left out so that a new default in a later client does not change the identity of
+    a request that never mentioned it.
+    """
+    chosen = _differences(_as_dict(options), _as_dict(type(options)()))
+    environment = chosen.get("environment", {})
+    kept = {key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}}
+    return {**{key: chosen[key] for key in chosen if key != "environment"}, "environment": kept}
+
+
+def _differences(chosen: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    differences: dict[str, Any] = {}
+    for key, value in chosen.items():
+        usual = default.get(key)
+        if isinstance(value, Mapping) and isinstance(usual, Mapping):
+            if nested := _differences(value, usual):
+                differences[key] = nested
+        elif not isinstance(value, UnsetType) and (type(value) is not type(usual) or value != usual):
+            differences[key] = value
+    return differences
+
+
+def _as_dict(options: Any) -> dict[str, Any]:
+    if isinstance(options, BaseModel):
+        return options.model_dump()
+    return dataclasses.asdict(options)
+
+
+def _replace(options: Any, **changes: Any) -> Any:
+    if isinstance(options, BaseModel):
+        return options.model_copy(update=changes)
+    return dataclasses.replace(options, **changes)

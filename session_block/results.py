@@ -1,0 +1,48 @@
+"""Results to and from bytes: compressed runtime JSON, never a pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+
+from qiskit import QuantumCircuit, qpy
+from qiskit.primitives.containers import PrimitiveResult
+from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
+
+from session_block.errors import LedgerError
+
+
+def encode_result(result: PrimitiveResult) -> bytes:
+    """Return a primitive's result as bytes."""
+    return zlib.compress(json.dumps(result, cls=RuntimeEncoder).encode())
+
+
+def decode_result(payload: bytes) -> PrimitiveResult:
+    """Return the result that :func:`encode_result` made bytes of.
+
+    Raises:
+        LedgerError: The bytes are damaged.
+    """
+    try:
+        result = json.loads(zlib.decompress(payload), cls=RuntimeDecoder)
+    except (zlib.error, ValueError) as error:
+        raise LedgerError(
+            f"A recorded result is damaged ({error}). Restore the ledger from its backup, or set "
+            "it aside; the job's result can be fetched again while the platform keeps it."
+        ) from error
+    if not isinstance(result, PrimitiveResult):
+        raise LedgerError(f"A recorded result holds a {type(result).__qualname__} instead.")
+    return result
+
+
+def encode_circuit(circuit: QuantumCircuit) -> bytes:
+    """Return a circuit, with its layout, as QPY bytes."""
+    buffer = io.BytesIO()
+    qpy.dump(circuit, buffer)
+    return buffer.getvalue()
+
+
+def decode_circuit(payload: bytes) -> QuantumCircuit:
+    """Return the circuit that :func:`encode_circuit` made bytes of."""
+    return qpy.load(io.BytesIO(payload))[0]

@@ -1,0 +1,335 @@
+"""Open, reattach, replace and close the sessions of one experiment.
+
+A session has two facts, like a submission: ``session-intent/n`` before it is opened and
+``session/n`` after. Sessions bear no tags, so one whose opening was cut off between the two cannot
+be recognised; it is reported, and the platform closes it by itself when no job starts in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qiskit_ibm_runtime import IBMBackend, Session
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import IBMRuntimeError
+
+from session_block import owner
+from session_block.client import Connection, refusal
+from session_block.errors import (
+    ConnectionFailedError,
+    SessionClosedError,
+    SessionError,
+)
+from session_block.ledger import Ledger
+from session_block.references import SessionDetails
+
+MAX_SESSIONS = 20
+"""How many sessions one experiment opens before it stops and asks."""
+
+OPEN_DEADLINE_SECONDS = 120.0
+_CLOSE_TRIES = 4
+_LOOK_SECONDS = 0.05
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """One session of an experiment, as the ledger tells it.
+
+    Attributes:
+        kind: ``opened`` by this experiment, ``borrowed``, ``lost`` (its opening was cut off),
+            ``refused`` by the platform, or ``None`` while it is being opened.
+        end: Why the session is over, or ``None`` while it is in use.
+    """
+
+    number: int
+    intent: Mapping[str, Any]
+    kind: str | None
+    session_id: str | None
+    end: str | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a session that is not known to be over."""
+        return self.session_id is not None and self.end is None
+
+
+class SessionKeeper:
+    """Keeps one experiment inside one session for as long as the platform lets it.
+
+    All threads of a process share one keeper, and with it the session that replaces an ended one.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        connection: Connection,
+        backend_name: str,
+        max_time_seconds: int | None,
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self.connection = connection
+        self._backend_name = backend_name
+        self._max_time_seconds = max_time_seconds
+        self._lock = threading.RLock()
+        self._current: tuple[SessionRecord, Session] | None = None
+
+    @property
+    def backend(self) -> IBMBackend:
+        """The backend of all sessions of this experiment."""
+        return self.connection.backend(self._backend_name)
+
+    def current(self) -> Session:
+        """Return the experiment's session: the open one, else a new one.
+
+        Raises:
+            SessionClosedError: A borrowed session has ended; only its owner may renew it.
+            SessionError: The experiment has used up its number of sessions.
+            ConnectionFailedError: The platform could not be reached or refused to open one.
+        """
+        with self._lock:
+            while self._current is None:
+                record = self._latest()
+                if record is None:
+                    self._open(1)
+                elif record.kind is None:
+                    self._await_opening(record)
+                elif not record.usable:
+                    self._refuse_to_renew_borrowed(record)
+                    self._open(record.number + 1)
+                else:
+                    self._reattach(record)
+            return self._current[1]
+
+    def borrow(self, session_id: str) -> Session:
+        """Attach the experiment to a session that somebody else opened.
+
+        Raises:
+            SessionNotFoundError: The instance has no such session.
+            SessionMismatchError: It is on another backend, or is a batch.
+            SessionClosedError: It accepts no more jobs.
+        """
+        with self._lock:
+            record = self._latest()
+            if record is None or record.session_id != session_id or not record.usable:
+                session = self.connection.session(session_id, self._backend_name)
+                if not _accepts_jobs(session):
+                    raise SessionClosedError(
+                        f"Session {session_id} is closed, so no job can join it. Reattach to one "
+                        "that is open, or open a new one."
+                    )
+                number = 1 if record is None else record.number + 1
+                self._record_intent(number, borrowed=session_id)
+                self._ledger.create(
+                    self._experiment,
+                    f"session/{number}",
+                    {"kind": "borrowed", "session_id": session_id},
+                )
+                self._current = None
+            return self.current()
+
+    def replace(self, ended_session_id: str) -> Session:
+        """Return the session that replaces an ended one; all callers get the same."""
+        with self._lock:
+            for record in self.records():
+                if record.session_id == ended_session_id and record.end is None:
+                    self._end(record, "closed by the platform")
+            return self.current()
+
+    def records(self) -> list[SessionRecord]:
+        """Return the experiment's sessions, oldest first."""
+        return read_sessions(self._ledger, self._experiment)
+
+    def details(self) -> SessionDetails:
+        """Return the current session's details, asked from the platform."""
+        session = self.current()
+        details = session.details()
+        if details is None:
+            raise SessionError(f"The platform gave no details of session {session.session_id}.")
+        return SessionDetails(**{**details, "status": session.status()})
+
+    def is_closed(self, session_id: str) -> bool:
+        """Whether the platform says that a session has ended."""
+        return not _accepts_jobs(self.connection.session(session_id, self._backend_name))
+
+    def close(self, *, cancel_jobs: bool = False) -> bool:
+        """Close the session that this experiment opened; a borrowed one is left alone.
+
+        Args:
+            cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
+
+        Returns:
+            Whether a session was closed.
+
+        Raises:
+            SessionError: The platform did not close it; it may go on billing.
+        """
+        with self._lock:
+            record = self._latest()
+            if record is None or not record.usable or record.kind != "opened":
+                return False
+            session = self._attached(record)
+            _close(session, cancel_jobs=cancel_jobs)
+            self._end(record, "cancelled by the user" if cancel_jobs else "closed by the experiment")
+            return True
+
+    def _latest(self) -> SessionRecord | None:
+        records = self.records()
+        return records[-1] if records else None
+
+    def _open(self, number: int) -> None:
+        if number > MAX_SESSIONS:
+            raise SessionError(
+                f"Experiment {self._experiment} has used {MAX_SESSIONS} sessions. Look why they "
+                "end so soon (max_time, or closed by somebody), then start it with fresh=True."
+            )
+        device = self.backend
+        with owner.attempt() as owner_now:
+            if not self._record_intent(number, owner=owner_now):
+                return
+            try:
+                session = self.connection.open_session(device.name, self._max_time_seconds)
+            except ConnectionFailedError as error:
+                self._record_failed_opening(number, error)
+                raise
+            fact, ours = self._ledger.create(
+                self._experiment,
+                f"session/{number}",
+                {"kind": "opened", "session_id": session.session_id},
+            )
+        if ours:
+            self._current = (self._record(number), session)
+            return
+        _logger.warning(
+            "Session %s was opened too late: %s stands in its place. It is closed.",
+            session.session_id,
+            fact.body,
+        )
+        _close(session, cancel_jobs=True)
+
+    def _record_intent(self, number: int, **more: Any) -> bool:
+        _, ours = self._ledger.create(
+            self._experiment,
+            f"session-intent/{number}",
+            {
+                "backend": self._backend_name,
+                "instance": self.connection.instance,
+                "url": self.connection.account.url,
+                "max_time_seconds": self._max_time_seconds,
+                **more,
+            },
+        )
+        return ours
+
+    def _record_failed_opening(self, number: int, error: ConnectionFailedError) -> None:
+        """A refused opening made no session; of any other nobody knows."""
+        refused = refusal(error)
+        kind = "lost" if refused is None else "refused"
+        self._ledger.create(self._experiment, f"session/{number}", {"kind": kind})
+        if refused is None:
+            self._report_lost(number)
+
+    def _await_opening(self, record: SessionRecord) -> None:
+        """Wait until another opener has recorded its session, or is gone."""
+        deadline = time.monotonic() + OPEN_DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            if self._record(record.number).kind is not None:
+                return
+            if "owner" not in record.intent or not owner.may_be_alive(record.intent["owner"]):
+                break
+            time.sleep(_LOOK_SECONDS)
+        _, ours = self._ledger.create(
+            self._experiment, f"session/{record.number}", {"kind": "lost"}
+        )
+        if ours:
+            self._report_lost(record.number)
+
+    def _report_lost(self, number: int) -> None:
+        _logger.warning(
+            "The opening of session %d of experiment %s on %s was cut off. If the platform did "
+            "open it, it holds no job and is closed by the platform after 30 minutes.",
+            number,
+            self._experiment,
+            self._backend_name,
+        )
+
+    def _reattach(self, record: SessionRecord) -> None:
+        session = self.connection.session(str(record.session_id), self._backend_name)
+        if _accepts_jobs(session):
+            self._current = (record, session)
+        else:
+            self._end(record, "closed by the platform")
+
+    def _attached(self, record: SessionRecord) -> Session:
+        if self._current is not None and self._current[0].number == record.number:
+            return self._current[1]
+        return self.connection.session(str(record.session_id), self._backend_name)
+
+    def _refuse_to_renew_borrowed(self, record: SessionRecord) -> None:
+        if record.kind == "borrowed":
+            raise SessionClosedError(
+                f"Session {record.session_id}, which experiment {self._experiment} borrowed, has "
+                "ended. Only who opened it can renew it: reattach to another session."
+            )
+
+    def _end(self, record: SessionRecord, reason: str) -> None:
+        self._ledger.create(
+            self._experiment,
+            f"session-end/{record.number}",
+            {"session_id": record.session_id, "reason": reason},
+        )
+        self._current = None
+
+    def _record(self, number: int) -> SessionRecord:
+        return self.records()[number - 1]
+
+
+def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
+    """Fold the session facts of an experiment, oldest session first."""
+    bodies = {fact.key: fact.body for fact in ledger.facts(experiment, "session")}
+    records: list[SessionRecord] = []
+    while (intent := bodies.get(f"session-intent/{len(records) + 1}")) is not None:
+        number = len(records) + 1
+        outcome = bodies.get(f"session/{number}", {})
+        end = bodies.get(f"session-end/{number}", {})
+        records.append(
+            SessionRecord(
+                number=number,
+                intent=intent,
+                kind=outcome.get("kind"),
+                session_id=outcome.get("session_id"),
+                end=end.get("reason"),
+            )
+        )
+    return records
+
+
+def _accepts_jobs(session: Session) -> bool:
+    details = session.details() or {}
+    return details.get("state") != "closed" and details.get("accepting_jobs") is not False
+
+
+def _close(session: Session, *, cancel_jobs: bool) -> None:
+    """Close a session, and try again: the client never retries this request by itself."""
+    for tries_left in reversed(range(_CLOSE_TRIES)):
+        try:
+            if cancel_jobs:
+                session.cancel()
+            else:
+                session.close()
+        except (IBMRuntimeError, RequestsApiError) as error:
+            if not tries_left:
+                raise SessionError(
+                    f"Session {session.session_id} could not be closed: {error}. It may go on "
+                    "billing; close it at the platform."
+                ) from error
+            time.sleep(0.5)
+        else:
+            return

@@ -1,0 +1,306 @@
+"""Submit exactly once: carry out what :mod:`session_block.decisions` decides.
+
+The intent is durable before the POST, the job's ID before the first look at the job, the result as
+soon as it is read; each in a transaction of its own. Limit: IBM has no idempotency key, so a job
+that its listing hides for longer than the settle window is found too late, and becomes a twin.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
+from qiskit_ibm_runtime.exceptions import IBMError
+
+from session_block import decisions, owner
+from session_block.client import ListedJob, refusal
+from session_block.decisions import Action, Answer, Generation, Submission, decide
+from session_block.errors import (
+    ConnectionFailedError,
+    LedgerError,
+    SubmissionHeldError,
+    SubmissionRejectedError,
+)
+from session_block.ledger import Ledger
+from session_block.request import Request
+from session_block.session import SessionKeeper
+
+SUBMIT_DEADLINE_SECONDS = 960.0
+"""Longer than the client waits for the answer to a POST (900 s)."""
+
+LOOK_UP_PATIENCE_SECONDS = 600.0
+_ATTEMPTS_PER_CALL = 3
+_LOOK_SECONDS = 0.05
+_logger = logging.getLogger(__name__)
+
+
+class Submitter:
+    """Submits the requests of one experiment.
+
+    Args:
+        ledger: Where facts are kept.
+        experiment: The experiment's UID.
+        tags: The tags that all jobs of the experiment bear.
+        keeper: Opens the session when the first job needs it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        tags: list[str],
+        keeper: Callable[[], SessionKeeper],
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._tags = tags
+        self._keeper = keeper
+        self._first_seen: dict[tuple[str, int], float] = {}
+        self._jobs: dict[str, RuntimeJobV2] = {}
+
+    def read(self, submission: str) -> Submission:
+        """Return what the ledger says about a submission."""
+        facts = self._ledger.facts(
+            self._experiment,
+            decisions.intent_key(submission, 0)[:-1],
+            decisions.outcome_key(submission, 0)[:-1],
+            decisions.ended_key(submission, 0)[:-1],
+            decisions.result_key(submission),
+        )
+        return decisions.fold(submission, ((fact.key, fact.body) for fact in facts))
+
+    def submit(self, request: Request, submission: str, about: dict[str, Any]) -> Generation:
+        """Make sure that the request has its one job, and return the generation that made it.
+
+        Args:
+            request: What to run.
+            submission: The submission's ID.
+            about: What the intent says beside where it is sent (fingerprint, label, occurrence).
+
+        Raises:
+            SubmissionRejectedError: The platform refused the job.
+            SubmissionHeldError: It cannot be told whether a job was made.
+            ConnectionFailedError: The platform could not be reached; the next try goes on.
+        """
+        attempts = 0
+        failure: Exception | None = None
+        while True:
+            recorded = self.read(submission)
+            latest = recorded.latest
+            situation = recorded.situation(owner_alive=self._owner_alive(recorded))
+            match decide(situation):
+                case Action.ANSWER | Action.ASK_JOB if latest is not None:
+                    return latest
+                case Action.WAIT_FOR_OWNER:
+                    time.sleep(_LOOK_SECONDS)
+                case Action.LOOK if latest is not None:
+                    self._settle(submission, latest)
+                case Action.RAISE if latest is not None and latest.outcome is not None:
+                    raise self._rejected(submission, latest.outcome)
+                case Action.SUBMIT | Action.NEXT_GENERATION if attempts < _ATTEMPTS_PER_CALL:
+                    attempts += 1
+                    failure = self._attempt(request, recorded, about)
+                case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
+                    self._keeper().replace(str(latest.intent["session_id"]))
+                    self._attempt(request, recorded, about)
+                case _:
+                    raise ConnectionFailedError(
+                        f"Submission {submission} of experiment {self._experiment} was tried "
+                        f"{attempts} times, and the platform shows no job of it. Nothing is lost: "
+                        "run again once the platform can be reached."
+                    ) from failure
+
+    def job(self, generation: Generation) -> RuntimeJobV2 | None:
+        """Return the job of a generation, or ``None`` when the platform does not know it."""
+        job_id = str(generation.job_id)
+        if job_id not in self._jobs:
+            self._check_instance(generation)
+            job = self._keeper().connection.job(job_id)
+            if job is None:
+                return None
+            self._jobs[job_id] = job
+        return self._jobs[job_id]
+
+    def cancel_pending(self, experiment_tag: str) -> None:
+        """Cancel the queued and running jobs that bear the experiment's tag, and no others."""
+        connection = self._keeper().connection
+        for listed in connection.jobs_with_tag(experiment_tag):
+            job = connection.job(listed.job_id) if listed.pending else None
+            if job is not None:
+                try:
+                    job.cancel()
+                except RuntimeInvalidStateError:
+                    _logger.info("Job %s ended before it could be cancelled.", listed.job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Let go of a job that is done with."""
+        self._jobs.pop(job_id, None)
+
+    def _attempt(self, request: Request, recorded: Submission, about: dict[str, Any]
+    ) -> Exception | None:
+        """Create the next generation's intent and, if nobody else did, its outcome.
+
+        Returns:
+            What went wrong, when it is not known whether the job was made.
+        """
+        keeper = self._keeper()
+        request.check_isa(keeper.backend.target)
+        session = keeper.current()
+        number = len(recorded.generations) + 1
+        tag = self._tag(recorded.id, number)
+        with owner.attempt() as owner_now:
+            _, ours = self._ledger.create(
+                self._experiment,
+                decisions.intent_key(recorded.id, number),
+                {
+                    **about,
+                    "kind": request.kind,
+                    "implementation": request.implementation,
+                    "backend": keeper.backend.name,
+                    "instance": keeper.connection.instance,
+                    "url": keeper.connection.account.url,
+                    "session_id": session.session_id,
+                    "tag": tag,
+                    "owner": owner_now,
+                },
+            )
+            if not ours:
+                return None
+            try:
+                job = request.send(session, [*self._tags, tag])
+            except (IBMError, requests.RequestException, ValueError, TypeError) as error:
+                self._record_failure(recorded.id, number, error)
+                return error
+            self._jobs[job.job_id()] = job
+            outcome = self._decide(recorded.id, number, {"kind": "job", "job_id": job.job_id()})
+        if outcome.get("job_id") != job.job_id():
+            self._cancel_twin(recorded.id, job.job_id(), outcome)
+        return None
+
+    def _record_failure(self, submission: str, number: int, error: Exception) -> None:
+        """A refusal decides the generation; after any other failure the tag is looked up."""
+        refused = refusal(error)
+        if refused is None:
+            _logger.warning(
+                "It is not known whether submission %s of experiment %s reached the platform "
+                "(%s); its tag is looked up.",
+                submission,
+                self._experiment,
+                error,
+            )
+            return
+        outcome = self._decide(
+            submission,
+            number,
+            {
+                "kind": "rejected",
+                "cause": refused.cause,
+                "status": refused.status,
+                "message": refused.message,
+            },
+        )
+        if outcome["kind"] == "rejected" and refused.cause == "for-now":
+            raise self._rejected(submission, outcome) from error
+
+    def _settle(self, submission: str, generation: Generation) -> None:
+        """Give an intent without an owner its outcome, from what the platform's listing shows."""
+        self._check_instance(generation)
+        account = self._keeper().connection.account
+        began = time.monotonic()
+        while True:
+            settled = time.monotonic() - began >= account.settle_seconds
+            answer, jobs = self._look(generation, settled=settled)
+            match decide(decisions.Situation.INTENT_ORPHANED, answer):
+                case Action.ADOPT | Action.ADOPT_EARLIEST:
+                    chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
+                    outcome = self._decide(
+                        submission,
+                        generation.number,
+                        {"kind": "job", "job_id": chosen.job_id, "adopted": True},
+                    )
+                    for job in jobs:
+                        if job.job_id != outcome.get("job_id"):
+                            self._cancel_twin(submission, job.job_id, outcome)
+                    return
+                case Action.ABANDON:
+                    self._decide(submission, generation.number, {"kind": "abandoned"})
+                    return
+                case _ if time.monotonic() - began > LOOK_UP_PATIENCE_SECONDS:
+                    raise SubmissionHeldError(
+                        f"The platform's job listing failed for {LOOK_UP_PATIENCE_SECONDS:.0f} s, "
+                        f"so it is not known whether submission {submission} of experiment "
+                        f"{self._experiment} has a job (tag {generation.intent['tag']}). Run "
+                        "again once the platform answers; nothing was submitted."
+                    )
+                case _:
+                    time.sleep(min(max(account.settle_seconds / 10, _LOOK_SECONDS), 5))
+
+    def _look(self, generation: Generation, *, settled: bool) -> tuple[Answer, list[ListedJob]]:
+        try:
+            jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
+        except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+            _logger.warning(
+                "The platform's job listing failed (%s); it is asked again.", error
+            )
+            return Answer.UNREADABLE, []
+        match len(jobs):
+            case 0:
+                return (Answer.NO_JOB if settled else Answer.NO_JOB_YET), jobs
+            case 1:
+                return Answer.ONE_JOB, jobs
+            case _:
+                return Answer.SEVERAL_JOBS, jobs
+
+    def _decide(self, submission: str, number: int, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Create a generation's outcome, unless somebody was first; return what stands."""
+        fact, _ = self._ledger.create(
+            self._experiment, decisions.outcome_key(submission, number), outcome
+        )
+        return dict(fact.body)
+
+    def _cancel_twin(self, submission: str, job_id: str, outcome: dict[str, Any]) -> None:
+        """Cancel a second job of one submission, if that is still possible, and record it."""
+        _logger.warning(
+            "Job %s is a twin of submission %s (%s); it is cancelled.", job_id, submission, outcome
+        )
+        try:
+            job = self._keeper().connection.job(job_id)
+            if job is not None:
+                job.cancel()
+            fate = "cancelled"
+        except (IBMError, requests.RequestException) as error:
+            fate = f"could not be cancelled: {error}"
+        self._ledger.create(self._experiment, f"twin/{submission}/{job_id}", {"fate": fate})
+
+    def _owner_alive(self, recorded: Submission) -> bool:
+        latest = recorded.latest
+        if latest is None or latest.outcome is not None:
+            return False
+        if "owner" not in latest.intent:
+            raise LedgerError(f"The intent of submission {recorded.id} names no owner.")
+        first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
+        within_deadline = time.monotonic() - first_seen < SUBMIT_DEADLINE_SECONDS
+        return within_deadline and owner.may_be_alive(latest.intent["owner"])
+
+    def _check_instance(self, generation: Generation) -> None:
+        connection = self._keeper().connection
+        if generation.intent["instance"] != connection.instance:
+            raise SubmissionHeldError(
+                f"A job of experiment {self._experiment} was sent to the instance "
+                f"{generation.intent['instance']}, but the Block now names {connection.instance}. "
+                "Run it with a Block of the former, or start anew with fresh=True."
+            )
+
+    def _tag(self, submission: str, generation: int) -> str:
+        return f"qs-sub:{self._experiment}.{submission}.{generation}"
+
+    def _rejected(self, submission: str, outcome: Any) -> SubmissionRejectedError:
+        return SubmissionRejectedError(
+            f"The platform refused submission {submission} of experiment {self._experiment}: "
+            f"{outcome['message']}. No job was made. Correct the request, or the credentials, and "
+            "run again."
+        )

@@ -1,0 +1,140 @@
+"""Which submission a request is, and whether it is the experiment's turn to make it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from session_block import decisions, runs
+from session_block.errors import (
+    ExperimentDivergedError,
+    ExperimentSealedError,
+    LabelConflictError,
+    LabelRequiredError,
+)
+from session_block.fingerprint import fingerprint_label, submission_id
+from session_block.identity import Identity
+from session_block.ledger import Ledger
+from session_block.occurrences import Occurrences
+from session_block.request import Request
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A request's place in the experiment.
+
+    Attributes:
+        submission: The ID of its submission.
+        about: What the submission's intent says of it.
+    """
+
+    submission: str
+    about: dict[str, Any]
+
+
+class Turns:
+    """Gives each request of one opening of an experiment its place.
+
+    Args:
+        identity: The experiment.
+        ledger: Where earlier openings recorded what they asked for.
+        sealed: Whether the experiment is finished.
+        opener: Whether this process opened the experiment, and so may count equal requests.
+    """
+
+    def __init__(
+        self, identity: Identity, ledger: Ledger, sealed: Callable[[], bool], *, opener: bool
+    ) -> None:
+        self._identity = identity
+        self._ledger = ledger
+        self._sealed = sealed
+        self._pid = os.getpid() if opener else None
+        self._lock = threading.Lock()
+        self._threads: set[int] = set()
+        self._occurrences = Occurrences()
+        self._recorded = self._recorded_intents()
+        self._unasked = set(self._recorded)
+        self._concurrent = any(intent["concurrent"] for intent in self._recorded.values())
+
+    @contextmanager
+    def take(self, request: Request, label: str | None) -> Iterator[Turn]:
+        """Give a request its place; if it fails, the place goes to the next equal request.
+
+        Raises:
+            LabelRequiredError: This process cannot count equal requests.
+            LabelConflictError: The label stands for another request.
+            ExperimentSealedError: The experiment is finished and has no record of this request.
+            ExperimentDivergedError: The run is not the one that was interrupted.
+        """
+        if label is not None:
+            yield self._turn(request, fingerprint_label(label), 1, label)
+            return
+        if self._pid != os.getpid():
+            raise LabelRequiredError(
+                f"Experiment {self._identity} was opened by another process, which alone can count "
+                "equal requests. Give this request a label= of its own."
+            )
+        occurrence = self._occurrences.take(request.fingerprint, runs.task_attempt())
+        try:
+            yield self._turn(request, request.fingerprint, occurrence, None)
+        except BaseException:
+            self._occurrences.give_back(request.fingerprint, occurrence)
+            raise
+
+    def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
+        submission = submission_id(identifier, occurrence)
+        with self._lock:
+            self._threads.add(threading.get_ident())
+            concurrent = self._concurrent or len(self._threads) > 1
+            self._unasked.discard(submission)
+            if (recorded := self._record_of(submission)) is not None:
+                self._check_label(label, recorded["fingerprint"], request.fingerprint)
+            else:
+                self._check_new(concurrent=concurrent)
+        return Turn(
+            submission,
+            {
+                "fingerprint": request.fingerprint,
+                "occurrence": occurrence,
+                "label": label,
+                "concurrent": concurrent,
+            },
+        )
+
+    def _record_of(self, submission: str) -> dict[str, Any] | None:
+        if submission not in self._recorded:
+            fact = self._ledger.get(self._identity.uid, decisions.intent_key(submission, 1))
+            if fact is None:
+                return None
+            self._recorded[submission] = dict(fact.body)
+        return self._recorded[submission]
+
+    def _check_label(self, label: str | None, known: str, asked: str) -> None:
+        if known != asked:
+            raise LabelConflictError(
+                f"The label {label!r} of experiment {self._identity} stands for the request "
+                f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was submitted."
+            )
+
+    def _check_new(self, *, concurrent: bool) -> None:
+        if self._sealed():
+            raise ExperimentSealedError(
+                f"Experiment {self._identity} is finished and has no record of this request, so "
+                "nothing is submitted. Start a new one with fresh=True."
+            )
+        if self._unasked and not concurrent:
+            raise ExperimentDivergedError(
+                f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run "
+                "has not made, and it now asks for another one, so it is not the run that was "
+                "interrupted. Nothing was submitted. Restore the code and the inputs (random ones "
+                "belong into experiment.once), or start anew with fresh=True."
+            )
+
+    def _recorded_intents(self) -> dict[str, dict[str, Any]]:
+        facts = self._ledger.facts(self._identity.uid, "intent/")
+        first = (fact for fact in facts if fact.key.endswith("/1"))
+        return {fact.key.split("/")[1]: dict(fact.body) for fact in first}

@@ -1,0 +1,44 @@
+"""From the references that tasks pass on to the experiments behind them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from session_block import QuantumSession, SessionRef
+from session_block.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from session_block.experiment import Experiment
+
+durable_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
+"""A Prefect task whose memory is the ledger."""
+
+_opened: dict[str, Experiment] = {}
+
+
+def remember(experiment: Experiment) -> SessionRef:
+    """Keep an opened experiment for the tasks of this process, and return its reference."""
+    reference = experiment.session_ref
+    if reference.opening is not None:
+        _opened[reference.opening] = experiment
+    return reference
+
+
+def experiment_of(session: SessionRef) -> Experiment:
+    """Return the experiment of a reference; one of another process is joined.
+
+    Raises:
+        InvalidInputError: It was opened by a Block without a name, which no other process can load.
+    """
+    if session.opening in _opened:
+        return _opened[str(session.opening)]
+    if session.block is None:
+        raise InvalidInputError(
+            f"Experiment {session.experiment!r} was opened by a Block that was never saved, so "
+            "another process cannot load it. Save the QuantumSession Block and open it by name."
+        )
+    return QuantumSession.load(session.block).attach(session)  # type: ignore[union-attr]

@@ -1,0 +1,79 @@
+"""Open, reattach to, look at and close sessions."""
+
+from __future__ import annotations
+
+from session_block import QuantumSession, SessionDetails, SessionRef
+from tasks.handles import durable_task, experiment_of, remember
+
+
+@durable_task(name="open-session")
+def open_session(block: str, experiment: str | None = None, *, fresh: bool = False) -> SessionRef:
+    """Open the experiment's session, or reattach to the one that it has open.
+
+    Args:
+        block: Name of a ``QuantumSession`` Block.
+        experiment: The experiment's name; ``None`` for one of this flow run and its retries.
+        fresh: Start the next experiment of that name.
+
+    Returns:
+        A reference for the other tasks. That of a finished experiment is ``sealed``: its recorded
+        results are replayed, and nothing is submitted.
+
+    Raises:
+        InvalidInputError: There is neither a flow run nor a name.
+        BackendNotFoundError: The instance has no such backend.
+        ConnectionFailedError: The platform refused the credentials, or could not be reached.
+    """
+    opened = QuantumSession.load(block).experiment(experiment, fresh=fresh)  # type: ignore[union-attr]
+    opened.open_session()
+    return remember(opened)
+
+
+@durable_task(name="reattach-session")
+def reattach_session(block: str, session_id: str, experiment: str | None = None) -> SessionRef:
+    """Attach to an existing session by its ID.
+
+    One that this experiment did not open is borrowed: it is never closed or renewed from here.
+
+    Args:
+        block: Name of a ``QuantumSession`` Block for the session's instance and backend.
+        session_id: The session's ID.
+        experiment: The experiment's name; ``None`` for one of this flow run and its retries.
+
+    Raises:
+        SessionNotFoundError: The instance has no session of this ID.
+        SessionMismatchError: It is on another backend, or is a batch.
+        SessionClosedError: It accepts no more jobs.
+    """
+    opened = QuantumSession.load(block).experiment(experiment)  # type: ignore[union-attr]
+    opened.borrow_session(session_id)
+    return remember(opened)
+
+
+@durable_task(name="session-details")
+def session_details(session: SessionRef) -> SessionDetails:
+    """Return the session's details, asked from the platform."""
+    return experiment_of(session).session_details()
+
+
+@durable_task(name="close-session")
+def close_session(session: SessionRef) -> bool:
+    """Close the session and finish the experiment; queued and running jobs run to completion.
+
+    Returns:
+        Whether a session was closed; a borrowed one never is.
+    """
+    experiment = experiment_of(session)
+    closed = experiment.close_session()
+    experiment.seal()
+    return closed
+
+
+@durable_task(name="cancel-session")
+def cancel_session(session: SessionRef) -> bool:
+    """Cancel the experiment's pending jobs, and close the session if the experiment opened it.
+
+    Returns:
+        Whether a session was closed; in a borrowed one only the experiment's jobs are cancelled.
+    """
+    return experiment_of(session).cancel_session()
