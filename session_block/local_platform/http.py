@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from session_block.local_platform.errors import ApiError, bad_request
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from session_block.local_platform.platform import Platform
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
+# Far below what a JSON encoder can still write out again.
+MAX_DEPTH = 200
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Call:
             raise bad_request("the body is not JSON") from None
         if not isinstance(content, dict):
             raise bad_request("the body is not a JSON object")
+        if not _is_shallow(content):
+            raise bad_request(f"the body is nested more than {MAX_DEPTH} levels deep")
         return content
 
     def text_query(self, name: str) -> str | None:
@@ -153,7 +157,23 @@ def _response(content: Any) -> Response:
         return content
     if content is None:
         return Response(status_code=204)
-    return JSONResponse(content)
+    # Unlike Starlette's JSON response, this one repeats a NaN that a client sent.
+    text = json.dumps(content, separators=(",", ":"))
+    return Response(text, media_type="application/json")
+
+
+def _is_shallow(content: Any) -> bool:
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            part
+            for value in level
+            if isinstance(value, dict | list)
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return True
+    return False
 
 
 async def _read_body(request: Request) -> bytes:

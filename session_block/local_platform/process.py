@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -246,6 +247,8 @@ def _spawn(directory: Path, port: int | None, deadline: float) -> PlatformInfo:
     while process.poll() is None:
         running = find(directory)
         if running is not None and running.pid == process.pid:
+            # Takes note of its end one day, so that no zombie is left to a long-lived caller.
+            threading.Thread(target=process.wait, name="platform", daemon=True).start()
             return running
         if time.monotonic() > deadline:
             process.kill()

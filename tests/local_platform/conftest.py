@@ -1,0 +1,67 @@
+"""A real platform process for the whole run, and the real client connected to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from qiskit_ibm_runtime import QiskitRuntimeService
+
+from session_block import local_platform
+
+from .support import raw_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx
+    from qiskit_ibm_runtime import IBMBackend
+
+    from session_block.local_platform import PlatformInfo
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformInfo]:
+    """A platform of exact expectation values, stopped when the tests are over."""
+    state_dir = tmp_path_factory.mktemp("platform")
+    yield local_platform.start(state_dir)
+    local_platform.stop(state_dir)
+
+
+@pytest.fixture(scope="session")
+def connect() -> Iterator[Callable[[PlatformInfo], QiskitRuntimeService]]:
+    """A function that connects the client to a platform by arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def connected(info: PlatformInfo) -> QiskitRuntimeService:
+            for name, value in local_platform.service_environment(info.origin).items():
+                patch.setenv(name, value)
+            return QiskitRuntimeService(
+                channel="ibm_quantum_platform",
+                token=info.token,
+                url=info.url,
+                instance=info.instance,
+            )
+
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def service(
+    platform: PlatformInfo, connect: Callable[[PlatformInfo], QiskitRuntimeService]
+) -> QiskitRuntimeService:
+    """The client, connected to the shared platform."""
+    return connect(platform)
+
+
+@pytest.fixture(scope="session")
+def backend(service: QiskitRuntimeService) -> IBMBackend:
+    """The smallest backend of the shared platform."""
+    return service.backend("ibm_manila")
+
+
+@pytest.fixture
+def api(platform: PlatformInfo) -> Iterator[httpx.Client]:
+    """Plain HTTP to the shared platform's API, with credentials."""
+    with raw_client(platform) as client:
+        yield client

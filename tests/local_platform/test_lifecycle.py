@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from session_block.local_platform import lifecycle
+from session_block.local_platform.lifecycle import JobFacts, Session
+
+NONE = JobFacts()
+QUEUED = JobFacts(queued=1)
+RUNNING = JobFacts(running=1)
+
+
+def new(**changes: object) -> Session:
+    session = Session(
+        id="s",
+        mode="dedicated",
+        backend="ibm_manila",
+        instance="crn",
+        max_ttl=1000,
+        interactive_ttl=60,
+        created_at=0.0,
+    )
+    return lifecycle.opened(replace(session, **changes))  # type: ignore[arg-type]
+
+
+def after_one_job(start: float = 10.0, end: float = 20.0) -> Session:
+    session = lifecycle.job_started(new(), start)
+    return lifecycle.job_ended(session, JobFacts(idle_since=end), end)
+
+
+def states(session: Session) -> list[tuple[str, float]]:
+    return [(entry.status, entry.timestamp) for entry in session.timestamps]
+
+
+def test_stays_open_until_its_first_job_runs() -> None:
+    """A session with a queued job stays open, and its maximum time does not run."""
+    session = lifecycle.advance(new(), QUEUED, 5000.0)
+    assert session.state == "open"
+    assert lifecycle.remaining_seconds(session, 5000.0) == 1000
+
+
+def test_becomes_active_when_a_job_runs() -> None:
+    """The first running job makes the session active and starts its maximum time."""
+    session = lifecycle.job_started(new(), 10.0)
+    assert (session.state, session.started_at, session.activated_at) == ("active", 10.0, 10.0)
+    assert lifecycle.remaining_seconds(session, 110.0) == 900
+
+
+def test_rests_after_the_interactive_time() -> None:
+    """An idle session is inactive from the moment its interactive time was over, however late."""
+    session = lifecycle.advance(after_one_job(), JobFacts(idle_since=20.0), 500.0)
+    assert states(session) == [("open", 0.0), ("active", 10.0), ("inactive", 80.0)]
+
+
+def test_a_queued_job_keeps_it_active() -> None:
+    """A session with a queued job does not go inactive."""
+    session = lifecycle.advance(after_one_job(), replace(QUEUED, idle_since=20.0), 500.0)
+    assert session.state == "active"
+
+
+def test_becomes_active_again() -> None:
+    """The next job wakes an inactive session, and only active time counts as usage."""
+    session = lifecycle.advance(after_one_job(), JobFacts(idle_since=20.0), 500.0)
+    session = lifecycle.job_started(session, 600.0)
+    assert session.state == "active"
+    assert session.started_at == 10.0
+    assert session.activated_at == 600.0
+    assert lifecycle.elapsed_seconds(session, RUNNING, 605.0) == 70.0 + 5.0
+
+
+def test_closes_at_its_maximum_time() -> None:
+    """A session closes at its maximum time after the first start, also while inactive."""
+    session = lifecycle.advance(after_one_job(), JobFacts(idle_since=20.0), 9999.0)
+    assert states(session)[-2:] == [("inactive", 80.0), ("closed", 1010.0)]
+    assert not session.accepting_jobs
+    assert lifecycle.elapsed_seconds(session, NONE, 9999.0) == 70.0
+
+
+def test_a_running_job_outlives_the_maximum_time() -> None:
+    """Usage of a session that closed around a running job goes on until that job ends."""
+    session = lifecycle.advance(lifecycle.job_started(new(), 10.0), RUNNING, 1500.0)
+    assert (session.state, session.closed_at) == ("closed", 1010.0)
+    assert lifecycle.elapsed_seconds(session, RUNNING, 1500.0) == 1490.0
+    session = lifecycle.job_ended(session, JobFacts(idle_since=1600.0), 1600.0)
+    assert session.state == "closed"
+    assert lifecycle.elapsed_seconds(session, NONE, 9999.0) == 1590.0
+
+
+def test_an_unused_session_closes_after_half_an_hour() -> None:
+    """A session without a job closes 30 minutes after it was opened."""
+    assert lifecycle.advance(new(), NONE, 1799.0).state == "open"
+    assert lifecycle.advance(new(), NONE, 9999.0).closed_at == 1800.0
+
+
+def test_close_waits_for_pending_jobs() -> None:
+    """A session that takes no more jobs closes when the last pending one ends."""
+    session = lifecycle.job_started(new(), 10.0)
+    session = lifecycle.stop_accepting(session, RUNNING, 15.0)
+    assert (session.state, session.accepting_jobs) == ("active", False)
+    session = lifecycle.job_ended(session, JobFacts(idle_since=20.0), 20.0)
+    assert (session.state, session.closed_at) == ("closed", 20.0)
+
+
+def test_close_is_immediate_without_pending_jobs() -> None:
+    """A session that takes no more jobs and has none closes at once."""
+    session = lifecycle.stop_accepting(after_one_job(), JobFacts(idle_since=20.0), 30.0)
+    assert (session.state, session.closed_at) == ("closed", 30.0)
+    assert lifecycle.elapsed_seconds(session, NONE, 99.0) == 20.0
+
+
+def test_closed_is_final() -> None:
+    """Nothing changes a closed session."""
+    session = lifecycle.advance(new(), NONE, 9999.0)
+    assert lifecycle.advance(session, QUEUED, 10**6) == session
+    assert lifecycle.stop_accepting(session, NONE, 10**6) == session
+
+
+def test_a_batch_is_charged_by_its_jobs() -> None:
+    """A batch's usage is the sum of its jobs' usage, not wall-clock time."""
+    session = replace(after_one_job(), mode="batch")
+    assert lifecycle.elapsed_seconds(session, JobFacts(usage_seconds=3.5), 999.0) == 3.5
+
+
+def test_looking_more_often_changes_nothing() -> None:
+    """A session advanced at every second ends like one advanced once."""
+    facts = JobFacts(idle_since=20.0)
+    session = after_one_job()
+    for second in range(20, 1200):
+        session = lifecycle.advance(session, facts, float(second))
+    assert session == lifecycle.advance(after_one_job(), facts, 1199.0)

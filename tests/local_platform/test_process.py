@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pytest
+from qiskit_ibm_runtime import EstimatorV2, SamplerV2, Session
+
+from session_block import local_platform
+from session_block.local_platform import PlatformError
+
+from .support import H2, bell, ground_state, is_gone, isa, raw_client, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+    from session_block.local_platform import PlatformInfo
+
+    Connect = Callable[[PlatformInfo], QiskitRuntimeService]
+
+legacy = pytest.mark.filterwarnings("ignore:The (Estimator|Sampler)V2 class is deprecated")
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Iterator[Path]:
+    """A directory of its own whose platform does not outlive the test."""
+    yield tmp_path / "state"
+    local_platform.stop(tmp_path / "state")
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 30 seconds"
+        time.sleep(0.05)
+
+
+def test_importing_is_light() -> None:
+    """Importing the package loads no heavy library of its own accord."""
+    code = (
+        "import sys, session_block\n"
+        "before = set(sys.modules)\n"
+        "import session_block.local_platform\n"
+        "heavy = {'qiskit', 'qiskit_aer', 'fastapi', 'starlette', 'uvicorn', 'sqlalchemy'}\n"
+        "print(sorted((set(sys.modules) - before) & heavy))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+def test_concurrent_starts_give_one_server(state_dir: Path) -> None:
+    """Processes that start one platform at once all get the same one, and so does a later one."""
+    code = (
+        "import sys, pathlib, session_block.local_platform as p\n"
+        "info = p.start(pathlib.Path(sys.argv[1]))\n"
+        "print(info.pid, info.origin, info.token)"
+    )
+    command = [sys.executable, "-c", code, str(state_dir)]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {start.communicate(timeout=60)[0] for start in starts}
+    assert len(answers) == 1
+    info = local_platform.find(state_dir)
+    assert info is not None
+    assert answers == {f"{info.pid} {info.origin} {info.token}\n"}
+    assert local_platform.start(state_dir) == info
+    assert info.token not in repr(info)
+    with pytest.raises(PlatformError, match="runs with seed 0, not 5: stop it first"):
+        local_platform.start(state_dir, seed=5)
+
+
+def test_stop_and_start_keep_identity_and_settings(state_dir: Path) -> None:
+    """A stopped platform comes back at its port with its key, its CRN and its settings."""
+    first = local_platform.start(state_dir, noise="shots", seed=7)
+    workers = psutil.Process(first.pid).children(recursive=True)
+    assert local_platform.stop(state_dir)
+    assert local_platform.find(state_dir) is None
+    assert not local_platform.stop(state_dir)
+    assert all(is_gone(worker) for worker in workers)
+    second = local_platform.start(state_dir, seed=7)
+    assert (second.origin, second.token, second.instance) == (
+        first.origin,
+        first.token,
+        first.instance,
+    )
+    with pytest.raises(PlatformError, match="noise shots, not exact"):
+        local_platform.start(state_dir, noise="exact")
+
+
+def test_a_port_in_use_is_named(state_dir: Path) -> None:
+    """A port that another program holds is an error that names it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PlatformError, match=f"port {port} is in use"):
+            local_platform.start(state_dir, port=port)
+
+
+def test_another_process_with_the_recorded_pid_is_no_platform(state_dir: Path) -> None:
+    """A record that names a living process which is not the server counts as stale."""
+    state_dir.mkdir()
+    record = f'{{"pid": {os.getpid()}, "created": 1.0, "port": 1}}'
+    (state_dir / "server.json").write_text(record)
+    assert local_platform.find(state_dir) is None
+    assert not local_platform.stop(state_dir)
+    assert local_platform.start(state_dir).pid != os.getpid()
+
+
+@legacy
+def test_a_killed_server_loses_nothing(state_dir: Path, connect: Connect) -> None:
+    """After kill -9 a queued and a running job complete, counted once, for the same client."""
+    info = local_platform.start(state_dir, job_seconds=1.0)
+    service = connect(info)
+    backend = service.backend("ibm_manila")
+    session = Session(backend)
+    jobs = [SamplerV2(session).run([isa(bell(), backend)], shots=100 + n) for n in range(2)]
+    wait_until(lambda: jobs[0].status() == "RUNNING")
+    assert jobs[1].status() == "QUEUED"
+    workers = psutil.Process(info.pid).children(recursive=True)
+    assert workers
+    os.kill(info.pid, signal.SIGKILL)
+    wait_until(lambda: all(is_gone(worker) for worker in workers))
+    assert local_platform.find(state_dir) is None
+
+    again = local_platform.start(state_dir)
+    assert again.pid != info.pid
+    assert again.origin == info.origin
+    assert [job.result()[0].data.meas.num_shots for job in jobs] == [100, 101]
+    assert session.details()["state"] == "active"
+    counted = stats(again)
+    assert counted["jobs"]["total"] == 2
+    assert counted["jobs"]["by_state"] == {"completed": 2}
+    assert counted["jobs"]["by_session"] == {session.session_id: 2}
+    assert jobs[0].metrics()["usage"]["seconds"] >= 1.0
+
+
+@legacy
+def test_equal_seeds_give_equal_noise(tmp_path: Path, connect: Connect) -> None:
+    """Two platforms of one seed give bit-identical results in any order; another seed differs."""
+    results = []
+    for name, seed, order in (("a", 1, (0, 1)), ("b", 1, (1, 0)), ("c", 2, (0, 1))):
+        info = local_platform.start(tmp_path / name, noise="shots", seed=seed)
+        try:
+            service = connect(info)
+            backend = service.backend("ibm_manila")
+            circuit = isa(ground_state(), backend)
+            observable = H2.apply_layout(circuit.layout)
+            values: dict[int, Any] = {}
+            for kind in order:
+                if kind:
+                    job = SamplerV2(backend).run([isa(bell(), backend)])
+                    values[kind] = job.result()[0].data.meas.array
+                else:
+                    data = EstimatorV2(backend).run([(circuit, observable)]).result()[0].data
+                    assert data.stds == 0.015625
+                    assert abs(data.evs + 1.857275) < 0.1
+                    values[kind] = data.evs
+            results.append(values)
+        finally:
+            local_platform.stop(tmp_path / name)
+    one, same, other = results
+    assert one[0] == same[0] != other[0]
+    assert np.array_equal(one[1], same[1])
+    assert not np.array_equal(one[1], other[1])
+
+
+def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
+    """At the maximum time the running job finishes and the queued one fails with code 1217."""
+    info = local_platform.start(state_dir, job_seconds=1.5)
+    with raw_client(info) as api:
+        body = {"mode": "dedicated", "backend": "ibm_manila", "max_ttl": 1}
+        session_id = api.post("/sessions", json=body).json()["id"]
+        job = {
+            "program_id": "sampler",
+            "backend": "ibm_manila",
+            "params": {"pubs": []},
+            "session_id": session_id,
+        }
+        first, second = (api.post("/jobs", json=job).json()["id"] for _ in range(2))
+
+        def state(job_id: str) -> dict[str, Any]:
+            content: dict[str, Any] = api.get(f"/jobs/{job_id}").json()["state"]
+            return content
+
+        wait_until(lambda: state(second)["status"] == "Failed")
+        assert state(second)["reason_code"] == 1217
+        assert session_id in state(second)["reason"]
+        assert state(first)["status"] == "Running"
+        wait_until(lambda: state(first)["status"] == "Completed")
+        details = api.get(f"/sessions/{session_id}").json()
+        assert details["state"] == "closed"
+        assert 1.5 <= details["elapsed_time"] < 10

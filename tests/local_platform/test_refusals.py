@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import jwt
+import pytest
+
+from session_block.local_platform.state import load_identity
+
+if TYPE_CHECKING:
+    from session_block.local_platform import PlatformInfo
+
+JOB = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
+
+
+def bearer(platform: PlatformInfo, expires: float, secret: str | None = None) -> str:
+    identity = load_identity(platform.state_dir)
+    assert identity is not None
+    return "Bearer " + jwt.encode({"exp": int(expires)}, secret or identity.secret, "HS256")
+
+
+def test_iam_knows_only_its_key(platform: PlatformInfo) -> None:
+    """IAM gives a token of one hour for the API key, and 400 for any other."""
+    url = f"{platform.origin}/iam/identity/token"
+    token = httpx.post(url, data={"apikey": platform.token}, trust_env=False).json()
+    assert (
+        token["expiration"]
+        - jwt.decode(token["access_token"], options={"verify_signature": False})["iat"]
+        == 3600
+    )
+    for body in ({"apikey": "wrong"}, {}):
+        assert httpx.post(url, data=body, trust_env=False).status_code == 400
+
+
+def test_every_call_needs_a_credential(platform: PlatformInfo) -> None:
+    """Missing, wrong, foreign and expired credentials get 401."""
+    forever = 4e9
+    wrong = [
+        {},
+        {"Authorization": "apikey wrong"},
+        {"Authorization": "Bearer x.y.z"},
+        {"Authorization": platform.token},
+        {"Authorization": bearer(platform, forever, "another secret of thirty-two bytes")},
+        {"Authorization": bearer(platform, 1e9)},
+    ]
+    for headers in wrong:
+        headers["Service-CRN"] = platform.instance
+        answer = httpx.get(f"{platform.url}/jobs", headers=headers, trust_env=False)
+        assert answer.status_code == 401, headers
+        assert answer.json()["errors"][0]["code"] == 1200
+    good = {"Authorization": bearer(platform, forever), "Service-CRN": platform.instance}
+    assert httpx.get(f"{platform.url}/jobs", headers=good, trust_env=False).is_success
+
+
+def test_every_call_needs_the_instance(api: httpx.Client) -> None:
+    """Another account's CRN gets 403."""
+    headers = {"Service-CRN": "crn:v1:bluemix:public:quantum-computing:us-east:a/b:c::"}
+    assert api.get("/jobs", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/jobs/x", "/jobs/x/results", "/sessions/x", "/backends/x/status", "/nowhere", "/jobs/%00"],
+)
+def test_what_does_not_exist(api: httpx.Client, path: str) -> None:
+    """Unknown things get 404 in IBM's form."""
+    answer = api.get(path)
+    assert answer.status_code == 404
+    assert set(answer.json()["errors"][0]) == {"code", "message", "solution", "more_info"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"program_id":"sampler","backend":"ibm_manila","params":' + b'{"a":' * 500,
+        b'{"program_id":"sampler","backend":"ibm_manila","params":'
+        + b'{"pubs":' * 300
+        + b"1"
+        + b"}" * 301,
+        b'{"n":' + b"9" * 5000 + b"}",
+    ],
+)
+def test_bodies_that_are_no_request(api: httpx.Client, body: bytes) -> None:
+    """A body that is not a JSON object of a sane depth gets 400."""
+    assert api.post("/jobs", content=body).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backend": None},
+        {"backend": 5},
+        {"program_id": ["sampler"]},
+        {"params": None},
+        {"params": []},
+        {"params": {}},
+        {"tags": [["x"]]},
+        {"tags": ["\ud800"]},
+        {"cost": -1},
+        {"cost": 10_801},
+        {"cost": 10**400},
+        {"private": "yes"},
+        {"session_id": {}},
+        {"calibration_id": "none"},
+    ],
+)
+def test_jobs_that_make_no_sense(api: httpx.Client, change: dict[str, Any]) -> None:
+    """A job with a field of the wrong kind gets 400, and no job comes of it."""
+    before = api.get("/jobs").json()["count"]
+    assert api.post("/jobs", json={**JOB, **change}).status_code == 400
+    assert api.get("/jobs").json()["count"] == before
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["created_after=yesterday", "pending=maybe", "sort=UP", "created_before=%00"],
+)
+def test_queries_that_make_no_sense(api: httpx.Client, query: str) -> None:
+    """A query parameter of the wrong kind gets 400."""
+    assert api.get(f"/jobs?{query}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "limit=x", "offset=-1", "offset=" + "9" * 99]
+)
+def test_pages_out_of_range(api: httpx.Client, query: str) -> None:
+    """A page size or offset out of range is replaced by the default, as IBM documents."""
+    answer = api.get(f"/jobs?{query}").json()
+    assert (answer["limit"], answer["offset"]) == (200, 0)
+
+
+@pytest.mark.parametrize("cursor", ["x", "bnVsbA==", "W10=", "é"])
+def test_foreign_cursors(api: httpx.Client, cursor: str) -> None:
+    """A cursor that the platform did not make gets 400."""
+    assert api.get("/workloads", params={"next": cursor}).status_code == 400
+
+
+def test_not_a_number_comes_back(api: httpx.Client) -> None:
+    """A NaN in a job's parameters is kept, not turned into an internal error."""
+    body = b'{"program_id":"sampler","backend":"ibm_manila","params":{"pubs":[],"x":NaN}}'
+    job_id = api.post("/jobs", content=body).json()["id"]
+    assert "NaN" in api.get(f"/jobs/{job_id}").text
