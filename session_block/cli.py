@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -96,10 +95,8 @@ def demo(
     Kill it (kill -9) in the middle and run it again: it goes on in the same session, and no job is
     submitted twice.
     """
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
     console = Console()
-    with console.status("Starting Prefect and the local platform …") as spinner:
+    with console.status("Starting the local platform …") as spinner:
         from session_block.demo import run_demo
 
         logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
@@ -130,9 +127,8 @@ def _show_outcome(console: Console, outcome: DemoOutcome) -> None:
         console.print(f"Prefect UI  {outcome.server_url.removesuffix('/api')}/runs")
     else:
         console.print(
-            "Prefect UI  run 'prefect server start', then "
-            "'prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api', and this demo again "
-            "with --fresh"
+            "Prefect UI  no Prefect server was found. To watch it there, run 'prefect server start' "
+            "in another terminal, then this demo with --fresh."
         )
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx
 from prefect import flow
-from prefect.settings import get_current_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_LOGGING_LEVEL,
+    get_current_settings,
+    temporary_settings,
+)
 from pydantic import BaseModel, ConfigDict
 from qiskit.quantum_info import SparsePauliOp
 
@@ -17,6 +23,8 @@ BLOCK_NAME = "local-demo"
 EXPERIMENT_NAME = "h2-demo"
 BACKEND_NAME = "ibm_manila"
 _SEED = 7
+
+ProgressListener = Callable[[int, Evaluation, bool], None]
 
 
 class DemoOutcome(BaseModel):
@@ -39,48 +47,75 @@ class DemoOutcome(BaseModel):
     server_url: str | None
 
 
-def save_demo_blocks() -> None:
-    """Save the Blocks of the demonstration, so that flows can load them by name."""
-    credentials = LocalPlatformCredentials()
-    credentials.save(BLOCK_NAME, overwrite=True)
-    QuantumSession(credentials=credentials, backend_name=BACKEND_NAME, max_time="1h").save(
-        BLOCK_NAME, overwrite=True
-    )
+def find_prefect_server() -> str | None:
+    """Return the API URL of the Prefect server that answers: the configured one, else the local."""
+    settings = get_current_settings()
+    local = f"http://{settings.server.api.host}:{settings.server.api.port}/api"
+    for url in (settings.api.url, local):
+        if url is not None and _answers(f"{url}/health"):
+            return url
+    return None
 
 
-def run_demo(
-    *, fresh: bool, on_evaluation: Callable[[int, Evaluation, bool], None]
-) -> DemoOutcome:
-    """Run the demonstration as a flow, or go on with the one that was interrupted.
+def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
+    """Run the demonstration, or go on with the one that was interrupted.
+
+    Where a Prefect server answers it runs as a flow, each job a task run that can be watched;
+    elsewhere it runs without Prefect's engine.
 
     Args:
         fresh: Start anew instead.
         on_evaluation: Called after each evaluation with its number, its value, and whether it was
             replayed from the ledger.
     """
-    save_demo_blocks()
+    credentials = LocalPlatformCredentials()
+    block = QuantumSession(credentials=credentials, backend_name=BACKEND_NAME, max_time="1h")
+    server_url = find_prefect_server()
+    if server_url is None:
+        return _run(block, fresh, on_evaluation, server_url=None)
 
     @flow(name="h2-vqe-demo")
-    def h2_vqe_demo(block: str, experiment: str, fresh: bool) -> DemoOutcome:  # noqa: FBT001
-        opened = QuantumSession.load(block).experiment(experiment, fresh=fresh)
-        already_finished = opened.sealed
-        replayed = opened.recorded_results
-        with opened as running:
-            report = run_vqe(
-                running,
-                seed=_SEED,
-                on_evaluation=lambda number, evaluation: on_evaluation(
-                    number, evaluation, number <= replayed
-                ),
-            )
-        return DemoOutcome(
-            report=report,
-            exact_energy=exact_ground_energy(SparsePauliOp.from_list(list(H2_PAULIS))),
-            replayed=replayed,
-            jobs=opened.recorded_results,
-            already_finished=already_finished,
-            experiment=str(opened.identity),
-            server_url=get_current_settings().api.url,
-        )
+    def h2_vqe_demo(block: str, fresh: bool) -> DemoOutcome:  # noqa: FBT001 - a flow's parameters
+        loaded = QuantumSession.load(block)
+        return _run(loaded, fresh, on_evaluation, server_url=server_url)
 
-    return h2_vqe_demo(BLOCK_NAME, EXPERIMENT_NAME, fresh)
+    with temporary_settings({PREFECT_API_URL: server_url, PREFECT_LOGGING_LEVEL: "WARNING"}):
+        credentials.save(BLOCK_NAME, overwrite=True)
+        block.save(BLOCK_NAME, overwrite=True)
+        return h2_vqe_demo(BLOCK_NAME, fresh)
+
+
+def _run(
+    block: QuantumSession,
+    fresh: bool,  # noqa: FBT001 - passed on
+    on_evaluation: ProgressListener,
+    *,
+    server_url: str | None,
+) -> DemoOutcome:
+    experiment = block.experiment(EXPERIMENT_NAME, fresh=fresh)
+    already_finished = experiment.sealed
+    replayed = experiment.recorded_results
+    with experiment:
+        report = run_vqe(
+            experiment,
+            seed=_SEED,
+            on_evaluation=lambda number, evaluation: on_evaluation(
+                number, evaluation, number <= replayed
+            ),
+        )
+    return DemoOutcome(
+        report=report,
+        exact_energy=exact_ground_energy(SparsePauliOp.from_list(list(H2_PAULIS))),
+        replayed=replayed,
+        jobs=experiment.recorded_results,
+        already_finished=already_finished,
+        experiment=str(experiment.identity),
+        server_url=server_url,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
