@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def tagged(mode: object, *tags: str) -> Sampler:
+    """Return a sampler whose jobs bear these tags."""
     return Sampler(mode, options={"environment": {"job_tags": list(tags)}})
 
 

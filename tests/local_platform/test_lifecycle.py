@@ -11,6 +11,7 @@ RUNNING = JobFacts(running=1)
 
 
 def new(**changes: object) -> Session:
+    """Return a session opened at 0 with 1000 s of maximum and 60 s of interactive time."""
     session = Session(
         id="s",
         mode="dedicated",
@@ -24,11 +25,13 @@ def new(**changes: object) -> Session:
 
 
 def after_one_job(start: float = 10.0, end: float = 20.0) -> Session:
+    """Return a session whose only job so far ran from ``start`` to ``end``."""
     session = lifecycle.job_started(new(), start)
     return lifecycle.job_ended(session, JobFacts(idle_since=end), end)
 
 
 def states(session: Session) -> list[tuple[str, float]]:
+    """Return a session's transitions."""
     return [(entry.status, entry.timestamp) for entry in session.timestamps]
 
 

@@ -27,6 +27,7 @@ legacy = pytest.mark.filterwarnings("ignore:The (Estimator|Sampler)V2 class is d
 
 @pytest.fixture(scope="module")
 def session(backend: IBMBackend) -> Iterator[Session]:
+    """One session for all primitives."""
     session = Session(backend)
     yield session
     session.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,6 +16,7 @@ JOB = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
 
 
 def bearer(platform: PlatformInfo, expires: float, secret: str | None = None) -> str:
+    """Return an Authorization header with a token like the platform's own."""
     identity = load_identity(platform.state_dir)
     assert identity is not None
     return "Bearer " + jwt.encode({"exp": int(expires)}, secret or identity.secret, "HS256")
@@ -114,7 +116,8 @@ def test_bodies_that_are_no_request(api: httpx.Client, body: bytes) -> None:
 def test_jobs_that_make_no_sense(api: httpx.Client, change: dict[str, Any]) -> None:
     """A job with a field of the wrong kind gets 400, and no job comes of it."""
     before = api.get("/jobs").json()["count"]
-    assert api.post("/jobs", json={**JOB, **change}).status_code == 400
+    body = json.dumps({**JOB, **change})
+    assert api.post("/jobs", content=body).status_code == 400
     assert api.get("/jobs").json()["count"] == before
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def wait_for(session: Session, state: str) -> dict[str, Any]:
+    """Wait for a session's state and return the details with it."""
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         details = session.details()
