@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from flows.problems import parse_ansatz, parse_hamiltonian
-from session_block import QuantumSession
+from session_block.block import load_block
 from session_block.references import Implementation
 from session_block.vqe import Evaluation, VQEReport, run_vqe
 
@@ -62,7 +62,7 @@ def vqe(
     observable = None if hamiltonian is None else parse_hamiltonian(hamiltonian)
     circuit = None if ansatz is None else parse_ansatz(ansatz)
     chosen = options if shots is None else {**(options or {}), "default_shots": shots}
-    opened = QuantumSession.load(block).experiment(experiment, fresh=fresh)  # type: ignore[union-attr]
+    opened = load_block(block).experiment(experiment, fresh=fresh)
     with opened:
         if opened.sealed:
             logger.warning(

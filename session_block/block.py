@@ -141,8 +141,32 @@ class QuantumSession(Block):
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""
-        url = default_ledger_url() if self.ledger_url is None else self.ledger_url.get_secret_value()
+        url = (
+            default_ledger_url() if self.ledger_url is None else self.ledger_url.get_secret_value()
+        )
         return _open_ledger(url, os.getpid())
+
+
+def load_block(name: str) -> QuantumSession:
+    """Load a Block by its name, from synchronous code.
+
+    Raises:
+        InvalidInputError: There is no such Block, or the caller is asynchronous.
+    """
+    try:
+        loaded = QuantumSession.load(name)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"Prefect knows no QuantumSession Block {name!r}: {error}. Save one of that name, or "
+            "check which Prefect server (PREFECT_API_URL) this process uses."
+        ) from error
+    if not isinstance(loaded, QuantumSession):
+        loaded.close()
+        raise InvalidInputError(
+            f"Block {name!r} was to be loaded inside an event loop. Call this from a synchronous "
+            "flow or task."
+        )
+    return loaded
 
 
 @cache

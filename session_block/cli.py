@@ -101,7 +101,7 @@ def demo(
 
         logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
 
-        def progress(number: int, evaluation: Evaluation, replayed: bool) -> None:  # noqa: FBT001
+        def progress(number: int, evaluation: Evaluation, replayed: bool) -> None:
             origin = "from the ledger" if replayed else "one job"
             spinner.update("Optimising …")
             console.print(f"evaluation {number:>3}  {evaluation.energy:+.6f}  [dim]{origin}[/dim]")
@@ -127,8 +127,8 @@ def _show_outcome(console: Console, outcome: DemoOutcome) -> None:
         console.print(f"Prefect UI  {outcome.server_url.removesuffix('/api')}/runs")
     else:
         console.print(
-            "Prefect UI  no Prefect server was found. To watch it there, run 'prefect server start' "
-            "in another terminal, then this demo with --fresh."
+            "Prefect UI  no Prefect server was found. To watch it there, run 'prefect server "
+            "start' in another terminal, then this demo with --fresh."
         )
 
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import requests
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
@@ -25,7 +24,6 @@ from qiskit_ibm_runtime import (
     RuntimeJobV2,
     Session,
 )
-from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.account import Account
@@ -183,7 +181,9 @@ def refusal(error: BaseException) -> Refusal | None:
     """
     if isinstance(error, IBMInputValueError):
         return Refusal("request", None, str(error))
-    if isinstance(error, IBMRuntimeError) and str(error.message).startswith("The session is closed"):
+    if isinstance(error, IBMRuntimeError) and str(error.message).startswith(
+        "The session is closed"
+    ):
         return Refusal("session-closed", None, str(error.message))
     response = _response(error)
     if response is None or response.request.method != "POST" or _was_sent_before(response):
@@ -269,4 +269,3 @@ def _response(error: BaseException) -> requests.Response | None:
 def _was_sent_before(response: requests.Response) -> bool:
     retries = getattr(response.raw, "retries", None)
     return bool(retries is not None and retries.history)
-

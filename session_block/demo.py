@@ -15,7 +15,7 @@ from prefect.settings import (
 from pydantic import BaseModel, ConfigDict
 from qiskit.quantum_info import SparsePauliOp
 
-from session_block.block import QuantumSession
+from session_block.block import QuantumSession, load_block
 from session_block.credentials import LocalPlatformCredentials
 from session_block.vqe import H2_PAULIS, Evaluation, VQEReport, exact_ground_energy, run_vqe
 
@@ -75,9 +75,8 @@ def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
         return _run(block, fresh, on_evaluation, server_url=None)
 
     @flow(name="h2-vqe-demo")
-    def h2_vqe_demo(block: str, fresh: bool) -> DemoOutcome:  # noqa: FBT001 - a flow's parameters
-        loaded = QuantumSession.load(block)
-        return _run(loaded, fresh, on_evaluation, server_url=server_url)
+    def h2_vqe_demo(block: str, fresh: bool) -> DemoOutcome:
+        return _run(load_block(block), fresh, on_evaluation, server_url=server_url)
 
     with temporary_settings({PREFECT_API_URL: server_url, PREFECT_LOGGING_LEVEL: "WARNING"}):
         credentials.save(BLOCK_NAME, overwrite=True)
@@ -87,7 +86,7 @@ def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
 
 def _run(
     block: QuantumSession,
-    fresh: bool,  # noqa: FBT001 - passed on
+    fresh: bool,
     on_evaluation: ProgressListener,
     *,
     server_url: str | None,

@@ -7,12 +7,12 @@
     │   ├── NotISAError              a circuit does not fit the backend
     │   ├── BackendNotFoundError     the instance has no such backend
     │   ├── LabelConflictError       one label was used for two different requests
-    │   └── LabelRequiredError       a request came from a process that did not open the experiment
+    │   └── LabelRequiredError       a process that did not open the experiment must label
     ├── LedgerError                  the ledger cannot be trusted; the run stops
     │   ├── LedgerUnavailableError   the store did not answer
     │   └── LedgerVersionError       the store was written by a newer version
     ├── ExperimentError
-    │   ├── ExperimentDivergedError  a resumed run asks for something that it did not ask for before
+    │   ├── ExperimentDivergedError  a resumed run asks out of turn
     │   └── ExperimentSealedError    a finished experiment was asked for something new
     ├── ConnectionFailedError        the platform refused the credentials or could not be reached
     ├── SessionError
@@ -24,7 +24,7 @@
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
         ├── JobFailedError           the job ended without a result
         ├── JobCancelledError        somebody cancelled the job
-        ├── JobEndedWithSessionError the job ended because its session did; it may be asked for again
+        ├── JobEndedWithSessionError the job ended with its session; asking again is safe
         └── JobWaitTimeoutError      the wait is over, the job is not
 """
 

@@ -15,9 +15,10 @@ from session_block.errors import JobEndedWithSessionError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.pinning import pin_circuit, record_once
+from session_block.records import SEALED_KEY, ExperimentRecords
 from session_block.references import Implementation, JobRef, SessionDetails, SessionRef
 from session_block.request import Request, estimator_request, sampler_request
-from session_block.session import MAX_SESSIONS, SessionKeeper, read_sessions
+from session_block.session import MAX_SESSIONS, SessionKeeper
 from session_block.submission import Submitter
 from session_block.turns import Turn, Turns
 from session_block.waiting import Waiter
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.primitives.containers import PrimitiveResult
 
-SEALED_KEY = "sealed"
 
-
-class Experiment:
+class Experiment(ExperimentRecords):
     """A named, resumable unit of work inside one session.
 
     Use it as a context manager: success closes the session that it opened and seals the
@@ -39,9 +38,7 @@ class Experiment:
     Threads may share it. Another process needs labels; see :meth:`run_sampler`.
 
     Attributes:
-        identity: Name, number and UID.
         opening: Token of this opening; ``None`` in a process that did not open it.
-        resumed: The experiment existed before this opening.
     """
 
     def __init__(
@@ -55,10 +52,8 @@ class Experiment:
         block: str | None = None,
         opener: bool = True,
     ) -> None:
-        self.identity = identity
+        super().__init__(identity, ledger)
         self.opening = uuid4().hex if opener else None
-        self.resumed = identity.resumed
-        self._ledger = ledger
         self._account = account
         self._backend_name = backend_name
         self._max_time_seconds = max_time_seconds
@@ -70,36 +65,9 @@ class Experiment:
         self._turns = Turns(identity, ledger, lambda: self.sealed, opener=opener)
 
     @property
-    def uid(self) -> str:
-        """The experiment's unique ID."""
-        return self.identity.uid
-
-    @property
-    def sealed(self) -> bool:
-        """Whether the experiment is finished: it answers from its records and submits nothing."""
-        return self._ledger.get(self.uid, SEALED_KEY) is not None
-
-    @property
-    def report(self) -> dict[str, Any] | None:
-        """The report with which the experiment was sealed, or ``None`` while it is not."""
-        fact = self._ledger.get(self.uid, SEALED_KEY)
-        return None if fact is None else dict(fact.body)
-
-    @property
-    def session_id(self) -> str | None:
-        """The ID of the experiment's latest session, from the ledger."""
-        ids = [record.session_id for record in read_sessions(self._ledger, self.uid)]
-        return next((session_id for session_id in reversed(ids) if session_id), None)
-
-    @property
-    def recorded_results(self) -> int:
-        """How many results the ledger holds."""
-        return len(self._ledger.facts(self.uid, "result/"))
-
-    @property
     def session_ref(self) -> SessionRef:
         """A reference that tasks can pass on."""
-        latest = [record for record in read_sessions(self._ledger, self.uid) if record.session_id]
+        latest = [record for record in self.sessions if record.session_id]
         return SessionRef(
             block=self._block,
             experiment=self.identity.name,
@@ -121,7 +89,10 @@ class Experiment:
             BackendNotFoundError: The instance has no such backend.
             SessionClosedError: The session was borrowed and has ended.
         """
-        return self.session_id if self.sealed else self._keeper().current().session_id
+        if self.sealed:
+            return self.session_id
+        session_id: str | None = self._keeper().current().session_id
+        return session_id
 
     def borrow_session(self, session_id: str) -> str | None:
         """Attach to a session that somebody else opened; it is never closed from here.
@@ -131,7 +102,8 @@ class Experiment:
             SessionMismatchError: It is on another backend, or is a batch.
             SessionClosedError: It accepts no more jobs.
         """
-        return self._keeper().borrow(session_id).session_id
+        self._keeper().borrow(session_id)
+        return self.session_id
 
     def session_details(self) -> SessionDetails:
         """Return the details of the experiment's session, asked from the platform."""
@@ -178,9 +150,7 @@ class Experiment:
 
         See :meth:`run_sampler` for the arguments and errors.
         """
-        request = sampler_request(
-            pubs, shots=shots, options=options, implementation=implementation
-        )
+        request = sampler_request(pubs, shots=shots, options=options, implementation=implementation)
         return self._submit(request, label)
 
     def submit_estimator(
@@ -201,9 +171,7 @@ class Experiment:
         )
         return self._submit(request, label)
 
-    def fetch_result(
-        self, job: JobRef, timeout_seconds: float | None = None
-    ) -> PrimitiveResult:
+    def fetch_result(self, job: JobRef, timeout_seconds: float | None = None) -> PrimitiveResult:
         """Wait for a job and return its result; a recorded one costs no request.
 
         Raises:
@@ -219,9 +187,7 @@ class Experiment:
                 f"Experiment {self.identity} has no record of job {job.job_id}. Is this the ledger "
                 "with which it was submitted?"
             )
-        return self._waiter.result(
-            job.submission, generations[job.generation - 1], timeout_seconds
-        )
+        return self._waiter.result(job.submission, generations[job.generation - 1], timeout_seconds)
 
     def run_sampler(
         self,
@@ -240,7 +206,7 @@ class Experiment:
             shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
             options: The client's own options, as a dict or an object of its option class. Up to
                 five ``environment.job_tags`` are yours.
-            implementation: ``v2`` or ``executor``; see :data:`session_block.references.Implementation`.
+            implementation: ``v2`` or ``executor``, the client's two families of primitives.
             label: A name for this request, instead of its content and its place among equal ones.
                 Needed in processes that did not open the experiment.
 
@@ -250,9 +216,7 @@ class Experiment:
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to go on.
         """
-        request = sampler_request(
-            pubs, shots=shots, options=options, implementation=implementation
-        )
+        request = sampler_request(pubs, shots=shots, options=options, implementation=implementation)
         return self._run(request, label)
 
     def run_estimator(
@@ -297,7 +261,7 @@ class Experiment:
         """Cancel the experiment's pending jobs, and close the session if it opened it.
 
         Returns:
-            Whether a session was closed; in a borrowed one only the experiment's jobs are cancelled.
+            Whether a session was closed; a borrowed one never is.
         """
         if self.session_id is None:
             return False
@@ -359,8 +323,7 @@ class Experiment:
         raise ended
 
     def _has_open_session(self) -> bool:
-        records = read_sessions(self._ledger, self.uid)
-        return any(record.usable and record.kind == "opened" for record in records)
+        return any(record.usable and record.kind == "opened" for record in self.sessions)
 
     def _keeper(self) -> SessionKeeper:
         with self._lock:

@@ -162,7 +162,8 @@ def _classical(value: Any, clbits: _Clbits) -> Any:
     if isinstance(value, ClassicalRegister):
         return ["register", value.name, [clbits[bit] for bit in value]]
     if isinstance(value, tuple):
-        return [_classical(item, clbits) for item in value]
+        compared, to = value
+        return [_classical(compared, clbits), int(to)]
     if isinstance(value, expr.Var):
         name = value.name if value.standalone else _classical(value.var, clbits)
         return ["variable", name, str(value.type)]
@@ -180,7 +181,7 @@ def _classical(value: Any, clbits: _Clbits) -> Any:
     return _value(value)
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any) -> Any:  # noqa: C901, PLR0912 - one case for each kind of value
     """Return a JSON value that is equal exactly when the two values are."""
     match value:
         case None | bool() | str():

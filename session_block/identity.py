@@ -60,8 +60,7 @@ def identify(
     Raises:
         InvalidInputError: There is no name, or it cannot be one.
     """
-    name = flow_run_id if name is None else name
-    _check_name(name)
+    name = _checked(flow_run_id if name is None else name)
     prefix = f"name/{quote(name, safe='')}/"
     while True:
         known = sorted(
@@ -84,7 +83,7 @@ def _must_be_new(latest: Fact, flow_run_id: str | None, *, fresh: bool) -> bool:
     return fresh and not same_run
 
 
-def _check_name(name: str | None) -> None:
+def _checked(name: str | None) -> str:
     if name is None:
         raise InvalidInputError(
             "Outside a flow run an experiment needs a name, by which it is found again: "
@@ -95,3 +94,4 @@ def _check_name(name: str | None) -> None:
             f"{name!r} cannot name an experiment: use 1 to {MAX_NAME_LENGTH} printable characters "
             "(fewer, where they are not ASCII)."
         )
+    return name

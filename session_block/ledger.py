@@ -132,7 +132,7 @@ class Ledger:
         query = sa.select(_facts).where(_facts.c.experiment == experiment, _facts.c.key == key)
         with self._store(), self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _fact(row)
+        return None if row is None else _fact(dict(row))
 
     def facts(self, experiment: str, *prefixes: str) -> list[Fact]:
         """Return an experiment's facts in the order of their creation, without payloads.
@@ -152,7 +152,7 @@ class Ledger:
                 sa.or_(*(_facts.c.key.startswith(prefix, autoescape=True) for prefix in prefixes))
             )
         with self._store(), self._engine.connect() as connection:
-            return [_fact(row) for row in connection.execute(query).mappings()]
+            return [_fact(dict(row)) for row in connection.execute(query).mappings()]
 
     def close(self) -> None:
         """Close the store's connections."""

@@ -44,12 +44,11 @@ def attempt() -> Iterator[dict[str, Any]]:
 def may_be_alive(owner: Mapping[str, Any]) -> bool:
     """Whether the owner may still be at work. ``False`` is certain, ``True`` is not."""
     if owner["boot"] != _boot_id():
-        same_host = owner["host"] == socket.gethostname()
-        return not same_host
+        return bool(owner["host"] != socket.gethostname())
     if owner["pid"] == os.getpid() and owner["started"] == _process_start(os.getpid()):
         with _lock:
             return owner["token"] in _live_attempts
-    return _process_start(owner["pid"]) == owner["started"]
+    return _process_start(int(owner["pid"])) == float(owner["started"])
 
 
 def _process_start(pid: int) -> float | None:
@@ -58,7 +57,7 @@ def _process_start(pid: int) -> float | None:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return round(process.create_time(), 2)
+        return round(float(process.create_time()), 2)
     except psutil.NoSuchProcess:
         return None
 

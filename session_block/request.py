@@ -90,9 +90,7 @@ class Request:
 
     def send(self, session: Session, tags: Sequence[str]) -> RuntimeJobV2:
         """Submit the request to a session, once, with these tags beside the user's."""
-        environment = _replace(
-            self.options.environment, job_tags=[*self.user_tags, *tags]
-        )
+        environment = _replace(self.options.environment, job_tags=[*self.user_tags, *tags])
         primitive = _PRIMITIVES[self.kind, self.implementation](
             mode=session, options=_replace(self.options, environment=environment)
         )
@@ -181,7 +179,9 @@ def _options(kind: PrimitiveKind, implementation: Implementation, options: Any) 
             f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
         )
     with _input_errors(f"The {kind} options are"):
-        chosen = options_class(**(options or {})) if not isinstance(options, options_class) else options
+        chosen = (
+            options_class(**(options or {})) if not isinstance(options, options_class) else options
+        )
     _check_tags(list(chosen.environment.job_tags or []))
     return chosen
 
@@ -206,7 +206,9 @@ def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
     """
     chosen = _differences(_as_dict(options), _as_dict(type(options)()))
     environment = chosen.get("environment", {})
-    kept = {key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}}
+    kept = {
+        key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}
+    }
     return {**{key: chosen[key] for key in chosen if key != "environment"}, "environment": kept}
 
 
@@ -217,7 +219,9 @@ def _differences(chosen: Mapping[str, Any], default: Mapping[str, Any]) -> dict[
         if isinstance(value, Mapping) and isinstance(usual, Mapping):
             if nested := _differences(value, usual):
                 differences[key] = nested
-        elif not isinstance(value, UnsetType) and (type(value) is not type(usual) or value != usual):
+        elif not isinstance(value, UnsetType) and (
+            type(value) is not type(usual) or value != usual
+        ):
             differences[key] = value
     return differences
 

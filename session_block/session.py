@@ -177,7 +177,9 @@ class SessionKeeper:
                 return False
             session = self._attached(record)
             _close(session, cancel_jobs=cancel_jobs)
-            self._end(record, "cancelled by the user" if cancel_jobs else "closed by the experiment")
+            self._end(
+                record, "cancelled by the user" if cancel_jobs else "closed by the experiment"
+            )
             return True
 
     def _latest(self) -> SessionRecord | None:

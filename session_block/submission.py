@@ -140,7 +140,8 @@ class Submitter:
         """Let go of a job that is done with."""
         self._jobs.pop(job_id, None)
 
-    def _attempt(self, request: Request, recorded: Submission, about: dict[str, Any]
+    def _attempt(
+        self, request: Request, recorded: Submission, about: dict[str, Any]
     ) -> Exception | None:
         """Create the next generation's intent and, if nobody else did, its outcome.
 
@@ -243,9 +244,7 @@ class Submitter:
         try:
             jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-            _logger.warning(
-                "The platform's job listing failed (%s); it is asked again.", error
-            )
+            _logger.warning("The platform's job listing failed (%s); it is asked again.", error)
             return Answer.UNREADABLE, []
         match len(jobs):
             case 0:

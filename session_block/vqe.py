@@ -25,7 +25,7 @@ H2_PAULIS = (
     ("XX", 0.18093119978423156),
 )
 """Electronic Hamiltonian of H2 at 0.735 Å in STO-3G on two qubits, in hartree (qiskit-algorithms,
-``test_vqe.py``). Its lowest eigenvalue is −1.857275."""
+``test_vqe.py``). Its lowest eigenvalue is -1.857275."""
 
 _EXACT_LIMIT_QUBITS = 12
 
@@ -107,16 +107,18 @@ def run_vqe(
         InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other.
         SubmissionError: A job went wrong; running again goes on at that evaluation.
     """
-    if (report := experiment.report) is not None:
-        return VQEReport.model_validate(report)
+    if (sealed := experiment.report) is not None:
+        return VQEReport.model_validate(sealed)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
     _check(observable, circuit, initial_point)
     start = experiment.once(
         "vqe/initial-point",
-        lambda: initial_point
-        if initial_point is not None
-        else np.random.default_rng(seed).uniform(-math.pi, math.pi, circuit.num_parameters),
+        lambda: (
+            initial_point
+            if initial_point is not None
+            else np.random.default_rng(seed).uniform(-math.pi, math.pi, circuit.num_parameters)
+        ),
     )
     isa_circuit = experiment.transpile(circuit)
     isa_observable = observable.apply_layout(isa_circuit.layout)

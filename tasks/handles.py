@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from session_block import QuantumSession, SessionRef
+from session_block import SessionRef
+from session_block.block import load_block
 from session_block.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -41,4 +42,4 @@ def experiment_of(session: SessionRef) -> Experiment:
             f"Experiment {session.experiment!r} was opened by a Block that was never saved, so "
             "another process cannot load it. Save the QuantumSession Block and open it by name."
         )
-    return QuantumSession.load(session.block).attach(session)  # type: ignore[union-attr]
+    return load_block(session.block).attach(session)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from session_block import QuantumSession, SessionDetails, SessionRef
+from session_block import SessionDetails, SessionRef
+from session_block.block import load_block
 from tasks.handles import durable_task, experiment_of, remember
 
 
@@ -24,7 +25,7 @@ def open_session(block: str, experiment: str | None = None, *, fresh: bool = Fal
         BackendNotFoundError: The instance has no such backend.
         ConnectionFailedError: The platform refused the credentials, or could not be reached.
     """
-    opened = QuantumSession.load(block).experiment(experiment, fresh=fresh)  # type: ignore[union-attr]
+    opened = load_block(block).experiment(experiment, fresh=fresh)
     opened.open_session()
     return remember(opened)
 
@@ -45,7 +46,7 @@ def reattach_session(block: str, session_id: str, experiment: str | None = None)
         SessionMismatchError: It is on another backend, or is a batch.
         SessionClosedError: It accepts no more jobs.
     """
-    opened = QuantumSession.load(block).experiment(experiment)  # type: ignore[union-attr]
+    opened = load_block(block).experiment(experiment)
     opened.borrow_session(session_id)
     return remember(opened)
 

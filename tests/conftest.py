@@ -1,4 +1,4 @@
-"""Real servers for all tests: one local platform, one Prefect server, no way out of this machine."""
+"""Real servers for all tests: one local platform and one Prefect server, on loopback."""
 
 from __future__ import annotations
 

@@ -1,0 +1,205 @@
+"""The identity of a request: the same in every process, different when the content is."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy
+from qiskit.circuit import Clbit, Gate, Parameter, Qubit
+from qiskit.circuit.classical import expr, types
+from qiskit.circuit.library import UnitaryGate, efficient_su2, real_amplitudes
+from qiskit.quantum_info import SparsePauliOp
+
+from session_block.errors import InvalidInputError
+from session_block.fingerprint import fingerprint_circuit, fingerprint_label, submission_id
+from session_block.request import estimator_request, sampler_request
+from session_block.results import decode_circuit, encode_circuit
+
+Z = SparsePauliOp("ZZ")
+
+
+def _bell(measured: bool = True) -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    if measured:
+        circuit.measure_all()
+    return circuit
+
+
+def _dynamic() -> QuantumCircuit:
+    circuit = QuantumCircuit([Qubit(), Qubit()], [Clbit(), Clbit()])
+    register = ClassicalRegister(2, "r")
+    circuit.add_register(register)
+    variable = circuit.add_var("v", expr.lift(3, types.Uint(8)))
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    with circuit.if_test(expr.logic_and(circuit.clbits[1], expr.less(variable, 5))):
+        circuit.z(1)
+    with circuit.while_loop((register, 2)):
+        circuit.store(variable, expr.lift(5, types.Uint(8)))
+    with circuit.switch(register) as case:
+        with case(1):
+            circuit.x(0)
+        with case(2, 3):
+            circuit.z(0)
+    with circuit.box(label="b"):
+        circuit.h(0)
+    circuit.append(UnitaryGate(np.eye(2)), [0])
+    circuit.append(Gate("mine", 1, [Parameter("a")]), [0])
+    circuit.append(real_amplitudes(2, reps=1).to_gate(), [0, 1])
+    circuit.append(_bell(measured=False).to_gate(), [0, 1])
+    return circuit
+
+
+def _print_fingerprints() -> None:
+    """Run in other processes by the test below."""
+    bound = estimator_request([(real_amplitudes(2), Z, np.linspace(0, 1, 8))]).fingerprint
+    for fingerprint in (fingerprint_circuit(_dynamic()), bound, fingerprint_label("x")):
+        sys.stdout.write(fingerprint + "\n")
+
+
+def test_every_process_finds_the_same_fingerprint() -> None:
+    """Hash seeds, name counters and parameter UUIDs of a process leave no trace."""
+    found = set()
+    for seed, waste in [("0", 0), ("1", 3), ("77", 11)]:
+        code = (
+            "from qiskit import QuantumCircuit\n"
+            f"for _ in range({waste}): QuantumCircuit(1).to_gate()\n"
+            "import test_fingerprint; test_fingerprint._print_fingerprints()"
+        )
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": os.path.dirname(__file__),  # noqa: PTH120 - one line
+        }
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=environment, check=True, capture_output=True
+        )
+        found.add(ran.stdout)
+    assert len(found) == 1
+
+
+def test_what_comes_back_from_the_ledger_is_the_same_circuit() -> None:
+    """QPY changes object identities and nothing that counts."""
+    for circuit in (_dynamic(), efficient_su2(5, reps=2), _bell()):
+        assert fingerprint_circuit(decode_circuit(encode_circuit(circuit))) == fingerprint_circuit(
+            circuit
+        )
+
+
+def test_names_and_metadata_change_nothing() -> None:
+    """A circuit's name, its metadata and its quantum registers' names do not count."""
+    plain = _bell()
+    named = QuantumCircuit(QuantumRegister(2, "other"), name="named", metadata={"run": 7})
+    named.h(0)
+    named.cx(0, 1)
+    named.measure_all()
+    assert fingerprint_circuit(named) == fingerprint_circuit(plain)
+
+
+def test_the_users_tags_change_nothing() -> None:
+    """Tags and log level are for people; the request is the same with others."""
+    plain = estimator_request([(_bell(False), Z)])
+    tagged = estimator_request(
+        [(_bell(False), Z)], options={"environment": {"job_tags": ["mine"], "log_level": "INFO"}}
+    )
+    assert tagged.fingerprint == plain.fingerprint
+
+
+def _changed(change: Callable[[QuantumCircuit], Any]) -> QuantumCircuit:
+    circuit = _bell(measured=False)
+    change(circuit)
+    circuit.measure_all()
+    return circuit
+
+
+def test_structure_counts() -> None:
+    """Any gate, angle (to the last bit), qubit, delay or phase makes another circuit."""
+    circuits = [
+        _bell(),
+        _changed(lambda circuit: circuit.x(0)),
+        _changed(lambda circuit: circuit.rz(0.1, 0)),
+        _changed(lambda circuit: circuit.rz(math.nextafter(0.1, 1), 0)),
+        _changed(lambda circuit: circuit.rz(0.1, 1)),
+        _changed(lambda circuit: circuit.delay(100, 0)),
+        _changed(lambda circuit: circuit.delay(200, 0)),
+        _changed(lambda circuit: circuit.barrier()),
+        _changed(lambda circuit: setattr(circuit, "global_phase", 0.5)),
+        _changed(lambda circuit: circuit.append(Gate("a", 1, []), [0])),
+        _changed(lambda circuit: circuit.append(Gate("b", 1, []), [0])),
+        _changed(lambda circuit: circuit.append(_bell(False).to_gate(), [0, 1])),
+        _changed(lambda circuit: circuit.append(_bell(False).to_gate(), [1, 0])),
+        _changed(lambda circuit: circuit.append(real_amplitudes(2).to_gate(), [0, 1])),
+        _changed(lambda circuit: circuit.ch(0, 1)),
+        _changed(lambda circuit: circuit.ch(0, 1, ctrl_state=0)),
+        _changed(lambda circuit: circuit.append(UnitaryGate(np.eye(2)), [0])),
+        _changed(lambda circuit: circuit.append(UnitaryGate(np.diag([1, -1])), [0])),
+    ]
+    assert len({fingerprint_circuit(circuit) for circuit in circuits}) == len(circuits)
+
+
+def test_requests_differ_where_the_platform_would_see_it() -> None:
+    """Kind, family, values, shots, precision, observables and options all count."""
+    ansatz = real_amplitudes(2, reps=1)
+    point = [0.1, 0.2, 0.3, 0.4]
+    requests = [
+        estimator_request([(ansatz, Z, point)]),
+        estimator_request([(ansatz, Z, point)], implementation="executor"),
+        estimator_request([(ansatz, Z, point), (ansatz, Z, point)]),
+        estimator_request([(ansatz, Z, [*point[:3], 0.4000000000000001])]),
+        estimator_request([(ansatz, Z, [point, point])]),
+        estimator_request([(ansatz, [Z, Z], point)]),
+        estimator_request([(ansatz, 2 * Z, point)]),
+        estimator_request([(ansatz, Z, point)], precision=0.1),
+        estimator_request([(ansatz, Z, point)], options={"resilience_level": 2}),
+        estimator_request([(ansatz, Z, point)], options={"default_shots": 100}),
+        sampler_request([_bell()]),
+        sampler_request([_bell()], shots=100),
+        sampler_request([_bell()], shots=101),
+    ]
+    assert len({request.fingerprint for request in requests}) == len(requests)
+
+
+def test_an_option_at_its_default_changes_nothing() -> None:
+    """To name a default is to ask for the same; a new default elsewhere changes no identity."""
+    said = estimator_request([(_bell(False), Z)], options={"environment": {"private": False}})
+    assert said.fingerprint == estimator_request([(_bell(False), Z)]).fingerprint
+
+
+def test_occurrences_of_one_content_are_different_submissions() -> None:
+    """The submission's ID holds the content and the count."""
+    fingerprint = fingerprint_label("content")
+    assert len({submission_id(fingerprint, n) for n in range(1, 50)}) == 49
+    assert submission_id(fingerprint, 1) == submission_id(fingerprint, 1)
+
+
+def test_an_object_without_readable_content_is_refused() -> None:
+    """What could not be recognised after a restart is no part of a request."""
+
+    class Opaque:
+        pass
+
+    request = estimator_request([(_bell(False), Z)], options={"experimental": {"x": Opaque()}})
+    with pytest.raises(InvalidInputError, match="Opaque"):
+        _ = request.fingerprint
+
+
+def test_qpy_is_no_fingerprint() -> None:
+    """Why bytes do not serve: two dumps of one circuit differ, its fingerprint does not."""
+    dumps = []
+    for circuit in (efficient_su2(2), efficient_su2(2)):
+        buffer = io.BytesIO()
+        qpy.dump(circuit, buffer)
+        dumps.append(buffer.getvalue())
+    assert dumps[0] != dumps[1]
+    assert fingerprint_circuit(efficient_su2(2)) == fingerprint_circuit(efficient_su2(2))
