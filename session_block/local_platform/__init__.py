@@ -5,7 +5,6 @@ directory, so that killing it at any moment loses no accepted job and no session
 """
 
 from session_block.local_platform.process import (
-    PlatformError,
     PlatformInfo,
     default_state_dir,
     environment,
@@ -14,6 +13,7 @@ from session_block.local_platform.process import (
     start,
     stop,
 )
+from session_block.local_platform.state import PlatformError
 
 __all__ = [
     "PlatformError",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.accounts import USER_ID
-from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request, conflict, not_found, session_closed
+from session_block.local_platform.job_records import PENDING, ClaimedJob, describe
 from session_block.local_platform.sessions import new_id
 
 if TYPE_CHECKING:
@@ -16,11 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from session_block.local_platform.clock import Clock
+    from session_block.local_platform.job_records import JobFilter, NewJob, Outcome
     from session_block.local_platform.sessions import Sessions
     from session_block.local_platform.store import Store
-
-PROGRAMS = ("sampler", "estimator", "executor")
-PENDING = ("queued", "running")
 
 _FILTER = """
     deleted=0
@@ -40,57 +36,6 @@ _PAGE = f"""
     SELECT * FROM jobs WHERE {_FILTER}
     ORDER BY CASE WHEN :oldest_first THEN seq ELSE -seq END LIMIT :limit OFFSET :offset
 """  # noqa: S608 - constants only
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """A job as a client submits it, checked as far as its JSON goes."""
-
-    program: str
-    backend: str
-    params: str
-    session_id: str | None = None
-    tags: tuple[str, ...] = ()
-    cost: int | None = None
-    private: bool = False
-    runtime: str | None = None
-    log_level: str | None = None
-    calibration_id: str | None = None
-
-
-@dataclass(frozen=True)
-class JobFilter:
-    """Which jobs a listing wants, and which page of them."""
-
-    backend: str | None = None
-    program: str | None = None
-    session_id: str | None = None
-    pending: bool | None = None
-    tags: tuple[str, ...] = ()
-    created_after: float | None = None
-    created_before: float | None = None
-    oldest_first: bool = False
-    limit: int = 200
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class ClaimedJob:
-    """A job that a lane has just started to run."""
-
-    id: str
-    program: str
-    backend: str
-    params: str
-    running_at: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job's run ended: its result text, or the reason and text of its failure."""
-
-    result: str
-    failure: str | None = None
 
 
 class Jobs:
@@ -325,36 +270,6 @@ class Jobs:
         if row is None:
             raise not_found("Job", job_id)
         return row
-
-
-def describe(row: sqlite3.Row) -> dict[str, Any]:
-    """Return a job's row as the API shows it, without parameters."""
-    state: dict[str, Any] = {"status": row["state"].capitalize()}
-    if row["reason"] is not None:
-        state["reason"] = row["reason"]
-    if row["reason_code"] is not None:
-        state["reason_code"] = row["reason_code"]
-    content = {
-        "id": row["id"],
-        "backend": row["backend"],
-        "program": {"id": row["program"]},
-        "state": state,
-        "status": row["state"].capitalize(),
-        "created": iso(row["created_at"]),
-        "ended": iso(row["finished_at"]),
-        "session_id": row["session_id"],
-        "tags": json.loads(row["tags"]),
-        "runtime": row["runtime"],
-        "log_level": row["log_level"],
-        "calibration_id": row["calibration_id"],
-        "cost": row["cost"],
-        "user_id": USER_ID,
-        "usage": {"seconds": row["usage_seconds"]},
-        "estimated_running_time_seconds": row["usage_seconds"],
-    }
-    if row["private"]:
-        content["private"] = True
-    return content
 
 
 def _params(db: sqlite3.Connection, job_id: str) -> str:

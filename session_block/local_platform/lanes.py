@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from session_block.local_platform.clock import Clock
-    from session_block.local_platform.jobs import ClaimedJob, Jobs
+    from session_block.local_platform.job_records import ClaimedJob
+    from session_block.local_platform.jobs import Jobs
     from session_block.local_platform.state import Settings
     from session_block.local_platform.workers import WorkerPool
 

@@ -21,6 +21,7 @@ import psutil
 from session_block.local_platform.state import (
     NOISES,
     Noise,
+    PlatformError,
     ServerRecord,
     Settings,
     load_identity,
@@ -36,10 +37,6 @@ _PROBE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _LOG_TAIL = 2000
 _MAX_PORT = 65535
-
-
-class PlatformError(RuntimeError):
-    """The local platform cannot be started, or not as asked. The message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from session_block.local_platform.http import (
     text_field,
     whole_number,
 )
-from session_block.local_platform.jobs import PENDING, PROGRAMS, JobFilter, NewJob
+from session_block.local_platform.job_records import PENDING, PROGRAMS, JobFilter, NewJob
 
 MAX_TAGS = 8
 MAX_TAG_LENGTH = 86

@@ -20,6 +20,10 @@ Noise = Literal["exact", "shots"]
 NOISES: tuple[Noise, ...] = ("exact", "shots")
 
 
+class PlatformError(RuntimeError):
+    """The local platform cannot be used, or not as asked. The message says what to do."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How jobs are run: kind of noise, seed, and the least seconds that each job takes."""
@@ -54,8 +58,11 @@ def load_identity(state_dir: Path) -> Identity | None:
     data = _read(state_dir / "identity.json")
     if data is None:
         return None
-    settings = Settings(**data.pop("settings"))
-    return Identity(**data, settings=settings)
+    try:
+        settings = Settings(**data.pop("settings"))
+        return Identity(**data, settings=settings)
+    except (KeyError, TypeError):
+        raise _damaged(state_dir / "identity.json") from None
 
 
 def new_identity(settings: Settings) -> Identity:
@@ -78,7 +85,10 @@ def save_identity(state_dir: Path, identity: Identity) -> None:
 def load_record(state_dir: Path) -> ServerRecord | None:
     """Return the record of the serving process, or None if there never was one."""
     data = _read(state_dir / "server.json")
-    return None if data is None else ServerRecord(**data)
+    try:
+        return None if data is None else ServerRecord(**data)
+    except TypeError:
+        raise _damaged(state_dir / "server.json") from None
 
 
 def save_record(state_dir: Path, record: ServerRecord) -> None:
@@ -91,10 +101,20 @@ def _read(path: Path) -> dict[str, Any] | None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise _damaged(path) from None
     if not isinstance(data, dict):
-        raise TypeError(f"{path} does not hold a JSON object: delete it or restore it")
+        raise _damaged(path)
     return data
+
+
+def _damaged(path: Path) -> PlatformError:
+    return PlatformError(
+        f"{path} is damaged, or was written by another version of the platform: restore it, or "
+        "use another state directory"
+    )
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
-from session_block.local_platform.jobs import Outcome
+from session_block.local_platform.job_records import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -115,6 +115,15 @@ def test_another_process_with_the_recorded_pid_is_no_platform(state_dir: Path) -
     assert local_platform.start(state_dir).pid != os.getpid()
 
 
+def test_a_damaged_identity_is_refused(state_dir: Path) -> None:
+    """A state directory whose identity cannot be read is named, not silently replaced."""
+    state_dir.mkdir()
+    for text in ("{", "[]", "{}", '{"settings": {"unknown": 1}}'):
+        (state_dir / "identity.json").write_text(text)
+        with pytest.raises(PlatformError, match=r"identity\.json is damaged"):
+            local_platform.start(state_dir)
+
+
 @legacy
 def test_a_killed_server_loses_nothing(state_dir: Path, connect: Connect) -> None:
     """After kill -9 a queued and a running job complete, counted once, for the same client."""
