@@ -1,16 +1,26 @@
 """Durable IBM Quantum sessions for Prefect 3.
 
 A :class:`QuantumSession` Block opens experiments; an experiment submits each of its jobs exactly
-once, inside one session, whatever happens to the process. Importing this package loads no Qiskit:
-Prefect imports it whenever a server starts.
+once, inside one session, whatever happens to the process.
+
+Names are imported when they are first used: the local platform's processes need no Prefect, and
+nobody needs Qiskit before the first circuit.
 """
 
-from session_block.block import QuantumSession
-from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
-from session_block.errors import SessionBlockError
-from session_block.references import JobRef, SessionDetails, SessionRef
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from session_block.block import QuantumSession
+    from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
+    from session_block.errors import SessionBlockError
+    from session_block.experiment import Experiment
+    from session_block.references import JobRef, SessionDetails, SessionRef
 
 __all__ = [
+    "Experiment",
     "IBMSessionCredentials",
     "JobRef",
     "LocalPlatformCredentials",
@@ -19,3 +29,24 @@ __all__ = [
     "SessionDetails",
     "SessionRef",
 ]
+
+_HOMES = {
+    "Experiment": "experiment",
+    "IBMSessionCredentials": "credentials",
+    "JobRef": "references",
+    "LocalPlatformCredentials": "credentials",
+    "QuantumSession": "block",
+    "SessionBlockError": "errors",
+    "SessionDetails": "references",
+    "SessionRef": "references",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -25,6 +25,9 @@ from session_block.errors import LedgerUnavailableError, LedgerVersionError
 SCHEMA_VERSION = 1
 
 _metadata = sa.MetaData()
+_Text = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
+"""Text that is compared character by character, so that a prefix is a range of the primary key."""
+
 _schema = sa.Table(
     "session_block_schema",
     _metadata,
@@ -34,7 +37,7 @@ _facts = sa.Table(
     "session_block_facts",
     _metadata,
     sa.Column("experiment", sa.String(64), primary_key=True),
-    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("key", _Text, primary_key=True),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=True),
     sa.Column("writer", sa.String(32), nullable=False),
@@ -148,9 +151,7 @@ class Ledger:
             .order_by(_facts.c.created_at, _facts.c.key)
         )
         if prefixes:
-            query = query.where(
-                sa.or_(*(_facts.c.key.startswith(prefix, autoescape=True) for prefix in prefixes))
-            )
+            query = query.where(sa.or_(*map(_starts_with, prefixes)))
         with self._store(), self._engine.connect() as connection:
             return [_fact(dict(row)) for row in connection.execute(query).mappings()]
 
@@ -187,6 +188,12 @@ def _configure_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _starts_with(prefix: str) -> sa.ColumnElement[bool]:
+    """Compare by range: LIKE would ignore case in SQLite, and its wildcards are in the way."""
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return sa.and_(_facts.c.key >= prefix, _facts.c.key < end)
 
 
 def _fact(row: Mapping[str, Any]) -> Fact:

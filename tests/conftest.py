@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _HOME = Path(tempfile.mkdtemp(prefix="session-block-tests-"))
 for _name in [name for name in os.environ if name.startswith(("PREFECT_", "QISKIT_IBM"))]:
@@ -29,33 +25,9 @@ import httpx  # noqa: E402
 import pytest  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 
-from session_block import LocalPlatformCredentials, QuantumSession, local_platform  # noqa: E402
+from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
-BACKEND = "ibm_manila"
-
-
-@dataclass(frozen=True)
-class Platform:
-    """The local platform of the tests, and what it has counted."""
-
-    info: local_platform.PlatformInfo
-
-    def stats(self) -> dict[str, Any]:
-        """Return what the server has seen."""
-        return httpx.get(f"{self.info.origin}/_local/stats").json()
-
-    def jobs_of(self, uid: str) -> int:
-        """Return how many jobs bear an experiment's tag, whatever became of them."""
-        return self.stats()["jobs"]["by_tag"].get(f"qs-uid:{uid}", 0)
-
-    def sessions(self) -> int:
-        """Return how many sessions were ever opened."""
-        return self.stats()["sessions"]["total"]
-
-    def credentials(self) -> LocalPlatformCredentials:
-        """Return the Block that finds this platform."""
-        return LocalPlatformCredentials(state_dir=self.info.state_dir)
-
+from session_block import QuantumSession, local_platform  # noqa: E402
 
 @pytest.fixture(scope="session", autouse=True)
 def _home() -> Iterator[None]:
@@ -86,23 +58,6 @@ def block(platform: Platform, ledger_url: str) -> QuantumSession:
         max_time="1h",
         ledger_url=ledger_url,
     )
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_until(condition: Any, *, seconds: float, what: str) -> Any:
-    """Return the first true value of ``condition()``; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    pytest.fail(f"Waited {seconds:g} s in vain: {what}")
 
 
 @pytest.fixture(scope="session")

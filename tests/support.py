@@ -1,0 +1,57 @@
+"""What the tests share beside fixtures."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from session_block import LocalPlatformCredentials, local_platform
+
+BACKEND = "ibm_manila"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The local platform of the tests, and what it has counted."""
+
+    info: local_platform.PlatformInfo
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the server has seen."""
+        return httpx.get(f"{self.info.origin}/_local/stats").json()
+
+    def jobs_of(self, uid: str) -> int:
+        """Return how many jobs bear an experiment's tag, whatever became of them."""
+        return self.stats()["jobs"]["by_tag"].get(f"qs-uid:{uid}", 0)
+
+    def sessions(self) -> int:
+        """Return how many sessions were ever opened."""
+        return self.stats()["sessions"]["total"]
+
+    def credentials(self) -> LocalPlatformCredentials:
+        """Return the Block that finds this platform."""
+        return LocalPlatformCredentials(state_dir=self.info.state_dir)
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(condition: Any, *, seconds: float, what: str) -> Any:
+    """Return the first true value of ``condition()``; fail when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    pytest.fail(f"Waited {seconds:g} s in vain: {what}")
+
+

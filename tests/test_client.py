@@ -1,0 +1,239 @@
+"""The one place that touches the client: connecting, listing, and telling refusals from the rest."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from uuid import uuid4
+
+import pytest
+from support import BACKEND, Platform
+from pydantic import SecretStr
+from qiskit import QuantumCircuit, transpile
+from qiskit_ibm_runtime import IBMRuntimeError, QiskitRuntimeService
+from qiskit_ibm_runtime.api.client import RuntimeClient
+
+from session_block import IBMSessionCredentials
+from session_block.account import Account
+from session_block.client import Connection, refusal, tells_of_closed_session
+from session_block.errors import (
+    BackendNotFoundError,
+    ConnectionFailedError,
+    SessionMismatchError,
+    SessionNotFoundError,
+)
+from session_block.request import Request, sampler_request
+
+
+@pytest.fixture(scope="module")
+def connection(platform: Platform) -> Connection:
+    """A connection to the local platform."""
+    return Connection(platform.credentials().account())
+
+
+@pytest.fixture(scope="module")
+def bell(connection: Connection) -> Request:
+    """A valid request."""
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure_all()
+    return sampler_request([transpile(circuit, connection.backend(BACKEND))], shots=10)
+
+
+def test_the_private_listing_is_still_there() -> None:
+    """The page-wise listing keeps the name and arguments with which it is called."""
+    parameters = inspect.signature(RuntimeClient.jobs_get).parameters
+    assert {"limit", "skip", "job_tags", "descending"} <= set(parameters)
+    assert "instance" in inspect.signature(QiskitRuntimeService._get_api_client).parameters
+
+
+@pytest.mark.parametrize("path", ["", "/", "/experimental/api/v1"])
+def test_ibm_credentials_reach_the_local_platform(platform: Platform, path: str) -> None:
+    """URL, API key and CRN, typed as a user would, are enough; no environment variable is left."""
+    credentials = IBMSessionCredentials(
+        token=SecretStr(platform.info.token),
+        instance=platform.info.instance,
+        url=platform.info.origin + path,
+    )
+    before = dict(os.environ)
+    service = credentials.get_client()
+    assert service.backend(BACKEND).num_qubits == 5
+    assert dict(os.environ) == before
+
+
+def test_a_wrong_token_is_a_clear_error_without_the_token(platform: Platform) -> None:
+    """The message says what to check and never holds the secret (P9)."""
+    credentials = IBMSessionCredentials(
+        token=SecretStr("not-the-right-key"),
+        instance=platform.info.instance,
+        url=platform.info.origin,
+    )
+    with pytest.raises(ConnectionFailedError, match="token, instance and URL") as caught:
+        credentials.get_client()
+    assert "not-the-right-key" not in str(caught.value)
+    assert "not-the-right-key" not in repr(credentials)
+    assert "not-the-right-key" not in repr(credentials.account())
+
+
+def test_an_unreachable_platform_is_a_clear_error() -> None:
+    """Nobody listening is said so, not shown as a stack of retries."""
+    account = Account(token="t", url="http://127.0.0.1:9/experimental/api/v1", instance="crn:v1:x")  # noqa: S106
+    unreachable = {
+        "IAM_URL": "http://127.0.0.1:9/iam",
+        "GLOBAL_SEARCH_URL": "http://127.0.0.1:9/search",
+        "GLOBAL_CATALOG_URL": "http://127.0.0.1:9/catalog",
+    }
+    with pytest.raises(ConnectionFailedError, match="can be reached"):
+        Connection(Account(token=account.token, url=account.url, environment=unreachable))
+
+
+def test_an_unknown_backend_names_the_known_ones(connection: Connection) -> None:
+    """The error lists what the instance has, and names the Block's field."""
+    with pytest.raises(BackendNotFoundError, match=f"{BACKEND}.*backend_name"):
+        connection.backend("ibm_nowhere")
+
+
+def test_an_unknown_session_is_a_clear_error(connection: Connection) -> None:
+    """A session ID that the instance does not know is not an outage."""
+    with pytest.raises(SessionNotFoundError, match="no session 'nowhere'"):
+        connection.session("nowhere", BACKEND)
+
+
+def test_a_session_of_another_backend_is_refused(connection: Connection) -> None:
+    """A session ID that belongs to another backend names both."""
+    other = connection.open_session("ibm_nairobi", 60)
+    with pytest.raises(SessionMismatchError, match=f"ibm_nairobi.*{BACKEND}"):
+        connection.session(str(other.session_id), BACKEND)
+    other.cancel()
+
+
+def test_an_unknown_job_is_none(connection: Connection) -> None:
+    """That the instance does not know a job is an answer, not an error."""
+    assert connection.job("nowhere") is None
+
+
+def test_the_listing_shows_every_job_of_a_tag_oldest_first(
+    connection: Connection, bell: Request
+) -> None:
+    """All pages are read, whatever the jobs' state, and no other job is shown."""
+    session = connection.open_session(BACKEND, 600)
+    tag = f"tag-{uuid4().hex}"
+    sent = [bell.send(session, [tag, "common"]).job_id() for _ in range(3)]
+    bell.send(session, ["common"])
+    listed = connection.jobs_with_tag(tag)
+    assert [job.job_id for job in listed] == sent
+    assert all(tag in job.tags and job.session_id == session.session_id for job in listed)
+    assert connection.jobs_with_tag("no-such-tag") == []
+    session.cancel()
+
+
+def test_a_long_listing_is_read_to_its_end(
+    connection: Connection, bell: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages are asked for until a short one."""
+    monkeypatch.setattr("session_block.client._LISTING_PAGE", 2)
+    session = connection.open_session(BACKEND, 600)
+    tag = f"tag-{uuid4().hex}"
+    sent = [bell.send(session, [tag]).job_id() for _ in range(5)]
+    assert [job.job_id for job in connection.jobs_with_tag(tag)] == sent
+    session.cancel()
+
+
+def test_a_job_for_a_closed_session_is_a_certain_refusal(
+    connection: Connection, bell: Request
+) -> None:
+    """The platform's 400 is dug out of the client's exception, and its cause is recognised."""
+    session = connection.open_session(BACKEND, 60)
+    connection.session(str(session.session_id), BACKEND).cancel()
+    with pytest.raises(IBMRuntimeError) as caught:
+        bell.send(session, [])
+    refused = refusal(caught.value)
+    assert refused is not None
+    assert (refused.cause, refused.status) == ("session-closed", 400)
+
+
+def test_a_session_closed_in_this_process_is_a_certain_refusal(
+    connection: Connection, bell: Request
+) -> None:
+    """What the client refuses before it sends anything made no job."""
+    session = connection.open_session(BACKEND, 60)
+    session.close()
+    with pytest.raises(IBMRuntimeError) as caught:
+        bell.send(session, [])
+    refused = refusal(caught.value)
+    assert refused is not None
+    assert (refused.cause, refused.status) == ("session-closed", None)
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers POST /jobs with the statuses that are scripted; all else is forwarded nowhere."""
+
+    statuses: list[int] = []  # noqa: RUF012 - set by each test
+
+    def do_POST(self) -> None:  # noqa: N802 - the base class names it
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status = self.statuses.pop(0)
+        if not status:
+            self.connection.close()
+            return
+        body = b'{"errors":[{"code":1,"message":"no"}]}'
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("statuses", "cause"),
+    [
+        ([400], "request"),
+        ([422], "request"),
+        ([401], "for-now"),
+        ([429], "for-now"),
+        ([500, 400], None),
+        ([0], None),
+    ],
+)
+def test_only_the_answer_to_the_one_post_is_certain(
+    statuses: list[int], cause: str | None
+) -> None:
+    """P6: a 4xx to the first POST is definite; after a re-POST, or a lost answer, nothing is."""
+    from qiskit_ibm_runtime.api.session import RetrySession
+
+    server = HTTPServer(("127.0.0.1", 0), _Answers)
+    _Answers.statuses = list(statuses)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        session = RetrySession(f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - the client decides which
+            session.post("/jobs", data="{}")
+        session.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    found = refusal(caught.value)
+    assert (found and found.cause) == cause
+
+
+@pytest.mark.parametrize(
+    ("message", "closed"),
+    [
+        ('400: {"errors":[{"code":1217,"message":"x"}]}', True),
+        ("Job j has failed: Error code 1217; Session has been closed", True),
+        ("Session has been closed.", True),
+        ("Error code 12170; something else", False),
+        ("Error code 1305; ran too long", False),
+        ("", False),
+    ],
+)
+def test_a_closed_session_is_told_by_code_and_text(message: str, closed: bool) -> None:
+    """What IBM says of a session's end is not public, so code and text are matched both."""
+    assert tells_of_closed_session(message) is closed
