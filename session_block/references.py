@@ -28,21 +28,23 @@ class SessionRef(Reference):
     """A session of an experiment.
 
     Attributes:
-        block: Name of the ``QuantumSession`` Block that opens the connection.
+        block: Name of the ``QuantumSession`` Block that opens the connection; ``None`` for a Block
+            that was never saved, which no other process can load.
         experiment: The experiment's name.
         number: Which experiment of that name; ``fresh=True`` starts the next one.
         uid: The experiment's unique ID, borne by all its jobs as a tag.
         opening: Which opening of the experiment handed this out; its process may submit unlabelled.
+            ``None`` for one that has joined.
         session_id: The platform's session ID. ``None`` when all that is asked for is recorded.
         borrowed: The session was opened by somebody else and is never closed by this experiment.
         sealed: The experiment is finished: recorded results are replayed, nothing new is submitted.
     """
 
-    block: str
+    block: str | None
     experiment: str
     number: int
     uid: str
-    opening: str
+    opening: str | None
     session_id: str | None
     borrowed: bool = False
     sealed: bool = False

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import zlib
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
+from pydantic import BaseModel
 from qiskit import QuantumCircuit, qpy
 from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
@@ -13,9 +16,20 @@ from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 from session_block.errors import LedgerError
 
 
+class _Encoder(RuntimeEncoder):
+    """The client's encoder, and what its own executor primitives put into metadata."""
+
+    def default(self, obj: Any) -> Any:
+        if is_dataclass(obj) and not isinstance(obj, type):
+            return asdict(obj)
+        if isinstance(obj, BaseModel):
+            return obj.model_dump()
+        return super().default(obj)
+
+
 def encode_result(result: PrimitiveResult) -> bytes:
-    """Return a primitive's result as bytes."""
-    return zlib.compress(json.dumps(result, cls=RuntimeEncoder).encode())
+    """Return a primitive's result as bytes; metadata that are records become dicts."""
+    return zlib.compress(json.dumps(result, cls=_Encoder).encode())
 
 
 def decode_result(payload: bytes) -> PrimitiveResult:

@@ -40,6 +40,8 @@ StatusListener = Callable[[str], None]
 class Waiter:
     """Waits for the jobs of one experiment and keeps their results.
 
+    The first time as ever after, a result is what the ledger gives back.
+
     A failing network, an expired token or a restarting platform only prolongs the wait.
     """
 
@@ -163,7 +165,7 @@ class Waiter:
                     {"job_id": job.job_id()},
                     payload,
                 )
-                return result
+                return decode_result(payload)
         raise SubmissionHeldError(
             f"Job {job.job_id()} of experiment {self._experiment} is done, but the platform gives "
             f"no readable result ({error or 'it is empty'}). It is not submitted again; run again "

@@ -98,3 +98,22 @@ def saved_block(prefect_server: str, block: QuantumSession, request: pytest.Fixt
     name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")
     block.save(name, overwrite=True)
     return name
+
+
+@pytest.fixture(scope="session")
+def slow_platform(_home: None) -> Iterator[Platform]:
+    """A platform on which each job takes a while, so that there is a middle to interrupt."""
+    state_dir = _HOME / "slow-platform"
+    yield Platform(local_platform.start(state_dir, job_seconds=0.4))
+    local_platform.stop(state_dir)
+
+
+@pytest.fixture
+def slow_block(slow_platform: Platform, ledger_url: str) -> QuantumSession:
+    """An unsaved Block for the slow platform."""
+    return QuantumSession(
+        credentials=slow_platform.credentials(),
+        backend_name=BACKEND,
+        max_time="1h",
+        ledger_url=ledger_url,
+    )

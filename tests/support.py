@@ -29,6 +29,11 @@ class Platform:
         """Return how many jobs bear an experiment's tag, whatever became of them."""
         return self.stats()["jobs"]["by_tag"].get(f"qs-uid:{uid}", 0)
 
+    def jobs_of_submission(self, uid: str, submission: str) -> int:
+        """Return how many jobs one submission has had, over all its generations."""
+        by_tag = self.stats()["jobs"]["by_tag"]
+        return sum(n for tag, n in by_tag.items() if tag.startswith(f"qs-sub:{uid}.{submission}."))
+
     def sessions(self) -> int:
         """Return how many sessions were ever opened."""
         return self.stats()["sessions"]["total"]
