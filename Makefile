@@ -1,0 +1,36 @@
+# Everything runs in .venv, which these targets make by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
+INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint types clean
+
+demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
+	$(BIN)/session-block demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## All tests but the slow ones
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.made:
+	$(PYTHON) -m venv --without-pip $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e '.[dev]'
+	touch $@ $(VENV)/.installed
