@@ -1,0 +1,92 @@
+"""What the Prefect tests share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from prefect.settings import get_current_settings
+from qiskit import QuantumCircuit
+
+CHECKOUT = Path(__file__).parents[2]
+
+T = TypeVar("T")
+
+
+def flipped() -> QuantumCircuit:
+    """Return a measured ISA circuit that always gives 1."""
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    circuit.measure(0, 0)
+    return circuit
+
+
+def rotated(turns: int) -> QuantumCircuit:
+    """Return an ISA circuit without measurement, another one for each number of turns."""
+    circuit = QuantumCircuit(1)
+    circuit.sx(0)
+    circuit.rz(0.1 * turns, 0)
+    circuit.sx(0)
+    return circuit
+
+
+def eventually(condition: Callable[[], T], *, seconds: float, what: str) -> T:
+    """Return the first true value of ``condition()``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"Waited {seconds:g} s in vain: {what}")
+
+
+def api_environment(**more: str) -> dict[str, str]:
+    """Return the environment of a subprocess that uses the tests' Prefect server."""
+    return {**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url), **more}
+
+
+def prefect_cli(*arguments: str, cwd: Path = CHECKOUT, **environment: str) -> str:
+    """Run ``prefect`` and return what it says; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=cwd,
+        env=api_environment(COLUMNS="200", **environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_python(script: str, *arguments: str, stdin: str = "") -> str:
+    """Run a script in a fresh Python process and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=CHECKOUT,
+        env=api_environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def stop_group(process: subprocess.Popen[bytes], *, patience: float) -> None:
+    """End a process that leads its own group, and all that is left of the group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)

@@ -1,0 +1,227 @@
+"""Deployment, worker, schedule, and a flow run whose process is killed with SIGKILL."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+import yaml
+from prefect import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect_helpers import CHECKOUT, api_environment, eventually, prefect_cli, stop_group
+
+from flows.vqe import vqe
+from session_block import LocalPlatformCredentials, QuantumSession, local_platform
+
+FILE = "deployments/prefect.yaml"
+DEPLOYMENT = "vqe/h2-nightly"
+BLOCK = "quantum-session"
+SECOND_CRASH_SECONDS = 5.0
+"""A worker proposes Crashed once more about two seconds after the first time; a retry that is
+scheduled in between is overwritten."""
+
+
+@dataclass(frozen=True)
+class SlowPlatform:
+    """A local platform whose jobs take so long that a run can be killed in its middle."""
+
+    info: local_platform.PlatformInfo
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the server has seen."""
+        stats: dict[str, Any] = httpx.get(f"{self.info.origin}/_local/stats").json()
+        return stats
+
+    def jobs_named(self, experiment: str) -> int:
+        """Return how many jobs bear the tag of an experiment's name."""
+        return int(self.stats()["jobs"]["by_tag"].get(f"qs-exp:{experiment}", 0))
+
+
+@pytest.fixture(scope="module")
+def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowPlatform]:
+    """A platform of this module's own, slowed down."""
+    state_dir = tmp_path_factory.mktemp("slow-platform")
+    yield SlowPlatform(local_platform.start(state_dir, job_seconds=0.15))
+    local_platform.stop(state_dir)
+
+
+@pytest.fixture(scope="module")
+def session_block(
+    prefect_server: str,  # noqa: ARG001 - where it is saved
+    slow_platform: SlowPlatform,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> QuantumSession:
+    """The Block that the deployment names, as its flow runs load it."""
+    block = QuantumSession(
+        credentials=LocalPlatformCredentials(state_dir=slow_platform.info.state_dir),
+        backend_name="ibm_manila",
+        max_time="1h",
+        ledger_url=f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}",
+    )
+    block.save(BLOCK, overwrite=True)
+    return block
+
+
+@pytest.fixture(scope="module")
+def deployment(session_block: QuantumSession) -> UUID:  # noqa: ARG001 - its runs need it
+    """The deployment of ``deployments/prefect.yaml``, made as its comment says."""
+    prefect_cli("work-pool", "create", "quantum", "--type", "process")
+    prefect_cli("--no-prompt", "deploy", "--all", "--prefect-file", FILE)
+    with get_client(sync_client=True) as client:
+        return client.read_deployment_by_name(DEPLOYMENT).id
+
+
+@pytest.fixture(scope="module")
+def worker(
+    deployment: UUID,  # noqa: ARG001 - it makes the pool
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[psutil.Process]:
+    """A real process worker for the deployment's pool; none of its processes outlives it."""
+    log = (tmp_path_factory.mktemp("worker") / "worker.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "quantum"],
+        cwd=CHECKOUT.parent,
+        env=api_environment(PREFECT_WORKER_QUERY_SECONDS="1"),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    running = psutil.Process(process.pid)
+    try:
+        yield running
+    finally:
+        left = running.children(recursive=True) if running.is_running() else []
+        stop_group(process, patience=10)
+        for child in left:
+            if child.is_running():
+                child.kill()
+        psutil.wait_procs(left, timeout=10)
+        log.close()
+
+
+def _flow_run(run_id: UUID) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id)
+
+
+def _runs_of(deployment_id: UUID) -> list[FlowRun]:
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(deployment_filter=only)
+
+
+def _in_state(run_id: UUID, name: str) -> Callable[[], bool]:
+    def reached() -> bool:
+        state = _flow_run(run_id).state
+        return state is not None and state.name == name
+
+    return reached
+
+
+def _engine_of(run_id: UUID, worker: psutil.Process) -> psutil.Process:
+    """Return the worker's child that executes a flow run."""
+    children = worker.children(recursive=True)
+    (engine,) = [child for child in children if str(run_id) in child.environ().values()]
+    return engine
+
+
+def test_the_file_deploys_a_schedule_that_is_off(deployment: UUID) -> None:
+    """``prefect deploy --all`` makes a deployment of one run at a time, its schedule off."""
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment(deployment)
+    assert made.work_pool_name == "quantum"
+    assert made.parameters["block"] == BLOCK
+    assert made.parameters["experiment"] is None
+    assert [schedule.active for schedule in made.schedules] == [False]
+    assert made.global_concurrency_limit is not None
+    assert made.global_concurrency_limit.limit == 1
+    assert _runs_of(deployment) == []
+
+
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(
+    slow_platform: SlowPlatform,
+    session_block: QuantumSession,
+    deployment: UUID,
+    worker: psutil.Process,
+) -> None:
+    """After SIGKILL and a retry: one session, no job more, and the same end bit for bit."""
+    parameters: dict[str, Any] = {
+        "block": BLOCK,
+        "seed": 11,
+        "optimizer_options": {"maxiter": 16},
+    }
+    vqe(**parameters, experiment="uninterrupted")
+    reference = session_block.experiment("uninterrupted")
+    expected_jobs = slow_platform.jobs_named("uninterrupted")
+    sessions_before = slow_platform.stats()["sessions"]["total"]
+
+    run = run_deployment(deployment, parameters=parameters, timeout=0)
+    assert isinstance(run, FlowRun)
+    name = str(run.id)
+    eventually(
+        lambda: slow_platform.jobs_named(name) >= expected_jobs // 3,
+        seconds=90,
+        what="a third of the jobs are submitted",
+    )
+    _engine_of(run.id, worker).kill()
+    killed_at = slow_platform.jobs_named(name)
+    assert killed_at < expected_jobs
+    eventually(_in_state(run.id, "Crashed"), seconds=60, what="the run is Crashed")
+    time.sleep(SECOND_CRASH_SECONDS)
+    prefect_cli("flow-run", "retry", name)
+    eventually(lambda: slow_platform.jobs_named(name) > killed_at, seconds=90, what="it goes on")
+    eventually(_in_state(run.id, "Completed"), seconds=90, what="the retried run is Completed")
+
+    resumed = session_block.experiment(name)
+    stats = slow_platform.stats()
+    assert stats["sessions"]["total"] == sessions_before + 1
+    assert stats["jobs"]["by_session"][str(resumed.session_id)] == expected_jobs
+    assert stats["jobs"]["by_tag"][resumed.identity.uid_tag] == expected_jobs
+    assert resumed.report is not None
+    assert reference.report is not None
+    assert resumed.report["parameters"] == reference.report["parameters"]
+    assert resumed.report["evaluations"] == reference.report["evaluations"]
+
+
+@pytest.fixture
+def deployed_to_fire_soon(deployment: UUID, tmp_path: Path) -> Iterator[UUID]:  # noqa: ARG001
+    """The same deployment once more, under another name and with a schedule of a few seconds."""
+    content = yaml.safe_load((CHECKOUT / FILE).read_text())
+    (settings,) = content["deployments"]
+    settings["name"] = "h2-soon"
+    settings["schedules"] = [{"slug": "soon", "interval": 15, "active": True}]
+    settings["parameters"]["optimizer_options"] = {"maxiter": 6}
+    file = tmp_path / "prefect.yaml"
+    file.write_text(yaml.safe_dump(content))
+    prefect_cli("--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name("vqe/h2-soon").id
+        yield made
+        client.delete_deployment(made)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_scheduled_run_fires_and_completes(
+    slow_platform: SlowPlatform, deployed_to_fire_soon: UUID
+) -> None:
+    """On the pinned versions a schedule fires by itself, and its run ends well."""
+
+    def over() -> list[FlowRun]:
+        runs = [run for run in _runs_of(deployed_to_fire_soon) if run.auto_scheduled]
+        return [run for run in runs if run.state is not None and run.state.is_final()]
+
+    run = eventually(over, seconds=100, what="a scheduled run is over")[0]
+    assert run.state is not None
+    assert run.state.is_completed(), run.state
+    assert slow_platform.jobs_named(str(run.id)) == 6
