@@ -29,6 +29,7 @@ from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402
 
+
 @pytest.fixture(scope="session", autouse=True)
 def _home() -> Iterator[None]:
     yield

@@ -58,5 +58,3 @@ def wait_until(condition: Any, *, seconds: float, what: str) -> Any:
             return value
         time.sleep(0.05)
     pytest.fail(f"Waited {seconds:g} s in vain: {what}")
-
-

@@ -71,7 +71,9 @@ def test_env_points_a_plain_client_at_the_platform(home: dict[str, str]) -> None
 
 def _stats(environment: Mapping[str, str]) -> dict[str, dict[str, int]]:
     url = json.loads(_run(environment, "platform", "status", "--json").stdout)["url"]
-    stats: dict[str, dict[str, int]] = httpx.get(url.split("/experimental")[0] + "/_local/stats").json()
+    stats: dict[str, dict[str, int]] = httpx.get(
+        url.split("/experimental")[0] + "/_local/stats"
+    ).json()
     return stats
 
 
@@ -123,7 +125,10 @@ def test_the_demo_uses_a_prefect_server_where_there_is_one(
 
 def test_importing_the_package_loads_neither_prefect_nor_qiskit() -> None:
     """The platform's processes and Prefect's server start light."""
-    for module, heavy in [("session_block", {"prefect", "qiskit"}), ("session_block.block", {"qiskit"})]:
+    for module, heavy in [
+        ("session_block", {"prefect", "qiskit"}),
+        ("session_block.block", {"qiskit"}),
+    ]:
         code = f"import sys, {module}; print({heavy!r} & set(sys.modules))"
         ran = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

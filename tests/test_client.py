@@ -200,9 +200,7 @@ class _Answers(BaseHTTPRequestHandler):
         ([0], None),
     ],
 )
-def test_only_the_answer_to_the_one_post_is_certain(
-    statuses: list[int], cause: str | None
-) -> None:
+def test_only_the_answer_to_the_one_post_is_certain(statuses: list[int], cause: str | None) -> None:
     """P6: a 4xx to the first POST is definite; after a re-POST, or a lost answer, nothing is."""
     from qiskit_ibm_runtime.api.session import RetrySession
 

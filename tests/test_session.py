@@ -73,9 +73,7 @@ def test_many_threads_share_one_session(
     before = platform.sessions()
     other = _again(keeper, ledger, uid)
     with ThreadPoolExecutor(8) as pool:
-        ids = set(
-            pool.map(lambda n: (keeper if n % 2 else other).current().session_id, range(16))
-        )
+        ids = set(pool.map(lambda n: (keeper if n % 2 else other).current().session_id, range(16)))
     assert len(ids) == 1
     assert platform.sessions() == before + 1
     keeper.close()
@@ -154,9 +152,7 @@ def test_a_refused_opening_is_an_error_and_not_in_the_way(
     keeper.close()
 
 
-def test_a_borrowed_session_is_never_closed(
-    keeper: SessionKeeper, connection: Connection
-) -> None:
+def test_a_borrowed_session_is_never_closed(keeper: SessionKeeper, connection: Connection) -> None:
     """P5: only the experiment that opened a session closes it."""
     theirs = connection.open_session(BACKEND, 600)
     assert keeper.borrow(str(theirs.session_id)).session_id == theirs.session_id
