@@ -16,7 +16,7 @@ from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 from session_block.errors import LedgerError
 
 
-class _Encoder(RuntimeEncoder):
+class _Encoder(RuntimeEncoder):  # type: ignore[misc]  # the client is untyped
     """The client's encoder, and what its own executor primitives put into metadata."""
 
     def default(self, obj: Any) -> Any:

@@ -24,7 +24,6 @@ os.environ.update(
 import httpx  # noqa: E402
 import pytest  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
-
 from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402

@@ -1,4 +1,4 @@
-"""The one place that touches the client: connecting, listing, and telling refusals from the rest."""
+"""The one place that touches the client: connecting, listing, telling refusals from the rest."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import uuid4
 
 import pytest
-from support import BACKEND, Platform
 from pydantic import SecretStr
 from qiskit import QuantumCircuit, transpile
 from qiskit_ibm_runtime import IBMRuntimeError, QiskitRuntimeService
 from qiskit_ibm_runtime.api.client import RuntimeClient
+from support import BACKEND, Platform
 
 from session_block import IBMSessionCredentials
 from session_block.account import Account
@@ -80,7 +80,7 @@ def test_a_wrong_token_is_a_clear_error_without_the_token(platform: Platform) ->
 
 def test_an_unreachable_platform_is_a_clear_error() -> None:
     """Nobody listening is said so, not shown as a stack of retries."""
-    account = Account(token="t", url="http://127.0.0.1:9/experimental/api/v1", instance="crn:v1:x")  # noqa: S106
+    account = Account(token="t", url="http://127.0.0.1:9/experimental/api/v1", instance="crn:v1:x")
     unreachable = {
         "IAM_URL": "http://127.0.0.1:9/iam",
         "GLOBAL_SEARCH_URL": "http://127.0.0.1:9/search",
@@ -173,7 +173,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     statuses: list[int] = []  # noqa: RUF012 - set by each test
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class names it
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         status = self.statuses.pop(0)
         if not status:

@@ -56,7 +56,7 @@ def test_the_table_holds_no_other_rows() -> None:
 
 @given(st.sampled_from(Situation), st.sampled_from(Answer))
 def test_no_job_is_made_while_one_may_exist(situation: Situation, answer: Answer) -> None:
-    """P1: only where the earlier generation is known to have ended without a result, or none was."""
+    """P1: only where the earlier generation is known to have ended without a result."""
     safe = {
         Situation.NOTHING,
         Situation.ABANDONED,

@@ -37,7 +37,7 @@ def test_seconds_and_none_pass_through() -> None:
 
 @pytest.mark.parametrize("bad", ["", "2", "2x", "2h 30x", "h", "-5m", "2.5h", "2h,30m", " "])
 def test_malformed_text_is_refused(bad: str) -> None:
-    """What the client would refuse or silently skip is refused, with an example of what to write."""
+    """What the client would refuse or silently skip is refused, with an example."""
     with pytest.raises(InvalidInputError, match="2h 30m 40s"):
         max_time_seconds(bad)
 

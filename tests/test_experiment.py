@@ -177,14 +177,19 @@ def test_success_closes_and_an_error_keeps_the_session(
 ) -> None:
     """P5: leaving by an exception, also by Ctrl-C, keeps the session; success closes it."""
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), block.experiment("e") as experiment:
-            experiment.open_session()
-            raise error
+        with pytest.raises(error):
+            _leave_by(error, experiment := block.experiment("e"))
     session = connection.session(str(experiment.session_id), BACKEND)
     assert session.status() == "Pending"
     with block.experiment("e") as again:
         assert again.open_session() == session.session_id
     assert session.status() == "Closed"
+
+
+def _leave_by(error: type[BaseException], experiment: Experiment) -> None:
+    with experiment:
+        experiment.open_session()
+        raise error
 
 
 def test_a_resumed_run_that_asks_for_something_else_is_stopped(
