@@ -6,14 +6,14 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from session_block.credentials import (
     DOCUMENTATION_URL,
     LOGO_URL,
     IBMSessionCredentials,
     LocalPlatformCredentials,
+    StrictBlock,
 )
 from session_block.durations import max_time_seconds
 from session_block.errors import InvalidInputError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from session_block.references import SessionRef
 
 
-class QuantumSession(Block):
+class QuantumSession(StrictBlock):
     """How to open an IBM Quantum session: credentials, backend and longest duration.
 
     Loading it makes no network call. Pass its *name* to flows, and load it inside: Prefect stores
@@ -47,8 +47,6 @@ class QuantumSession(Block):
     _block_type_slug = "quantum-session"
     _logo_url = LOGO_URL
     _documentation_url = DOCUMENTATION_URL
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     credentials: IBMSessionCredentials | LocalPlatformCredentials = Field(
         default=..., description="Whose account to use: IBM's, or the local platform's."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
+from prefect.blocks.core import Block
 from prefect.blocks.fields import SecretDict
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
@@ -25,10 +27,27 @@ DOCUMENTATION_URL = HttpUrl("https://quantum.cloud.ibm.com/docs/guides/run-jobs-
 LOCAL_SETTLE_SECONDS = 1.0
 
 
-class SessionCredentials(CredentialsBlock):
-    """What all credentials of a session have in common."""
+class StrictBlock(Block):
+    """A Block that refuses fields it does not have, and never shows its input in an error.
+
+    Prefect's Blocks take any field. Credentials that are wrong for IBM would then pass for those of
+    the local platform, which needs none.
+    """
 
     model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_other_fields(cls, fields: Any) -> Any:
+        known = {*cls.model_fields, "block_type_slug"}
+        given = fields if isinstance(fields, Mapping) else {}
+        if others := [name for name in given if name not in known and not name.startswith("_")]:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")
+        return fields
+
+
+class SessionCredentials(StrictBlock, CredentialsBlock):
+    """What all credentials of a session have in common."""
 
     def account(self) -> Account:
         """Return what it takes to connect."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.runtime import flow_run
 
+from session_block.errors import LabelRequiredError
 from session_block.occurrences import TaskAttempt
 
+P = ParamSpec("P")
 T = TypeVar("T")
+_caller: ContextVar[TaskRunContext | None] = ContextVar("session_block_caller", default=None)
 
 
 def root_flow_run_id() -> str | None:
@@ -23,11 +28,51 @@ def root_flow_run_id() -> str | None:
 
 
 def task_attempt() -> TaskAttempt | None:
-    """Return which try of which task run this is, or ``None`` outside a task."""
-    context = TaskRunContext.get()
+    """Return which try of which task run asks, or ``None`` outside a task.
+
+    Raises:
+        LabelRequiredError: The task was called by another task. A retry of that one makes a new
+            task run of this one, so its requests could not be recognised.
+    """
+    context = _caller.get() or TaskRunContext.get()
     if context is None:
         return None
+    if context.task_run.task_inputs.get("__parents__"):
+        raise LabelRequiredError(
+            f"Task run {context.task_run.name!r} was called by another task, whose retry Prefect "
+            "cannot tell from a second call. Give its requests a label=, or call it from the flow."
+        )
     return TaskAttempt(str(context.task_run.id), context.task_run.run_count)
+
+
+class DurableTask(Task[P, T]):
+    """A task that, called by another task, makes its requests in the name of that one's try."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task; see :meth:`prefect.Task.__call__`."""
+        with _in_the_callers_name():
+            return super().__call__(*args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit the task to the flow's task runner; see :meth:`prefect.Task.submit`."""
+        with _in_the_callers_name():
+            return super().submit(*args, **kwargs)
+
+    def with_options(self, **options: Any) -> Any:
+        """Return the task with other options; see :meth:`prefect.Task.with_options`."""
+        changed = super().with_options(**options)
+        changed.__class__ = type(self)
+        return changed
+
+
+@contextmanager
+def _in_the_callers_name() -> Iterator[None]:
+    """Remember the calling task's run; threads of a task runner copy the context."""
+    token = _caller.set(_caller.get() or TaskRunContext.get())
+    try:
+        yield
+    finally:
+        _caller.reset(token)
 
 
 def visibly(name: str, call: Callable[[], T]) -> T:

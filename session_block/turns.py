@@ -57,8 +57,9 @@ class Turns:
         self._threads: set[int] = set()
         self._occurrences = Occurrences()
         self._recorded = self._recorded_intents()
-        self._unasked = set(self._recorded)
-        self._concurrent = any(intent["concurrent"] for intent in self._recorded.values())
+        counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
+        self._unasked = set(counted)
+        self._concurrent = any(intent["concurrent"] for intent in counted.values())
 
     @contextmanager
     def take(self, request: Request, label: str | None) -> Iterator[Turn]:
@@ -94,7 +95,7 @@ class Turns:
             if (recorded := self._record_of(submission)) is not None:
                 self._check_label(label, recorded["fingerprint"], request.fingerprint)
             else:
-                self._check_new(concurrent=concurrent)
+                self._check_new(in_turn=label is not None or concurrent)
         return Turn(
             submission,
             {
@@ -120,13 +121,13 @@ class Turns:
                 f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was submitted."
             )
 
-    def _check_new(self, *, concurrent: bool) -> None:
+    def _check_new(self, *, in_turn: bool) -> None:
         if self._sealed():
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
                 "nothing is submitted. Start a new one with fresh=True."
             )
-        if self._unasked and not concurrent:
+        if self._unasked and not in_turn:
             raise ExperimentDivergedError(
                 f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run "
                 "has not made, and it now asks for another one, so it is not the run that was "

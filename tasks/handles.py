@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from session_block import SessionRef
 from session_block.block import load_block
 from session_block.errors import InvalidInputError
+from session_block.runs import DurableTask
 
 if TYPE_CHECKING:
     from session_block.experiment import Experiment
 
-durable_task = partial(task, cache_policy=NO_CACHE, persist_result=False)
-"""A Prefect task whose memory is the ledger."""
-
+P = ParamSpec("P")
+T = TypeVar("T")
 _opened: dict[str, Experiment] = {}
+
+
+def durable_task(name: str) -> Callable[[Callable[P, T]], DurableTask[P, T]]:
+    """Make a Prefect task whose memory is the ledger: no cache, no persisted result."""
+
+    def decorate(function: Callable[P, T]) -> DurableTask[P, T]:
+        return DurableTask(function, name=name, cache_policy=NO_CACHE, persist_result=False)
+
+    return decorate
 
 
 def remember(experiment: Experiment) -> SessionRef:
