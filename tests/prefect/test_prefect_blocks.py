@@ -154,9 +154,6 @@ def test_validation_errors_do_not_show_the_key(wrong: dict[str, Any]) -> None:
     assert TOKEN not in f"{raised.value} {raised.value!r}"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Prefect's Blocks take foreign fields, so LocalPlatformCredentials fits all"
-)
 @pytest.mark.parametrize("wrong", WRONG_FIELDS)
 def test_wrong_ibm_credentials_do_not_become_the_local_platform(wrong: dict[str, Any]) -> None:
     """Credentials that are wrong for IBM are an error, not those of the local platform."""
