@@ -12,9 +12,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
+from qiskit.transpiler import Target
 from qiskit_ibm_runtime import (
     IBMBackend,
     IBMInputValueError,
@@ -136,12 +138,30 @@ class Connection:
             )
         return session
 
+    def target(self, backend: str) -> Target:
+        """Return what a backend's circuits may consist of."""
+        device = self.backend(backend)
+        with _connecting(f"read the properties of backend {backend!r}"):
+            return device.target
+
+    def describe(self, session: Session) -> dict[str, Any]:
+        """Return a session's details, as the client names them."""
+        with _connecting(f"read the details of session {session.session_id}"):
+            return session.details() or {}
+
+    def status(self, session: Session) -> str | None:
+        """Return the client's words for a session's state."""
+        with _connecting(f"read the status of session {session.session_id}"):
+            words: str | None = session.status()
+            return words
+
     def job(self, job_id: str) -> RuntimeJobV2 | None:
         """Return a job, or ``None`` when the instance knows none of this ID."""
-        try:
-            return self.service.job(job_id)
-        except RuntimeJobNotFound:
-            return None
+        with _connecting(f"look up job {job_id}"):
+            try:
+                return self.service.job(job_id)
+            except RuntimeJobNotFound:
+                return None
 
     def jobs_with_tag(self, tag: str) -> list[ListedJob]:
         """List every job that bears a tag, oldest first, whatever its session, state or age.

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError
@@ -76,7 +77,7 @@ class SessionKeeper:
         self._ledger = ledger
         self._experiment = experiment
         self.connection = connection
-        self._backend_name = backend_name
+        self.backend_name = backend_name
         self._max_time_seconds = max_time_seconds
         self._lock = threading.RLock()
         self._current: tuple[SessionRecord, Session] | None = None
@@ -84,7 +85,12 @@ class SessionKeeper:
     @property
     def backend(self) -> IBMBackend:
         """The backend of all sessions of this experiment."""
-        return self.connection.backend(self._backend_name)
+        return self.connection.backend(self.backend_name)
+
+    @property
+    def target(self) -> Target:
+        """What a circuit may consist of."""
+        return self.connection.target(self.backend_name)
 
     def current(self) -> Session:
         """Return the experiment's session: the open one, else a new one.
@@ -119,8 +125,8 @@ class SessionKeeper:
         with self._lock:
             record = self._latest()
             if record is None or record.session_id != session_id or not record.usable:
-                session = self.connection.session(session_id, self._backend_name)
-                if not _accepts_jobs(session):
+                session = self.connection.session(session_id, self.backend_name)
+                if not self._accepts_jobs(session):
                     raise SessionClosedError(
                         f"Session {session_id} is closed, so no job can join it. Reattach to one "
                         "that is open, or open a new one."
@@ -150,14 +156,13 @@ class SessionKeeper:
     def details(self) -> SessionDetails:
         """Return the current session's details, asked from the platform."""
         session = self.current()
-        details = session.details()
-        if details is None:
-            raise SessionError(f"The platform gave no details of session {session.session_id}.")
-        return SessionDetails(**{**details, "status": session.status()})
+        return SessionDetails(
+            **self.connection.describe(session), status=self.connection.status(session)
+        )
 
     def is_closed(self, session_id: str) -> bool:
         """Whether the platform says that a session has ended."""
-        return not _accepts_jobs(self.connection.session(session_id, self._backend_name))
+        return not self._accepts_jobs(self.connection.session(session_id, self.backend_name))
 
     def close(self, *, cancel_jobs: bool = False) -> bool:
         """Close the session that this experiment opened; a borrowed one is left alone.
@@ -181,6 +186,10 @@ class SessionKeeper:
                 record, "cancelled by the user" if cancel_jobs else "closed by the experiment"
             )
             return True
+
+    def _accepts_jobs(self, session: Session) -> bool:
+        details = self.connection.describe(session)
+        return details.get("state") != "closed" and details.get("accepting_jobs") is not False
 
     def _latest(self) -> SessionRecord | None:
         records = self.records()
@@ -221,7 +230,7 @@ class SessionKeeper:
             self._experiment,
             f"session-intent/{number}",
             {
-                "backend": self._backend_name,
+                "backend": self.backend_name,
                 "instance": self.connection.instance,
                 "url": self.connection.account.url,
                 "max_time_seconds": self._max_time_seconds,
@@ -259,12 +268,12 @@ class SessionKeeper:
             "open it, it holds no job and is closed by the platform after 30 minutes.",
             number,
             self._experiment,
-            self._backend_name,
+            self.backend_name,
         )
 
     def _reattach(self, record: SessionRecord) -> None:
-        session = self.connection.session(str(record.session_id), self._backend_name)
-        if _accepts_jobs(session):
+        session = self.connection.session(str(record.session_id), self.backend_name)
+        if self._accepts_jobs(session):
             self._current = (record, session)
         else:
             self._end(record, "closed by the platform")
@@ -272,7 +281,7 @@ class SessionKeeper:
     def _attached(self, record: SessionRecord) -> Session:
         if self._current is not None and self._current[0].number == record.number:
             return self._current[1]
-        return self.connection.session(str(record.session_id), self._backend_name)
+        return self.connection.session(str(record.session_id), self.backend_name)
 
     def _refuse_to_renew_borrowed(self, record: SessionRecord) -> None:
         if record.kind == "borrowed":
@@ -311,11 +320,6 @@ def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
             )
         )
     return records
-
-
-def _accepts_jobs(session: Session) -> bool:
-    details = session.details() or {}
-    return details.get("state") != "closed" and details.get("accepting_jobs") is not False
 
 
 def _close(session: Session, *, cancel_jobs: bool) -> None:

@@ -149,7 +149,7 @@ class Submitter:
             What went wrong, when it is not known whether the job was made.
         """
         keeper = self._keeper()
-        request.check_isa(keeper.backend.target)
+        request.check_isa(keeper.target)
         session = keeper.current()
         number = len(recorded.generations) + 1
         tag = self._tag(recorded.id, number)
@@ -161,7 +161,7 @@ class Submitter:
                     **about,
                     "kind": request.kind,
                     "implementation": request.implementation,
-                    "backend": keeper.backend.name,
+                    "backend": keeper.backend_name,
                     "instance": keeper.connection.instance,
                     "url": keeper.connection.account.url,
                     "session_id": session.session_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from session_block import decisions
 from session_block.client import tells_of_closed_session
 from session_block.decisions import Action, Answer, Generation, Situation, decide
 from session_block.errors import (
+    ConnectionFailedError,
     JobCancelledError,
     JobEndedWithSessionError,
     JobFailedError,
@@ -23,6 +23,7 @@ from session_block.errors import (
     SubmissionHeldError,
 )
 from session_block.ledger import Ledger
+from session_block.patience import Patience
 from session_block.results import decode_result, encode_result
 from session_block.session import SessionKeeper
 from session_block.submission import Submitter
@@ -32,9 +33,7 @@ _SLOWEST_POLL_SECONDS = 2.0
 _POLL_SHARE = 0.1
 _RESULT_TRIES = 4
 _NOT_FOUND = 404
-_logger = logging.getLogger(__name__)
-
-StatusListener = Callable[[str], None]
+_OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 
 
 class Waiter:
@@ -73,17 +72,16 @@ class Waiter:
             JobEndedWithSessionError: The job ended because its session did; asking again is safe.
             JobWaitTimeoutError: The time is over; the job goes on.
             SubmissionHeldError: The platform does not know the job, or does not give its result.
+            ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
         """
         stored = self.recorded(submission)
         if stored is not None:
             return stored
-        job = self._submitter.job(generation)
-        answer = Answer.UNKNOWN_JOB if job is None else self._await_end(job, timeout_seconds)
+        self._keeper()
+        answer = self._await_end(generation, timeout_seconds)
         match decide(Situation.JOB, answer):
-            case Action.FETCH if job is not None:
-                result = self._fetch(submission, job)
-                self._submitter.forget(job.job_id())
-                return result
+            case Action.FETCH:
+                return self._fetch(submission, generation)
             case Action.END_WITH_SESSION:
                 self._ledger.create(
                     self._experiment, decisions.ended_key(submission, generation.number), {}
@@ -93,52 +91,67 @@ class Waiter:
                     f"session {generation.intent['session_id']} did. Ask for it again: it then "
                     "runs in the session that replaces it."
                 )
-            case Action.RAISE if job is not None:
-                raise self._ended(job, answer)
-            case _:
-                raise SubmissionHeldError(
-                    f"The instance {generation.intent['instance']} does not know job "
-                    f"{generation.job_id} of experiment {self._experiment}. It was accepted, so it "
-                    "is not submitted again. If it was deleted, start anew with fresh=True."
+            case Action.RAISE if answer is Answer.CANCELLED:
+                raise JobCancelledError(
+                    f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
+                    "run it after all, start anew with fresh=True."
                 )
+            case Action.RAISE:
+                reason = self._job(generation).error_message()
+                raise JobFailedError(
+                    f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}"
+                )
+            case _:
+                raise self._unknown(generation)
 
-    def _await_end(self, job: RuntimeJobV2, timeout_seconds: float | None) -> Answer:
+    def _await_end(self, generation: Generation, timeout_seconds: float | None) -> Answer:
         began = time.monotonic()
+        patience = Patience(f"The state of job {generation.job_id}")
         while True:
             waited = time.monotonic() - began
-            status = self._status(job)
-            match status:
-                case "DONE":
-                    return Answer.DONE
-                case "ERROR":
-                    closed = tells_of_closed_session(job.error_message() or "")
-                    return Answer.ENDED_WITH_SESSION if closed else Answer.FAILED
-                case "CANCELLED":
-                    with_session = self._session_ended_under(job)
-                    return Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED
-                case "UNKNOWN":
-                    return Answer.UNKNOWN_JOB
+            pause = min(max(waited * _POLL_SHARE, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
+            try:
+                answer = self._ask(generation)
+            except _OUTAGES as error:
+                pause = patience.lose(error)
+            else:
+                patience.regain()
+                if answer is not Answer.PENDING:
+                    return answer
             if timeout_seconds is not None and waited >= timeout_seconds:
                 raise JobWaitTimeoutError(
-                    f"Job {job.job_id()} of experiment {self._experiment} is not done after "
+                    f"Job {generation.job_id} of experiment {self._experiment} is not done after "
                     f"{timeout_seconds:g} s. It goes on; ask for its result again."
                 )
-            pause = min(max(waited * _POLL_SHARE, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
             time.sleep(pause)
 
-    def _status(self, job: RuntimeJobV2) -> str:
+    def _ask(self, generation: Generation) -> Answer:
+        job = self._submitter.job(generation)
+        if job is None:
+            return Answer.UNKNOWN_JOB
         try:
-            return str(job.status())
+            status = job.status()
         except RequestsApiError as error:
             if error.status_code == _NOT_FOUND:
-                return "UNKNOWN"
-            return self._try_later(job, error)
-        except (IBMError, requests.RequestException) as error:
-            return self._try_later(job, error)
+                return Answer.UNKNOWN_JOB
+            raise
+        match status:
+            case "DONE":
+                return Answer.DONE
+            case "ERROR":
+                closed = tells_of_closed_session(job.error_message() or "")
+                return Answer.ENDED_WITH_SESSION if closed else Answer.FAILED
+            case "CANCELLED":
+                with_session = self._session_ended_under(job)
+                return Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED
+            case _:
+                return Answer.PENDING
 
-    def _try_later(self, job: RuntimeJobV2, error: Exception) -> str:
-        _logger.warning("The state of job %s could not be read (%s).", job.job_id(), error)
-        return "UNREADABLE"
+    def _job(self, generation: Generation) -> RuntimeJobV2:
+        job = self._submitter.job(generation)
+        if job is None:
+            raise self._unknown(generation)
+        return job
 
     def _session_ended_under(self, job: RuntimeJobV2) -> bool:
         """Whether a cancelled job was cancelled with its session, and not by the user."""
@@ -148,36 +161,39 @@ class Waiter:
             return record.end == "closed by the platform"
         return bool(job.session_id) and self._keeper().is_closed(job.session_id)
 
-    def _fetch(self, submission: str, job: RuntimeJobV2) -> PrimitiveResult:
-        error: Exception | None = None
-        for attempt in range(_RESULT_TRIES):
-            time.sleep(attempt * 0.5)
+    def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
+        """Read a finished job's result and store it; what is returned is what was stored."""
+        job = self._job(generation)
+        patience = Patience(f"The result of job {generation.job_id}")
+        unreadable: Exception | str = "it is empty"
+        tries = 0
+        while tries < _RESULT_TRIES:
             try:
                 result = job.result()
-            except (IBMError, requests.RequestException, ValueError) as failure:
-                error = failure
+            except _OUTAGES as error:
+                time.sleep(patience.lose(error))
                 continue
+            except ValueError as error:
+                unreadable = error
+                result = None
             if isinstance(result, PrimitiveResult):
                 payload = encode_result(result)
-                self._ledger.create(
-                    self._experiment,
-                    decisions.result_key(submission),
-                    {"job_id": job.job_id()},
-                    payload,
-                )
+                body = {"job_id": generation.job_id}
+                key = decisions.result_key(submission)
+                self._ledger.create(self._experiment, key, body, payload)
+                self._submitter.forget(job.job_id())
                 return decode_result(payload)
+            time.sleep(tries * 0.5)
+            tries += 1
         raise SubmissionHeldError(
-            f"Job {job.job_id()} of experiment {self._experiment} is done, but the platform gives "
-            f"no readable result ({error or 'it is empty'}). It is not submitted again; run again "
-            "to fetch it once more."
+            f"Job {generation.job_id} of experiment {self._experiment} is done, but the platform "
+            f"gives no readable result ({unreadable}). It is not submitted again; run again to "
+            "fetch it once more."
         )
 
-    def _ended(self, job: RuntimeJobV2, answer: Answer) -> JobFailedError | JobCancelledError:
-        if answer is Answer.CANCELLED:
-            return JobCancelledError(
-                f"Job {job.job_id()} of experiment {self._experiment} was cancelled. To run it "
-                "after all, start anew with fresh=True."
-            )
-        return JobFailedError(
-            f"Job {job.job_id()} of experiment {self._experiment} failed: {job.error_message()}"
+    def _unknown(self, generation: Generation) -> SubmissionHeldError:
+        return SubmissionHeldError(
+            f"The instance {generation.intent['instance']} does not know job {generation.job_id} "
+            f"of experiment {self._experiment}. It was accepted, so it is not submitted again. If "
+            "it was deleted, start anew with fresh=True."
         )

@@ -1,0 +1,51 @@
+"""How long an outage is sat out."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from session_block.errors import ConnectionFailedError
+
+OUTAGE_SECONDS = 3600.0
+"""An outage that lasts longer than this ends the wait, and loses nothing."""
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 30.0
+_logger = logging.getLogger(__name__)
+
+
+class Patience:
+    """Says how long to pause before the next try, and when to give up.
+
+    Args:
+        subject: What cannot be read, to begin a sentence with.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._since: float | None = None
+        self._pause = _FIRST_PAUSE_SECONDS
+
+    def lose(self, error: Exception) -> float:
+        """Note a failure, and return the seconds to pause.
+
+        Raises:
+            ConnectionFailedError: The outage has lasted too long.
+        """
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > OUTAGE_SECONDS:
+            raise ConnectionFailedError(
+                f"{self._subject} could not be read for {OUTAGE_SECONDS:.0f} s ({error}). Nothing "
+                "is lost: run again once the platform can be reached."
+            ) from error
+        _logger.warning("%s could not be read (%s); it is tried again.", self._subject, error)
+        pause = self._pause
+        self._pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return pause
+
+    def regain(self) -> None:
+        """Note that the platform answers again."""
+        self._since = None
+        self._pause = _FIRST_PAUSE_SECONDS
