@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from session_block.references import SessionRef
 
 
+_openings: dict[tuple[str, tuple[str, int] | None], Experiment] = {}
+"""The experiments that flow runs of this process have open, each counting its requests once."""
+
+
 class QuantumSession(StrictBlock):
     """How to open an IBM Quantum session: credentials, backend and longest duration.
 
@@ -85,6 +89,7 @@ class QuantumSession(StrictBlock):
         """Open an experiment: a new one, or the one of this name where it was interrupted.
 
         Makes no network call; the session is opened, or reattached to, when it is first needed.
+        Within one try of a flow run, an experiment that is opened again is the very same object.
 
         Args:
             name: Resumes across flow runs. ``None`` stands for the outermost flow run, whose
@@ -93,7 +98,8 @@ class QuantumSession(StrictBlock):
                 on with that one.
 
         Raises:
-            InvalidInputError: There is no flow run and no name.
+            InvalidInputError: There is no flow run and no name, or the experiment began on another
+                backend.
             LedgerError: The ledger cannot be read or trusted.
         """
         from session_block import runs
@@ -102,7 +108,10 @@ class QuantumSession(StrictBlock):
 
         ledger = self.ledger()
         identity = identify(ledger, name, fresh=fresh, flow_run_id=runs.root_flow_run_id())
-        return Experiment(
+        opening = (identity.uid, runs.flow_attempt())
+        if opening in _openings:
+            return _openings[opening]
+        experiment = Experiment(
             identity=identity,
             ledger=ledger,
             account=self.credentials.account,
@@ -110,6 +119,9 @@ class QuantumSession(StrictBlock):
             max_time_seconds=max_time_seconds(self.max_time),
             block=self._block_document_name,
         )
+        if runs.flow_attempt() is not None:
+            _openings[opening] = experiment
+        return experiment
 
     def attach(self, session: SessionRef) -> Experiment:
         """Join an experiment that another process has opened; requests then need labels.

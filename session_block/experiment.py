@@ -11,7 +11,7 @@ from uuid import uuid4
 from session_block import runs
 from session_block.account import Account
 from session_block.client import Connection
-from session_block.errors import JobEndedWithSessionError, LedgerError
+from session_block.errors import InvalidInputError, JobEndedWithSessionError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.pinning import pin_circuit, record_once
@@ -62,6 +62,7 @@ class Experiment(ExperimentRecords):
         self._keeper_made: SessionKeeper | None = None
         self._submitter = Submitter(ledger, self.uid, identity.tags, self._keeper)
         self._waiter = Waiter(ledger, self.uid, self._submitter, self._keeper)
+        self._check_backend()
         self._turns = Turns(identity, ledger, lambda: self.sealed, opener=opener)
 
     @property
@@ -291,6 +292,19 @@ class Experiment(ExperimentRecords):
         if error is None:
             self.close_session()
             self.seal()
+
+    def _check_backend(self) -> None:
+        about = {
+            "name": self.identity.name,
+            "number": self.identity.number,
+            "backend": self._backend_name,
+        }
+        fact, _ = self._ledger.create(self.uid, "experiment", about)
+        if fact.body["backend"] != self._backend_name:
+            raise InvalidInputError(
+                f"Experiment {self.identity} began on {fact.body['backend']}, but the Block names "
+                f"{self._backend_name}. Use the Block it began with, or start anew with fresh=True."
+            )
 
     def _submit(self, request: Request, label: str | None) -> JobRef:
         with self._turns.take(request, label) as turn:

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TaskAttempt:
-    """The Prefect task run that makes a request, and which try of it this is."""
+    """The Prefect task run that makes a request, and which try of it this is.
+
+    Attributes:
+        nested: The task was called by another task.
+    """
 
     task_run_id: str
     run_count: int
+    nested: bool = False
 
 
 class Occurrences:

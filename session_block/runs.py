@@ -17,7 +17,7 @@ from session_block.occurrences import TaskAttempt
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_caller: ContextVar[TaskRunContext | None] = ContextVar("session_block_caller", default=None)
+_caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)
 
 
 def root_flow_run_id() -> str | None:
@@ -34,15 +34,21 @@ def task_attempt() -> TaskAttempt | None:
         LabelRequiredError: The task was called by another task. A retry of that one makes a new
             task run of this one, so its requests could not be recognised.
     """
-    context = _caller.get() or TaskRunContext.get()
-    if context is None:
-        return None
-    if context.task_run.task_inputs.get("__parents__"):
+    attempt = _caller.get() or _current_attempt()
+    if attempt is not None and attempt.nested:
         raise LabelRequiredError(
-            f"Task run {context.task_run.name!r} was called by another task, whose retry Prefect "
+            f"Task run {attempt.task_run_id} was called by another task, whose retry Prefect "
             "cannot tell from a second call. Give its requests a label=, or call it from the flow."
         )
-    return TaskAttempt(str(context.task_run.id), context.task_run.run_count)
+    return attempt
+
+
+def flow_attempt() -> tuple[str, int] | None:
+    """Return which try of which flow run this is, or ``None`` outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    return str(context.flow_run.id), context.flow_run.run_count
 
 
 class DurableTask(Task[P, T]):
@@ -68,11 +74,22 @@ class DurableTask(Task[P, T]):
 @contextmanager
 def _in_the_callers_name() -> Iterator[None]:
     """Remember the calling task's run; threads of a task runner copy the context."""
-    token = _caller.set(_caller.get() or TaskRunContext.get())
+    token = _caller.set(_caller.get() or _current_attempt())
     try:
         yield
     finally:
         _caller.reset(token)
+
+
+def _current_attempt() -> TaskAttempt | None:
+    context = TaskRunContext.get()
+    if context is None:
+        return None
+    return TaskAttempt(
+        task_run_id=str(context.task_run.id),
+        run_count=context.task_run.run_count,
+        nested=bool(context.task_run.task_inputs.get("__parents__")),
+    )
 
 
 def visibly(name: str, call: Callable[[], T]) -> T:

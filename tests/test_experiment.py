@@ -15,7 +15,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from support import BACKEND, Platform
 
-from session_block import QuantumSession, owner
+from session_block import JobRef, QuantumSession, owner
 from session_block.client import Connection
 from session_block.decisions import intent_key, outcome_key
 from session_block.errors import (
@@ -47,6 +47,13 @@ def _bell(angle: float = 0.0) -> QuantumCircuit:
     circuit.rz(angle, 0)
     circuit.measure_all()
     return transpile(circuit, _TARGET, optimization_level=0)
+
+
+def _behind_others(experiment: Experiment) -> JobRef:
+    """Submit a job that stays queued for a while, on the slow platform."""
+    for angle in range(1, 7):
+        experiment.submit_sampler([_bell(angle)], shots=8)
+    return experiment.submit_sampler([_bell()], shots=8)
 
 
 @pytest.fixture
@@ -280,7 +287,16 @@ def test_a_circuit_that_does_not_fit_makes_no_job_and_no_session(
     with pytest.raises(NotISAError, match="instruction h"):
         experiment.run_sampler([circuit])
     assert platform.sessions() == sessions
-    assert block.ledger().facts(experiment.uid) == []
+    assert [fact.key for fact in block.ledger().facts(experiment.uid)] == ["experiment"]
+
+
+def test_an_experiment_stays_on_its_backend(block: QuantumSession) -> None:
+    """Opened by a Block of another backend it is an error, before any network call."""
+    block.experiment("e")
+    other = block.model_copy(update={"backend_name": "ibm_nairobi"})
+    with pytest.raises(InvalidInputError, match=r"began on ibm_manila.*ibm_nairobi"):
+        other.experiment("e")
+    assert other.experiment("e", fresh=True).identity.number == 2
 
 
 def test_a_wait_that_runs_out_leaves_the_job(
@@ -288,11 +304,11 @@ def test_a_wait_that_runs_out_leaves_the_job(
 ) -> None:
     """A timeout ends the wait and not the job; the same job is fetched later."""
     experiment = slow_block.experiment("e")
-    reference = experiment.submit_sampler([_bell()], shots=8)
+    reference = _behind_others(experiment)
     with pytest.raises(JobWaitTimeoutError, match="goes on"):
         experiment.fetch_result(reference, timeout_seconds=0)
     assert experiment.fetch_result(reference)[0].data.meas.num_shots == 8
-    assert slow_platform.jobs_of(experiment.uid) == 1
+    assert slow_platform.jobs_of_submission(experiment.uid, reference.submission) == 1
     experiment.close_session()
 
 
@@ -300,16 +316,17 @@ def test_a_job_cancelled_by_its_user_is_not_run_again(
     slow_block: QuantumSession, slow_platform: Platform
 ) -> None:
     """A cancelled job is said to be cancelled; nobody resubmits what somebody stopped."""
+    beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
-    reference = experiment.submit_sampler([_bell()], shots=8)
-    job = Connection(slow_platform.credentials().account()).job(reference.job_id)
+    reference = _behind_others(experiment)
+    job = beside.job(reference.job_id)
     assert job is not None
     job.cancel()
     with pytest.raises(JobCancelledError, match=reference.job_id):
         experiment.fetch_result(reference)
     with pytest.raises(JobCancelledError):
         slow_block.experiment("e").run_sampler([_bell()], shots=8)
-    assert slow_platform.jobs_of(experiment.uid) == 1
+    assert slow_platform.jobs_of_submission(experiment.uid, reference.submission) == 1
     experiment.cancel_session()
 
 
@@ -317,19 +334,21 @@ def test_a_job_that_died_with_its_session_runs_in_the_next(
     slow_block: QuantumSession, slow_platform: Platform
 ) -> None:
     """P4: when the session is cancelled under a queued job, the job runs in its replacement."""
+    beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
     running = experiment.submit_sampler([_bell(0.1)], shots=8)
-    queued = experiment.submit_sampler([_bell(0.2)], shots=8)
+    queued = _behind_others(experiment)
     first = str(experiment.session_id)
-    Connection(slow_platform.credentials().account()).session(first, BACKEND).cancel()
+    beside.session(first, BACKEND).cancel()
     with pytest.raises(JobEndedWithSessionError, match="Ask for it again"):
         experiment.fetch_result(queued)
     assert experiment.fetch_result(running)[0].data.meas.num_shots == 8
     again = slow_block.experiment("e")
-    for angle in (0.1, 0.2):
+    for angle in (0.1, 0.0):
         assert again.run_sampler([_bell(angle)], shots=8)[0].data.meas.num_shots == 8
     assert again.session_id != first
-    assert slow_platform.jobs_of(experiment.uid) == 3
+    assert slow_platform.jobs_of_submission(experiment.uid, running.submission) == 1
+    assert slow_platform.jobs_of_submission(experiment.uid, queued.submission) == 2
     again.close_session()
 
 

@@ -22,6 +22,7 @@ from qiskit.quantum_info import SparsePauliOp
 from session_block import JobRef, QuantumSession, SessionRef
 from session_block.errors import LabelRequiredError, SessionClosedError
 from tasks import (
+    cancel_session,
     close_session,
     fetch_result,
     open_session,
@@ -206,6 +207,25 @@ def test_equal_requests_are_jobs_of_their_own(platform: Platform, saved_block: s
     session, jobs = thrice()
     assert len(jobs) == 2
     assert platform.jobs_of(session.uid) == 3
+
+
+def test_opened_twice_in_one_flow_run_it_is_one_opening(
+    platform: Platform, saved_block: str
+) -> None:
+    """Steps that each open the experiment count equal requests together."""
+
+    @flow
+    def two_steps() -> tuple[SessionRef, list[str]]:
+        ids = []
+        for _ in range(2):
+            session = open_session(saved_block)
+            ids.append(submit_estimator(session, [(rotated(0), Z)]).job_id)
+        cancel_session(session)
+        return session, ids
+
+    session, ids = two_steps()
+    assert len(set(ids)) == 2
+    assert platform.jobs_of(session.uid) == 2
 
 
 def test_two_flow_runs_are_two_experiments(platform: Platform, saved_block: str) -> None:
