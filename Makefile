@@ -11,7 +11,7 @@ demo: $(VENV)/.installed ## The main job on the local platform; kill it and run 
 	$(BIN)/session-block demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## All tests but the slow ones
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, mod
 
 from session_block import local_platform
 from session_block.account import Account
+from session_block.errors import ConnectionFailedError
 
 if TYPE_CHECKING:
     from qiskit_ibm_runtime import QiskitRuntimeService
@@ -204,8 +205,15 @@ class LocalPlatformCredentials(SessionCredentials):
     )
 
     def account(self) -> Account:
-        """Return what it takes to connect, starting the platform if none runs."""
-        info = local_platform.start(self.state_dir, noise=self.noise, seed=self.seed)
+        """Return what it takes to connect, starting the platform if none runs.
+
+        Raises:
+            ConnectionFailedError: It could not be started, or runs with other settings.
+        """
+        try:
+            info = local_platform.start(self.state_dir, noise=self.noise, seed=self.seed)
+        except local_platform.PlatformError as error:
+            raise ConnectionFailedError(f"The local platform is not available: {error}.") from error
         account = Account(
             token=info.token,
             channel="ibm_quantum_platform",

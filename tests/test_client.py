@@ -235,3 +235,10 @@ def test_only_the_answer_to_the_one_post_is_certain(statuses: list[int], cause: 
 def test_a_closed_session_is_told_by_code_and_text(message: str, closed: bool) -> None:
     """What IBM says of a session's end is not public, so code and text are matched both."""
     assert tells_of_closed_session(message) is closed
+
+
+def test_a_platform_with_other_settings_is_not_taken(platform: Platform) -> None:
+    """A Block that asks for another seed than the running platform has gets a clear error."""
+    block = platform.credentials().model_copy(update={"seed": 12345})
+    with pytest.raises(ConnectionFailedError, match="seed 0, not 12345"):
+        block.get_client()

@@ -136,6 +136,7 @@ def test_the_intent_comes_first_and_the_job_id_next(platform: Platform, ledger_u
     def watch(moment: str, request: str) -> None:
         if moment == "before" and request.startswith(("POST /jobs", "GET /jobs/", "POST /session")):
             kinds = {fact.key.partition("/")[0] for fact in ledger.facts(experiment.uid)}
+            kinds.remove("experiment")
             seen.setdefault(re.sub(r"/jobs/\w+", "/jobs/ID", request), kinds)
 
     with proxy(platform.info.origin, watch) as url:
