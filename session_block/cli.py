@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from session_block import local_platform
+from session_block.errors import SessionBlockError
 
 if TYPE_CHECKING:
     from session_block.demo import DemoOutcome
@@ -26,6 +27,8 @@ platform = typer.Typer(
     help="The local platform: an IBM Quantum of your own, which the unmodified client talks to.",
 )
 app.add_typer(platform, name="platform")
+
+_INTERRUPTED = 130
 
 StateDir = Annotated[
     Path | None,
@@ -106,7 +109,13 @@ def demo(
             spinner.update("Optimising …")
             console.print(f"evaluation {number:>3}  {evaluation.energy:+.6f}  [dim]{origin}[/dim]")
 
-        outcome = run_demo(fresh=fresh, on_evaluation=progress)
+        try:
+            outcome = run_demo(fresh=fresh, on_evaluation=progress)
+        except KeyboardInterrupt:
+            console.print("Interrupted. Run it again to go on where it stopped.")
+            raise typer.Exit(_INTERRUPTED) from None
+        except SessionBlockError as error:
+            _fail(str(error))
     _show_outcome(console, outcome)
 
 
