@@ -78,7 +78,7 @@ def vqe(
             optimizer_options=optimizer_options,
             initial_point=initial_point,
             seed=seed,
-            precision=precision,
+            precision=precision if shots is None else None,
             options=chosen,
             implementation=implementation,
             on_evaluation=log,

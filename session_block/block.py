@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from session_block.references import SessionRef
 
 
-_openings: dict[tuple[str, tuple[str, int] | None], Experiment] = {}
+_openings: dict[tuple[str, str, tuple[str, int] | None], Experiment] = {}
 """The experiments that flow runs of this process have open, each counting its requests once."""
+
+_openings_lock = threading.Lock()
 
 
 class QuantumSession(StrictBlock):
@@ -108,19 +111,20 @@ class QuantumSession(StrictBlock):
 
         ledger = self.ledger()
         identity = identify(ledger, name, fresh=fresh, flow_run_id=runs.root_flow_run_id())
-        opening = (identity.uid, runs.flow_attempt())
-        if opening in _openings:
-            return _openings[opening]
-        experiment = Experiment(
-            identity=identity,
-            ledger=ledger,
-            account=self.credentials.account,
-            backend_name=self.backend_name,
-            max_time_seconds=max_time_seconds(self.max_time),
-            block=self._block_document_name,
-        )
-        if runs.flow_attempt() is not None:
-            _openings[opening] = experiment
+        opening = (identity.uid, self.backend_name, runs.flow_attempt())
+        with _openings_lock:
+            if opening in _openings:
+                return _openings[opening]
+            experiment = Experiment(
+                identity=identity,
+                ledger=ledger,
+                account=self.credentials.account,
+                backend_name=self.backend_name,
+                max_time_seconds=max_time_seconds(self.max_time),
+                block=self._block_document_name,
+            )
+            if runs.inside():
+                _openings[opening] = experiment
         return experiment
 
     def attach(self, session: SessionRef) -> Experiment:
@@ -131,7 +135,7 @@ class QuantumSession(StrictBlock):
         """
         from session_block.experiment import Experiment
         from session_block.identity import Identity
-        from session_block.session import read_sessions
+        from session_block.session_records import read_sessions
 
         ledger = self.ledger()
         if not read_sessions(ledger, session.uid):

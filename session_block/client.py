@@ -1,8 +1,9 @@
 """The one place that touches ``qiskit_ibm_runtime``'s service, and what is not public of it.
 
 Not public, since there is no public way: the page-wise job listing (the public one may loop for
-ever on a wrong count) and the chain of exceptions that holds a refused submission's HTTP status.
-``tests/test_client.py`` notices when either changes.
+ever on a wrong count), attaching to a session that no job has used yet (``Session.from_id`` needs
+its backend), and a failed job's reason while its results cannot be read. ``tests/test_client.py``
+notices when they change.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import (
     IBMBackend,
-    IBMInputValueError,
-    IBMRuntimeError,
     QiskitRuntimeService,
     RuntimeJobNotFound,
     RuntimeJobV2,
@@ -36,11 +35,8 @@ from session_block.errors import (
     SessionNotFoundError,
 )
 
-SESSION_CLOSED_CODE = 1217
-"""What a job that comes too late for its session is told."""
-
-_SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
 _LISTING_PAGE = 100
+_NOT_FOUND = 404
 _environment_lock = threading.Lock()
 
 
@@ -65,19 +61,6 @@ class ListedJob:
         return self.status.casefold() not in {"failed", "cancelled"}
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A submission that the platform, or the client before it sent anything, refused for certain.
-
-    Attributes:
-        cause: ``session-closed``, ``for-now`` (credentials, rate) or ``request``.
-    """
-
-    cause: str
-    status: int | None
-    message: str
-
-
 class Connection:
     """One service bound to one instance.
 
@@ -89,7 +72,7 @@ class Connection:
         self.account = account
         with _connecting(f"connect to {account.url or account.name or 'IBM Quantum'}"):
             self.service = _service(account)
-        self.instance: str = self.service.active_instance()
+        self.instance = self._pinned_instance()
         self._backends: dict[str, IBMBackend] = {}
 
     def backend(self, name: str) -> IBMBackend:
@@ -123,19 +106,26 @@ class Connection:
             SessionNotFoundError: The instance has no session of this ID.
             SessionMismatchError: It is on another backend, or is a batch.
         """
-        active = self.service.active_instance()
+        client = self.service._get_api_client(self.instance)  # noqa: SLF001
         try:
             with _connecting(f"look up session {session_id}"):
-                session = Session.from_id(session_id, self.service)
+                details = client.session_details(session_id)
         except ConnectionFailedError as error:
-            if isinstance(error.__cause__, IBMInputValueError):
-                raise _no_such_session(session_id, active, error.__cause__) from error
+            if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
+                raise SessionNotFoundError(
+                    f"The instance {self.instance} has no session {session_id!r}. Check the ID, "
+                    "and that the Block's credentials are of the instance that opened it."
+                ) from error
             raise
-        if session.backend() != backend:
+        found = (details.get("mode"), details.get("backend_name") or backend)
+        if found != ("dedicated", backend):
             raise SessionMismatchError(
-                f"Session {session_id} is on backend {session.backend()!r}, but the Block says "
-                f"{backend!r}. Use the Block of that backend, or another session."
+                f"Session {session_id} is of mode {found[0]!r} on backend {found[1]!r}, but a "
+                f"session (mode 'dedicated') on the Block's backend {backend!r} is needed. Use the "
+                "Block of that backend, or another session."
             )
+        session = Session(self.backend(backend), create_new=False)
+        session._session_id = session_id  # noqa: SLF001 - as Session.from_id does
         return session
 
     def target(self, backend: str) -> Target:
@@ -188,43 +178,29 @@ class Connection:
             if len(page) < _LISTING_PAGE:
                 return jobs
 
+    def _pinned_instance(self) -> str:
+        instance: str | None = self.service.active_instance()
+        if instance is None:
+            with _connecting("list the account's instances"):
+                known = ", ".join(one["crn"] for one in self.service.instances())
+            raise ConnectionFailedError(
+                "The credentials name no instance, so jobs could be sent to one and looked for in "
+                f"another. Set instance to one of: {known}."
+            )
+        return instance
+
     def _backend_names(self) -> list[str]:
         return sorted(backend.name for backend in self.service.backends(instance=self.instance))
 
 
-def refusal(error: BaseException) -> Refusal | None:
-    """Tell from an exception of a submission whether no job was made for certain.
-
-    Certain are a 4xx answer to the one and only POST, and what the client itself refuses before
-    it sends. All else (``None``) may have made a job: dropped connections, timeouts, 5xx, and a
-    4xx that came after the client had already sent the job once.
-    """
-    if isinstance(error, IBMInputValueError):
-        return Refusal("request", None, str(error))
-    if isinstance(error, IBMRuntimeError) and str(error.message).startswith(
-        "The session is closed"
-    ):
-        return Refusal("session-closed", None, str(error.message))
-    response = _response(error)
-    if response is None or response.request.method != "POST" or _was_sent_before(response):
-        return None
-    status = response.status_code
-    if not 400 <= status < 500:  # noqa: PLR2004
-        return None
-    message = f"HTTP {status}: {response.text}"
-    if tells_of_closed_session(message):
-        return Refusal("session-closed", status, message)
-    return Refusal("for-now" if status in {401, 403, 429} else "request", status, message)
+def reason_of(job: RuntimeJobV2) -> str:
+    """Return why a job failed, also when the client could not read the job's results for it."""
+    return str(job.error_message() or job._reason or "")  # noqa: SLF001
 
 
-def tells_of_closed_session(message: str) -> bool:
-    """Whether a platform's message says that a job came too late for its session.
-
-    The HTTP status of this refusal, and what a job reports that dies with its session, are not
-    public; the code and the text are matched both.
-    """
-    codes = (f'"code":{SESSION_CLOSED_CODE}', f"Error code {SESSION_CLOSED_CODE};")
-    return any(sign in message for sign in (*_SESSION_CLOSED_TEXTS, *codes))
+def is_known_to_have_failed(job: RuntimeJobV2) -> bool:
+    """Whether the client has seen the job's failure, without asking again."""
+    return bool(job._status == "ERROR")  # noqa: SLF001
 
 
 def _service(account: Account) -> QiskitRuntimeService:
@@ -267,25 +243,3 @@ def _connecting(purpose: str) -> Iterator[None]:
             f"Could not {purpose}: {error}. Check the credentials' token, instance and URL, and "
             "that the platform can be reached; nothing was submitted."
         ) from error
-
-
-def _no_such_session(session_id: str, instance: str, error: Exception) -> SessionNotFoundError:
-    return SessionNotFoundError(
-        f"The instance {instance} has no session {session_id!r} ({error}). Check the ID, and that "
-        "the Block's credentials are of the instance that opened it."
-    )
-
-
-def _response(error: BaseException) -> requests.Response | None:
-    """Find the HTTP answer behind an exception of the client, which hides it in its context."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, requests.HTTPError) and seen.response is not None:
-            return seen.response
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-def _was_sent_before(response: requests.Response) -> bool:
-    retries = getattr(response.raw, "retries", None)
-    return bool(retries is not None and retries.history)

@@ -132,11 +132,26 @@ class IBMSessionCredentials(SessionCredentials):
             raise ValueError("The API key is empty. Create one in IBM Cloud and paste it here.")
         return token
 
+    @field_validator("proxies")
+    @classmethod
+    def _proxies_are_the_clients(cls, proxies: SecretDict | None) -> SecretDict | None:
+        given = {} if proxies is None else proxies.get_secret_value()
+        known = set(given) <= {"urls", "username_ntlm", "password_ntlm"}
+        paired = ("username_ntlm" in given) == ("password_ntlm" in given)
+        if not (known and paired and isinstance(given.get("urls", {}), dict)):
+            raise ValueError(
+                "proxies takes 'urls', which maps protocols to URLs, and both or neither of "
+                "'username_ntlm' and 'password_ntlm'."
+            )
+        return proxies
+
     @field_validator("url")
     @classmethod
     def _url_is_http(cls, url: str | None) -> str | None:
         if url is not None and (urlsplit(url).scheme not in {"http", "https"} or not _host(url)):
-            raise ValueError(f"The URL {url!r} is not an http(s) URL.")
+            raise ValueError("The URL is not an http(s) URL.")
+        if url is not None and urlsplit(url).username is not None:
+            raise ValueError("The URL holds a user name or a password: it is logged and recorded.")
         return url
 
     @model_validator(mode="after")

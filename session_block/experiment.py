@@ -60,7 +60,9 @@ class Experiment(ExperimentRecords):
         self._block = block
         self._lock = threading.RLock()
         self._keeper_made: SessionKeeper | None = None
-        self._submitter = Submitter(ledger, self.uid, identity.tags, self._keeper)
+        self._submitter = Submitter(
+            ledger, self.uid, identity.tags, self._keeper, lambda: self.sealed
+        )
         self._waiter = Waiter(ledger, self.uid, self._submitter, self._keeper)
         self._check_backend()
         self._turns = Turns(identity, ledger, lambda: self.sealed, opener=opener)
@@ -103,6 +105,8 @@ class Experiment(ExperimentRecords):
             SessionMismatchError: It is on another backend, or is a batch.
             SessionClosedError: It accepts no more jobs.
         """
+        if self.sealed or any(record.session_id == session_id for record in self.sessions):
+            return session_id
         self._keeper().borrow(session_id)
         return self.session_id
 
@@ -188,7 +192,12 @@ class Experiment(ExperimentRecords):
                 f"Experiment {self.identity} has no record of job {job.job_id}. Is this the ledger "
                 "with which it was submitted?"
             )
-        return self._waiter.result(job.submission, generations[job.generation - 1], timeout_seconds)
+        generation = generations[job.generation - 1]
+        try:
+            return self._waiter.result(job.submission, generation, timeout_seconds)
+        except JobEndedWithSessionError:
+            self._turns.leave(job.submission)
+            raise
 
     def run_sampler(
         self,

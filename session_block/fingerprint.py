@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit.circuit import (
+    AnnotatedOperation,
+    Barrier,
     ClassicalRegister,
     Clbit,
+    ControlFlowOp,
+    Instruction,
     Parameter,
     ParameterExpression,
     QuantumCircuit,
+    Store,
     SwitchCaseOp,
 )
 from qiskit.circuit.classical import expr
+from qiskit.circuit.library import Initialize, PauliGate, PermutationGate, UnitaryGate
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
@@ -44,7 +51,17 @@ _ATTRIBUTES = (
     "target",
 )
 _AUTOMATIC_NAME = re.compile(r"circuit-\d+(-\d+)*")
-_CUSTOM = "qiskit.circuit.gate"
+_STANDARD = get_standard_gate_name_mapping()
+_TOLD_BY_PARAMS = (
+    ControlFlowOp,
+    Barrier,
+    Store,
+    UnitaryGate,
+    Initialize,
+    PauliGate,
+    PermutationGate,
+)
+"""Their definitions, where they have any, are synthesised in floating point, machine by machine."""
 
 
 def fingerprint_request(
@@ -144,15 +161,21 @@ def _operation(operation: Operation, clbits: _Clbits) -> dict[str, Any]:
         ]
     if annotations := getattr(operation, "annotations", None):
         described["annotations"] = [_text(annotation) for annotation in annotations]
-    definition = None if _is_standard(operation) else getattr(operation, "definition", None)
-    if definition is not None:
-        described["definition"] = _circuit(definition)
+    if isinstance(operation, AnnotatedOperation):
+        described["base"] = _operation(operation.base_op, clbits)
+    elif not isinstance(operation, Instruction):
+        described["definition"] = _circuit(operation.to_instruction().definition)
+    elif not _is_told_by_params(operation) and operation.definition is not None:
+        described["definition"] = _circuit(operation.definition)
     return described
 
 
-def _is_standard(operation: Operation) -> bool:
-    base = getattr(operation, "base_class", type(operation))
-    return base.__module__.startswith("qiskit.circuit.") and base.__module__ != _CUSTOM
+def _is_told_by_params(operation: Operation) -> bool:
+    """Whether name, parameters and attributes say all; blocks of control flow are parameters."""
+    if isinstance(operation, _TOLD_BY_PARAMS):
+        return True
+    known = _STANDARD.get(operation.name)
+    return known is not None and getattr(operation, "base_class", None) is known.base_class
 
 
 def _classical(value: Any, clbits: _Clbits) -> Any:

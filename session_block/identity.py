@@ -54,33 +54,42 @@ def identify(
     Args:
         ledger: Where names are kept.
         name: The user's name; ``None`` for the flow run's ID.
-        fresh: Start the next experiment of this name, unless this very flow run already did.
-        flow_run_id: The outermost flow run, if there is one.
+        fresh: Start the next experiment of this name.
+        flow_run_id: The outermost flow run, if there is one. What it once opened by a name is what
+            it opens ever after, so that its retries go on with it.
 
     Raises:
         InvalidInputError: There is no name, or it cannot be one.
     """
     name = _checked(flow_run_id if name is None else name)
-    prefix = f"name/{quote(name, safe='')}/"
+    quoted = quote(name, safe="")
+    if flow_run_id is None:
+        return _identity(name, *_latest_or_new(ledger, quoted, fresh=fresh))
+    chosen = ledger.get(_NAMES, f"run/{flow_run_id}/{quoted}")
+    if chosen is not None:
+        return _identity(name, chosen, existed=True)
+    fact, existed = _latest_or_new(ledger, quoted, fresh=fresh)
+    chosen, _ = ledger.create(_NAMES, f"run/{flow_run_id}/{quoted}", fact.body)
+    return _identity(name, chosen, existed=existed)
+
+
+def _latest_or_new(ledger: Ledger, quoted: str, *, fresh: bool) -> tuple[Fact, bool]:
+    """Return what a name now stands for, and whether that existed before."""
+    prefix = f"name/{quoted}/"
     while True:
-        known = sorted(
-            ledger.facts(_NAMES, prefix), key=lambda fact: int(fact.key.rpartition("/")[2])
-        )
-        latest = known[-1] if known else None
-        if latest is not None and not _must_be_new(latest, flow_run_id, fresh=fresh):
-            return Identity(name, len(known), latest.body["uid"], resumed=True)
-        fact, ours = ledger.create(
-            _NAMES,
-            f"{prefix}{len(known) + 1}",
-            {"uid": uuid4().hex[:16], "flow_run_id": flow_run_id},
-        )
+        known = ledger.facts(_NAMES, prefix)
+        latest = max(known, key=lambda fact: int(fact.body["number"]), default=None)
+        if latest is not None and not fresh:
+            return latest, True
+        number = 1 if latest is None else int(latest.body["number"]) + 1
+        body = {"uid": uuid4().hex[:16], "number": number}
+        fact, ours = ledger.create(_NAMES, f"{prefix}{number}", body)
         if ours:
-            return Identity(name, len(known) + 1, fact.body["uid"])
+            return fact, False
 
 
-def _must_be_new(latest: Fact, flow_run_id: str | None, *, fresh: bool) -> bool:
-    same_run = flow_run_id is not None and latest.body["flow_run_id"] == flow_run_id
-    return fresh and not same_run
+def _identity(name: str, fact: Fact, existed: bool) -> Identity:
+    return Identity(name, int(fact.body["number"]), fact.body["uid"], resumed=existed)
 
 
 def _checked(name: str | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from session_block.errors import LedgerUnavailableError, LedgerVersionError
 
 SCHEMA_VERSION = 1
+_SCHEMA_TRIES = 20
+_SCHEMA_PAUSE_SECONDS = 0.1
+_CREATE_TRIES = 2
 
 _metadata = sa.MetaData()
 _Text = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
@@ -81,22 +85,20 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = sa.make_url(url)
+        self._shown = "of an unreadable URL"
         with self._store():
-            self._engine = _engine(self._url)
-            _metadata.create_all(self._engine)
-            with self._engine.begin() as connection:
-                version = connection.execute(sa.select(sa.func.max(_schema.c.version))).scalar()
-                if version is None:
-                    connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
-        if version is not None and version > SCHEMA_VERSION:
+            parsed = sa.make_url(url)
+            self._shown = str(parsed.set(query={}))
+            self._engine = _engine(parsed)
+            version = _version(self._engine)
+        if version > SCHEMA_VERSION:
             raise LedgerVersionError(
                 f"The ledger {self} has schema version {version}; this version of the package "
                 f"reads up to {SCHEMA_VERSION}. Upgrade prefect-quantum-sessions."
             )
 
     def __repr__(self) -> str:
-        return f"Ledger({self._url.render_as_string(hide_password=True)})"
+        return f"Ledger({self._shown})"
 
     def create(
         self,
@@ -107,28 +109,43 @@ class Ledger:
     ) -> tuple[Fact, bool]:
         """Create a fact unless it exists; it is durable when this returns.
 
+        A create whose answer was lost is tried again, and knows its own fact by its writer token.
+
         Returns:
             The fact that the ledger now holds, and whether it is this one.
         """
         fact = Fact(experiment, key, body, uuid4().hex, datetime.now(UTC), payload)
-        try:
-            with self._store(), self._engine.begin() as connection:
-                connection.execute(
-                    _facts.insert().values(
-                        experiment=experiment,
-                        key=key,
-                        body=json.dumps(body, sort_keys=True),
-                        payload=payload,
-                        writer=fact.writer,
-                        created_at=fact.created_at.isoformat(),
-                    )
+        with self._store():
+            for tries_left in reversed(range(_CREATE_TRIES)):
+                try:
+                    self._insert(fact)
+                except sa.exc.IntegrityError:
+                    break
+                except sa.exc.OperationalError:
+                    if not tries_left:
+                        raise
+                else:
+                    return fact, True
+        held = self.get(experiment, key)
+        if held is None:
+            raise LedgerUnavailableError(
+                f"The ledger {self} refused fact {key!r} of experiment {experiment} and does not "
+                "hold it. Nothing is submitted without it; check the store's tables."
+            )
+        return held, held.writer == fact.writer
+
+    def _insert(self, fact: Fact) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                _facts.insert().values(
+                    experiment=fact.experiment,
+                    key=fact.key,
+                    body=json.dumps(fact.body, sort_keys=True),
+                    payload=fact.payload,
+                    writer=fact.writer,
+                    created_at=fact.created_at.isoformat(),
                 )
-        except sa.exc.IntegrityError:
-            held = self.get(experiment, key)
-            if held is None:
-                raise
-            return held, held.writer == fact.writer
-        return fact, True
+            )
 
     def get(self, experiment: str, key: str) -> Fact | None:
         """Return one fact with its payload, or ``None``."""
@@ -163,21 +180,42 @@ class Ledger:
     def _store(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.IntegrityError:
-            raise
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
+        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+            reason = getattr(error, "orig", None) or type(error).__name__
             raise LedgerUnavailableError(
                 f"The ledger {self} did not answer: {reason}. Nothing is submitted without it. "
                 "Mend the store, or point SESSION_BLOCK_LEDGER_URL at another."
             ) from error
 
 
+def _version(engine: sa.Engine) -> int:
+    """Return the store's schema version, creating the schema unless somebody else just does."""
+    tries_left = _SCHEMA_TRIES
+    while True:
+        tries_left -= 1
+        try:
+            _metadata.create_all(engine)
+            with engine.begin() as connection:
+                version = connection.execute(sa.select(sa.func.max(_schema.c.version))).scalar()
+                if version is None:
+                    connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
+            if not tries_left:
+                raise
+            time.sleep(_SCHEMA_PAUSE_SECONDS)
+        else:
+            return SCHEMA_VERSION if version is None else int(version)
+
+
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not url.database or not Path(url.database).is_absolute():
+        raise LedgerUnavailableError(
+            f"An SQLite ledger needs an absolute path (sqlite:////...), not {url.database!r}: a "
+            "ledger in memory or in a working directory is not found again by the next process."
+        )
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = sa.create_engine(url, connect_args={"timeout": 60})
     sa.event.listen(engine, "connect", _configure_sqlite)
     return engine

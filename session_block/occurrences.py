@@ -33,6 +33,7 @@ class Occurrences:
         self._returned: defaultdict[str, list[int]] = defaultdict(list)
         self._calls: Counter[tuple[TaskAttempt, str]] = Counter()
         self._bound: dict[tuple[str, str, int], int] = {}
+        self._holders: dict[tuple[str, int], tuple[str, str, int] | None] = {}
 
     def take(self, fingerprint: str, task: TaskAttempt | None = None) -> int:
         """Return the occurrence, counted from 1, of a request of this fingerprint."""
@@ -41,20 +42,26 @@ class Occurrences:
                 return self._next(fingerprint)
             self._calls[task, fingerprint] += 1
             place = (task.task_run_id, fingerprint, self._calls[task, fingerprint])
-            if place not in self._bound:
-                self._bound[place] = self._next(fingerprint)
-            elif self._bound[place] in self._returned[fingerprint]:
-                self._returned[fingerprint].remove(self._bound[place])
-            return self._bound[place]
+            bound = self._bound.get(place)
+            if bound is None or self._holders.get((fingerprint, bound)) != place:
+                bound = self._bound[place] = self._next(fingerprint, place)
+            elif bound in self._returned[fingerprint]:
+                self._returned[fingerprint].remove(bound)
+            return bound
 
     def give_back(self, fingerprint: str, occurrence: int) -> None:
         """Leave an occurrence whose request raised to the next equal request."""
         with self._lock:
-            self._returned[fingerprint].append(occurrence)
+            known = 0 < occurrence <= self._taken[fingerprint]
+            if known and occurrence not in self._returned[fingerprint]:
+                self._returned[fingerprint].append(occurrence)
 
-    def _next(self, fingerprint: str) -> int:
+    def _next(self, fingerprint: str, place: tuple[str, str, int] | None = None) -> int:
         if returned := self._returned[fingerprint]:
             returned.sort()
-            return returned.pop(0)
-        self._taken[fingerprint] += 1
-        return self._taken[fingerprint]
+            occurrence = returned.pop(0)
+        else:
+            self._taken[fingerprint] += 1
+            occurrence = self._taken[fingerprint]
+        self._holders[fingerprint, occurrence] = place
+        return occurrence

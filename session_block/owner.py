@@ -31,7 +31,7 @@ def attempt() -> Iterator[dict[str, Any]]:
     try:
         yield {
             "token": token,
-            "host": socket.gethostname(),
+            "machine": _machine(),
             "boot": _boot_id(),
             "pid": os.getpid(),
             "started": _process_start(os.getpid()),
@@ -43,8 +43,10 @@ def attempt() -> Iterator[dict[str, Any]]:
 
 def may_be_alive(owner: Mapping[str, Any]) -> bool:
     """Whether the owner may still be at work. ``False`` is certain, ``True`` is not."""
+    if owner["machine"] != _machine():
+        return True
     if owner["boot"] != _boot_id():
-        return bool(owner["host"] != socket.gethostname())
+        return False
     if owner["pid"] == os.getpid() and owner["started"] == _process_start(os.getpid()):
         with _lock:
             return owner["token"] in _live_attempts
@@ -57,14 +59,26 @@ def _process_start(pid: int) -> float | None:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return round(float(process.create_time()), 2)
+        return _ticks(pid) or round(float(process.create_time()), 2)
     except psutil.NoSuchProcess:
         return None
 
 
 @cache
+def _machine() -> str:
+    """Identify this machine, or this container: a host name alone may be given twice."""
+    identity = Path("/etc/machine-id")
+    return f"{socket.gethostname()}/{identity.read_text().strip() if identity.exists() else ''}"
+
+
+@cache
 def _boot_id() -> str:
-    """Identify this boot of this machine (or container): PIDs mean nothing outside it."""
+    """Identify this boot: process IDs mean nothing outside it."""
     kernel = Path("/proc/sys/kernel/random/boot_id")
-    boot = kernel.read_text().strip() if kernel.exists() else str(round(psutil.boot_time()))
-    return f"{socket.gethostname()}:{boot}"
+    return kernel.read_text().strip() if kernel.exists() else str(round(psutil.boot_time(), -1))
+
+
+def _ticks(pid: int) -> float | None:
+    """Return when a process started, since boot: setting the wall clock does not move it."""
+    stat = Path(f"/proc/{pid}/stat")
+    return float(stat.read_text().rpartition(")")[2].split()[19]) if stat.exists() else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from session_block.identity import Identity
 from session_block.ledger import Ledger
-from session_block.session import SessionRecord, read_sessions
+from session_block.session_records import SessionRecord, read_sessions
 
 SEALED_KEY = "sealed"
 

@@ -22,7 +22,7 @@ _caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", def
 
 def root_flow_run_id() -> str | None:
     """Return the ID of the outermost flow run, which all retries of it share."""
-    if FlowRunContext.get() is None and TaskRunContext.get() is None:
+    if not inside():
         return None
     return flow_run.root_flow_run_id or None
 
@@ -41,6 +41,11 @@ def task_attempt() -> TaskAttempt | None:
             "cannot tell from a second call. Give its requests a label=, or call it from the flow."
         )
     return attempt
+
+
+def inside() -> bool:
+    """Whether this thread runs in the context of a flow run or a task run."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def flow_attempt() -> tuple[str, int] | None:
@@ -96,7 +101,7 @@ def visibly(name: str, call: Callable[[], T]) -> T:
     """Call, as a task run of its own where that makes it visible: directly inside a flow."""
     if FlowRunContext.get() is None or TaskRunContext.get() is not None:
         return call()
-    return _call.with_options(name=name, task_run_name=name)(call)
+    return _call.with_options(name=name, task_run_name=lambda: name)(call)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -8,19 +8,18 @@ be recognised; it is reported, and the platform closes it by itself when no job 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import requests
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
-from qiskit_ibm_runtime.api.exceptions import RequestsApiError
-from qiskit_ibm_runtime.exceptions import IBMRuntimeError
+from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import owner
-from session_block.client import Connection, refusal
+from session_block.client import Connection
 from session_block.errors import (
     ConnectionFailedError,
     SessionClosedError,
@@ -28,6 +27,8 @@ from session_block.errors import (
 )
 from session_block.ledger import Ledger
 from session_block.references import SessionDetails
+from session_block.refusals import Refusal, refusal
+from session_block.session_records import CANCELLED, SessionRecord, read_sessions
 
 MAX_SESSIONS = 20
 """How many sessions one experiment opens before it stops and asks."""
@@ -36,28 +37,6 @@ OPEN_DEADLINE_SECONDS = 120.0
 _CLOSE_TRIES = 4
 _LOOK_SECONDS = 0.05
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SessionRecord:
-    """One session of an experiment, as the ledger tells it.
-
-    Attributes:
-        kind: ``opened`` by this experiment, ``borrowed``, ``lost`` (its opening was cut off),
-            ``refused`` by the platform, or ``None`` while it is being opened.
-        end: Why the session is over, or ``None`` while it is in use.
-    """
-
-    number: int
-    intent: Mapping[str, Any]
-    kind: str | None
-    session_id: str | None
-    end: str | None
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is a session that is not known to be over."""
-        return self.session_id is not None and self.end is None
 
 
 class SessionKeeper:
@@ -142,9 +121,18 @@ class SessionKeeper:
             return self.current()
 
     def replace(self, ended_session_id: str) -> Session:
-        """Return the session that replaces an ended one; all callers get the same."""
+        """Return the session that replaces an ended one; all callers get the same.
+
+        Raises:
+            SessionClosedError: This experiment's user cancelled it, or it was borrowed.
+        """
         with self._lock:
             for record in self.records():
+                if record.session_id == ended_session_id and record.closing == CANCELLED:
+                    raise SessionClosedError(
+                        f"Session {ended_session_id} was cancelled, and with it what was still to "
+                        "run in it. Ask again to run it in a new session."
+                    )
                 if record.session_id == ended_session_id and record.end is None:
                     self._end(record, "closed by the platform")
             return self.current()
@@ -155,7 +143,10 @@ class SessionKeeper:
 
     def details(self) -> SessionDetails:
         """Return the current session's details, asked from the platform."""
-        session = self.current()
+        record = self._latest()
+        if record is None or record.session_id is None:
+            raise SessionError(f"Experiment {self._experiment} has not opened a session yet.")
+        session = self._attached(record)
         return SessionDetails(
             **self.connection.describe(session), status=self.connection.status(session)
         )
@@ -176,16 +167,17 @@ class SessionKeeper:
         Raises:
             SessionError: The platform did not close it; it may go on billing.
         """
+        reason = CANCELLED if cancel_jobs else "closed by the experiment"
         with self._lock:
-            record = self._latest()
-            if record is None or not record.usable or record.kind != "opened":
-                return False
-            session = self._attached(record)
-            _close(session, cancel_jobs=cancel_jobs)
-            self._end(
-                record, "cancelled by the user" if cancel_jobs else "closed by the experiment"
-            )
-            return True
+            own = [one for one in self.records() if one.usable and one.kind == "opened"]
+            for record in own:
+                session = self._attached(record)
+                self._ledger.create(
+                    self._experiment, f"session-closing/{record.number}", {"reason": reason}
+                )
+                _close(session, cancel_jobs=cancel_jobs)
+                self._end(record, reason)
+            return bool(own)
 
     def _accepts_jobs(self, session: Session) -> bool:
         details = self.connection.describe(session)
@@ -196,7 +188,7 @@ class SessionKeeper:
         return records[-1] if records else None
 
     def _open(self, number: int) -> None:
-        if number > MAX_SESSIONS:
+        if sum(record.kind == "opened" for record in self.records()) >= MAX_SESSIONS:
             raise SessionError(
                 f"Experiment {self._experiment} has used {MAX_SESSIONS} sessions. Look why they "
                 "end so soon (max_time, or closed by somebody), then start it with fresh=True."
@@ -205,10 +197,11 @@ class SessionKeeper:
         with owner.attempt() as owner_now:
             if not self._record_intent(number, owner=owner_now):
                 return
+            handled = sys.exception()
             try:
                 session = self.connection.open_session(device.name, self._max_time_seconds)
             except ConnectionFailedError as error:
-                self._record_failed_opening(number, error)
+                self._record_failed_opening(number, refusal(error, handled))
                 raise
             fact, ours = self._ledger.create(
                 self._experiment,
@@ -239,9 +232,8 @@ class SessionKeeper:
         )
         return ours
 
-    def _record_failed_opening(self, number: int, error: ConnectionFailedError) -> None:
+    def _record_failed_opening(self, number: int, refused: Refusal | None) -> None:
         """A refused opening made no session; of any other nobody knows."""
-        refused = refusal(error)
         kind = "lost" if refused is None else "refused"
         self._ledger.create(self._experiment, f"session/{number}", {"kind": kind})
         if refused is None:
@@ -302,26 +294,6 @@ class SessionKeeper:
         return self.records()[number - 1]
 
 
-def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
-    """Fold the session facts of an experiment, oldest session first."""
-    bodies = {fact.key: fact.body for fact in ledger.facts(experiment, "session")}
-    records: list[SessionRecord] = []
-    while (intent := bodies.get(f"session-intent/{len(records) + 1}")) is not None:
-        number = len(records) + 1
-        outcome = bodies.get(f"session/{number}", {})
-        end = bodies.get(f"session-end/{number}", {})
-        records.append(
-            SessionRecord(
-                number=number,
-                intent=intent,
-                kind=outcome.get("kind"),
-                session_id=outcome.get("session_id"),
-                end=end.get("reason"),
-            )
-        )
-    return records
-
-
 def _close(session: Session, *, cancel_jobs: bool) -> None:
     """Close a session, and try again: the client never retries this request by itself."""
     for tries_left in reversed(range(_CLOSE_TRIES)):
@@ -330,7 +302,7 @@ def _close(session: Session, *, cancel_jobs: bool) -> None:
                 session.cancel()
             else:
                 session.close()
-        except (IBMRuntimeError, RequestsApiError) as error:
+        except (IBMError, requests.RequestException) as error:
             if not tries_left:
                 raise SessionError(
                     f"Session {session.session_id} could not be closed: {error}. It may go on "

@@ -8,6 +8,7 @@ that its listing hides for longer than the settle window is found too late, and 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,15 +18,17 @@ from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import decisions, owner
-from session_block.client import ListedJob, refusal
+from session_block.client import ListedJob
 from session_block.decisions import Action, Answer, Generation, Submission, decide
 from session_block.errors import (
     ConnectionFailedError,
+    ExperimentSealedError,
     LedgerError,
     SubmissionHeldError,
     SubmissionRejectedError,
 )
 from session_block.ledger import Ledger
+from session_block.refusals import Refusal, refusal
 from session_block.request import Request
 from session_block.session import SessionKeeper
 
@@ -54,11 +57,13 @@ class Submitter:
         experiment: str,
         tags: list[str],
         keeper: Callable[[], SessionKeeper],
+        sealed: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._tags = tags
         self._keeper = keeper
+        self._sealed = sealed
         self._first_seen: dict[tuple[str, int], float] = {}
         self._jobs: dict[str, RuntimeJobV2] = {}
 
@@ -105,6 +110,7 @@ class Submitter:
                     attempts += 1
                     failure = self._attempt(request, recorded, about)
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
+                    self._refuse_when_sealed(recorded)
                     self._keeper().replace(str(latest.intent["session_id"]))
                     self._attempt(request, recorded, about)
                 case _:
@@ -148,6 +154,7 @@ class Submitter:
         Returns:
             What went wrong, when it is not known whether the job was made.
         """
+        self._refuse_when_sealed(recorded)
         keeper = self._keeper()
         request.check_isa(keeper.target)
         session = keeper.current()
@@ -171,10 +178,11 @@ class Submitter:
             )
             if not ours:
                 return None
+            handled = sys.exception()
             try:
                 job = request.send(session, [*self._tags, tag])
-            except (IBMError, requests.RequestException, ValueError, TypeError) as error:
-                self._record_failure(recorded.id, number, error)
+            except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
+                self._record_failure(recorded.id, number, error, refusal(error, handled))
                 return error
             self._jobs[job.job_id()] = job
             outcome = self._decide(recorded.id, number, {"kind": "job", "job_id": job.job_id()})
@@ -182,9 +190,17 @@ class Submitter:
             self._cancel_twin(recorded.id, job.job_id(), outcome)
         return None
 
-    def _record_failure(self, submission: str, number: int, error: Exception) -> None:
+    def _refuse_when_sealed(self, recorded: Submission) -> None:
+        if self._sealed():
+            raise ExperimentSealedError(
+                f"Experiment {self._experiment} is finished, and submission {recorded.id} has no "
+                "result. Nothing is submitted; start a new one with fresh=True."
+            )
+
+    def _record_failure(
+        self, submission: str, number: int, error: Exception, refused: Refusal | None
+    ) -> None:
         """A refusal decides the generation; after any other failure the tag is looked up."""
-        refused = refusal(error)
         if refused is None:
             _logger.warning(
                 "It is not known whether submission %s of experiment %s reached the platform "
@@ -298,8 +314,12 @@ class Submitter:
         return f"qs-sub:{self._experiment}.{submission}.{generation}"
 
     def _rejected(self, submission: str, outcome: Any) -> SubmissionRejectedError:
+        who, cure = "platform", "Correct the request; a corrected one is another submission."
+        if outcome["status"] is None:
+            who = "client"
+        elif outcome["cause"] == "for-now":
+            cure = "Check credentials and limits, and run again: the next run submits it."
         return SubmissionRejectedError(
-            f"The platform refused submission {submission} of experiment {self._experiment}: "
-            f"{outcome['message']}. No job was made. Correct the request, or the credentials, and "
-            "run again."
+            f"The {who} refused submission {submission} of experiment {self._experiment}: "
+            f"{outcome['message']}. No job was made. {cure}"
         )

@@ -53,12 +53,13 @@ class Turns:
         self._ledger = ledger
         self._sealed = sealed
         self._pid = os.getpid() if opener else None
+        self._in_run = runs.inside()
         self._lock = threading.Lock()
-        self._threads: set[int] = set()
+        self._threads: set[int] = {threading.get_ident()}
         self._occurrences = Occurrences()
         self._recorded = self._recorded_intents()
         counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
-        self._unasked = set(counted)
+        self._unasked = set(counted) - self._refused()
         self._concurrent = any(intent["concurrent"] for intent in counted.values())
 
     @contextmanager
@@ -79,12 +80,24 @@ class Turns:
                 f"Experiment {self._identity} was opened by another process, which alone can count "
                 "equal requests. Give this request a label= of its own."
             )
+        if self._in_run and not runs.inside():
+            raise LabelRequiredError(
+                f"A thread unknown to Prefect made a request of experiment {self._identity}, which "
+                "a task's retry could not recognise. Give it a label=, submit it as a task, "
+                "or start the thread's work by contextvars.copy_context().run."
+            )
         occurrence = self._occurrences.take(request.fingerprint, runs.task_attempt())
         try:
             yield self._turn(request, request.fingerprint, occurrence, None)
         except BaseException:
             self._occurrences.give_back(request.fingerprint, occurrence)
             raise
+
+    def leave(self, submission: str) -> None:
+        """Leave the place of a job that ended with its session to the next equal request."""
+        recorded = self._record_of(submission)
+        if recorded is not None and recorded["label"] is None:
+            self._occurrences.give_back(recorded["fingerprint"], recorded["occurrence"])
 
     def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
         submission = submission_id(identifier, occurrence)
@@ -134,6 +147,10 @@ class Turns:
                 "interrupted. Nothing was submitted. Restore the code and the inputs (random ones "
                 "belong into experiment.once), or start anew with fresh=True."
             )
+
+    def _refused(self) -> set[str]:
+        facts = self._ledger.facts(self._identity.uid, "outcome/")
+        return {fact.key.split("/")[1] for fact in facts if fact.body["kind"] == "rejected"}
 
     def _recorded_intents(self) -> dict[str, dict[str, Any]]:
         facts = self._ledger.facts(self._identity.uid, "intent/")

@@ -12,7 +12,7 @@ from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import decisions
-from session_block.client import tells_of_closed_session
+from session_block.client import is_known_to_have_failed, reason_of
 from session_block.decisions import Action, Answer, Generation, Situation, decide
 from session_block.errors import (
     ConnectionFailedError,
@@ -20,10 +20,12 @@ from session_block.errors import (
     JobEndedWithSessionError,
     JobFailedError,
     JobWaitTimeoutError,
+    LedgerError,
     SubmissionHeldError,
 )
 from session_block.ledger import Ledger
 from session_block.patience import Patience
+from session_block.refusals import tells_of_closed_session
 from session_block.results import decode_result, encode_result
 from session_block.session import SessionKeeper
 from session_block.submission import Submitter
@@ -97,7 +99,7 @@ class Waiter:
                     "run it after all, start anew with fresh=True."
                 )
             case Action.RAISE:
-                reason = self._job(generation).error_message()
+                reason = reason_of(self._job(generation))
                 raise JobFailedError(
                     f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}"
                 )
@@ -132,15 +134,20 @@ class Waiter:
         try:
             status = job.status()
         except RequestsApiError as error:
-            if error.status_code == _NOT_FOUND:
-                return Answer.UNKNOWN_JOB
-            raise
+            # The client reads a failed job's results for its message; they may be missing.
+            if not is_known_to_have_failed(job):
+                if error.status_code == _NOT_FOUND:
+                    return Answer.UNKNOWN_JOB
+                raise
+            status = "ERROR"
         match status:
             case "DONE":
                 return Answer.DONE
             case "ERROR":
-                closed = tells_of_closed_session(job.error_message() or "")
-                return Answer.ENDED_WITH_SESSION if closed else Answer.FAILED
+                if not tells_of_closed_session(reason_of(job)):
+                    return Answer.FAILED
+                ours = self._closed_by_us(job)
+                return Answer.CANCELLED if ours else Answer.ENDED_WITH_SESSION
             case "CANCELLED":
                 with_session = self._session_ended_under(job)
                 return Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED
@@ -155,11 +162,16 @@ class Waiter:
 
     def _session_ended_under(self, job: RuntimeJobV2) -> bool:
         """Whether a cancelled job was cancelled with its session, and not by the user."""
-        records = {record.session_id: record for record in self._keeper().records()}
-        record = records.get(job.session_id)
-        if record is not None and record.end is not None:
-            return record.end == "closed by the platform"
+        if self._closed_by_us(job):
+            return False
         return bool(job.session_id) and self._keeper().is_closed(job.session_id)
+
+    def _closed_by_us(self, job: RuntimeJobV2) -> bool:
+        return any(
+            record.closing is not None
+            for record in self._keeper().records()
+            if record.session_id == job.session_id
+        )
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
         """Read a finished job's result and store it; what is returned is what was stored."""
@@ -177,12 +189,8 @@ class Waiter:
                 unreadable = error
                 result = None
             if isinstance(result, PrimitiveResult):
-                payload = encode_result(result)
-                body = {"job_id": generation.job_id}
-                key = decisions.result_key(submission)
-                self._ledger.create(self._experiment, key, body, payload)
                 self._submitter.forget(job.job_id())
-                return decode_result(payload)
+                return self._store(submission, generation, result)
             time.sleep(tries * 0.5)
             tries += 1
         raise SubmissionHeldError(
@@ -190,6 +198,16 @@ class Waiter:
             f"gives no readable result ({unreadable}). It is not submitted again; run again to "
             "fetch it once more."
         )
+
+    def _store(
+        self, submission: str, generation: Generation, result: PrimitiveResult
+    ) -> PrimitiveResult:
+        key = decisions.result_key(submission)
+        body = {"job_id": generation.job_id}
+        fact, _ = self._ledger.create(self._experiment, key, body, encode_result(result))
+        if fact.payload is None:
+            raise LedgerError(f"The ledger holds a result of {submission} without its content.")
+        return decode_result(fact.payload)
 
     def _unknown(self, generation: Generation) -> SubmissionHeldError:
         return SubmissionHeldError(

@@ -17,13 +17,14 @@ from support import BACKEND, Platform
 
 from session_block import IBMSessionCredentials
 from session_block.account import Account
-from session_block.client import Connection, refusal, tells_of_closed_session
+from session_block.client import Connection
 from session_block.errors import (
     BackendNotFoundError,
     ConnectionFailedError,
     SessionMismatchError,
     SessionNotFoundError,
 )
+from session_block.refusals import refusal, tells_of_closed_session
 from session_block.request import Request, sampler_request
 
 

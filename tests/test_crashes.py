@@ -224,3 +224,24 @@ def test_a_refusal_of_the_request_itself_stands(platform: Platform, ledger_url: 
         experiment.cancel_session()
     assert len(posts) == 1
     assert platform.jobs_of(experiment.uid) == 0
+
+
+def test_a_refusal_that_is_being_handled_says_nothing_of_the_next_submission(
+    platform: Platform, ledger_url: str
+) -> None:
+    """P6: a lost answer is unknown also while the caller handles an earlier 429."""
+    refused = _once("before", "POST /jobs", 429)
+    cut = _once("after", "POST /jobs", CUT)
+
+    def watch(moment: str, request: str) -> int | None:
+        return refused(moment, request) if moment == "before" else cut(moment, request)
+
+    with proxy(platform.info.origin, watch) as url:
+        experiment = _through(url, platform, ledger_url).experiment("handled")
+        try:
+            experiment.run_sampler([_bell()], shots=8)
+        except SubmissionRejectedError:
+            result = experiment.run_sampler([_bell()], shots=8)
+        assert result[0].data.meas.num_shots == 8
+        experiment.close_session()
+    assert platform.jobs_of(experiment.uid) == 1

@@ -18,6 +18,7 @@ from session_block import (
     QuantumSession,
     local_platform,
 )
+from session_block.client import Connection
 
 CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/1:2::"
 
@@ -73,6 +74,31 @@ def test_what_is_no_url_is_refused(url: str) -> None:
     """A URL has a scheme and a host."""
     with pytest.raises(ValidationError, match="URL"):
         IBMSessionCredentials(token=SecretStr("key"), url=url)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://user:hunter2@cloud.ibm.com"},
+        {"url": "ftp://user:hunter2@cloud.ibm.com"},
+        {"proxies": {"urls": "http://user:hunter2@proxy"}},
+        {"proxies": {"urls": {}, "password_ntlm": "hunter2"}},
+        {"proxies": {"url": "http://user:hunter2@proxy"}},
+    ],
+)
+def test_no_error_about_an_address_shows_its_password(fields: dict[str, Any]) -> None:
+    """P9: wrong URLs and proxies are refused without being repeated."""
+    with pytest.raises(ValidationError) as caught:
+        IBMSessionCredentials(token=SecretStr("key"), **fields)
+    assert "hunter2" not in f"{caught.value} {caught.value!r}"
+
+
+def test_without_an_instance_the_selected_one_is_pinned(platform: Platform) -> None:
+    """Jobs are looked for in the instance to which they are sent, also if the client chose it."""
+    credentials = IBMSessionCredentials(
+        token=SecretStr(platform.info.token), url=platform.info.origin
+    )
+    assert Connection(credentials.account()).instance == platform.info.instance
 
 
 def test_a_saved_account_serves(platform: Platform, tmp_path: Path) -> None:

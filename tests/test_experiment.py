@@ -130,28 +130,39 @@ def test_a_request_that_never_left_is_sent(
 
 
 def test_a_twin_is_cancelled_and_the_earliest_job_stands(
-    block: QuantumSession, connection: Connection, caplog: pytest.LogCaptureFixture
+    slow_block: QuantumSession, slow_platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """P1: where the client made two jobs of one submission, one stands and one is reported."""
+    """P1: where the client made two jobs of one submission, one stands and one is cancelled."""
+    block = slow_block
+    connection = Connection(slow_platform.credentials().account())
     first = block.experiment("e")
-    sent = _cut_off(block, first, connection, send=2)
+    _behind_others(first)
+    sent = _cut_off(block, first, connection, send=2, angle=8.0)
     with caplog.at_level(logging.WARNING):
-        reference = block.experiment("e").submit_sampler([_bell()], shots=8)
+        reference = block.experiment("e").submit_sampler([_bell(8.0)], shots=8)
     assert reference.job_id == sent[0]
     assert f"Job {sent[1]} is a twin" in caplog.text
-    twins = [fact.key for fact in block.ledger().facts(first.uid, "twin/")]
-    assert twins == [f"twin/{reference.submission}/{sent[1]}"]
+    twins = {fact.key: fact.body["fate"] for fact in block.ledger().facts(first.uid, "twin/")}
+    assert twins == {f"twin/{reference.submission}/{sent[1]}": "cancelled"}
+    twin = connection.job(sent[1])
+    assert twin is not None
+    assert twin.status() == "CANCELLED"
     first.cancel_session()
 
 
 def _cut_off(
-    block: QuantumSession, experiment: Experiment, connection: Connection, *, send: int
+    block: QuantumSession,
+    experiment: Experiment,
+    connection: Connection,
+    *,
+    send: int,
+    angle: float = 0.0,
 ) -> list[str]:
     """Leave behind what a process does that is killed in the middle of a submission."""
     reference = experiment.submit_sampler([_bell(9.0)], shots=8)
     intent = block.ledger().get(experiment.uid, intent_key(reference.submission, 1))
     assert intent is not None
-    request = sampler_request([_bell()], shots=8)
+    request = sampler_request([_bell(angle)], shots=8)
     submission = submission_id(request.fingerprint, 1)
     tag = f"qs-sub:{experiment.uid}.{submission}.1"
     with owner.attempt() as gone:
@@ -349,6 +360,88 @@ def test_a_job_that_died_with_its_session_runs_in_the_next(
     assert again.session_id != first
     assert slow_platform.jobs_of_submission(experiment.uid, running.submission) == 1
     assert slow_platform.jobs_of_submission(experiment.uid, queued.submission) == 2
+    again.close_session()
+
+
+def test_asking_again_for_a_job_that_died_with_its_session_is_the_same_request(
+    slow_block: QuantumSession, slow_platform: Platform
+) -> None:
+    """The advice of the error is good: ask again, in this run, and it is one submission."""
+    beside = Connection(slow_platform.credentials().account())
+    experiment = slow_block.experiment("e")
+    queued = _behind_others(experiment)
+    beside.session(str(experiment.session_id), BACKEND).cancel()
+    with pytest.raises(JobEndedWithSessionError):
+        experiment.fetch_result(queued)
+    again = experiment.submit_sampler([_bell()], shots=8)
+    assert (again.submission, again.generation) == (queued.submission, 2)
+    assert experiment.fetch_result(again)[0].data.meas.num_shots == 8
+    experiment.cancel_session()
+
+
+def test_what_its_user_cancelled_is_not_run_again(
+    slow_block: QuantumSession, slow_platform: Platform
+) -> None:
+    """Jobs that ``cancel_session`` cancelled stay cancelled, and no session is opened for them."""
+    experiment = slow_block.experiment("e")
+    queued = _behind_others(experiment)
+    sessions = slow_platform.sessions()
+    assert experiment.cancel_session() is True
+    with pytest.raises(JobCancelledError):
+        experiment.fetch_result(queued)
+    with pytest.raises(JobCancelledError):
+        slow_block.experiment("e").fetch_result(queued)
+    assert slow_platform.sessions() == sessions
+    assert slow_platform.jobs_of_submission(experiment.uid, queued.submission) == 1
+
+
+def test_a_sealed_experiment_submits_nothing_that_lacks_its_result(
+    slow_block: QuantumSession, slow_platform: Platform
+) -> None:
+    """Sealed without a result, a submission that died with its session stays so."""
+    beside = Connection(slow_platform.credentials().account())
+    experiment = slow_block.experiment("e")
+    queued = _behind_others(experiment)
+    beside.session(str(experiment.session_id), BACKEND).cancel()
+    with pytest.raises(JobEndedWithSessionError):
+        experiment.fetch_result(queued)
+    experiment.seal()
+    sessions = slow_platform.sessions()
+    with pytest.raises(ExperimentSealedError, match="no result"):
+        slow_block.experiment("e").run_sampler([_bell()], shots=8, label=None)
+    assert slow_platform.sessions() == sessions
+    assert slow_platform.jobs_of_submission(experiment.uid, queued.submission) == 1
+
+
+def test_a_request_that_the_client_refuses_can_be_corrected(
+    block: QuantumSession, platform: Platform
+) -> None:
+    """What fails before it is sent is rejected at once, and its correction is no divergence."""
+    dynamic = QuantumCircuit(1, 1)
+    dynamic.measure(0, 0)
+    with dynamic.if_test((dynamic.cregs[0], 1)):
+        dynamic.x(0)
+    options = {"twirling": {"enable_gates": True}}
+    isa = transpile(dynamic, _TARGET, optimization_level=0)
+    first = block.experiment("e")
+    with pytest.raises(SubmissionRejectedError, match="client refused"):
+        first.run_sampler([isa], shots=8, options=options, implementation="executor")
+    again = block.experiment("e")
+    assert again.run_sampler([_bell()], shots=8)[0].data.meas.num_shots == 8
+    assert platform.jobs_of(first.uid) == 1
+    again.close_session()
+
+
+def test_threads_may_resume_in_any_order(block: QuantumSession, platform: Platform) -> None:
+    """A run that was killed after one thread's request may begin with the other thread's."""
+    first = block.experiment("e")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(first.run_sampler, [_bell(0.1)], shots=8).result()
+    again = block.experiment("e")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(again.run_sampler, [_bell(0.2)], shots=8).result()
+        pool.submit(again.run_sampler, [_bell(0.1)], shots=8).result()
+    assert platform.jobs_of(first.uid) == 2
     again.close_session()
 
 

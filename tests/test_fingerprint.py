@@ -13,10 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, qpy
-from qiskit.circuit import Clbit, Gate, Parameter, Qubit
+from qiskit.circuit import AnnotatedOperation, Clbit, Gate, InverseModifier, Parameter, Qubit
 from qiskit.circuit.classical import expr, types
-from qiskit.circuit.library import UnitaryGate, efficient_su2, real_amplitudes
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.circuit.library import (
+    LinearPauliRotationsGate,
+    PauliEvolutionGate,
+    RZZGate,
+    UnitaryGate,
+    efficient_su2,
+    qaoa_ansatz,
+    real_amplitudes,
+)
+from qiskit.quantum_info import Clifford, SparsePauliOp
 
 from session_block.errors import InvalidInputError
 from session_block.fingerprint import fingerprint_circuit, fingerprint_label, submission_id
@@ -146,6 +154,31 @@ def test_structure_counts() -> None:
         _changed(lambda circuit: circuit.append(UnitaryGate(np.diag([1, -1])), [0])),
     ]
     assert len({fingerprint_circuit(circuit) for circuit in circuits}) == len(circuits)
+
+
+def test_library_circuits_are_told_apart_by_what_they_do() -> None:
+    """Composite gates of Qiskit's library count by their definition, not by their name."""
+    gates = [
+        PauliEvolutionGate(SparsePauliOp("ZZ"), time=1.0),
+        PauliEvolutionGate(2 * SparsePauliOp("ZZ"), time=1.0),
+        PauliEvolutionGate(SparsePauliOp("XX"), time=1.0),
+        qaoa_ansatz(SparsePauliOp("ZZ"), reps=1).assign_parameters([0.1, 0.2]).to_gate(),
+        qaoa_ansatz(5 * SparsePauliOp("ZZ"), reps=1).assign_parameters([0.1, 0.2]).to_gate(),
+        Clifford(_bell(False)),
+        Clifford(QuantumCircuit(2)),
+        AnnotatedOperation(RZZGate(0.1), InverseModifier()),
+        AnnotatedOperation(RZZGate(0.2), InverseModifier()),
+        _bell(False).to_gate().control(0),
+        QuantumCircuit(2, name=_bell(False).name).to_gate().control(0),
+        LinearPauliRotationsGate(1, 0.1, 0.2),
+        LinearPauliRotationsGate(1, 0.1, 0.3),
+    ]
+    circuits = []
+    for gate in gates:
+        circuit = QuantumCircuit(2)
+        circuit.append(gate, [0, 1])
+        circuits.append(circuit)
+    assert len({fingerprint_circuit(circuit) for circuit in circuits}) == len(gates)
 
 
 def test_requests_differ_where_the_platform_would_see_it() -> None:

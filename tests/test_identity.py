@@ -43,6 +43,16 @@ def test_a_retry_of_a_fresh_flow_run_does_not_start_another(ledger: Ledger) -> N
     assert identify(ledger, "h2", fresh=True, flow_run_id="run-3").number == 3
 
 
+def test_a_flow_run_stays_with_what_it_opened(ledger: Ledger) -> None:
+    """Other flow runs may start newer ones; a retry goes on with its own, fresh or resumed."""
+    started = identify(ledger, "h2", fresh=True, flow_run_id="run-1")
+    resumed = identify(ledger, "h2", flow_run_id="run-2")
+    newer = identify(ledger, "h2", fresh=True, flow_run_id="run-3")
+    assert resumed.uid == started.uid != newer.uid
+    assert identify(ledger, "h2", fresh=True, flow_run_id="run-1").uid == started.uid
+    assert identify(ledger, "h2", flow_run_id="run-2").uid == started.uid
+
+
 def test_without_a_name_the_flow_run_is_the_experiment(ledger: Ledger) -> None:
     """All retries of one flow run share it; another flow run has its own."""
     first = identify(ledger, None, flow_run_id="run-1")

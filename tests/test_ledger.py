@@ -93,11 +93,42 @@ def test_a_lost_table_stops_the_run(ledger_url: str, tmp_path: Path) -> None:
         ledger.facts("uid")
 
 
-def test_a_password_is_never_shown() -> None:
-    """Neither the repr nor the error of an unreachable store holds the URL's password."""
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+nosuchdriver://user:hunter2@127.0.0.1:1/db",
+        "nosuchdatabase://user:hunter2@host/db?password=hunter2",
+        "sqlite:////nowhere/at/all/ledger.db?password=hunter2",
+        "hunter2",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    """The error of a store that cannot be opened holds neither part of the URL's secrets."""
+    url = url.replace("/nowhere", "/dev/null")
     with pytest.raises(LedgerUnavailableError) as caught:
-        Ledger("postgresql+nosuchdriver://user:hunter2@127.0.0.1:1/db")
-    assert "hunter2" not in str(caught.value)
+        Ledger(url)
+    assert "hunter2" not in f"{caught.value} {caught.value!r}"
+
+
+def test_a_ledgers_repr_shows_no_password(tmp_path: Path) -> None:
+    """What is logged of an open ledger names the store alone."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}?cached_statements=7")
+    assert repr(ledger) == f"Ledger(sqlite:///{tmp_path / 'ledger.db'})"
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///ledger.db"])
+def test_a_ledger_that_would_be_lost_is_refused(url: str) -> None:
+    """In memory, or relative to a working directory, the next process would find it empty."""
+    with pytest.raises(LedgerUnavailableError, match="absolute path"):
+        Ledger(url)
+
+
+def test_processes_that_open_a_new_ledger_at_once_all_succeed(ledger_url: str) -> None:
+    """Whoever creates the tables, nobody fails."""
+    code = "import sys; from session_block.ledger import Ledger; Ledger(sys.argv[1])"
+    command = [sys.executable, "-c", code, ledger_url]
+    processes = [subprocess.Popen(command) for _ in range(6)]
+    assert [process.wait() for process in processes] == [0] * 6
 
 
 def test_the_default_ledger_lies_under_prefect_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,15 @@ def test_a_retry_takes_back_what_it_had_given_back() -> None:
     assert occurrences.take("a") == 2
 
 
+def test_a_place_that_somebody_took_over_is_not_taken_back() -> None:
+    """When another task has the place by now, the retry gets the next one."""
+    occurrences = Occurrences()
+    place = occurrences.take("a", TaskAttempt("t", 1))
+    occurrences.give_back("a", place)
+    assert occurrences.take("a", TaskAttempt("u", 1)) == place
+    assert occurrences.take("a", TaskAttempt("t", 2)) == 2
+
+
 def test_threads_never_share_a_place() -> None:
     """Concurrent equal requests all get different places."""
     occurrences = Occurrences()

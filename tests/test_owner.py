@@ -54,7 +54,8 @@ def test_a_reboot_ends_every_owner() -> None:
         assert not owner.may_be_alive({**me, "boot": "another"})
 
 
-def test_an_owner_on_another_host_may_be_alive() -> None:
-    """Of another machine's process nothing is known; its deadline decides."""
+def test_an_owner_on_another_machine_may_be_alive() -> None:
+    """Of another machine's process nothing is known, whatever its boot; its deadline decides."""
     with owner.attempt() as me:
-        assert owner.may_be_alive({**me, "host": "elsewhere", "boot": "another"})
+        assert owner.may_be_alive({**me, "machine": "elsewhere", "boot": "another"})
+        assert owner.may_be_alive({**me, "machine": "elsewhere"})

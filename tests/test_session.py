@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from qiskit_ibm_runtime import Batch
 from support import BACKEND, Platform
 
 from session_block import local_platform, owner
@@ -17,11 +18,13 @@ from session_block.client import Connection
 from session_block.errors import (
     ConnectionFailedError,
     SessionClosedError,
+    SessionError,
     SessionMismatchError,
     SessionNotFoundError,
 )
 from session_block.ledger import Ledger
-from session_block.session import SessionKeeper, read_sessions
+from session_block.session import SessionKeeper
+from session_block.session_records import read_sessions
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,52 @@ def test_a_borrowed_session_is_never_renewed(
     with pytest.raises(SessionClosedError, match="borrowed"):
         _again(keeper, ledger, uid).current()
     assert platform.sessions() == before
+
+
+def test_a_batch_is_no_session(keeper: SessionKeeper, connection: Connection) -> None:
+    """The ID of a batch is refused with the mode that it has."""
+    batch = Batch(connection.backend(BACKEND), max_time=60)
+    with pytest.raises(SessionMismatchError, match="'batch'"):
+        keeper.borrow(str(batch.session_id))
+    batch.cancel()
+
+
+def test_outages_do_not_use_up_the_sessions(
+    keeper: SessionKeeper, ledger: Ledger, uid: str
+) -> None:
+    """Only sessions that were opened count against an experiment's number of them."""
+    with owner.attempt() as gone:
+        body = {"backend": BACKEND, "owner": gone}
+    for number in range(1, 30):
+        ledger.create(uid, f"session-intent/{number}", body)
+        ledger.create(uid, f"session/{number}", {"kind": "refused"})
+    assert keeper.current().session_id is not None
+    keeper.close()
+
+
+def test_an_own_session_is_closed_also_after_borrowing(
+    keeper: SessionKeeper, connection: Connection
+) -> None:
+    """Borrowing another session leaves none of the experiment's own open for ever."""
+    own = str(keeper.current().session_id)
+    theirs = connection.open_session(BACKEND, 600)
+    keeper.borrow(str(theirs.session_id))
+    assert keeper.close() is True
+    assert connection.session(own, BACKEND).status() == "Closed"
+    assert theirs.status() == "Pending"
+    theirs.cancel()
+
+
+def test_details_open_nothing(keeper: SessionKeeper, platform: Platform) -> None:
+    """Details of a session that is closed are its last; before the first there are none."""
+    before = platform.sessions()
+    with pytest.raises(SessionError, match="not opened a session yet"):
+        keeper.details()
+    session_id = keeper.current().session_id
+    keeper.close()
+    assert keeper.details().id == session_id
+    assert keeper.details().state == "closed"
+    assert platform.sessions() == before + 1
 
 
 def test_what_cannot_be_borrowed_is_refused(keeper: SessionKeeper, connection: Connection) -> None:

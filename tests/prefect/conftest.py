@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from qiskit_ibm_runtime import QiskitRuntimeService, Session
 
 if TYPE_CHECKING:
-    from conftest import Platform
+    from support import Platform
 
 
 @pytest.fixture

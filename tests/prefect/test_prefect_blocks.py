@@ -19,7 +19,7 @@ import session_block
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
 
 if TYPE_CHECKING:
-    from conftest import Platform
+    from support import Platform
 
 TOKEN = "a-secret-token-0123456789"
 BLOCKS = [IBMSessionCredentials, LocalPlatformCredentials, QuantumSession]

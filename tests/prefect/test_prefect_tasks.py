@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
+from prefect.runtime import task_run
 from prefect_helpers import eventually, flipped, rotated, run_python
 from qiskit.quantum_info import SparsePauliOp
 
@@ -33,9 +35,10 @@ from tasks import (
     submit_estimator,
     submit_sampler,
 )
+from tasks.handles import experiment_of
 
 if TYPE_CHECKING:
-    from conftest import Platform
+    from support import Platform
 
 pytestmark = pytest.mark.usefixtures("quick_flows")
 
@@ -421,3 +424,45 @@ def test_the_server_learns_no_token(platform: Platform, saved_block: str) -> Non
     assert "The session is" in logs
     stored = [run.model_dump_json(), logs, *(each.model_dump_json() for each in task_runs)]
     assert not [text for text in stored if platform.info.token in text]
+
+
+def test_threads_that_prefect_does_not_know_need_labels(
+    platform: Platform, saved_block: str
+) -> None:
+    """A task's retry could not recognise a bare thread's requests; labelled ones it can."""
+
+    @task(retries=1)
+    def in_threads(session: SessionRef) -> None:
+        experiment = experiment_of(session)
+
+        def sample(label: str | None) -> None:
+            experiment.run_sampler([flipped()], shots=20, label=label)
+
+        with ThreadPoolExecutor(2) as pool:
+            with pytest.raises(LabelRequiredError, match="thread"):
+                pool.submit(sample, None).result()
+            list(pool.map(sample, ["point {a}", "point {b}"]))
+        if task_run.run_count == 1:
+            raise InterruptedByTestError
+
+    @flow
+    def with_threads() -> SessionRef:
+        session = open_session(saved_block)
+        in_threads(session)
+        close_session(session)
+        return session
+
+    assert platform.jobs_of(with_threads().uid) == 2
+
+
+def test_a_label_may_hold_braces(platform: Platform, saved_block: str) -> None:
+    """A label becomes the task run's name as it is; Prefect does not take it for a template."""
+
+    @flow
+    def labelled() -> SessionRef:
+        session = open_session(saved_block)
+        experiment_of(session).run_sampler([flipped()], shots=20, label="point {a}")
+        close_session(session)
+        return session
+
+    assert platform.jobs_of(labelled().uid) == 1

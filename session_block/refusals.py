@@ -1,0 +1,95 @@
+"""What an exception of a submission says: certainly no job was made, or nobody knows.
+
+The client hides the HTTP answer in its exceptions' context; it is dug out here.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import requests
+from qiskit_ibm_runtime import IBMInputValueError, IBMRuntimeError
+
+SESSION_CLOSED_CODE = 1217
+"""What a job that comes too late for its session is told."""
+
+_SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
+_FOR_NOW = frozenset({401, 403, 429})
+_SENDING = {"qiskit_runtime_service.py", "api"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A submission that the platform, or the client before it sent anything, refused for certain.
+
+    Attributes:
+        cause: ``session-closed``, ``for-now`` (credentials, rate) or ``request``.
+    """
+
+    cause: str
+    status: int | None
+    message: str
+
+
+def refusal(error: BaseException, handled: BaseException | None = None) -> Refusal | None:
+    """Tell from an exception of a submission whether no job was made for certain.
+
+    Certain are a 4xx answer to the one and only POST, and what was raised before the client began
+    to send. All else (``None``) may have made a job: dropped connections, timeouts, 5xx, and a 4xx
+    that came after the client had already sent the job once.
+
+    Args:
+        error: What the submission raised.
+        handled: What was being handled when the submission began; it is no part of its story.
+    """
+    chain = list(_chain(error, handled))
+    closed_here = isinstance(error, IBMRuntimeError) and "The session is closed" in str(error)
+    if closed_here:
+        return Refusal("session-closed", None, str(error))
+    if isinstance(error, IBMInputValueError) or not any(map(_began_to_send, chain)):
+        return Refusal("request", None, str(error))
+    answers = (one.response for one in chain if isinstance(one, requests.HTTPError))
+    response = next((answer for answer in answers if answer is not None), None)
+    if response is None or response.request.method != "POST" or _was_sent_before(response):
+        return None
+    status = response.status_code
+    if not 400 <= status < 500:  # noqa: PLR2004
+        return None
+    message = f"HTTP {status}: {response.text}"
+    if tells_of_closed_session(message):
+        return Refusal("session-closed", status, message)
+    return Refusal("for-now" if status in _FOR_NOW else "request", status, message)
+
+
+def tells_of_closed_session(message: str) -> bool:
+    """Whether a platform's message says that a job came too late for its session.
+
+    The HTTP status of this refusal, and what a job reports that dies with its session, are not
+    public; the code and the text are matched both.
+    """
+    codes = (f'"code":{SESSION_CLOSED_CODE}', f"Error code {SESSION_CLOSED_CODE};")
+    return any(sign in message for sign in (*_SESSION_CLOSED_TEXTS, *codes))
+
+
+def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None and seen is not handled:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _began_to_send(error: BaseException) -> bool:
+    """Whether an exception passed through the parts of the client that talk to the platform."""
+    places = (
+        PurePath(frame.f_code.co_filename).parts
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+    return any("qiskit_ibm_runtime" in parts and _SENDING & set(parts) for parts in places)
+
+
+def _was_sent_before(response: requests.Response) -> bool:
+    retries = getattr(response.raw, "retries", None)
+    return bool(retries is not None and retries.history)

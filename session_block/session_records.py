@@ -1,0 +1,56 @@
+"""What the ledger says about the sessions of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from session_block.ledger import Ledger
+
+CANCELLED = "cancelled by the user"
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """One session of an experiment, as the ledger tells it.
+
+    Attributes:
+        kind: ``opened`` by this experiment, ``borrowed``, ``lost`` (its opening was cut off),
+            ``refused`` by the platform, or ``None`` while it is being opened.
+        end: Why the session is over, or ``None`` while it is in use.
+        closing: Why this experiment set out to close it, or ``None``.
+    """
+
+    number: int
+    intent: Mapping[str, Any]
+    kind: str | None
+    session_id: str | None
+    end: str | None
+    closing: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a session that is not known to be over."""
+        return self.session_id is not None and self.end is None
+
+
+def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
+    """Fold the session facts of an experiment, oldest session first."""
+    bodies = {fact.key: fact.body for fact in ledger.facts(experiment, "session")}
+    records: list[SessionRecord] = []
+    while (intent := bodies.get(f"session-intent/{len(records) + 1}")) is not None:
+        number = len(records) + 1
+        outcome = bodies.get(f"session/{number}", {})
+        end = bodies.get(f"session-end/{number}", {})
+        records.append(
+            SessionRecord(
+                number=number,
+                intent=intent,
+                kind=outcome.get("kind"),
+                session_id=outcome.get("session_id"),
+                end=end.get("reason"),
+                closing=bodies.get(f"session-closing/{number}", {}).get("reason"),
+            )
+        )
+    return records
