@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
 
 from session_block import runs
 from session_block.account import Account
-from session_block.client import Connection
-from session_block.errors import InvalidInputError, JobEndedWithSessionError, LedgerError
+from session_block.errors import JobEndedWithSessionError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.pinning import pin_circuit, record_once
-from session_block.records import SEALED_KEY, ExperimentRecords
-from session_block.references import Implementation, JobRef, SessionDetails, SessionRef
+from session_block.records import SEALED_KEY
+from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
-from session_block.session import MAX_SESSIONS, SessionKeeper
+from session_block.session import MAX_SESSIONS
+from session_block.session_handle import SessionHandle
 from session_block.submission import Submitter
 from session_block.turns import Turn, Turns
 from session_block.waiting import Waiter
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
 
 
-class Experiment(ExperimentRecords):
+class Experiment(SessionHandle):
     """A named, resumable unit of work inside one session.
 
     Use it as a context manager: success closes the session that it opened and seals the
@@ -36,9 +34,6 @@ class Experiment(ExperimentRecords):
     again goes on from there. What is recorded is answered from the ledger, with no network.
 
     Threads may share it. Another process needs labels; see :meth:`run_sampler`.
-
-    Attributes:
-        opening: Token of this opening; ``None`` in a process that did not open it.
     """
 
     def __init__(
@@ -52,67 +47,20 @@ class Experiment(ExperimentRecords):
         block: str | None = None,
         opener: bool = True,
     ) -> None:
-        super().__init__(identity, ledger)
-        self.opening = uuid4().hex if opener else None
-        self._account = account
-        self._backend_name = backend_name
-        self._max_time_seconds = max_time_seconds
-        self._block = block
-        self._lock = threading.RLock()
-        self._keeper_made: SessionKeeper | None = None
+        super().__init__(
+            identity=identity,
+            ledger=ledger,
+            account=account,
+            backend_name=backend_name,
+            max_time_seconds=max_time_seconds,
+            block=block,
+            opener=opener,
+        )
         self._submitter = Submitter(
             ledger, self.uid, identity.tags, self._keeper, lambda: self.sealed
         )
         self._waiter = Waiter(ledger, self.uid, self._submitter, self._keeper)
-        self._check_backend()
         self._turns = Turns(identity, ledger, lambda: self.sealed, opener=opener)
-
-    @property
-    def session_ref(self) -> SessionRef:
-        """A reference that tasks can pass on."""
-        latest = [record for record in self.sessions if record.session_id]
-        return SessionRef(
-            block=self._block,
-            experiment=self.identity.name,
-            number=self.identity.number,
-            uid=self.uid,
-            opening=self.opening,
-            session_id=latest[-1].session_id if latest else None,
-            borrowed=bool(latest) and latest[-1].kind == "borrowed",
-            sealed=self.sealed,
-        )
-
-    def open_session(self) -> str | None:
-        """Open the experiment's session, or reattach to it, and return its ID.
-
-        A sealed experiment opens nothing.
-
-        Raises:
-            ConnectionFailedError: The platform refused the credentials or could not be reached.
-            BackendNotFoundError: The instance has no such backend.
-            SessionClosedError: The session was borrowed and has ended.
-        """
-        if self.sealed:
-            return self.session_id
-        session_id: str | None = self._keeper().current().session_id
-        return session_id
-
-    def borrow_session(self, session_id: str) -> str | None:
-        """Attach to a session that somebody else opened; it is never closed from here.
-
-        Raises:
-            SessionNotFoundError: The instance has no such session.
-            SessionMismatchError: It is on another backend, or is a batch.
-            SessionClosedError: It accepts no more jobs.
-        """
-        if self.sealed or any(record.session_id == session_id for record in self.sessions):
-            return session_id
-        self._keeper().borrow(session_id)
-        return self.session_id
-
-    def session_details(self) -> SessionDetails:
-        """Return the details of the experiment's session, asked from the platform."""
-        return self._keeper().details()
 
     def once(self, key: str, draw: Callable[[], Any]) -> Any:
         """Return ``draw()`` of the first time it was asked for, as a JSON value.
@@ -259,14 +207,6 @@ class Experiment(ExperimentRecords):
         )
         return self._run(request, label)
 
-    def close_session(self) -> bool:
-        """Close the session that this experiment opened; queued and running jobs finish.
-
-        Returns:
-            Whether a session was closed; a borrowed one never is.
-        """
-        return self._has_open_session() and self._keeper().close()
-
     def cancel_session(self) -> bool:
         """Cancel the experiment's pending jobs, and close the session if it opened it.
 
@@ -302,19 +242,6 @@ class Experiment(ExperimentRecords):
             self.close_session()
             self.seal()
 
-    def _check_backend(self) -> None:
-        about = {
-            "name": self.identity.name,
-            "number": self.identity.number,
-            "backend": self._backend_name,
-        }
-        fact, _ = self._ledger.create(self.uid, "experiment", about)
-        if fact.body["backend"] != self._backend_name:
-            raise InvalidInputError(
-                f"Experiment {self.identity} began on {fact.body['backend']}, but the Block names "
-                f"{self._backend_name}. Use the Block it began with, or start anew with fresh=True."
-            )
-
     def _submit(self, request: Request, label: str | None) -> JobRef:
         with self._turns.take(request, label) as turn:
             generation = self._submitter.submit(request, turn.submission, turn.about)
@@ -344,18 +271,3 @@ class Experiment(ExperimentRecords):
             except JobEndedWithSessionError as error:
                 ended = error
         raise ended
-
-    def _has_open_session(self) -> bool:
-        return any(record.usable and record.kind == "opened" for record in self.sessions)
-
-    def _keeper(self) -> SessionKeeper:
-        with self._lock:
-            if self._keeper_made is None:
-                self._keeper_made = SessionKeeper(
-                    self._ledger,
-                    self.uid,
-                    Connection(self._account()),
-                    self._backend_name,
-                    self._max_time_seconds,
-                )
-            return self._keeper_made

@@ -13,29 +13,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import requests
 from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
-from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import decisions, owner
-from session_block.client import ListedJob
-from session_block.decisions import Action, Answer, Generation, Submission, decide
+from session_block.decisions import Action, Generation, Submission, decide
 from session_block.errors import (
     ConnectionFailedError,
     ExperimentSealedError,
     LedgerError,
-    SubmissionHeldError,
     SubmissionRejectedError,
 )
 from session_block.ledger import Ledger
 from session_block.refusals import Refusal, refusal
 from session_block.request import Request
 from session_block.session import SessionKeeper
+from session_block.settling import Settler
 
 SUBMIT_DEADLINE_SECONDS = 960.0
 """Longer than the client waits for the answer to a POST (900 s)."""
 
-LOOK_UP_PATIENCE_SECONDS = 600.0
 _ATTEMPTS_PER_CALL = 3
 _LOOK_SECONDS = 0.05
 _logger = logging.getLogger(__name__)
@@ -63,6 +59,7 @@ class Submitter:
         self._experiment = experiment
         self._tags = tags
         self._keeper = keeper
+        self._settler = Settler(ledger, experiment, keeper)
         self._sealed = sealed
         self._first_seen: dict[tuple[str, int], float] = {}
         self._jobs: dict[str, RuntimeJobV2] = {}
@@ -103,7 +100,7 @@ class Submitter:
                 case Action.WAIT_FOR_OWNER:
                     time.sleep(_LOOK_SECONDS)
                 case Action.LOOK if latest is not None:
-                    self._settle(submission, latest)
+                    self._settler.settle(submission, latest)
                 case Action.RAISE if latest is not None and latest.outcome is not None:
                     raise self._rejected(submission, latest.outcome)
                 case Action.SUBMIT | Action.NEXT_GENERATION if attempts < _ATTEMPTS_PER_CALL:
@@ -124,7 +121,7 @@ class Submitter:
         """Return the job of a generation, or ``None`` when the platform does not know it."""
         job_id = str(generation.job_id)
         if job_id not in self._jobs:
-            self._check_instance(generation)
+            self._settler.check_instance(generation)
             job = self._keeper().connection.job(job_id)
             if job is None:
                 return None
@@ -185,9 +182,11 @@ class Submitter:
                 self._record_failure(recorded.id, number, error, refusal(error, handled))
                 return error
             self._jobs[job.job_id()] = job
-            outcome = self._decide(recorded.id, number, {"kind": "job", "job_id": job.job_id()})
+            outcome = self._settler.decide(
+                recorded.id, number, {"kind": "job", "job_id": job.job_id()}
+            )
         if outcome.get("job_id") != job.job_id():
-            self._cancel_twin(recorded.id, job.job_id(), outcome)
+            self._settler.cancel_twin(recorded.id, job.job_id(), outcome)
         return None
 
     def _refuse_when_sealed(self, recorded: Submission) -> None:
@@ -210,7 +209,7 @@ class Submitter:
                 error,
             )
             return
-        outcome = self._decide(
+        outcome = self._settler.decide(
             submission,
             number,
             {
@@ -223,74 +222,6 @@ class Submitter:
         if outcome["kind"] == "rejected" and refused.cause == "for-now":
             raise self._rejected(submission, outcome) from error
 
-    def _settle(self, submission: str, generation: Generation) -> None:
-        """Give an intent without an owner its outcome, from what the platform's listing shows."""
-        self._check_instance(generation)
-        account = self._keeper().connection.account
-        began = time.monotonic()
-        while True:
-            settled = time.monotonic() - began >= account.settle_seconds
-            answer, jobs = self._look(generation, settled=settled)
-            match decide(decisions.Situation.INTENT_ORPHANED, answer):
-                case Action.ADOPT | Action.ADOPT_EARLIEST:
-                    chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
-                    outcome = self._decide(
-                        submission,
-                        generation.number,
-                        {"kind": "job", "job_id": chosen.job_id, "adopted": True},
-                    )
-                    for job in jobs:
-                        if job.job_id != outcome.get("job_id"):
-                            self._cancel_twin(submission, job.job_id, outcome)
-                    return
-                case Action.ABANDON:
-                    self._decide(submission, generation.number, {"kind": "abandoned"})
-                    return
-                case _ if time.monotonic() - began > LOOK_UP_PATIENCE_SECONDS:
-                    raise SubmissionHeldError(
-                        f"The platform's job listing failed for {LOOK_UP_PATIENCE_SECONDS:.0f} s, "
-                        f"so it is not known whether submission {submission} of experiment "
-                        f"{self._experiment} has a job (tag {generation.intent['tag']}). Run "
-                        "again once the platform answers; nothing was submitted."
-                    )
-                case _:
-                    time.sleep(min(max(account.settle_seconds / 10, _LOOK_SECONDS), 5))
-
-    def _look(self, generation: Generation, *, settled: bool) -> tuple[Answer, list[ListedJob]]:
-        try:
-            jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
-        except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-            _logger.warning("The platform's job listing failed (%s); it is asked again.", error)
-            return Answer.UNREADABLE, []
-        match len(jobs):
-            case 0:
-                return (Answer.NO_JOB if settled else Answer.NO_JOB_YET), jobs
-            case 1:
-                return Answer.ONE_JOB, jobs
-            case _:
-                return Answer.SEVERAL_JOBS, jobs
-
-    def _decide(self, submission: str, number: int, outcome: dict[str, Any]) -> dict[str, Any]:
-        """Create a generation's outcome, unless somebody was first; return what stands."""
-        fact, _ = self._ledger.create(
-            self._experiment, decisions.outcome_key(submission, number), outcome
-        )
-        return dict(fact.body)
-
-    def _cancel_twin(self, submission: str, job_id: str, outcome: dict[str, Any]) -> None:
-        """Cancel a second job of one submission, if that is still possible, and record it."""
-        _logger.warning(
-            "Job %s is a twin of submission %s (%s); it is cancelled.", job_id, submission, outcome
-        )
-        try:
-            job = self._keeper().connection.job(job_id)
-            if job is not None:
-                job.cancel()
-            fate = "cancelled"
-        except (IBMError, requests.RequestException) as error:
-            fate = f"could not be cancelled: {error}"
-        self._ledger.create(self._experiment, f"twin/{submission}/{job_id}", {"fate": fate})
-
     def _owner_alive(self, recorded: Submission) -> bool:
         latest = recorded.latest
         if latest is None or latest.outcome is not None:
@@ -300,15 +231,6 @@ class Submitter:
         first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
         within_deadline = time.monotonic() - first_seen < SUBMIT_DEADLINE_SECONDS
         return within_deadline and owner.may_be_alive(latest.intent["owner"])
-
-    def _check_instance(self, generation: Generation) -> None:
-        connection = self._keeper().connection
-        if generation.intent["instance"] != connection.instance:
-            raise SubmissionHeldError(
-                f"A job of experiment {self._experiment} was sent to the instance "
-                f"{generation.intent['instance']}, but the Block now names {connection.instance}. "
-                "Run it with a Block of the former, or start anew with fresh=True."
-            )
 
     def _tag(self, submission: str, generation: int) -> str:
         return f"qs-sub:{self._experiment}.{submission}.{generation}"
