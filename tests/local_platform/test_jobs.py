@@ -9,9 +9,14 @@ from qiskit_ibm_runtime import Session
 from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError, RuntimeJobNotFound
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
+from session_block import local_platform
+
 from .support import bell, isa, stats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import httpx
     from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
@@ -85,18 +90,20 @@ def test_tags_have_limits(api: httpx.Client, tags: object) -> None:
     assert api.post("/jobs", json=body).status_code == 400
 
 
-def test_cancel(service: QiskitRuntimeService) -> None:
-    """Queued and running jobs are cancelled at once; a finished one cannot be."""
-    backend = service.backend("ibm_hanoi")
-    circuit = isa(bell(), backend)
-    jobs = [Sampler(backend, options={"default_shots": 500_000}).run([circuit]) for _ in range(3)]
-    for job in jobs[::-1]:
-        job.cancel()
-        assert service.job(job.job_id()).status() == "CANCELLED"
-    done = Sampler(backend).run([circuit])
-    done.result()
-    with pytest.raises(RuntimeInvalidStateError):
-        done.cancel()
+def test_cancel(tmp_path: Path, connect: Callable[[PlatformInfo], QiskitRuntimeService]) -> None:
+    """Queued and running jobs are cancelled at once; one that has ended cannot be."""
+    info = local_platform.start(tmp_path, job_seconds=300)
+    try:
+        service = connect(info)
+        backend = service.backend("ibm_manila")
+        jobs = [Sampler(backend).run([isa(bell(), backend)]) for _ in range(3)]
+        for job in jobs[::-1]:
+            job.cancel()
+            assert service.job(job.job_id()).status() == "CANCELLED"
+        with pytest.raises(RuntimeInvalidStateError):
+            jobs[0].cancel()
+    finally:
+        local_platform.stop(tmp_path)
 
 
 def test_delete(service: QiskitRuntimeService, backend: IBMBackend, platform: PlatformInfo) -> None:

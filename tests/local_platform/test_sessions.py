@@ -12,11 +12,18 @@ from qiskit_ibm_runtime.exceptions import (
 )
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
+from session_block import local_platform
+
 from .support import bell, isa
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import httpx
     from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
+
+    from session_block.local_platform import PlatformInfo
 
 
 def wait_for(session: Session, state: str) -> dict[str, Any]:
@@ -68,22 +75,24 @@ def test_batch(service: QiskitRuntimeService, backend: IBMBackend) -> None:
         Session.from_id(batch.session_id, service)
 
 
-def test_cancel(service: QiskitRuntimeService, api: httpx.Client) -> None:
+def test_cancel(tmp_path: Path, connect: Callable[[PlatformInfo], QiskitRuntimeService]) -> None:
     """Cancelling a session cancels its queued jobs; the running one finishes."""
-    backend = service.backend("ibm_nairobi")
-    session = Session(backend)
-    # Heavy enough to be still running while three small requests are made.
-    first = Sampler(session, options={"default_shots": 1_000_000}).run([isa(bell(), backend)])
-    rest = [Sampler(session).run([isa(bell(), backend)]) for _ in range(2)]
-    session.cancel()
-    first.wait_for_final_state()
-    ended = [rest_job.status() for rest_job in rest]
-    assert first.status() in ("DONE", "CANCELLED")
-    assert ended[-1] == "CANCELLED"
-    with pytest.raises(RuntimeInvalidStateError):
-        rest[-1].result()
-    assert wait_for(session, "closed")["accepting_jobs"] is False
-    assert api.get(f"/jobs/{rest[-1].job_id()}").json()["state"]["status"] == "Cancelled"
+    info = local_platform.start(tmp_path, job_seconds=4)
+    try:
+        backend = connect(info).backend("ibm_nairobi")
+        session = Session(backend)
+        first, *rest = [Sampler(session).run([isa(bell(), backend)]) for _ in range(3)]
+        while first.status() == "QUEUED":
+            continue
+        session.cancel()
+        assert [job.status() for job in rest] == ["CANCELLED", "CANCELLED"]
+        with pytest.raises(RuntimeInvalidStateError):
+            rest[-1].result()
+        first.wait_for_final_state()
+        assert first.status() == "DONE"
+        assert wait_for(session, "closed")["accepting_jobs"] is False
+    finally:
+        local_platform.stop(tmp_path)
 
 
 def test_interactive_and_maximum_time(
