@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -50,9 +51,9 @@ class StrictBlock(Block):
 class SessionCredentials(StrictBlock, CredentialsBlock):
     """What all credentials of a session have in common."""
 
+    @abstractmethod
     def account(self) -> Account:
         """Return what it takes to connect."""
-        raise NotImplementedError
 
     def get_client(self, *_args: Any, **_kwargs: Any) -> QiskitRuntimeService:
         """Connect, and return the client's service.

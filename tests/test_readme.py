@@ -1,4 +1,4 @@
-"""The README is true: every Python snippet runs, in order, and every command exists."""
+"""The pages are true: every Python snippet runs, in order, and every command exists."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from support import Platform
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [README, (ROOT / "deployments" / "README.md").read_text()]
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [block for page in PAGES for block in pattern.findall(page)]
 
 
 def test_every_python_snippet_runs(prefect_server: str, platform: Platform, tmp_path: Path) -> None:
@@ -28,7 +30,7 @@ def test_every_python_snippet_runs(prefect_server: str, platform: Platform, tmp_
         "PYTHONPATH": str(ROOT),
     }
     snippets = _blocks("python")
-    assert len(snippets) >= 4
+    assert len(snippets) >= 5
     for number, snippet in enumerate(snippets):
         script = tmp_path / f"snippet_{number}.py"
         script.write_text(snippet)
@@ -53,7 +55,7 @@ def test_every_make_target_exists() -> None:
 
 def test_every_command_exists() -> None:
     """What the README tells to run of ``session-block`` has a help page."""
-    told = set(re.findall(r"session-block (platform \w+|demo)", README))
+    told = set(re.findall(r"session-block (platform \w+|demo)", "".join(PAGES)))
     assert len(told) >= 4
     for command in told:
         subprocess.run(

@@ -29,26 +29,22 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformInfo]
 
 
 @pytest.fixture(scope="session")
-def connect() -> Iterator[Callable[[PlatformInfo], QiskitRuntimeService]]:
+def connect() -> Callable[..., QiskitRuntimeService]:
     """A function that connects the client to a platform by arguments."""
-    with pytest.MonkeyPatch.context() as patch:
 
-        def connected(info: PlatformInfo) -> QiskitRuntimeService:
+    def connected(info: PlatformInfo, **arguments: str) -> QiskitRuntimeService:
+        account = {"token": info.token, "url": info.url, "instance": info.instance}
+        with pytest.MonkeyPatch.context() as patch:
             for name, value in local_platform.service_environment(info.origin).items():
                 patch.setenv(name, value)
-            return QiskitRuntimeService(
-                channel="ibm_quantum_platform",
-                token=info.token,
-                url=info.url,
-                instance=info.instance,
-            )
+            return QiskitRuntimeService(channel="ibm_quantum_platform", **{**account, **arguments})
 
-        yield connected
+    return connected
 
 
 @pytest.fixture(scope="session")
 def service(
-    platform: PlatformInfo, connect: Callable[[PlatformInfo], QiskitRuntimeService]
+    platform: PlatformInfo, connect: Callable[..., QiskitRuntimeService]
 ) -> QiskitRuntimeService:
     """The client, connected to the shared platform."""
     return connect(platform)

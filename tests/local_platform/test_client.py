@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.accounts.exceptions import InvalidAccountError
 
 from session_block import local_platform
 from session_block.local_platform.backends import DEVICES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
     from session_block.local_platform import PlatformInfo
 
 
@@ -34,25 +37,21 @@ def test_connects_by_environment_alone(platform: PlatformInfo) -> None:
     assert run.stdout.split() == [platform.instance, *sorted(DEVICES)]
 
 
-def test_finds_the_instance_by_itself(platform: PlatformInfo, service: object) -> None:  # noqa: ARG001
+def test_finds_the_instance_by_itself(
+    platform: PlatformInfo, connect: Callable[..., QiskitRuntimeService]
+) -> None:
     """Without a CRN the client finds the one instance and its plan."""
-    found = QiskitRuntimeService(
-        channel="ibm_quantum_platform", token=platform.token, url=platform.url, instance="auto"
-    )
-    (instance,) = found.instances()
+    (instance,) = connect(platform, instance="auto").instances()
     assert instance["crn"] == platform.instance
     assert instance["pricing_type"] == "paygo"
 
 
-def test_refuses_a_wrong_api_key(platform: PlatformInfo, service: object) -> None:  # noqa: ARG001
+def test_refuses_a_wrong_api_key(
+    platform: PlatformInfo, connect: Callable[..., QiskitRuntimeService]
+) -> None:
     """A wrong API key does not get in."""
     with pytest.raises(InvalidAccountError):
-        QiskitRuntimeService(
-            channel="ibm_quantum_platform",
-            token="wrong",
-            url=platform.url,
-            instance=platform.instance,
-        )
+        connect(platform, token="wrong")
 
 
 @pytest.mark.parametrize("device", DEVICES.values(), ids=lambda device: device.name)

@@ -90,7 +90,7 @@ def test_tags_have_limits(api: httpx.Client, tags: object) -> None:
     assert api.post("/jobs", json=body).status_code == 400
 
 
-def test_cancel(tmp_path: Path, connect: Callable[[PlatformInfo], QiskitRuntimeService]) -> None:
+def test_cancel(tmp_path: Path, connect: Callable[..., QiskitRuntimeService]) -> None:
     """Queued and running jobs are cancelled at once; one that has ended cannot be."""
     info = local_platform.start(tmp_path, job_seconds=300)
     try:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
     from qiskit_ibm_runtime import QiskitRuntimeService
 
-    from session_block.local_platform import PlatformInfo
-
-    Connect = Callable[[PlatformInfo], QiskitRuntimeService]
+    Connect = Callable[..., QiskitRuntimeService]
 
 legacy = pytest.mark.filterwarnings("ignore:The (Estimator|Sampler)V2 class is deprecated")
 
