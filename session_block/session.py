@@ -102,22 +102,18 @@ class SessionKeeper:
             SessionClosedError: It accepts no more jobs.
         """
         with self._lock:
-            record = self._latest()
-            if record is None or record.session_id != session_id or not record.usable:
-                session = self.connection.session(session_id, self.backend_name)
-                if not self._accepts_jobs(session):
-                    raise SessionClosedError(
-                        f"Session {session_id} is closed, so no job can join it. Reattach to one "
-                        "that is open, or open a new one."
-                    )
-                number = 1 if record is None else record.number + 1
-                self._record_intent(number, borrowed=session_id)
-                self._ledger.create(
-                    self._experiment,
-                    f"session/{number}",
-                    {"kind": "borrowed", "session_id": session_id},
+            session = self.connection.session(session_id, self.backend_name)
+            if not self._accepts_jobs(session):
+                raise SessionClosedError(
+                    f"Session {session_id} is closed, so no job can join it. Reattach to one that "
+                    "is open, or open a new one."
                 )
-                self._current = None
+            while (record := self._latest()) is None or record.session_id != session_id:
+                number = 1 if record is None else record.number + 1
+                if self._record_intent(number, borrowed=session_id):
+                    body = {"kind": "borrowed", "session_id": session_id}
+                    self._ledger.create(self._experiment, f"session/{number}", body)
+                    self._current = None
             return self.current()
 
     def replace(self, ended_session_id: str) -> Session:
