@@ -16,6 +16,7 @@ from scipy.optimize import minimize
 from session_block.errors import InvalidInputError
 from session_block.experiment import Experiment
 from session_block.references import Implementation
+from session_block.request import estimator_request
 
 H2_PAULIS = (
     ("II", -1.052373245772859),
@@ -104,7 +105,8 @@ def run_vqe(
         on_evaluation: Called after each evaluation with its number, counted from 1.
 
     Raises:
-        InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other.
+        InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other, or options
+            and precision are wrong; nothing was sent.
         SubmissionError: A job went wrong; running again goes on at that evaluation.
     """
     if (sealed := experiment.report) is not None:
@@ -112,6 +114,12 @@ def run_vqe(
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
     _check(observable, circuit, initial_point)
+    estimator_request(
+        [(circuit, observable, np.zeros(circuit.num_parameters))],
+        precision=precision,
+        options=options,
+        implementation=implementation,
+    )
     start = experiment.once(
         "vqe/initial-point",
         lambda: (

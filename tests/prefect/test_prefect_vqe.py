@@ -1,0 +1,111 @@
+"""The VQE flow: JSON parameters, and any Block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+from support import BACKEND, Platform
+
+from flows.vqe import VQEReport, vqe
+from session_block import IBMSessionCredentials, QuantumSession
+from session_block.errors import BackendNotFoundError, InvalidInputError
+
+if TYPE_CHECKING:
+    from session_block.credentials import SessionCredentials
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+
+PARAMETERS: dict[str, Any] = {
+    "hamiltonian": [["YZ", 0.3980], ["ZI", -0.3980], ["ZZ", -0.0113], ["XX", 0.1810]],
+    "ansatz": """
+        OPENQASM 3.0;
+        include "stdgates.inc";
+        input float[64] a; input float[64] b; input float[64] c;
+        qubit[2] q;
+        ry(a) q[0]; ry(b) q[1]; cx q[0], q[1]; ry(c) q[1];
+    """,
+    "optimizer": "Nelder-Mead",
+    "optimizer_options": {"maxfev": 6},
+    "initial_point": [0.1, 0.2, 0.3],
+    "shots": 1000,
+    "options": {"resilience_level": 0},
+}
+
+
+def _save(name: str, credentials: SessionCredentials, ledger_url: str) -> str:
+    QuantumSession(
+        credentials=credentials,  # type: ignore[arg-type]
+        backend_name=BACKEND,
+        max_time="1h",
+        ledger_url=ledger_url,  # type: ignore[arg-type]
+    ).save(name, overwrite=True)
+    return name
+
+
+def test_only_the_block_differs(platform: Platform, ledger_url: str) -> None:
+    """The same flow runs with an IBM account, pointed here, and with the local platform's Block."""
+    ibm = IBMSessionCredentials(
+        token=SecretStr(platform.info.token),
+        instance=platform.info.instance,
+        url=platform.info.origin,
+    )
+    reports: list[VQEReport] = [
+        vqe(_save(name, credentials, ledger_url), **PARAMETERS)
+        for name, credentials in [("vqe-ibm", ibm), ("vqe-local", platform.credentials())]
+    ]
+    assert reports[0].session_id != reports[1].session_id
+    assert reports[0].evaluations == reports[1].evaluations
+    assert reports[0].parameters == reports[1].parameters
+    assert len(reports[0].evaluations) == 6
+
+
+def test_a_name_finishes_once(saved_block: str, platform: Platform) -> None:
+    """A second run of a finished name gets its report, and ``fresh`` a new experiment."""
+    named = {**PARAMETERS, "experiment": "vqe-named"}
+    first = vqe(saved_block, **named)
+    jobs = platform.stats()["jobs"]["total"]
+    assert vqe(saved_block, **named) == first
+    assert platform.stats()["jobs"]["total"] == jobs
+    again = vqe(saved_block, **named, fresh=True)
+    assert again.session_id != first.session_id
+    assert platform.stats()["jobs"]["total"] == jobs + 6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"hamiltonian": [["AB", 1.0]]}, "Pauli"),
+        ({"hamiltonian": []}, "no terms"),
+        ({"ansatz": "OPENQASM 3.0; nonsense"}, "OpenQASM"),
+        ({"ansatz": "no_such_module:f"}, "imported"),
+        ({"initial_point": [0.1]}, "1 values"),
+        ({"options": {"no_such_option": 1}}, "options"),
+        ({"shots": -1}, "options"),
+    ],
+)
+def test_bad_parameters_cost_nothing(
+    saved_block: str, platform: Platform, wrong: dict[str, Any], message: str
+) -> None:
+    """What cannot be read fails the flow run before a session is opened."""
+    sessions = platform.sessions()
+    with pytest.raises(InvalidInputError, match=message):
+        vqe(saved_block, **{**PARAMETERS, **wrong})
+    assert platform.sessions() == sessions
+
+
+def test_an_unknown_backend_or_block_costs_nothing(platform: Platform, ledger_url: str) -> None:
+    """Names that nobody knows are said to be unknown, with what to do."""
+    sessions = platform.sessions()
+    block = QuantumSession(
+        credentials=platform.credentials(),
+        backend_name="ibm_nowhere",
+        ledger_url=ledger_url,  # type: ignore[arg-type]
+    )
+    block.save("vqe-nowhere", overwrite=True)
+    with pytest.raises(BackendNotFoundError, match=r"ibm_nowhere.*backend_name"):
+        vqe("vqe-nowhere", **PARAMETERS)
+    with pytest.raises(InvalidInputError, match="no QuantumSession Block 'never-saved'"):
+        vqe("never-saved", **PARAMETERS)
+    assert platform.sessions() == sessions
