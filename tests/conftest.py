@@ -104,7 +104,7 @@ def saved_block(prefect_server: str, block: QuantumSession, request: pytest.Fixt
 def slow_platform(_home: None) -> Iterator[Platform]:
     """A platform on which each job takes a while, so that there is a middle to interrupt."""
     state_dir = _HOME / "slow-platform"
-    yield Platform(local_platform.start(state_dir, job_seconds=0.4))
+    yield Platform(local_platform.start(state_dir, job_seconds=1.5))
     local_platform.stop(state_dir)
 
 

@@ -13,7 +13,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
-from support import BACKEND, Platform
+from support import BACKEND, Platform, wait_until
 
 from session_block import JobRef, QuantumSession, owner
 from session_block.client import Connection
@@ -51,7 +51,7 @@ def _bell(angle: float = 0.0) -> QuantumCircuit:
 
 def _behind_others(experiment: Experiment) -> JobRef:
     """Submit a job that stays queued for a while, on the slow platform."""
-    for angle in range(1, 7):
+    for angle in range(1, 4):
         experiment.submit_sampler([_bell(angle)], shots=8)
     return experiment.submit_sampler([_bell()], shots=8)
 
@@ -349,6 +349,9 @@ def test_a_job_that_died_with_its_session_runs_in_the_next(
     experiment = slow_block.experiment("e")
     running = experiment.submit_sampler([_bell(0.1)], shots=8)
     queued = _behind_others(experiment)
+    job = beside.job(running.job_id)
+    assert job is not None
+    wait_until(lambda: job.status() != "QUEUED", seconds=30, what="the first job runs")
     first = str(experiment.session_id)
     beside.session(first, BACKEND).cancel()
     with pytest.raises(JobEndedWithSessionError, match="Ask for it again"):
