@@ -67,7 +67,8 @@ class Turns:
         """Give a request its place; if it fails, the place goes to the next equal request.
 
         Raises:
-            LabelRequiredError: This process cannot count equal requests.
+            LabelRequiredError: This process, thread or nested task is one whose requests a retry
+                could not recognise by counting them.
             LabelConflictError: The label stands for another request.
             ExperimentSealedError: The experiment is finished and has no record of this request.
             ExperimentDivergedError: The run is not the one that was interrupted.

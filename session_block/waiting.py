@@ -174,7 +174,11 @@ class Waiter:
         )
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
-        """Read a finished job's result and store it; what is returned is what was stored."""
+        """Read a finished job's result and store it; what is returned is what was stored.
+
+        One that is empty or truncated is fetched again, then held: the table's last row of a job
+        that is done.
+        """
         job = self._job(generation)
         patience = Patience(f"The result of job {generation.job_id}")
         unreadable: Exception | str = "it is empty"
