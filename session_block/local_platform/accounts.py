@@ -1,8 +1,9 @@
-"""The account: one API key, one instance, and the access tokens minted for it."""
+"""Credentials: API keys, the access tokens minted for them, and who may use which instance."""
 
 from __future__ import annotations
 
 import hmac
+import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -10,74 +11,94 @@ import jwt
 from session_block.local_platform.errors import forbidden, not_authorized
 
 if TYPE_CHECKING:
-    from session_block.local_platform.clock import Clock
     from session_block.local_platform.state import Identity
+    from session_block.local_platform.tenancy import Account, Instance
 
-TOKEN_SECONDS = 3600
-PLAN_ID = "local-platform-plan"
-INSTANCE_NAME = "local-platform"
-USER_ID = "local-user"
 _ALGORITHM = "HS256"
 
 
 class Accounts:
-    """Checks credentials and mints access tokens."""
+    """Checks credentials and mints access tokens.
 
-    def __init__(self, identity: Identity, clock: Clock) -> None:
+    Tokens live by the machine's clock, as the client's do, and not by the platform's.
+    """
+
+    def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        self._clock = clock
+        # Tokens bear their nanosecond, since an issue time of whole seconds tells too little apart.
+        self._revoked = 0
 
-    @property
-    def instance(self) -> str:
-        """The CRN of the one instance."""
-        return self._identity.instance
+    def of_key(self, candidate: str) -> Account | None:
+        """Return the account of an API key, or None."""
+        for account in self._identity.accounts:
+            if hmac.compare_digest(candidate.encode(), account.token.encode()):
+                return account
+        return None
 
-    def is_api_key(self, candidate: str) -> bool:
-        """Say whether ``candidate`` is the account's API key."""
-        return hmac.compare_digest(candidate.encode(), self._identity.token.encode())
-
-    def mint(self) -> dict[str, Any]:
-        """Return a new access token in the form of IAM's answer. It lives one hour."""
-        issued = int(self._clock.now())
-        expires = issued + TOKEN_SECONDS
-        claims = {"iam_id": USER_ID, "sub": USER_ID, "iat": issued, "exp": expires}
+    def mint(self, account: Account) -> dict[str, Any]:
+        """Return a new access token in the form of IAM's answer."""
+        moment = time.time_ns()
+        issued = moment // 10**9
+        seconds = self._identity.settings.token_seconds
+        claims = {
+            "iam_id": account.id,
+            "sub": account.id,
+            "iat": issued,
+            "exp": issued + seconds,
+            "jti": str(moment),
+        }
         return {
             "access_token": jwt.encode(claims, self._identity.secret, algorithm=_ALGORITHM),
             "refresh_token": "not_supported",
             "token_type": "Bearer",
-            "expires_in": TOKEN_SECONDS,
-            "expiration": expires,
+            "expires_in": seconds,
+            "expiration": issued + seconds,
             "scope": "ibm openid",
         }
 
-    def check_authorization(self, header: str | None) -> None:
-        """Accept ``Bearer <token>`` minted here and unexpired, or ``apikey <API key>``.
+    def expire_tokens(self) -> None:
+        """Refuse every access token minted so far, as if its time had run out."""
+        self._revoked = time.time_ns()
+
+    def authorized(self, header: str | None) -> Account:
+        """Return the account of ``Bearer <token>`` (unexpired) or ``apikey <API key>``.
 
         Raises:
             ApiError: 401 for everything else.
         """
         scheme, _, credential = (header or "").partition(" ")
-        if scheme.lower() == "apikey" and self.is_api_key(credential.strip()):
-            return
-        if scheme.lower() == "bearer" and self._is_valid_token(credential.strip()):
-            return
-        raise not_authorized("The credential is missing, unknown or expired.")
+        account = None
+        if scheme.lower() == "apikey":
+            account = self.of_key(credential.strip())
+        elif scheme.lower() == "bearer":
+            account = self._of_token(credential.strip())
+        if account is None:
+            raise not_authorized("The credential is missing, unknown or expired.")
+        return account
 
-    def check_instance(self, crn: str | None) -> None:
-        """Accept the CRN of the account's own instance.
+    @staticmethod
+    def instance_of(account: Account, crn: str | None) -> Instance:
+        """Return the account's instance of a CRN.
 
         Raises:
-            ApiError: 403 for everything else.
+            ApiError: 403 when the account has none of that CRN.
         """
-        if crn != self._identity.instance:
-            raise forbidden("The Service-CRN header names no instance of this account.")
+        for instance in account.instances:
+            if instance.crn == crn:
+                return instance
+        raise forbidden("The Service-CRN header names no instance of this account.")
 
-    def _is_valid_token(self, token: str) -> bool:
-        options: Any = {"verify_exp": False, "verify_iat": False, "require": ["exp"]}
+    def _of_token(self, token: str) -> Account | None:
         try:
             claims = jwt.decode(
-                token, self._identity.secret, algorithms=[_ALGORITHM], options=options
+                token,
+                self._identity.secret,
+                algorithms=[_ALGORITHM],
+                options={"require": ["exp", "sub", "jti"], "verify_iat": False},
             )
         except jwt.InvalidTokenError:
-            return False
-        return float(claims["exp"]) > self._clock.now()
+            return None
+        if int(claims["jti"]) <= self._revoked:
+            return None
+        accounts = (item for item in self._identity.accounts if item.id == claims["sub"])
+        return next(accounts, None)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
 
     from session_block.local_platform.platform import Platform
+    from session_block.local_platform.tenancy import Account, Instance
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
 # Far below what a JSON encoder can still write out again.
@@ -27,12 +28,31 @@ MAX_DEPTH = 200
 
 @dataclass(frozen=True)
 class Call:
-    """One request as a handler gets it."""
+    """One request as a handler gets it.
+
+    ``sender`` and ``target`` are the account and the instance of operations that need them.
+    """
 
     platform: Platform
     path: Mapping[str, str]
     query: QueryParams
     body: bytes
+    sender: Account | None = None
+    target: Instance | None = None
+
+    @property
+    def account(self) -> Account:
+        """The account that sent the request; only operations that need a token have one."""
+        if self.sender is None:
+            raise TypeError("an open operation has no account")
+        return self.sender
+
+    @property
+    def instance(self) -> Instance:
+        """The instance of the request; only operations that need one have it."""
+        if self.target is None:
+            raise TypeError("this operation has no instance")
+        return self.target
 
     def json_object(self) -> dict[str, Any]:
         """Return the body as a JSON object.
@@ -108,11 +128,13 @@ def route(platform: Platform, prefix: str, operation: Operation) -> Route:
         platform.stats.count(name)
         try:
             body = await _read_body(request)
+            sender = target = None
             if operation.needs_token:
-                platform.accounts.check_authorization(request.headers.get("authorization"))
-            if operation.needs_instance:
-                platform.accounts.check_instance(request.headers.get("service-crn"))
-            call = Call(platform, request.path_params, request.query_params, body)
+                sender = platform.accounts.authorized(request.headers.get("authorization"))
+                if operation.needs_instance:
+                    crn = request.headers.get("service-crn")
+                    target = platform.accounts.instance_of(sender, crn)
+            call = Call(platform, request.path_params, request.query_params, body, sender, target)
             return _response(await run_in_threadpool(operation.handler, call))
         except ApiError as error:
             return refusal(error)

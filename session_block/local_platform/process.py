@@ -13,17 +13,17 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import psutil
 
 from session_block.local_platform.state import (
-    NOISES,
-    Noise,
     PlatformError,
     ServerRecord,
     Settings,
+    SettingsGiven,
     load_identity,
     load_record,
     new_identity,
@@ -32,6 +32,9 @@ from session_block.local_platform.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from session_block.local_platform.layout import Layout
+    from session_block.local_platform.state import Identity
 
 _PROBE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
@@ -67,34 +70,40 @@ def default_state_dir() -> Path:
 def start(
     state_dir: Path | None = None,
     *,
+    host: str | None = None,
     port: int | None = None,
-    noise: Noise | None = None,
-    seed: int | None = None,
-    job_seconds: float | None = None,
+    layout: Layout | None = None,
     timeout: float = 60,
+    **settings: Unpack[SettingsGiven],
 ) -> PlatformInfo:
     """Return the running platform of a state directory, starting it if need be.
 
     The server is a process of its own that survives the caller. Whatever is not given is as it
-    was last time, the port too if it is still free; the first time it is a free port, exact
-    expectation values, seed 0 and no artificial job time. API key and CRN never change.
+    was last time, the port too if it is still free; the first time it is a free port of the
+    loopback interface and the default of each of the :class:`Settings`. The layout, and with it
+    API keys and CRNs, is made once and never changes.
 
     Raises:
-        PlatformError: It runs with other settings, the port is in use, or it did not start
-            within ``timeout`` seconds.
+        PlatformError: It runs with other settings, has another layout, the port is in use, or it
+            did not start within ``timeout`` seconds.
         ValueError: A setting has no meaning.
     """
     directory = _directory(state_dir)
-    wanted = _checked(port=port, noise=noise, seed=seed, job_seconds=job_seconds)
+    if port is not None and not 1 <= port <= _MAX_PORT:
+        raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
+    wanted = SettingsGiven(**{k: v for k, v in settings.items() if v is not None})  # type: ignore[typeddict-item]
+    Settings().with_given(wanted)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
     with _start_lock(directory, deadline):
         running = _wait_for_living(directory, deadline)
         if running is not None:
-            _refuse_conflict(directory, port, wanted)
+            address = {"host": host, "port": port}
+            given = {name: value for name, value in address.items() if value is not None}
+            _refuse_conflict(directory, {**given, **wanted}, layout)
             return running
-        _prepare_identity(directory, wanted)
-        return _spawn(directory, port, deadline)
+        _prepare_identity(directory, wanted, layout)
+        return _spawn(directory, host, port, deadline)
 
 
 def find(state_dir: Path | None = None) -> PlatformInfo | None:
@@ -104,7 +113,8 @@ def find(state_dir: Path | None = None) -> PlatformInfo | None:
     identity = load_identity(directory)
     if record is None or identity is None or _process(record) is None:
         return None
-    origin = f"http://127.0.0.1:{record.port}"
+    host = "127.0.0.1" if ip_address(record.host).is_unspecified else record.host
+    origin = f"http://{host}:{record.port}"
     health = _health(origin)
     if health is None or health.get("id") != identity.id or health.get("pid") != record.pid:
         return None
@@ -151,19 +161,6 @@ def environment(info: PlatformInfo) -> dict[str, str]:
     }
 
 
-def _checked(
-    *, port: int | None, noise: Noise | None, seed: int | None, job_seconds: float | None
-) -> dict[str, Any]:
-    if port is not None and not 1 <= port <= _MAX_PORT:
-        raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
-    if noise is not None and noise not in NOISES:
-        raise ValueError(f"noise must be one of {', '.join(NOISES)}, not {noise!r}")
-    if job_seconds is not None and not 0 <= job_seconds < float("inf"):
-        raise ValueError(f"job_seconds must be zero or more, not {job_seconds}")
-    given = {"noise": noise, "seed": seed, "job_seconds": job_seconds}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 @contextmanager
 def _start_lock(directory: Path, deadline: float) -> Iterator[None]:
     with (directory / "start.lock").open("w") as lock:
@@ -198,13 +195,13 @@ def _wait_for_living(directory: Path, deadline: float) -> PlatformInfo | None:
         time.sleep(_POLL_SECONDS)
 
 
-def _refuse_conflict(directory: Path, port: int | None, wanted: dict[str, Any]) -> None:
+def _refuse_conflict(directory: Path, asked: dict[str, Any], layout: Layout | None) -> None:
     identity = load_identity(directory)
     record = load_record(directory)
     if identity is None or record is None:
         raise PlatformError(f"the platform's files vanished from {directory}: start it again")
-    has = {**asdict(identity.settings), "port": record.port}
-    asked = {**wanted, **({} if port is None else {"port": port})}
+    _refuse_other_layout(directory, identity, layout)
+    has = {**asdict(identity.settings), "host": record.host, "port": record.port}
     differing = [
         f"{name} {has[name]}, not {asked[name]}" for name in asked if has[name] != asked[name]
     ]
@@ -215,18 +212,30 @@ def _refuse_conflict(directory: Path, port: int | None, wanted: dict[str, Any]) 
         )
 
 
-def _prepare_identity(directory: Path, wanted: dict[str, Any]) -> None:
+def _refuse_other_layout(directory: Path, identity: Identity, layout: Layout | None) -> None:
+    if layout is not None and identity.layout != layout.model_dump_json():
+        raise PlatformError(
+            f"the platform in {directory} has another layout, and API keys and CRNs that belong "
+            "to it: leave the layout out, or use another state directory"
+        )
+
+
+def _prepare_identity(directory: Path, wanted: SettingsGiven, layout: Layout | None) -> None:
     identity = load_identity(directory)
     if identity is None:
-        save_identity(directory, new_identity(replace(Settings(), **wanted)))
-    elif wanted:
-        settings = replace(identity.settings, **wanted)
+        save_identity(directory, new_identity(Settings().with_given(wanted), layout))
+        return
+    _refuse_other_layout(directory, identity, layout)
+    if wanted:
+        settings = identity.settings.with_given(wanted)
         save_identity(directory, replace(identity, settings=settings))
 
 
-def _spawn(directory: Path, port: int | None, deadline: float) -> PlatformInfo:
+def _spawn(directory: Path, host: str | None, port: int | None, deadline: float) -> PlatformInfo:
     command = [sys.executable, "-m", "session_block.local_platform.server"]
     command += ["--state-dir", str(directory)]
+    if host is not None:
+        command += ["--host", host]
     if port is not None:
         command += ["--port", str(port)]
     log_path = directory / "platform.log"

@@ -8,49 +8,52 @@ from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse, Response
 
-from session_block.local_platform.accounts import INSTANCE_NAME, PLAN_ID
 from session_block.local_platform.errors import not_found
 from session_block.local_platform.http import Call, Operation
+from session_block.local_platform.tenancy import PLANS
 
 
 def _token(call: Call) -> Response:
     form = parse_qs(call.body.decode("utf-8", "replace"))
-    key = form.get("apikey", [""])[0]
-    if not call.platform.accounts.is_api_key(key):
+    account = call.platform.accounts.of_key(form.get("apikey", [""])[0])
+    if account is None:
         content = {
             "errorCode": "BXNIM0415E",
             "errorMessage": "Provided API key could not be found.",
             "context": {"requestId": "local", "requestType": "incoming.Identity_Token"},
         }
         return JSONResponse(content, status_code=400)
-    return JSONResponse(call.platform.accounts.mint())
+    return JSONResponse(call.platform.accounts.mint(account))
 
 
 def _search(call: Call) -> dict[str, Any]:
-    crn = call.platform.accounts.instance
-    item = {
-        "crn": crn,
-        "name": INSTANCE_NAME,
-        "tags": [],
-        "service_plan_unique_id": PLAN_ID,
-        "doc": {"extensions": {"backends": "all"}},
-    }
+    items = [
+        {
+            "crn": instance.crn,
+            "name": instance.name,
+            "tags": [],
+            "service_plan_unique_id": instance.plan_id,
+            "doc": {"extensions": {"backends": list(instance.backends)}},
+        }
+        for instance in call.account.instances
+    ]
     # A search for another service finds nothing, as it would at IBM.
     query = str(json.loads(call.body).get("query", "")) if _is_object(call.body) else ""
     found = "quantum-computing" in query or query in ("", "*")
-    return {"items": [item] if found else [], "limit": 100}
+    return {"items": items if found else [], "limit": 100}
 
 
 def _plan(call: Call) -> dict[str, Any]:
     plan_id = call.path["plan_id"]
-    if plan_id != PLAN_ID:
-        raise not_found("Plan", plan_id)
-    return {
-        "id": PLAN_ID,
-        "name": PLAN_ID,
-        "overview_ui": {"en": {"display_name": "Local platform"}},
-        "metadata": {"pricing": {"type": "paygo"}},
-    }
+    for name, plan in PLANS.items():
+        if plan_id == f"plan-{name}":
+            return {
+                "id": plan_id,
+                "name": name,
+                "overview_ui": {"en": {"display_name": plan.display_name}},
+                "metadata": {"pricing": {"type": plan.pricing}},
+            }
+    raise not_found("Plan", plan_id)
 
 
 def _is_object(body: bytes) -> bool:

@@ -17,7 +17,6 @@ import psutil
 import uvicorn
 
 from session_block.local_platform.app import create_app
-from session_block.local_platform.clock import SystemClock
 from session_block.local_platform.platform import Platform
 from session_block.local_platform.state import (
     ServerRecord,
@@ -29,7 +28,7 @@ from session_block.local_platform.state import (
 if TYPE_CHECKING:
     from types import FrameType
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 EXIT_PORT_IN_USE = 3
 EXIT_ALREADY_SERVED = 4
 EXIT_NO_IDENTITY = 5
@@ -40,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve a state directory until a signal ends it; return the exit status."""
     parser = argparse.ArgumentParser(description="Serve a local IBM Quantum platform.")
     parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument(
+        "--host", help="IP address; default: the last one, at first the loopback interface"
+    )
     parser.add_argument("--port", type=int, help="fail if it is in use; default: the last one")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
@@ -56,23 +58,25 @@ def main(arguments: list[str] | None = None) -> int:
         except BlockingIOError:
             _say(f"{state_dir} is served by another process")
             return EXIT_ALREADY_SERVED
-        listener = _listen(state_dir, options.port)
+        record = load_record(state_dir)
+        host = options.host or (LOOPBACK if record is None else record.host)
+        listener = _listen(host, options.port, record)
         if listener is None:
             _say(f"port {options.port} is in use")
             return EXIT_PORT_IN_USE
         # Uvicorn raises its signals again when it has shut down: turn them into a plain exit.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit)
-        platform = Platform(state_dir, identity, SystemClock())
+        platform = Platform(state_dir, identity)
         platform.start()
         try:
-            _serve(platform, listener, state_dir)
+            _serve(platform, listener, host, state_dir)
         finally:
             platform.stop()
     return 0
 
 
-def _serve(platform: Platform, listener: socket.socket, state_dir: Path) -> None:
+def _serve(platform: Platform, listener: socket.socket, host: str, state_dir: Path) -> None:
     config = uvicorn.Config(
         create_app(platform),
         log_level="warning",
@@ -82,26 +86,25 @@ def _serve(platform: Platform, listener: socket.socket, state_dir: Path) -> None
     )
     process = psutil.Process(os.getpid())
     port = listener.getsockname()[1]
-    save_record(state_dir, ServerRecord(process.pid, process.create_time(), port))
+    save_record(state_dir, ServerRecord(process.pid, process.create_time(), port, host))
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(state_dir: Path, port: int | None) -> socket.socket | None:
+def _listen(host: str, port: int | None, last: ServerRecord | None) -> socket.socket | None:
     """Listen on the given port or not at all; without one, on the last port or any free one."""
     if port is not None:
-        return _try_listen(port)
-    record = load_record(state_dir)
-    last = None if record is None else _try_listen(record.port)
-    return last or _try_listen(0)
+        return _try_listen(host, port)
+    again = None if last is None else _try_listen(host, last.port)
+    return again or _try_listen(host, 0)
 
 
-def _try_listen(port: int) -> socket.socket | None:
+def _try_listen(host: str, port: int) -> socket.socket | None:
     # With the protocol named asyncio sets TCP_NODELAY; without, every answer is 40 ms late.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # A port whose server was just killed has old connections in TIME_WAIT.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((host, port))
         listener.listen(128)
     except OSError as error:
         listener.close()

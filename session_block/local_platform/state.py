@@ -10,38 +10,111 @@ import json
 import os
 import secrets
 import uuid
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from session_block.local_platform.tenancy import Account, Instance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Noise = Literal["exact", "shots"]
-NOISES: tuple[Noise, ...] = ("exact", "shots")
+    from session_block.local_platform.layout import Layout
+
+Noise = Literal["exact", "shots", "device"]
+NOISES: tuple[Noise, ...] = ("exact", "shots", "device")
+MAX_SCALE = 1e6
 
 
 class PlatformError(RuntimeError):
     """The local platform cannot be used, or not as asked. The message says what to do."""
 
 
+class SettingsGiven(TypedDict, total=False):
+    """The settings that a caller gives; see :class:`Settings`."""
+
+    noise: Noise
+    seed: int
+    job_seconds: float
+    circuit_time: bool
+    other_jobs: int
+    other_job_seconds: float
+    interactive_seconds: int
+    pending_seconds: float
+    token_seconds: int
+    time_scale: float
+
+
 @dataclass(frozen=True)
 class Settings:
-    """How jobs are run: kind of noise, seed, and the least seconds that each job takes."""
+    """How a platform behaves. Times are seconds of the platform's clock.
+
+    Args:
+        noise: ``exact`` expectation values without any noise, ``shots`` for shot noise only,
+            ``device`` for the noise of the recorded device.
+        seed: From it and a job's content derive all of the job's random numbers.
+        job_seconds: QPU time of each job, the overhead if ``circuit_time`` is set. While the clock
+            runs at its natural speed a job takes at least as long as its simulation.
+        circuit_time: Whether shots times circuit duration is added to it.
+        other_jobs: How many jobs of other users are always ahead in every queue.
+        other_job_seconds: How long each of these takes.
+        interactive_seconds: After how long an idle session becomes inactive.
+        pending_seconds: How long a session is ``pending_inactive`` or ``pending_closed`` before it
+            is inactive or closed. IBM's own time is not public; with 0 these states are skipped.
+        token_seconds: Life of an access token, in seconds of the machine's clock.
+        time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
+    """
 
     noise: Noise = "exact"
     seed: int = 0
     job_seconds: float = 0.0
+    circuit_time: bool = False
+    other_jobs: int = 0
+    other_job_seconds: float = 0.0
+    interactive_seconds: int = 60
+    pending_seconds: float = 0.0
+    token_seconds: int = 3600
+    time_scale: float = 1.0
+
+    def with_given(self, given: SettingsGiven) -> Settings:
+        """Return these settings with others in their place.
+
+        Raises:
+            ValueError: A setting has no meaning.
+        """
+        changed = replace(self, **given)
+        if changed.noise not in NOISES:
+            raise ValueError(f"noise must be one of {', '.join(NOISES)}, not {changed.noise!r}")
+        for name in ("job_seconds", "other_jobs", "other_job_seconds", "pending_seconds"):
+            if not 0 <= getattr(changed, name) < float("inf"):
+                raise ValueError(f"{name} must be zero or more, not {getattr(changed, name)}")
+        for name in ("interactive_seconds", "token_seconds"):
+            if getattr(changed, name) < 1:
+                raise ValueError(f"{name} must be one or more, not {getattr(changed, name)}")
+        if not 0 <= changed.time_scale <= MAX_SCALE:
+            raise ValueError(f"time_scale must be from 0 to {MAX_SCALE:g}")
+        return changed
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a platform is: its ID, the API key and CRN of its account, its signing secret."""
+    """Who a platform is: its ID, signing secret, settings, accounts and additional devices."""
 
     id: str
-    token: str = field(repr=False)
-    instance: str
     secret: str = field(repr=False)
     settings: Settings
+    accounts: tuple[Account, ...]
+    devices: tuple[tuple[str, str], ...] = ()
+    layout: str | None = None
+
+    @property
+    def token(self) -> str:
+        """The API key of the first account."""
+        return self.accounts[0].token
+
+    @property
+    def instance(self) -> str:
+        """The CRN of the first account's first instance."""
+        return self.accounts[0].instances[0].crn
 
 
 @dataclass(frozen=True)
@@ -51,29 +124,36 @@ class ServerRecord:
     pid: int
     created: float
     port: int
+    host: str = "127.0.0.1"
 
 
 def load_identity(state_dir: Path) -> Identity | None:
     """Return the platform's identity, or None in a directory that never held one."""
-    data = _read(state_dir / "identity.json")
+    path = state_dir / "identity.json"
+    data = _read(path)
     if data is None:
         return None
     try:
-        settings = Settings(**data.pop("settings"))
-        return Identity(**data, settings=settings)
-    except (KeyError, TypeError):
-        raise _damaged(state_dir / "identity.json") from None
+        data["settings"] = Settings(**data["settings"])
+        data["accounts"] = tuple(_account(account) for account in data["accounts"])
+        data["devices"] = tuple((name, recording) for name, recording in data["devices"])
+        return Identity(**data)
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
 
 
-def new_identity(settings: Settings) -> Identity:
-    """Return a fresh identity with a random API key, CRN and signing secret."""
-    account, instance = uuid.uuid4().hex, uuid.uuid4()
+def new_identity(settings: Settings, layout: Layout | None) -> Identity:
+    """Return a fresh identity with random API keys, CRNs and signing secret."""
+    from session_block.local_platform.layout import DEFAULT_LAYOUT, new_accounts
+
+    chosen = layout or DEFAULT_LAYOUT
     return Identity(
         id=uuid.uuid4().hex,
-        token=secrets.token_urlsafe(33),
-        instance=f"crn:v1:bluemix:public:quantum-computing:us-east:a/{account}:{instance}::",
         secret=secrets.token_hex(32),
         settings=settings,
+        accounts=new_accounts(chosen),
+        devices=tuple((device.name, device.recording) for device in chosen.devices),
+        layout=None if layout is None else layout.model_dump_json(),
     )
 
 
@@ -94,6 +174,14 @@ def load_record(state_dir: Path) -> ServerRecord | None:
 def save_record(state_dir: Path, record: ServerRecord) -> None:
     """Write the record of the serving process atomically."""
     _write(state_dir / "server.json", asdict(record))
+
+
+def _account(data: dict[str, Any]) -> Account:
+    instances = (
+        Instance(**{**instance, "backends": tuple(instance["backends"])})
+        for instance in data["instances"]
+    )
+    return Account(data["id"], data["token"], tuple(instances))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

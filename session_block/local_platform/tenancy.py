@@ -1,0 +1,57 @@
+"""Accounts and instances as the platform keeps them, and the plans that instances are on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+PlanName = Literal["open", "paygo", "flex", "premium", "internal"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a plan is called by IBM's catalogue, how it is paid, and whether it has sessions."""
+
+    display_name: str
+    pricing: str
+    allows_sessions: bool = True
+
+
+PLANS: dict[PlanName, Plan] = {
+    "open": Plan("Open", "free", allows_sessions=False),
+    "paygo": Plan("Pay-As-You-Go", "paygo"),
+    "flex": Plan("Flex", "subscription"),
+    "premium": Plan("Premium", "subscription"),
+    "internal": Plan("internal", "paid"),
+}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance with its cloud resource name (CRN)."""
+
+    crn: str
+    name: str
+    plan: PlanName
+    region: str
+    backends: tuple[str, ...]
+    usage_limit_seconds: int | None = None
+
+    @property
+    def plan_id(self) -> str:
+        """The plan's ID in IBM's catalogue, as this platform writes it."""
+        return f"plan-{self.plan}"
+
+    @property
+    def allows_sessions(self) -> bool:
+        """Whether the plan has dedicated sessions."""
+        return PLANS[self.plan].allows_sessions
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account: the ID that its jobs bear, its API key and its instances."""
+
+    id: str
+    token: str = field(repr=False)
+    instances: tuple[Instance, ...]
