@@ -39,9 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve a state directory until a signal ends it; return the exit status."""
     parser = argparse.ArgumentParser(description="Serve a local IBM Quantum platform.")
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument(
-        "--host", help="IP address; default: the last one, at first the loopback interface"
-    )
+    parser.add_argument("--host", help="IP address; default: the last one, first loopback")
     parser.add_argument("--port", type=int, help="fail if it is in use; default: the last one")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")

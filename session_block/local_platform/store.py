@@ -11,21 +11,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
+    instance TEXT NOT NULL,
+    account TEXT NOT NULL,
     state TEXT NOT NULL,
     mode TEXT NOT NULL,
     backend TEXT,
     created_at REAL NOT NULL,
+    due_at REAL,
     record TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS sessions_by_due ON sessions (due_at);
+CREATE INDEX IF NOT EXISTS sessions_by_state ON sessions (state, backend);
 CREATE TABLE IF NOT EXISTS jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
+    instance TEXT NOT NULL,
+    account TEXT NOT NULL,
     program TEXT NOT NULL,
     backend TEXT NOT NULL,
     session_id TEXT,
@@ -42,6 +49,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     runtime TEXT,
     log_level TEXT,
     calibration_id TEXT,
+    ending TEXT,
+    result_read INTEGER NOT NULL DEFAULT 0,
     deleted INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS jobs_by_session ON jobs (session_id);
@@ -55,6 +64,25 @@ CREATE TABLE IF NOT EXISTS requests (
     route TEXT PRIMARY KEY,
     count INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS calibrations (
+    id TEXT PRIMARY KEY,
+    backend TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    changes TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS faults (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    rule TEXT NOT NULL,
+    seen INTEGER NOT NULL DEFAULT 0,
+    used INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    moment REAL NOT NULL,
+    wall REAL NOT NULL,
+    scale REAL NOT NULL
+);
 """
 
 
@@ -62,7 +90,7 @@ class Store:
     """One connection to the state file, used by one thread at a time.
 
     Raises:
-        RuntimeError: The file was written by a newer version of the platform.
+        RuntimeError: The file was written by another version of the platform.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,10 +100,10 @@ class Store:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
+        if version not in (0, SCHEMA_VERSION):
             raise RuntimeError(
-                f"{path} has schema version {version}, this platform knows {SCHEMA_VERSION}: "
-                "use the newer version, or another state directory"
+                f"{path} has schema version {version}, this platform knows only "
+                f"{SCHEMA_VERSION}: use the version that wrote it, or another state directory"
             )
         self._connection.executescript(_SCHEMA)
         self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
