@@ -1,7 +1,9 @@
 """Refusals in the form in which IBM's API writes them.
 
-Codes 1208 and 1217 are those that public sources report. IBM's full registry of codes is not
-public, so every other code here is this platform's own placeholder.
+Code, message and solution of 1007, 1200, 1201, 1202 and 1352 are those of IBM's public registry of
+errors, 1208 and 1217 what public sources report of it. HTTP statuses are IBM's where reports show
+them (400 for 1208 and 1352), else the usual ones. Each constructor whose code or status is only
+this platform's own choice says so.
 """
 
 from __future__ import annotations
@@ -13,14 +15,26 @@ MORE_INFO = "https://quantum.cloud.ibm.com/docs/errors"
 
 
 class ApiError(Exception):
-    """A request that the platform refuses, with the HTTP status and IBM's error fields."""
+    """A request that the platform refuses, with the HTTP status and IBM's error fields.
 
-    def __init__(self, status: int, code: int, message: str, solution: str = "") -> None:
+    ``retry_after`` is the number of seconds for the header of that name.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: int,
+        message: str,
+        solution: str = "",
+        *,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.solution = solution
+        self.retry_after = retry_after
 
     def body(self) -> bytes:
         """Return compact JSON: clients are known to search the text for ``"code":1217``."""
@@ -44,19 +58,42 @@ def bad_request(message: str) -> ApiError:
     )
 
 
-def not_authorized(message: str) -> ApiError:
+def not_authorized(why: str) -> ApiError:
     """Return the refusal of a missing, unknown or expired credential."""
-    return ApiError(401, 1200, message, "Log in again, or check the API key.")
+    return ApiError(
+        401,
+        1200,
+        "You are not authorized to perform this action.",
+        f"You may need to regenerate your token: {why}",
+    )
 
 
-def forbidden(message: str) -> ApiError:
-    """Return the refusal of an instance that this account does not own."""
-    return ApiError(403, 1201, message, "Use an instance (CRN) of this account.")
+def forbidden(why: str) -> ApiError:
+    """Return the refusal of an instance that this account does not own.
+
+    The code is IBM's for invalid credentials; that it is also the one of this case is this
+    platform's choice.
+    """
+    return ApiError(403, 1201, "Invalid credentials.", f"Check your credentials: {why}")
+
+
+def too_many_requests(limit: str, seconds: int) -> ApiError:
+    """Return the refusal of a request that exceeds a limit, and when to come again."""
+    return ApiError(
+        429,
+        1202,
+        f"Too many requests: {limit}.",
+        "Reduce your request rate and try again.",
+        retry_after=seconds,
+    )
 
 
 def not_found(kind: str, name: str) -> ApiError:
-    """Return the answer for something that does not exist, naming it."""
-    codes = {"Job": 1291, "Session": 1292, "Backend": 1293, "Program": 1294}
+    """Return the answer for something that does not exist, naming it.
+
+    The backend's code is IBM's, those of other kinds are this platform's own.
+    """
+    codes = {"Backend": 1007, "Job": 1291, "Session": 1292, "Program": 1294}
     return ApiError(
         404,
         codes.get(kind, 1290),
@@ -66,7 +103,10 @@ def not_found(kind: str, name: str) -> ApiError:
 
 
 def conflict(message: str) -> ApiError:
-    """Return the refusal of an operation that the job's state does not allow."""
+    """Return the refusal of an operation that the job's state does not allow.
+
+    The code is this platform's own.
+    """
     return ApiError(409, 1295, message, "Only a queued or running job can be cancelled.")
 
 
@@ -81,4 +121,27 @@ def session_closed(session_id: str) -> ApiError:
         1217,
         f"Session has been closed: {session_id}",
         "Open a new session and submit the job to it.",
+    )
+
+
+def open_plan() -> ApiError:
+    """Return the refusal of a session on the open plan, as IBM words it."""
+    return ApiError(
+        400,
+        1352,
+        "You are not authorized to run a session when using the open plan.",
+        "Create an instance of a different plan type or use a different execution mode.",
+    )
+
+
+def usage_limit_reached(instance: str) -> ApiError:
+    """Return the refusal of work for an instance, given by name, that has used up its time.
+
+    Code and status are this platform's own.
+    """
+    return ApiError(
+        403,
+        1296,
+        f"The usage limit of instance {instance} is reached.",
+        "Raise the limit of the instance, or use another one.",
     )
