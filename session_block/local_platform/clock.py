@@ -1,25 +1,129 @@
-"""The platform's one source of time, so that it can be replaced, scaled or stopped in one place."""
+"""The platform's one source of time. It can run faster, stand still, and be advanced.
+
+At its natural speed it is the machine's wall clock, moved on by what it was advanced. At any
+other speed, and while it is being advanced, it is *held*: it does not pass a moment at which
+something happens on the platform before that has been carried out, the simulation of a circuit
+included, however long the machine takes for it. So the times that the platform notes down follow
+from what was asked of it and not from the speed of the machine.
+"""
 
 from __future__ import annotations
 
+import math
+import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NATURAL = 1.0
 
 
-class Clock(Protocol):
-    """What the platform asks about time."""
+@dataclass(frozen=True)
+class Reading:
+    """What a clock showed at a moment of the machine's wall clock, to go on from later."""
+
+    moment: float
+    wall: float
+    scale: float
+
+
+class Clock:
+    """Seconds since the Unix epoch, as the platform counts them."""
+
+    def __init__(self, scale: float = NATURAL, last: Reading | None = None) -> None:
+        """Go on from the last reading; only a natural clock moves while nobody looks."""
+        self._changed = threading.Condition()
+        self._advancing = threading.Lock()
+        self._scale = scale
+        self._wall = time.time()
+        self._moment = self._wall
+        if last is not None:
+            unwatched = self._wall - last.wall if last.scale == scale == NATURAL else 0.0
+            self._moment = last.moment + unwatched
+        self._hold = self._moment
+        self._target: float | None = None
+        self._pins = 0
+        self._stopped = False
+
+    @property
+    def scale(self) -> float:
+        """How many seconds pass in one of the machine's."""
+        return self._scale
 
     def now(self) -> float:
-        """Return seconds since the Unix epoch."""
+        """Return the present moment."""
+        with self._changed:
+            return self._now()
 
+    def reading(self) -> Reading:
+        """Return what the clock shows, to be kept."""
+        with self._changed:
+            return Reading(self._now(), time.time(), self._scale)
 
-class SystemClock:
-    """The machine's own wall clock."""
+    def pin(self) -> float:
+        """Return now, and hold the clock there until the engine has looked once more.
 
-    def now(self) -> float:
-        """Return seconds since the Unix epoch."""
-        return time.time()
+        For changes that the engine has to act on at the very moment at which they happen.
+        """
+        with self._changed:
+            now = self._now()
+            self._pins += 1
+            self._hold = min(self._hold, now)
+            return now
+
+    def look(self) -> tuple[int, float]:
+        """Return a mark for :meth:`release`, and now."""
+        with self._changed:
+            return self._pins, self._now()
+
+    def release(self, mark: int, hold: float) -> bool:
+        """Let a held clock go on until ``hold``; False if it was pinned since the mark."""
+        with self._changed:
+            if mark != self._pins:
+                return False
+            self._moment, self._wall = self._now(), time.time()
+            self._hold = hold
+            if self._target is not None and hold > self._target:
+                self._moment, self._target = self._target, None
+                self._changed.notify_all()
+            return True
+
+    def seconds_until(self, moment: float) -> float:
+        """Return how long the machine has to wait for a moment; infinity if it will not come."""
+        with self._changed:
+            ahead = moment - self._now()
+            if ahead <= 0:
+                return 0.0
+            return ahead / self._scale if self._scale else math.inf
+
+    def advance(self, seconds: float, wake_engine: Callable[[], None]) -> float:
+        """Move on by some seconds, through all that happens in them, and return the new moment."""
+        with self._advancing, self._changed:
+            self._moment, self._wall = self._now(), time.time()
+            self._hold = min(self._hold, self._moment)
+            self._target = self._moment + seconds
+            self._pins += 1
+            wake_engine()
+            self._changed.wait_for(lambda: self._target is None or self._stopped)
+            return self._now()
+
+    def stop(self) -> None:
+        """Let those go who wait for the clock to advance: nobody moves it any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _now(self) -> float:
+        if self._target is not None:
+            return max(self._moment, min(self._hold, self._target))
+        free = self._moment + (time.time() - self._wall) * self._scale
+        if self._scale == NATURAL:
+            return free
+        return max(self._moment, min(free, self._hold))
 
 
 def iso(moment: float | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Jobs as records: as submitted, as listed, as run by a lane, as the API shows them."""
+"""Jobs as records: as submitted, as listed, as run by the engine, as the API shows them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.accounts import USER_ID
 from session_block.local_platform.clock import iso
 
 if TYPE_CHECKING:
@@ -14,12 +13,20 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("sampler", "estimator", "executor")
 PENDING = ("queued", "running")
+MAX_EXECUTION_SECONDS = 10_800
+# The code by which the client knows a job that was ended by its maximum execution time.
+MAX_TIME_CODE = 1305
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job as a client submits it, checked as far as its JSON goes."""
+    """A job as a client submits it, checked as far as its JSON goes.
 
+    ``ending`` is the JSON text of a planned :class:`Outcome`: the job is not run, it ends so.
+    """
+
+    instance: str
+    account: str
     program: str
     backend: str
     params: str
@@ -30,12 +37,14 @@ class NewJob:
     runtime: str | None = None
     log_level: str | None = None
     calibration_id: str | None = None
+    ending: str | None = None
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs a listing wants, and which page of them."""
+    """Which jobs of an instance a listing wants, and which page of them."""
 
+    instance: str
     backend: str | None = None
     program: str | None = None
     session_id: str | None = None
@@ -43,6 +52,8 @@ class JobFilter:
     tags: tuple[str, ...] = ()
     created_after: float | None = None
     created_before: float | None = None
+    visible_before: float | None = None
+    with_mocks: bool = True
     oldest_first: bool = False
     limit: int = 200
     offset: int = 0
@@ -50,21 +61,33 @@ class JobFilter:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job that a lane has just started to run."""
+    """A job that the engine has just started to run."""
 
     id: str
     program: str
     backend: str
     params: str
     running_at: float
+    cost: int | None = None
+    calibration_id: str | None = None
+    ending: str | None = None
+
+    @property
+    def limit(self) -> float:
+        """How many seconds the job may run."""
+        return float(self.cost or MAX_EXECUTION_SECONDS)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job's run ended: its result text, or the reason and text of its failure."""
+    """How a job's run ended: state, result text, and the reason if it did not complete."""
 
-    result: str
-    failure: str | None = None
+    state: str
+    result: str | None = None
+    reason: str | None = None
+    reason_code: int | None = None
+    qpu_seconds: float | None = None
+    """QPU time of the circuits, or None if it was not asked for."""
 
 
 def describe(row: sqlite3.Row) -> dict[str, Any]:
@@ -88,7 +111,7 @@ def describe(row: sqlite3.Row) -> dict[str, Any]:
         "log_level": row["log_level"],
         "calibration_id": row["calibration_id"],
         "cost": row["cost"],
-        "user_id": USER_ID,
+        "user_id": row["account"],
         "usage": {"seconds": row["usage_seconds"]},
         "estimated_running_time_seconds": row["usage_seconds"],
     }

@@ -5,8 +5,9 @@ looked, so that the result does not depend on when or how often a session is rea
 advance a session *before* they change its jobs.
 
 Source: IBM's public documentation of execution modes. What it leaves open is this platform's
-choice: a queued job keeps a session from going inactive, and a session whose queued jobs were all
-cancelled before any ran counts its 30 unused minutes from the last of those cancellations.
+choice: a queued job keeps a session from going inactive, a session whose queued jobs were all
+cancelled before any ran counts its 30 unused minutes from the last of those cancellations, and
+``pending_inactive`` and ``pending_closed``, which the client knows of, last ``pending_seconds``.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Literal
 
 DEFAULT_MAX_TTL = 28_800
 MAX_TTL_LIMIT = 28_800
-DEFAULT_INTERACTIVE_TTL = 60
 UNUSED_TTL = 1_800
 
 SessionMode = Literal["dedicated", "batch"]
-SessionState = Literal["open", "active", "inactive", "closed"]
+SessionState = Literal["open", "active", "pending_inactive", "inactive", "pending_closed", "closed"]
+ENDED: tuple[SessionState, ...] = ("pending_closed", "closed")
 
 CLOSED_MAX_TIME = "maximum time reached"
 CLOSED_BY_USER = "closed by the user"
@@ -43,9 +44,11 @@ class Session:
     mode: SessionMode
     backend: str | None
     instance: str
+    account: str
     max_ttl: int
     interactive_ttl: int
     created_at: float
+    pending_seconds: float = 0.0
     state: SessionState = "open"
     state_reason: str | None = None
     accepting_jobs: bool = True
@@ -57,6 +60,11 @@ class Session:
     active_since: float | None = None
     active_seconds: float = 0.0
     timestamps: tuple[Transition, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no job of the session will ever start again."""
+        return self.state in ENDED
 
 
 @dataclass(frozen=True)
@@ -82,33 +90,23 @@ def opened(session: Session) -> Session:
 def advance(session: Session, jobs: JobFacts, now: float) -> Session:
     """Return the session after every timed transition that was due by ``now``.
 
-    A session that closes here may still have queued jobs; the caller fails them.
+    A session that has ended may still have queued jobs; the caller fails them.
     """
-    if session.state == "closed":
-        return session
-    if session.started_at is not None:
-        end = session.started_at + session.max_ttl
-        session = _rest_if_idle(session, jobs, min(now, end))
-        if now >= end:
-            return _close(session, jobs, end, CLOSED_MAX_TIME)
-    if not session.accepting_jobs and not jobs.pending:
-        return _close(session, jobs, _latest(session.created_at, jobs.idle_since), CLOSED_BY_USER)
-    if session.started_at is None and not jobs.pending:
-        end = _latest(session.created_at, jobs.idle_since) + UNUSED_TTL
-        if now >= end:
-            return _close(session, jobs, end, CLOSED_UNUSED)
+    while (step := _next_step(session, jobs)) is not None and step[0] <= now:
+        session = step[1]
     return session
 
 
+def due(session: Session, jobs: JobFacts) -> float | None:
+    """Return the moment of the next timed transition, or None if only a job can change it."""
+    step = _next_step(session, jobs)
+    return None if step is None else step[0]
+
+
 def job_started(session: Session, now: float) -> Session:
-    """Return an unclosed session whose next job starts to run: it becomes active."""
+    """Return a session that has not ended, whose next job starts to run: it becomes active."""
     if session.state != "active":
-        session = replace(
-            session,
-            state="active",
-            activated_at=now,
-            timestamps=(*session.timestamps, Transition("active", now)),
-        )
+        session = replace(_entered(session, "active", now), activated_at=now)
     return replace(
         session,
         started_at=now if session.started_at is None else session.started_at,
@@ -126,14 +124,19 @@ def job_ended(session: Session, jobs: JobFacts, now: float) -> Session:
 
 
 def stop_accepting(session: Session, jobs: JobFacts, now: float) -> Session:
-    """Return the session after ``accepting_jobs: false``: closed at once if nothing is pending.
+    """Return the session after ``accepting_jobs: false``: ended at once if nothing is pending.
 
     For a cancellation the caller first cancels the queued jobs and leaves the running one.
     """
-    if session.state == "closed":
+    if session.ended:
         return session
     session = replace(session, accepting_jobs=False)
-    return session if jobs.pending else _close(session, jobs, now, CLOSED_BY_USER)
+    return session if jobs.pending else _end(session, jobs, now, CLOSED_BY_USER)
+
+
+def expire(session: Session, jobs: JobFacts, now: float) -> Session:
+    """Return the session as if its maximum time were over now."""
+    return session if session.ended else _end(session, jobs, now, CLOSED_MAX_TIME)
 
 
 def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
@@ -146,39 +149,68 @@ def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
 
 def remaining_seconds(session: Session, now: float) -> int:
     """Return how many whole seconds of the maximum time are left; all of them before the start."""
-    if session.state == "closed":
+    if session.ended:
         return 0
     if session.started_at is None:
         return session.max_ttl
     return max(0, int(session.max_ttl - (now - session.started_at)))
 
 
-def _rest_if_idle(session: Session, jobs: JobFacts, until: float) -> Session:
-    if session.state != "active" or jobs.pending:
-        return session
-    due = _latest(session.activated_at or session.created_at, jobs.idle_since)
-    due += session.interactive_ttl
-    if due > until:
-        return session
-    session = _end_usage(session, due)
-    return replace(
-        session,
-        state="inactive",
-        timestamps=(*session.timestamps, Transition("inactive", due)),
-    )
+def _next_step(session: Session, jobs: JobFacts) -> tuple[float, Session] | None:
+    """Return the next timed transition: its moment, and the session after it."""
+    if session.state == "closed":
+        return None
+    steps = []
+    if session.state == "pending_closed":
+        if jobs.running:
+            return None
+        moment = _latest(_entered_at(session) + session.pending_seconds, jobs.idle_since)
+        return moment, _close(session, jobs, moment)
+    if not session.accepting_jobs and not jobs.pending:
+        moment = _latest(session.created_at, jobs.idle_since)
+        steps.append((moment, _end(session, jobs, moment, CLOSED_BY_USER)))
+    if session.started_at is not None:
+        moment = session.started_at + session.max_ttl
+        steps.append((moment, _end(session, jobs, moment, CLOSED_MAX_TIME)))
+    elif not jobs.pending:
+        moment = _latest(session.created_at, jobs.idle_since) + UNUSED_TTL
+        steps.append((moment, _end(session, jobs, moment, CLOSED_UNUSED)))
+    if session.state == "active" and not jobs.pending:
+        moment = _latest(session.activated_at or session.created_at, jobs.idle_since)
+        moment += session.interactive_ttl
+        steps.append((moment, _rest(session, moment)))
+    if session.state == "pending_inactive":
+        moment = _entered_at(session) + session.pending_seconds
+        steps.append((moment, _entered(session, "inactive", moment)))
+    return min(steps, key=lambda step: step[0], default=None)
 
 
-def _close(session: Session, jobs: JobFacts, moment: float, reason: str) -> Session:
+def _rest(session: Session, moment: float) -> Session:
+    session = _end_usage(session, moment)
+    return _entered(session, "pending_inactive" if session.pending_seconds else "inactive", moment)
+
+
+def _end(session: Session, jobs: JobFacts, moment: float, reason: str) -> Session:
+    session = replace(session, state_reason=reason, accepting_jobs=False)
+    if session.pending_seconds:
+        return _entered(session, "pending_closed", moment)
+    return _close(session, jobs, moment)
+
+
+def _close(session: Session, jobs: JobFacts, moment: float) -> Session:
     if not jobs.running:
         session = _end_usage(session, moment)
+    return replace(_entered(session, "closed", moment), closed_at=moment)
+
+
+def _entered(session: Session, state: SessionState, moment: float) -> Session:
     return replace(
-        session,
-        state="closed",
-        state_reason=reason,
-        accepting_jobs=False,
-        closed_at=moment,
-        timestamps=(*session.timestamps, Transition("closed", moment)),
+        session, state=state, timestamps=(*session.timestamps, Transition(state, moment))
     )
+
+
+def _entered_at(session: Session) -> float:
+    return session.timestamps[-1].timestamp
 
 
 def _end_usage(session: Session, moment: float) -> Session:

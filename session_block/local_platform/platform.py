@@ -8,10 +8,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from session_block.local_platform.accounts import Accounts
-from session_block.local_platform.backends import DEVICES, Backends
+from session_block.local_platform.backends import DEVICES, Backends, Device
+from session_block.local_platform.clock import NATURAL, Clock, Reading
+from session_block.local_platform.engine import Engine
 from session_block.local_platform.jobs import Jobs
-from session_block.local_platform.lanes import Lanes
+from session_block.local_platform.runs import Runs
 from session_block.local_platform.sessions import Sessions
+from session_block.local_platform.simulation import Simulation
 from session_block.local_platform.stats import Stats
 from session_block.local_platform.store import Store
 from session_block.local_platform.workers import WorkerPool
@@ -19,50 +22,97 @@ from session_block.local_platform.workers import WorkerPool
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from session_block.local_platform.clock import Clock
+    from session_block.local_platform.sessions import HowToEnd
     from session_block.local_platform.state import Identity
 
 MAX_WORKERS = 2
-_SWEEP_SECONDS = 0.5
+_FLUSH_SECONDS = 0.5
 _LOGGER = logging.getLogger(__name__)
 
 
 class Platform:
     """All that the API's routes work with."""
 
-    def __init__(self, state_dir: Path, identity: Identity, clock: Clock) -> None:
+    def __init__(self, state_dir: Path, identity: Identity) -> None:
+        settings = identity.settings
         self.identity = identity
-        self.clock = clock
         self.store = Store(state_dir / "platform.sqlite")
-        self.accounts = Accounts(identity, clock)
-        self.backends = Backends()
-        self.sessions = Sessions(self.store, clock)
-        self.jobs = Jobs(self.store, self.sessions, clock)
+        self.clock = Clock(settings.time_scale, self._last_reading())
+        self.accounts = Accounts(identity)
+        devices = {name: Device(name, recording) for name, recording in identity.devices}
+        self.backends = Backends(self.store, self.clock, settings.seed, {**DEVICES, **devices})
+        self.sessions = Sessions(self.store, self.clock)
+        self.jobs = Jobs(self.store, self.sessions, self.clock, settings.other_jobs)
         self.stats = Stats(self.store)
+        self._runs = Runs(
+            self.store, self.sessions, settings.other_jobs * settings.other_job_seconds
+        )
         self._pool = WorkerPool(max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
-        self.lanes = Lanes(DEVICES, self.jobs, self._pool, identity.settings, clock)
+        simulation = Simulation(self._pool, settings)
+        self.engine = Engine(
+            self._runs,
+            self.clock,
+            simulate=simulation.run,
+            job_seconds=simulation.job_seconds,
+            is_paused=self.is_in_maintenance,
+            after_turn=self._keep_held_clock,
+        )
         self._stopping = threading.Event()
-        self._sweeper = threading.Thread(target=self._sweep, name="sweep", daemon=True)
+        self._flusher = threading.Thread(target=self._flush, name="flush", daemon=True)
 
     def start(self) -> None:
         """Queue again what was running when the server died, and start to work."""
-        self.jobs.requeue_running()
-        self.lanes.start()
-        self._sweeper.start()
+        self._runs.requeue_all()
+        self.engine.start()
+        self._flusher.start()
 
     def stop(self) -> None:
         """Stop working; what runs now is run again after the next start."""
         self._stopping.set()
-        self.lanes.stop()
+        self.clock.stop()
+        self.engine.stop()
         self._pool.stop()
-        self._sweeper.join()
+        self._flusher.join()
         self.stats.flush()
+        self._keep_clock()
         self.store.close()
 
-    def _sweep(self) -> None:
-        while not self._stopping.wait(_SWEEP_SECONDS):
+    def end_session(self, session_id: str, how: HowToEnd) -> None:
+        """End a session, with all that follows from it at this very moment."""
+        self.sessions.end(session_id, how)
+        self.engine.wake()
+
+    def advance(self, seconds: float) -> float:
+        """Advance the clock through all that happens in these seconds; return the new moment."""
+        moment = self.clock.advance(seconds, self.engine.wake)
+        self._keep_clock()
+        return moment
+
+    def is_in_maintenance(self, backend: str) -> bool:
+        """Say whether a backend is paused."""
+        return backend in ()
+
+    def _flush(self) -> None:
+        while not self._stopping.wait(_FLUSH_SECONDS):
             try:
-                self.sessions.sweep()
                 self.stats.flush()
             except Exception:
-                _LOGGER.exception("the sweep failed and goes on")
+                _LOGGER.exception("writing out the counts failed, and is tried again")
+
+    def _last_reading(self) -> Reading | None:
+        with self.store.reading() as db:
+            row = db.execute("SELECT moment, wall, scale FROM clock").fetchone()
+        return None if row is None else Reading(*row)
+
+    def _keep_held_clock(self) -> None:
+        # A clock of natural speed goes on by itself while no server runs.
+        if self.clock.scale != NATURAL:
+            self._keep_clock()
+
+    def _keep_clock(self) -> None:
+        reading = self.clock.reading()
+        with self.store.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO clock (id, moment, wall, scale) VALUES (1, ?, ?, ?)",
+                (reading.moment, reading.wall, reading.scale),
+            )

@@ -7,9 +7,8 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
-from session_block.local_platform.backends import find
 from session_block.local_platform.clock import iso
-from session_block.local_platform.errors import bad_request, not_found
+from session_block.local_platform.errors import bad_request, not_found, usage_limit_reached
 from session_block.local_platform.http import (
     Call,
     Operation,
@@ -17,11 +16,17 @@ from session_block.local_platform.http import (
     text_field,
     whole_number,
 )
-from session_block.local_platform.job_records import PENDING, PROGRAMS, JobFilter, NewJob
+from session_block.local_platform.job_records import (
+    MAX_EXECUTION_SECONDS,
+    PENDING,
+    PROGRAMS,
+    JobFilter,
+    NewJob,
+)
+from session_block.local_platform.routes_backends import owned
 
 MAX_TAGS = 8
 MAX_TAG_LENGTH = 86
-MAX_COST = 10_800
 MAX_PAGE = 200
 MAX_OFFSET = 2_147_483_647
 
@@ -31,10 +36,10 @@ def _submit(call: Call) -> dict[str, Any]:
     program = text_field(content.get("program_id"), "program_id")
     if program not in PROGRAMS:
         raise not_found("Program", program)
-    backend = find(text_field(content.get("backend"), "backend")).name
+    backend = owned(call, text_field(content.get("backend"), "backend")).name
     calibration = optional_text(content, "calibration_id")
     if calibration is not None:
-        raise bad_request(f"backend {backend} has no calibration {calibration!r}")
+        call.platform.backends.configuration(backend, calibration)
     params = content.get("params")
     if not isinstance(params, dict):
         raise bad_request("params must be an object")
@@ -45,19 +50,23 @@ def _submit(call: Call) -> dict[str, Any]:
     private = content.get("private", False)
     if not isinstance(private, bool):
         raise bad_request("private must be true or false")
+    _refuse_beyond_limit(call)
     new = NewJob(
+        instance=call.instance.crn,
+        account=call.account.id,
         program=program,
         backend=backend,
         params=json.dumps(params),
         session_id=optional_text(content, "session_id"),
         tags=_tags(content.get("tags")),
-        cost=None if cost is None else whole_number(cost, "cost", 0, MAX_COST),
+        cost=None if cost is None else whole_number(cost, "cost", 0, MAX_EXECUTION_SECONDS),
         private=private,
         runtime=optional_text(content, "runtime"),
         log_level=optional_text(content, "log_level"),
+        calibration_id=calibration,
     )
     job_id = call.platform.jobs.submit(new)
-    call.platform.lanes.wake(backend)
+    call.platform.engine.wake()
     answer: dict[str, Any] = {"id": job_id, "backend": backend}
     if new.private:
         answer["private"] = True
@@ -69,6 +78,7 @@ def _list(call: Call) -> dict[str, Any]:
     if sort not in ("ASC", "DESC"):
         raise bad_request("sort must be ASC or DESC")
     wanted = JobFilter(
+        instance=call.instance.crn,
         backend=call.text_query("backend"),
         program=call.text_query("program"),
         session_id=call.text_query("session_id"),
@@ -76,6 +86,7 @@ def _list(call: Call) -> dict[str, Any]:
         tags=tuple(call.query.getlist("tags")),
         created_after=call.time_query("created_after"),
         created_before=call.time_query("created_before"),
+        with_mocks=call.flag_query("include_mocks") is not False,
         oldest_first=sort == "ASC",
         limit=call.number_query("limit", 1, MAX_PAGE, MAX_PAGE),
         offset=call.number_query("offset", 0, MAX_OFFSET, 0),
@@ -86,26 +97,26 @@ def _list(call: Call) -> dict[str, Any]:
 
 def _get(call: Call) -> dict[str, Any]:
     with_params = call.flag_query("exclude_params") is not True
-    return call.platform.jobs.get(call.path["job_id"], with_params=with_params)
+    return call.platform.jobs.get(call.path["job_id"], call.instance.crn, with_params=with_params)
 
 
 def _results(call: Call) -> Response:
-    text = call.platform.jobs.result(call.path["job_id"])
+    text = call.platform.jobs.result(call.path["job_id"], call.instance.crn)
     return Response(status_code=204) if text is None else PlainTextResponse(text)
 
 
 def _cancel(call: Call) -> None:
-    call.platform.jobs.cancel(call.path["job_id"])
-    call.platform.lanes.abandon(call.path["job_id"])
+    call.platform.jobs.cancel(call.path["job_id"], call.instance.crn)
+    call.platform.engine.abandon(call.path["job_id"])
 
 
 def _delete(call: Call) -> None:
-    call.platform.jobs.delete(call.path["job_id"])
-    call.platform.lanes.abandon(call.path["job_id"])
+    call.platform.jobs.delete(call.path["job_id"], call.instance.crn)
+    call.platform.engine.abandon(call.path["job_id"])
 
 
 def _metrics(call: Call) -> dict[str, Any]:
-    row = call.platform.jobs.state(call.path["job_id"])
+    row = call.platform.jobs.state(call.path["job_id"], call.instance.crn)
     pending = row["state"] in PENDING
     return {
         "timestamps": {
@@ -130,16 +141,23 @@ def _metrics(call: Call) -> dict[str, Any]:
 
 def _logs(call: Call) -> Response:
     job_id = call.path["job_id"]
-    row = call.platform.jobs.state(job_id)
+    row = call.platform.jobs.state(job_id, call.instance.crn)
     if row["state"] in PENDING:
         raise not_found("Log", job_id)
-    text = call.platform.jobs.result(job_id) if row["state"] == "failed" else None
+    failed = row["state"] == "failed"
+    text = call.platform.jobs.result(job_id, call.instance.crn) if failed else None
     return PlainTextResponse(text or "")
 
 
 def _replace_tags(call: Call) -> None:
     tags = _tags(call.json_object().get("tags"))
-    call.platform.jobs.replace_tags(call.path["job_id"], tags)
+    call.platform.jobs.replace_tags(call.path["job_id"], call.instance.crn, tags)
+
+
+def _refuse_beyond_limit(call: Call) -> None:
+    limit = call.instance.usage_limit_seconds
+    if limit is not None and call.platform.jobs.usage_seconds(call.instance.crn) >= limit:
+        raise usage_limit_reached(call.instance.name)
 
 
 def _tags(value: Any) -> tuple[str, ...]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_block.local_platform.backends import find
-from session_block.local_platform.errors import bad_request
+from session_block.local_platform.errors import bad_request, open_plan
 from session_block.local_platform.http import Call, Operation, optional_text, whole_number
 from session_block.local_platform.lifecycle import (
-    DEFAULT_INTERACTIVE_TTL,
     DEFAULT_MAX_TTL,
     MAX_TTL_LIMIT,
 )
+from session_block.local_platform.routes_backends import owned
 from session_block.local_platform.sessions import details
+
+# Public documentation: a batch of the open plan lives ten minutes.
+OPEN_PLAN_MAX_TTL = 600
 
 
 def _open(call: Call) -> dict[str, Any]:
@@ -20,15 +22,20 @@ def _open(call: Call) -> dict[str, Any]:
     mode = content.get("mode")
     if mode not in ("dedicated", "batch"):
         raise bad_request("mode must be dedicated or batch")
-    instance = content.get("instance")
-    if instance is not None and instance != call.platform.accounts.instance:
+    instance = call.instance
+    if content.get("instance") not in (None, instance.crn):
         raise bad_request("instance is not the instance of the Service-CRN header")
+    if mode == "dedicated" and not instance.allows_sessions:
+        raise open_plan()
     backend = optional_text(content, "backend") or optional_text(content, "backend_name")
     if backend is not None:
-        find(backend)
-    max_ttl = whole_number(content.get("max_ttl", DEFAULT_MAX_TTL), "max_ttl", 1, MAX_TTL_LIMIT)
+        owned(call, backend)
+    longest = MAX_TTL_LIMIT if instance.allows_sessions else OPEN_PLAN_MAX_TTL
+    default = min(DEFAULT_MAX_TTL, longest)
+    max_ttl = whole_number(content.get("max_ttl", default), "max_ttl", 1, longest)
+    settings = call.platform.identity.settings
     interactive_ttl = whole_number(
-        content.get("interactive_ttl", min(DEFAULT_INTERACTIVE_TTL, max_ttl)),
+        content.get("interactive_ttl", min(settings.interactive_seconds, max_ttl)),
         "interactive_ttl",
         1,
         max_ttl,
@@ -36,10 +43,13 @@ def _open(call: Call) -> dict[str, Any]:
     session = call.platform.sessions.open(
         mode=mode,
         backend=backend,
-        instance=call.platform.accounts.instance,
+        instance=instance.crn,
+        account=call.account.id,
         max_ttl=max_ttl,
         interactive_ttl=interactive_ttl,
+        pending_seconds=settings.pending_seconds,
     )
+    call.platform.engine.wake()
     return _details(call, session.id)
 
 
@@ -50,18 +60,20 @@ def _get(call: Call) -> dict[str, Any]:
 def _update(call: Call) -> None:
     session_id = call.path["session_id"]
     # An unknown session is reported before a bad body.
-    call.platform.sessions.get(session_id)
+    call.platform.sessions.get(session_id, call.instance.crn)
     if call.json_object().get("accepting_jobs") is not False:
         raise bad_request("accepting_jobs must be false: a session cannot be reopened")
-    call.platform.sessions.stop_accepting(session_id)
+    call.platform.end_session(session_id, "close")
 
 
 def _close(call: Call) -> None:
-    call.platform.sessions.cancel(call.path["session_id"])
+    session_id = call.path["session_id"]
+    call.platform.sessions.get(session_id, call.instance.crn)
+    call.platform.end_session(session_id, "cancel")
 
 
 def _details(call: Call, session_id: str) -> dict[str, Any]:
-    session, facts = call.platform.sessions.get(session_id)
+    session, facts = call.platform.sessions.get(session_id, call.instance.crn)
     return details(session, facts, call.platform.clock.now())
 
 

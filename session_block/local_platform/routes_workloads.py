@@ -30,6 +30,7 @@ def _list(call: Call) -> dict[str, Any]:
     if not set(statuses) <= set(STATUSES):
         raise bad_request(f"status must be one of {', '.join(STATUSES)}")
     wanted = WorkloadFilter(
+        instance=call.instance.crn,
         mode=mode,
         backend=call.text_query("backend"),
         search=call.text_query("search"),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from session_block.local_platform import lifecycle
-from session_block.local_platform.accounts import USER_ID
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import not_found
 from session_block.local_platform.lifecycle import JobFacts, Session, SessionMode, Transition
@@ -22,11 +21,14 @@ if TYPE_CHECKING:
 
 SESSION_CLOSED_CODE = 1217
 
+HowToEnd = Literal["max_time", "close", "cancel"]
+
 
 class Sessions:
     """All sessions of the platform.
 
-    Methods whose first argument is a connection work inside the caller's transaction.
+    Methods whose first argument is a connection work inside the caller's transaction, and at the
+    moment that the caller gives.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -39,8 +41,10 @@ class Sessions:
         mode: SessionMode,
         backend: str | None,
         instance: str,
+        account: str,
         max_ttl: int,
         interactive_ttl: int,
+        pending_seconds: float,
     ) -> Session:
         """Create a session and return it."""
         session = lifecycle.opened(
@@ -49,96 +53,104 @@ class Sessions:
                 mode=mode,
                 backend=backend,
                 instance=instance,
+                account=account,
                 max_ttl=max_ttl,
                 interactive_ttl=interactive_ttl,
-                created_at=self._clock.now(),
+                created_at=self._clock.pin(),
+                pending_seconds=pending_seconds,
             )
         )
         with self._store.transaction() as db:
             db.execute(
-                "INSERT INTO sessions (id, state, mode, backend, created_at, record) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (session.id, session.state, mode, backend, session.created_at, _dump(session)),
+                "INSERT INTO sessions (id, instance, account, state, mode, backend, created_at, "
+                "record) VALUES (?, ?, ?, ?, ?, ?, ?, '')",
+                (session.id, instance, account, session.state, mode, backend, session.created_at),
             )
+            self._save(db, session, JobFacts())
         return session
 
-    def get(self, session_id: str) -> tuple[Session, JobFacts]:
+    def get(self, session_id: str, instance: str) -> tuple[Session, JobFacts]:
         """Return a session as it is now, with the facts about its jobs.
+
+        Raises:
+            ApiError: 404 when the instance has none of that ID.
+        """
+        with self._store.transaction() as db:
+            self.check_owner(db, session_id, instance)
+            session = self.advance(db, session_id, self._clock.now())
+            return session, self.facts(db, session_id)
+
+    def end(self, session_id: str, how: HowToEnd) -> None:
+        """End a session: as at its maximum time, or by closing or cancelling it.
+
+        A closed session takes no more jobs, and its queued and running ones still finish. Of a
+        cancelled one the queued jobs are cancelled; the running one finishes.
 
         Raises:
             ApiError: 404 when there is none of that ID.
         """
+        now = self._clock.pin()
         with self._store.transaction() as db:
-            session = self.advance(db, session_id)
-            return session, self.facts(db, session_id)
-
-    def stop_accepting(self, session_id: str) -> None:
-        """Take no more jobs; those that are queued or running still finish."""
-        with self._store.transaction() as db:
-            session = self.advance(db, session_id)
+            session = self.advance(db, session_id, now)
+            if how == "cancel":
+                db.execute(
+                    "UPDATE jobs SET state='cancelled', finished_at=?, reason=? "
+                    "WHERE session_id=? AND state='queued'",
+                    (now, f"Session {session_id} was cancelled.", session_id),
+                )
             facts = self.facts(db, session_id)
-            self.save(db, lifecycle.stop_accepting(session, facts, self._clock.now()))
+            change = lifecycle.expire if how == "max_time" else lifecycle.stop_accepting
+            self._save(db, change(session, facts, now), facts)
+            self.advance(db, session_id, now)
 
-    def cancel(self, session_id: str) -> None:
-        """Take no more jobs and cancel those that are queued; the running one finishes."""
-        with self._store.transaction() as db:
-            session = self.advance(db, session_id)
-            now = self._clock.now()
-            db.execute(
-                "UPDATE jobs SET state='cancelled', finished_at=?, reason=? "
-                "WHERE session_id=? AND state='queued'",
-                (now, f"Session {session_id} was cancelled.", session_id),
-            )
-            facts = self.facts(db, session_id)
-            self.save(db, lifecycle.stop_accepting(session, facts, now))
+    def check_owner(self, db: sqlite3.Connection, session_id: str, instance: str) -> None:
+        """Make sure that a session is the instance's own.
 
-    def sweep(self) -> None:
-        """Bring every session to the present, so that timers run out though nobody looks."""
-        with self._store.transaction() as db:
-            rows = db.execute("SELECT id FROM sessions WHERE state != 'closed'").fetchall()
-            for row in rows:
-                self.advance(db, row["id"])
+        Raises:
+            ApiError: 404 when the instance has none of that ID.
+        """
+        found = db.execute(
+            "SELECT 1 FROM sessions WHERE id=? AND instance=?", (session_id, instance)
+        ).fetchone()
+        if found is None:
+            raise not_found("Session", session_id)
 
-    def advance(self, db: sqlite3.Connection, session_id: str) -> Session:
+    def first_due(self, db: sqlite3.Connection) -> tuple[float, str] | None:
+        """Return the next moment at which a session changes by itself, and which one."""
+        row = db.execute(
+            "SELECT due_at, id FROM sessions WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT 1"
+        ).fetchone()
+        return None if row is None else (row["due_at"], row["id"])
+
+    def advance(self, db: sqlite3.Connection, session_id: str, now: float) -> Session:
         """Apply the timed transitions that are due; fail the queued jobs of a session that ended.
 
         Raises:
             ApiError: 404 when there is none of that ID.
         """
         session = self._load(db, session_id)
-        advanced = lifecycle.advance(session, self.facts(db, session_id), self._clock.now())
-        if advanced != session:
-            self.save(db, advanced)
-        if advanced.state == "closed":
-            reason = (
-                f"Session {session_id} has been closed ({advanced.state_reason}) "
-                "before the job ran."
-            )
-            # Which state and code IBM gives such jobs is not public: this is the platform's choice.
-            db.execute(
-                "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=? "
-                "WHERE session_id=? AND state='queued'",
-                (
-                    advanced.closed_at,
-                    reason,
-                    SESSION_CLOSED_CODE,
-                    session_id,
-                ),
-            )
+        facts = self.facts(db, session_id)
+        advanced = lifecycle.advance(session, facts, now)
+        if advanced.ended and facts.queued:
+            self._fail_queued(db, advanced)
+            facts = self.facts(db, session_id)
+        self._save(db, advanced, facts)
         return advanced
 
     def job_started(self, db: sqlite3.Connection, session_id: str, now: float) -> None:
-        """Note that a job of the session, which has just been advanced, starts to run."""
-        self.save(db, lifecycle.job_started(self._load(db, session_id), now))
+        """Note that a job of the session, whose row already says so, starts to run."""
+        session = lifecycle.job_started(self._load(db, session_id), now)
+        self._save(db, session, self.facts(db, session_id))
 
     def job_ended(self, db: sqlite3.Connection, session_id: str, now: float) -> None:
         """Note that a running job of the session has ended; its row already says so."""
         facts = self.facts(db, session_id)
-        self.save(db, lifecycle.job_ended(self._load(db, session_id), facts, now))
+        self._save(db, lifecycle.job_ended(self._load(db, session_id), facts, now), facts)
 
     def assign_backend(self, db: sqlite3.Connection, session: Session, backend: str) -> None:
         """Bind a session that was opened without a backend to that of its first job."""
-        self.save(db, replace(session, backend=backend))
+        bound = replace(session, backend=backend)
+        self._save(db, bound, self.facts(db, session.id))
 
     def facts(self, db: sqlite3.Connection, session_id: str) -> JobFacts:
         """Return what the session's life depends on in its jobs."""
@@ -151,19 +163,45 @@ class Sessions:
         ).fetchone()
         return JobFacts(row["queued"], row["running"], row["idle_since"], row["usage"])
 
-    def save(self, db: sqlite3.Connection, session: Session) -> None:
-        """Write a changed session."""
+    def all(self, db: sqlite3.Connection, instance: str) -> Iterable[Session]:
+        """Return every session that an instance ever opened, oldest first."""
+        rows = db.execute("SELECT record FROM sessions WHERE instance=? ORDER BY seq", (instance,))
+        return [_parse(row["record"]) for row in rows.fetchall()]
+
+    @staticmethod
+    def _fail_queued(db: sqlite3.Connection, session: Session) -> None:
+        # Which state and code IBM gives such jobs is not public: this is the platform's choice.
+        reason = (
+            f"Session {session.id} has been closed ({session.state_reason}) before the job ran."
+        )
         db.execute(
-            "UPDATE sessions SET state=?, backend=?, record=? WHERE id=?",
-            (session.state, session.backend, _dump(session), session.id),
+            "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=? "
+            "WHERE session_id=? AND state='queued'",
+            (session.timestamps[-1].timestamp, reason, SESSION_CLOSED_CODE, session.id),
         )
 
-    def all(self, db: sqlite3.Connection) -> Iterable[Session]:
-        """Return every session ever opened, oldest first."""
-        rows = db.execute("SELECT record FROM sessions ORDER BY seq").fetchall()
-        return [_parse(row["record"]) for row in rows]
+    @staticmethod
+    def _save(db: sqlite3.Connection, session: Session, facts: JobFacts) -> None:
+        record = json.dumps(asdict(session))
+        due = lifecycle.due(session, facts)
+        db.execute(
+            "UPDATE sessions SET state=?, backend=?, due_at=?, active_since=?, active_seconds=?, "
+            "record=? WHERE id=? AND (record != ? OR due_at IS NOT ?)",
+            (
+                session.state,
+                session.backend,
+                due,
+                session.active_since,
+                session.active_seconds,
+                record,
+                session.id,
+                record,
+                due,
+            ),
+        )
 
-    def _load(self, db: sqlite3.Connection, session_id: str) -> Session:
+    @staticmethod
+    def _load(db: sqlite3.Connection, session_id: str) -> Session:
         row = db.execute("SELECT record FROM sessions WHERE id=?", (session_id,)).fetchone()
         if row is None:
             raise not_found("Session", session_id)
@@ -176,7 +214,7 @@ def details(session: Session, facts: JobFacts, now: float) -> dict[str, Any]:
         "id": session.id,
         "backend_name": session.backend,
         "instance": session.instance,
-        "user_id": USER_ID,
+        "user_id": session.account,
         "mode": session.mode,
         "state": session.state,
         "state_reason": session.state_reason,
@@ -202,10 +240,6 @@ def new_id() -> str:
     """Return an unguessable ID of 20 lower-case characters, as jobs and sessions have at IBM."""
     alphabet = "0123456789abcdefghijklmnopqrstuv"
     return "d" + "".join(secrets.choice(alphabet) for _ in range(19))
-
-
-def _dump(session: Session) -> str:
-    return json.dumps(asdict(session))
 
 
 def _parse(text: str) -> Session:

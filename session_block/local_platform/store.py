@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     backend TEXT,
     created_at REAL NOT NULL,
     due_at REAL,
+    active_since REAL,
+    active_seconds REAL NOT NULL DEFAULT 0,
     record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS sessions_by_due ON sessions (due_at);
@@ -50,7 +52,6 @@ CREATE TABLE IF NOT EXISTS jobs (
     log_level TEXT,
     calibration_id TEXT,
     ending TEXT,
-    result_read INTEGER NOT NULL DEFAULT 0,
     deleted INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS jobs_by_session ON jobs (session_id);

@@ -11,8 +11,6 @@ import sys
 import threading
 from typing import IO, TYPE_CHECKING, Any
 
-from session_block.local_platform.job_records import Outcome
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,8 +40,8 @@ class WorkerPool:
         for _ in range(size):
             self._add()
 
-    def run(self, request: Mapping[str, Any], abandoned: threading.Event) -> Outcome | None:
-        """Run a job on the next free worker; None when ``abandoned`` was set meanwhile.
+    def run(self, request: Mapping[str, Any], abandoned: threading.Event) -> dict[str, Any] | None:
+        """Return the answer of the next free worker; None when ``abandoned`` was set meanwhile.
 
         A job whose worker dies is tried on another one before it counts as failed.
         """
@@ -61,11 +59,9 @@ class WorkerPool:
                 self._replace(worker)
                 return None
             self._idle.put(worker)
-            if "error" in answer:
-                return Outcome(result=answer["trace"], failure=answer["error"])
-            return Outcome(result=answer["result"])
+            return answer
         text = "The process that ran the job died."
-        return Outcome(result=text, failure=text)
+        return {"error": text, "trace": text}
 
     def stop(self) -> None:
         """End all workers, whatever they are doing."""

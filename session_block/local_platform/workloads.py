@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform import lifecycle
-from session_block.local_platform.accounts import USER_ID
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request
 
@@ -23,6 +22,8 @@ _SESSION_STATUS = {
     "open": "pending",
     "inactive": "pending",
     "active": "in_progress",
+    "pending_inactive": "in_progress",
+    "pending_closed": "in_progress",
     "closed": "completed",
 }
 _JOB_STATUS = {
@@ -40,8 +41,9 @@ Cursor = tuple[float, str]
 
 @dataclass(frozen=True)
 class WorkloadFilter:
-    """Which workloads a listing wants, and which page of them."""
+    """Which workloads of an instance a listing wants, and which page of them."""
 
+    instance: str
     mode: str | None = None
     backend: str | None = None
     search: str | None = None
@@ -67,7 +69,7 @@ class _Workload:
 
 def list_workloads(platform: Platform, wanted: WorkloadFilter, url: str) -> dict[str, Any]:
     """Return one page of workloads; ``url`` is what the cursors' links begin with."""
-    matching = [item for item in _all(platform) if _matches(item, wanted)]
+    matching = [item for item in _all(platform, wanted.instance) if _matches(item, wanted)]
     matching.sort(key=lambda item: item.position, reverse=not wanted.oldest_first)
     start = 0
     if wanted.next is not None:
@@ -88,20 +90,20 @@ def list_workloads(platform: Platform, wanted: WorkloadFilter, url: str) -> dict
     return answer
 
 
-def _all(platform: Platform) -> list[_Workload]:
-    platform.sessions.sweep()
+def _all(platform: Platform, instance: str) -> list[_Workload]:
     now = platform.clock.now()
-    instance = platform.accounts.instance
     with platform.store.reading() as db:
         sessions = [
             _Workload(
                 session.created_at,
                 _of_session(session, platform.sessions.facts(db, session.id), now),
             )
-            for session in platform.sessions.all(db)
+            for session in platform.sessions.all(db, instance)
         ]
-        rows = db.execute("SELECT * FROM jobs WHERE session_id IS NULL AND deleted=0").fetchall()
-    return sessions + [_Workload(row["created_at"], _of_job(row, instance)) for row in rows]
+        rows = db.execute(
+            "SELECT * FROM jobs WHERE instance=? AND session_id IS NULL AND deleted=0", (instance,)
+        ).fetchall()
+    return sessions + [_Workload(row["created_at"], _of_job(row)) for row in rows]
 
 
 def _of_session(session: Session, facts: lifecycle.JobFacts, now: float) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def _of_session(session: Session, facts: lifecycle.JobFacts, now: float) -> dict
         "status": _SESSION_STATUS[session.state],
         "backend": session.backend,
         "instance": session.instance,
-        "user_id": USER_ID,
+        "user_id": session.account,
         "created": iso(session.created_at),
         "ended": iso(session.closed_at),
         "accepting_jobs": session.accepting_jobs,
@@ -122,7 +124,7 @@ def _of_session(session: Session, facts: lifecycle.JobFacts, now: float) -> dict
     }
 
 
-def _of_job(row: sqlite3.Row, instance: str) -> dict[str, Any]:
+def _of_job(row: sqlite3.Row) -> dict[str, Any]:
     pending = row["state"] in ("queued", "running")
     return {
         "id": row["id"],
@@ -130,8 +132,8 @@ def _of_job(row: sqlite3.Row, instance: str) -> dict[str, Any]:
         "status": _JOB_STATUS[row["state"]],
         "status_reason": row["reason"],
         "backend": row["backend"],
-        "instance": instance,
-        "user_id": USER_ID,
+        "instance": row["instance"],
+        "user_id": row["account"],
         "created": iso(row["created_at"]),
         "ended": iso(row["finished_at"]),
         "accepting_jobs": None,

@@ -1,0 +1,42 @@
+"""How a job's circuits are run: by a worker process, with what the platform is set to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from session_block.local_platform.job_records import Outcome
+
+if TYPE_CHECKING:
+    import threading
+
+    from session_block.local_platform.job_records import ClaimedJob
+    from session_block.local_platform.state import Settings
+    from session_block.local_platform.workers import WorkerPool
+
+
+class Simulation:
+    """Runs jobs on worker processes."""
+
+    def __init__(self, pool: WorkerPool, settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+
+    def run(self, job: ClaimedJob, abandoned: threading.Event) -> Outcome | None:
+        """Return how a job's run ended, or None if ``abandoned`` was set meanwhile."""
+        request = {
+            "program": job.program,
+            "backend": job.backend,
+            "params": job.params,
+            "noise": self._settings.noise,
+            "seed": self._settings.seed,
+        }
+        answer = self._pool.run(request, abandoned)
+        if answer is None:
+            return None
+        if "error" in answer:
+            return Outcome("failed", result=answer["trace"], reason=answer["error"])
+        return Outcome("completed", answer["result"], qpu_seconds=answer.get("qpu_seconds"))
+
+    def job_seconds(self, backend: str) -> float:
+        """Return the QPU time of a job on a backend, apart from that of its circuits."""
+        return 0.0 if backend.startswith("mock_") else self._settings.job_seconds
