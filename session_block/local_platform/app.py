@@ -17,10 +17,12 @@ from session_block.local_platform import (
 )
 from session_block.local_platform.errors import ApiError
 from session_block.local_platform.http import refusal, route
+from session_block.local_platform.virtual_hosts import virtual_hosts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
     from session_block.local_platform.http import Operation
     from session_block.local_platform.platform import Platform
@@ -30,7 +32,7 @@ RUNTIME_PREFIXES = ("/experimental/api/v1", "/api/v1")
 _LOGGER = logging.getLogger(__name__)
 
 
-def create_app(platform: Platform) -> Starlette:
+def create_app(platform: Platform) -> ASGIApp:
     """Return the application for a platform."""
     runtime = (
         *routes_backends.OPERATIONS,
@@ -43,9 +45,10 @@ def create_app(platform: Platform) -> Starlette:
         ("/iam", routes_account.IAM),
         ("/search", routes_account.SEARCH),
         ("/catalog/api/v1", routes_account.CATALOG),
+        ("/resource-controller", routes_account.RESOURCES),
         ("", routes_workloads.LOCAL),
     ]
-    return Starlette(
+    application = Starlette(
         routes=[
             route(platform, prefix, operation)
             for prefix, operations in places
@@ -53,6 +56,7 @@ def create_app(platform: Platform) -> Starlette:
         ],
         exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},
     )
+    return virtual_hosts(application)
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

@@ -1,16 +1,26 @@
-"""IBM Cloud's side: access tokens (IAM), instances (Global Search), plans (Global Catalog)."""
+"""IBM Cloud's side: access tokens (IAM), and who has which instances on which plans.
+
+The client finds instances with Global Search and their plans in the Global Catalog. The Resource
+Controller knows the instances too, for other programs than the client.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse, Response
 
-from session_block.local_platform.errors import not_found
+from session_block.local_platform.errors import bad_request, not_found
 from session_block.local_platform.http import Call, Operation
 from session_block.local_platform.tenancy import PLANS
+
+if TYPE_CHECKING:
+    from session_block.local_platform.tenancy import Account, Instance
+
+SEARCH_PAGE = 10
+MAX_SEARCH_PAGE = 1000
 
 
 def _token(call: Call) -> Response:
@@ -37,10 +47,17 @@ def _search(call: Call) -> dict[str, Any]:
         }
         for instance in call.account.instances
     ]
+    content = json.loads(call.body) if _is_object(call.body) else {}
     # A search for another service finds nothing, as it would at IBM.
-    query = str(json.loads(call.body).get("query", "")) if _is_object(call.body) else ""
-    found = "quantum-computing" in query or query in ("", "*")
-    return {"items": items if found else [], "limit": 100}
+    query = str(content.get("query", ""))
+    if query not in ("", "*") and "quantum-computing" not in query:
+        items = []
+    limit = call.number_query("limit", 1, MAX_SEARCH_PAGE, SEARCH_PAGE)
+    begin = _cursor(content.get("search_cursor"))
+    page: dict[str, Any] = {"items": items[begin : begin + limit], "limit": limit}
+    if begin + limit < len(items):
+        page["search_cursor"] = str(begin + limit)
+    return page
 
 
 def _plan(call: Call) -> dict[str, Any]:
@@ -56,6 +73,52 @@ def _plan(call: Call) -> dict[str, Any]:
     raise not_found("Plan", plan_id)
 
 
+def _resource(call: Call) -> dict[str, Any]:
+    wanted = call.path["instance_id"]
+    for instance in call.account.instances:
+        if wanted in (instance.crn, _guid(instance)):
+            return _described(call.account, instance)
+    raise not_found("Instance", wanted)
+
+
+def _resources(call: Call) -> dict[str, Any]:
+    name, guid = call.text_query("name"), call.text_query("guid")
+    found = [
+        _described(call.account, instance)
+        for instance in call.account.instances
+        if name in (None, instance.name) and guid in (None, _guid(instance))
+    ]
+    return {"rows_count": len(found), "next_url": None, "resources": found}
+
+
+def _described(account: Account, instance: Instance) -> dict[str, Any]:
+    return {
+        "id": instance.crn,
+        "guid": _guid(instance),
+        "crn": instance.crn,
+        "name": instance.name,
+        "account_id": account.id,
+        "region_id": instance.region,
+        "resource_id": "quantum-computing",
+        "resource_plan_id": instance.plan_id,
+        "type": "service_instance",
+        "state": "active",
+    }
+
+
+def _guid(instance: Instance) -> str:
+    return instance.crn.split(":")[7]
+
+
+def _cursor(value: Any) -> int:
+    if value is None:
+        return 0
+    digits = 10
+    if not isinstance(value, str) or not value.isdecimal() or len(value) > digits:
+        raise bad_request("search_cursor is not one of this search")
+    return int(value)
+
+
 def _is_object(body: bytes) -> bool:
     try:
         return isinstance(json.loads(body), dict)
@@ -65,4 +128,9 @@ def _is_object(body: bytes) -> bool:
 
 IAM = (Operation("POST", "/identity/token", _token, needs_token=False, needs_instance=False),)
 SEARCH = (Operation("POST", "/v3/resources/search", _search, needs_instance=False),)
+RESOURCES = (
+    Operation("GET", "/v2/resource_instances", _resources, needs_instance=False),
+    # The client library writes the slash of a CRN as %2F, which has been decoded by now.
+    Operation("GET", "/v2/resource_instances/{instance_id:path}", _resource, needs_instance=False),
+)
 CATALOG = (Operation("GET", "/{plan_id}", _plan, needs_instance=False),)

@@ -1,0 +1,88 @@
+"""IBM Cloud's host names, for clients that reach the platform as their HTTP proxy.
+
+With ``http_proxy`` set to the platform the client's own URLs work as they stand, such as
+``http://eu-de.quantum.cloud.platform.local/api/v1`` or ``http://iam.cloud.platform.local``:
+whatever the domain, the name in front of it says which of IBM's services is meant. A proxied
+request names its whole URL where others name a path, and that URL counts, not the Host header.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from session_block.local_platform.errors import ApiError
+from session_block.local_platform.http import refusal
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_SERVICES = (
+    (re.compile(r"(?:private\.)?(?:[a-z0-9-]+\.)?quantum\..+"), ""),
+    (re.compile(r"iam\..+"), "/iam"),
+    (re.compile(r"api\.global-search-tagging\..+"), "/search"),
+    (re.compile(r"globalcatalog\..+"), "/catalog"),
+    (re.compile(r"resource-controller\..+"), "/resource-controller"),
+)
+_ABSOLUTE = re.compile(r"https?://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def virtual_hosts(app: ASGIApp) -> ASGIApp:
+    """Return the application with IBM Cloud's services under their host names as well."""
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        authority = _authority(scope)
+        absolute = _ABSOLUTE.fullmatch(scope["path"])
+        if absolute is not None:
+            authority = absolute[1]
+        host = _host(authority)
+        prefix = _prefix(host)
+        if absolute is not None:
+            if prefix is None and not _is_loopback(host):
+                error = ApiError(502, 1000, f"The local platform is no proxy for {host}.")
+                await refusal(error)(scope, receive, send)
+                return
+            scope = _with_path(scope, absolute[2] or "/", authority)
+        if prefix:
+            scope = {**scope, "path": prefix + scope["path"]}
+        await app(scope, receive, send)
+
+    return routed
+
+
+def _authority(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return str(value.decode("latin-1"))
+    return ""
+
+
+def _host(authority: str) -> str:
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _prefix(host: str) -> str | None:
+    """Return the path below which the platform serves a host, or None for a host of its own."""
+    return next((prefix for service, prefix in _SERVICES if service.fullmatch(host)), None)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _with_path(scope: Scope, path: str, authority: str) -> Scope:
+    # The Host header follows, so that nobody behind this sees another host than the one meant.
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    headers = [(b"host", authority.encode("latin-1", "replace")), *others]
+    return {**scope, "path": path, "headers": headers}
