@@ -208,11 +208,11 @@ class LocalPlatformCredentials(SessionCredentials):
         title="State directory",
         description="Where the platform keeps its jobs and sessions; empty for the usual place.",
     )
-    noise: Literal["exact", "shots"] | None = Field(
+    noise: Literal["exact", "shots", "device"] | None = Field(
         default=None,
         description=(
-            "'exact' gives expectation values without any noise, 'shots' with shot noise; empty "
-            "for what the platform was started with."
+            "'exact' gives expectation values without any noise, 'shots' with shot noise, "
+            "'device' with the recorded device's; empty for what the platform was started with."
         ),
     )
     seed: int | None = Field(

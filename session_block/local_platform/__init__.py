@@ -1,9 +1,15 @@
 """An IBM Quantum platform on this machine, which the unmodified client takes for the real one.
 
-It listens on the loopback interface only, runs circuits on Qiskit Aer, and keeps its state in a
+It listens on the loopback interface, runs circuits on Qiskit Aer, and keeps its state in a
 directory, so that killing it at any moment loses no accepted job and no session.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from session_block.local_platform.admin import Admin
+from session_block.local_platform.embedded import LocalPlatform
 from session_block.local_platform.process import (
     PlatformInfo,
     default_state_dir,
@@ -13,15 +19,33 @@ from session_block.local_platform.process import (
     start,
     stop,
 )
-from session_block.local_platform.state import PlatformError
+from session_block.local_platform.state import PlatformError, Settings, SettingsGiven
+
+if TYPE_CHECKING:
+    from session_block.local_platform.layout import Layout, read_layout
 
 __all__ = [
+    "Admin",
+    "Layout",
+    "LocalPlatform",
     "PlatformError",
     "PlatformInfo",
+    "Settings",
+    "SettingsGiven",
     "default_state_dir",
     "environment",
     "find",
+    "read_layout",
     "service_environment",
     "start",
     "stop",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what few need, and what takes pydantic, only when it is asked for."""
+    if name in ("Layout", "read_layout"):
+        from session_block.local_platform import layout
+
+        return getattr(layout, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from session_block.local_platform import (
     routes_account,
     routes_backends,
+    routes_clock,
     routes_jobs,
     routes_sessions,
     routes_workloads,
@@ -46,7 +47,7 @@ def create_app(platform: Platform) -> ASGIApp:
         ("/search", routes_account.SEARCH),
         ("/catalog/api/v1", routes_account.CATALOG),
         ("/resource-controller", routes_account.RESOURCES),
-        ("", routes_workloads.LOCAL),
+        ("", (*routes_workloads.LOCAL, *routes_clock.LOCAL, *routes_backends.LOCAL)),
     ]
     application = Starlette(
         routes=[

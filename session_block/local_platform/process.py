@@ -28,6 +28,7 @@ from session_block.local_platform.state import (
     load_record,
     new_identity,
     save_identity,
+    without_none,
 )
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ def start(
     directory = _directory(state_dir)
     if port is not None and not 1 <= port <= _MAX_PORT:
         raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
-    wanted = SettingsGiven(**{k: v for k, v in settings.items() if v is not None})  # type: ignore[typeddict-item]
-    Settings().with_given(wanted)
+    Settings().with_given(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
     with _start_lock(directory, deadline):
@@ -100,9 +100,9 @@ def start(
         if running is not None:
             address = {"host": host, "port": port}
             given = {name: value for name, value in address.items() if value is not None}
-            _refuse_conflict(directory, {**given, **wanted}, layout)
+            _refuse_conflict(directory, {**given, **without_none(settings)}, layout)
             return running
-        _prepare_identity(directory, wanted, layout)
+        _prepare_identity(directory, settings, layout)
         return _spawn(directory, host, port, deadline)
 
 
@@ -220,15 +220,14 @@ def _refuse_other_layout(directory: Path, identity: Identity, layout: Layout | N
         )
 
 
-def _prepare_identity(directory: Path, wanted: SettingsGiven, layout: Layout | None) -> None:
+def _prepare_identity(directory: Path, given: SettingsGiven, layout: Layout | None) -> None:
     identity = load_identity(directory)
     if identity is None:
-        save_identity(directory, new_identity(Settings().with_given(wanted), layout))
+        save_identity(directory, new_identity(Settings().with_given(given), layout))
         return
     _refuse_other_layout(directory, identity, layout)
-    if wanted:
-        settings = identity.settings.with_given(wanted)
-        save_identity(directory, replace(identity, settings=settings))
+    settings = identity.settings.with_given(given)
+    save_identity(directory, replace(identity, settings=settings))
 
 
 def _spawn(directory: Path, host: str | None, port: int | None, deadline: float) -> PlatformInfo:

@@ -30,18 +30,18 @@ class PlatformError(RuntimeError):
 
 
 class SettingsGiven(TypedDict, total=False):
-    """The settings that a caller gives; see :class:`Settings`."""
+    """The settings that a caller gives; None is as good as not given. See :class:`Settings`."""
 
-    noise: Noise
-    seed: int
-    job_seconds: float
-    circuit_time: bool
-    other_jobs: int
-    other_job_seconds: float
-    interactive_seconds: int
-    pending_seconds: float
-    token_seconds: int
-    time_scale: float
+    noise: Noise | None
+    seed: int | None
+    job_seconds: float | None
+    circuit_time: bool | None
+    other_jobs: int | None
+    other_job_seconds: float | None
+    interactive_seconds: int | None
+    pending_seconds: float | None
+    token_seconds: int | None
+    time_scale: float | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Settings:
         Raises:
             ValueError: A setting has no meaning.
         """
-        changed = replace(self, **given)
+        changed = replace(self, **without_none(given))
         if changed.noise not in NOISES:
             raise ValueError(f"noise must be one of {', '.join(NOISES)}, not {changed.noise!r}")
         for name in ("job_seconds", "other_jobs", "other_job_seconds", "pending_seconds"):
@@ -93,6 +93,11 @@ class Settings:
         if not 0 <= changed.time_scale <= MAX_SCALE:
             raise ValueError(f"time_scale must be from 0 to {MAX_SCALE:g}")
         return changed
+
+
+def without_none(given: SettingsGiven) -> dict[str, Any]:
+    """Return the settings that are really given."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""``session-block platform``: the local platform from a shell."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from session_block import local_platform
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The local platform: an IBM Quantum of your own, which the unmodified client talks to.",
+)
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option(help="Where the platform keeps its state; by default under PREFECT_HOME."),
+]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def start(
+    port: Annotated[int | None, typer.Option(help="Port; a free one by default.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="IP address to listen at; the loopback interface by default.")
+    ] = None,
+    state_dir: StateDir = None,
+    layout: Annotated[
+        Path | None, typer.Option(help="JSON file of accounts and instances, for a new platform.")
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="JSON file of fault rules to begin with.")
+    ] = None,
+    noise: Annotated[
+        Literal["exact", "shots", "device"] | None,
+        typer.Option(help="'exact': none; 'shots': shot noise; 'device': the recorded device's."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    job_seconds: Annotated[
+        float | None, typer.Option(help="QPU time of each job, in seconds.")
+    ] = None,
+    circuit_time: Annotated[
+        bool | None,
+        typer.Option("--circuit-time/--no-circuit-time", help="Add shots x circuit duration."),
+    ] = None,
+    other_jobs: Annotated[
+        int | None, typer.Option(help="How many jobs of other users are ahead in every queue.")
+    ] = None,
+    other_job_seconds: Annotated[
+        float | None, typer.Option(help="How long each of these takes.")
+    ] = None,
+    interactive_seconds: Annotated[
+        int | None, typer.Option(help="Idle time after which a session becomes inactive.")
+    ] = None,
+    pending_seconds: Annotated[
+        float | None, typer.Option(help="Time that a session is pending_inactive, pending_closed.")
+    ] = None,
+    token_seconds: Annotated[int | None, typer.Option(help="Life of an access token.")] = None,
+    time_scale: Annotated[
+        float | None,
+        typer.Option(help="Speed of the clock; with 0 it moves only when it is advanced."),
+    ] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Start the platform in the background; one that runs already is left as it is."""
+    try:
+        info = local_platform.start(
+            state_dir,
+            host=host,
+            port=port,
+            layout=None if layout is None else _layout(layout),
+            faults=faults,
+            noise=noise,
+            seed=seed,
+            job_seconds=job_seconds,
+            circuit_time=circuit_time,
+            other_jobs=other_jobs,
+            other_job_seconds=other_job_seconds,
+            interactive_seconds=interactive_seconds,
+            pending_seconds=pending_seconds,
+            token_seconds=token_seconds,
+            time_scale=time_scale,
+        )
+    except (local_platform.PlatformError, ValueError) as error:
+        fail(str(error))
+    _show(info, as_json=as_json)
+
+
+@app.command()
+def stop(state_dir: StateDir = None) -> None:
+    """Stop the platform; its jobs and sessions are kept."""
+    stopped = local_platform.stop(state_dir)
+    typer.echo("Stopped." if stopped else "No local platform was running.")
+
+
+@app.command()
+def status(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
+    """Say whether the platform runs, and where. Exit code 1: it does not."""
+    _show(_running(state_dir), as_json=as_json)
+
+
+@app.command()
+def env(state_dir: StateDir = None) -> None:
+    """Print what points a plain QiskitRuntimeService() at the platform.
+
+    Use it as: eval "$(session-block platform env)"
+    """
+    for name, value in local_platform.environment(_running(state_dir)).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def advance(
+    seconds: Annotated[float, typer.Argument(help="By how many seconds.")],
+    state_dir: StateDir = None,
+) -> None:
+    """Advance the platform's clock, through all that happens meanwhile."""
+    admin = local_platform.Admin(_running(state_dir).origin)
+    try:
+        admin.advance(seconds)
+    except local_platform.PlatformError as error:
+        fail(str(error))
+
+
+def _layout(path: Path) -> local_platform.Layout:
+    try:
+        return local_platform.read_layout(path)
+    except OSError as error:
+        fail(f"The layout cannot be read: {error}")
+
+
+def _running(state_dir: Path | None) -> local_platform.PlatformInfo:
+    info = local_platform.find(state_dir)
+    if info is None:
+        fail("No local platform is running. Start one: session-block platform start")
+    return info
+
+
+def _show(info: local_platform.PlatformInfo, *, as_json: bool) -> None:
+    if as_json:
+        described = {
+            "url": info.url,
+            "page": info.origin,
+            "pid": info.pid,
+            "instance": info.instance,
+            "state_dir": str(info.state_dir),
+        }
+        typer.echo(json.dumps(described))
+        return
+    typer.echo(f"The local platform runs at {info.url} (process {info.pid}).")
+    typer.echo(f"Watch its backends, sessions and jobs at {info.origin}")
+    typer.echo(f"Its state is in {info.state_dir}.")
+    typer.echo('Point the client at it: eval "$(session-block platform env)"')
+
+
+def fail(message: str) -> NoReturn:
+    """Say what went wrong, and exit with code 1."""
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,34 @@
+"""The platform's clock: what it shows, and how to advance it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from session_block.local_platform.clock import iso
+from session_block.local_platform.errors import bad_request
+from session_block.local_platform.http import Call, Operation
+
+MOST_SECONDS = 366 * 86_400
+
+
+def _show(call: Call) -> dict[str, Any]:
+    return _described(call, call.platform.clock.now())
+
+
+def _advance(call: Call) -> dict[str, Any]:
+    seconds = call.json_object().get("advance")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise bad_request("advance must be a number of seconds")
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise bad_request(f"advance must be from 0 to {MOST_SECONDS} seconds")
+    return _described(call, call.platform.advance(float(seconds)))
+
+
+def _described(call: Call, moment: float) -> dict[str, Any]:
+    return {"now": iso(moment), "moment": moment, "scale": call.platform.clock.scale}
+
+
+LOCAL = (
+    Operation("GET", "/_local/clock", _show, needs_token=False, needs_instance=False),
+    Operation("POST", "/_local/clock", _advance, needs_token=False, needs_instance=False),
+)
