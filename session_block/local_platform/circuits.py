@@ -7,18 +7,18 @@ evaluated by hand in the observables.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qiskit import qasm3
 from qiskit.circuit import Qubit
 from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.primitives.containers.bindings_array import BindingsArray
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from qiskit.circuit import QuantumCircuit
-
-_IDEAL_NO_OPS = ("barrier", "delay")
 
 # What each letter of an observable says of a qubit in its ground state.
 _GROUND_STATE = {
@@ -45,19 +45,50 @@ _AS_PAULIS = {
 }
 
 
-def compact(circuit: QuantumCircuit) -> tuple[QuantumCircuit, tuple[int, ...]]:
+def compact(
+    circuit: QuantumCircuit, also: Collection[int] = (), *, with_delays: bool = False
+) -> tuple[QuantumCircuit, tuple[int, ...]]:
     """Return an equivalent circuit without idle qubits, and the indices of the qubits it kept.
 
-    Barriers and delays are dropped, since they do nothing in a simulation without device noise.
+    Barriers are dropped. So are delays, since they do nothing in a simulation without device
+    noise; ``with_delays`` leaves them on the kept qubits. A qubit that only waits is idle, unless
+    it is one of ``also``, which are kept in any case.
     """
     dag = circuit_to_dag(circuit)
-    for name in _IDEAL_NO_OPS:
-        dag.remove_all_ops_named(name)
-    idle = [wire for wire in dag.idle_wires() if isinstance(wire, Qubit)]
+    dag.remove_all_ops_named("barrier")
+    if not with_delays:
+        dag.remove_all_ops_named("delay")
+    wanted = {circuit.qubits[index] for index in also}
+    idle = [
+        wire
+        for wire in dag.idle_wires(ignore=["delay"])
+        if isinstance(wire, Qubit) and wire not in wanted
+    ]
     gone = set(idle)
+    for node in dag.named_nodes("delay"):
+        if node.qargs[0] in gone:
+            dag.remove_op_node(node)
     kept = tuple(index for index, qubit in enumerate(circuit.qubits) if qubit not in gone)
     dag.remove_qubits(*idle)
     return dag_to_circuit(dag), kept
+
+
+def bindings(circuit: QuantumCircuit, values: np.ndarray[Any, Any]) -> BindingsArray:
+    """Return parameter values, of shape ``(*points, parameters)``, as primitives take them."""
+    if not circuit.num_parameters:
+        return BindingsArray(shape=values.shape[:-1])
+    return BindingsArray({tuple(circuit.parameters): values})
+
+
+def observed(observables: Any) -> set[int]:
+    """Return the indices of the qubits on which one of the observables is not the identity."""
+    return {
+        index
+        for observable in np.ravel(np.asarray(observables))
+        for label in observable
+        for index, letter in enumerate(reversed(label))
+        if letter != "I"
+    }
 
 
 def reduced_terms(observable: Mapping[str, float], kept: Sequence[int]) -> list[tuple[str, float]]:
@@ -78,6 +109,15 @@ def reduced_terms(observable: Mapping[str, float], kept: Sequence[int]) -> list[
         for paulis, weight in _expand([letters[index] for index in kept]):
             total[paulis] = total.get(paulis, 0.0) + factor * weight
     return list(total.items())
+
+
+def all_reduced_terms(observables: Any, kept: Sequence[int]) -> np.ndarray[Any, Any]:
+    """Return an array of observables reduced one by one, as an object array of equal shape."""
+    whole: Any = np.asarray(observables)
+    reduced = np.empty(whole.shape, dtype=object)
+    for index in np.ndindex(whole.shape):
+        reduced[index] = reduced_terms(whole[index], kept)
+    return reduced
 
 
 def structure(circuit: QuantumCircuit) -> str:

@@ -83,6 +83,11 @@ def decode_program(text: str) -> ExecutorProgram:
     )
 
 
+def executor_options(text: str) -> dict[str, Any]:
+    """Return the options of an executor job as its JSON has them."""
+    return dict(json.loads(text).get("options") or {})
+
+
 def simulate_item(
     item: ProgramItem, circuit: QuantumCircuit, *, shots: int, seed: int, simulator: AerSimulator
 ) -> dict[str, Any]:

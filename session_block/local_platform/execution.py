@@ -1,19 +1,27 @@
-"""Runs a job on Aer: what a worker process does with a program and its parameters.
+"""Runs a job: what a worker process does with a program and its parameters.
 
-There is no device noise. ``exact`` gives expectation values without shot noise and standard
-errors of zero; ``shots`` adds Gaussian noise of the width of the requested precision. Samples
-are drawn from the ideal distribution in both. An executor job always samples, so its estimates
-carry shot noise in both.
+The noise is one of three. ``exact`` gives expectation values without shot noise and standard
+errors of zero; ``shots`` adds Gaussian noise of the width of the requested precision; samples are
+drawn from the ideal distribution in both. ``device`` simulates the recorded device, with shots,
+gate errors, relaxation and readout errors (see :mod:`.noise`). An executor job always samples, so
+its estimates carry shot noise in all three.
+
+No error is mitigated or suppressed, whatever ``resilience_level``, twirling or decoupling the
+options ask for; results under device noise say so in their metadata. What the client computes
+itself around an executor job (twirling, TREX) takes effect.
+
+Equal content, backend, calibration and platform seed give bit-identical results in any process.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from qiskit.circuit import QuantumCircuit
 from qiskit.primitives.containers import (
     DataBin,
     PrimitiveResult,
@@ -22,36 +30,56 @@ from qiskit.primitives.containers import (
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.quantum_info import SparsePauliOp
-from qiskit_aer import AerError, AerSimulator
-from qiskit_aer.primitives import SamplerV2
+from qiskit_aer import AerSimulator
 
-from session_block.local_platform import circuits, client_codec
+from session_block.local_platform import circuits, client_codec, ideal, timing
+from session_block.local_platform.noise import NoisyDevice, device
 from session_block.local_platform.seeding import content_seed
 
 DEFAULT_SHOTS = 4096
 DEFAULT_PRECISION = 0.015625
-STATEVECTOR_QUBITS = 24
 # What does not change the numbers that a job computes.
 _IRRELEVANT_OPTIONS = ("environment", "max_execution_time")
-_RANDOM_OPERATIONS = ("measure", "reset", "initialize")
+_NO_MITIGATION = {"measure_mitigation": False, "zne_mitigation": False, "pec_mitigation": False}
 
-T = TypeVar("T")
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A job as a worker gets it: ``params`` is the JSON text that the client sent."""
+    """A job as a worker gets it.
+
+    Args:
+        program: ``sampler``, ``estimator`` or ``executor``.
+        backend: Name of the backend.
+        recording: Name of the recording that the backend is made from.
+        params: The JSON text that the client sent.
+        noise: ``exact``, ``shots`` or ``device``.
+        seed: The platform's seed.
+        circuit_time: Whether to work out how long the job would occupy the device.
+        calibration: Number of the calibration whose errors the device has.
+    """
 
     program: str
     backend: str
+    recording: str
     params: str
     noise: str
     seed: int
+    circuit_time: bool = False
+    calibration: int = 0
 
 
-def run(request: Request) -> str:
-    """Return the job's result as text for the client.
+@dataclass(frozen=True)
+class Answer:
+    """A job's result as text for the client, and its QPU time if that was asked for."""
+
+    result: str
+    qpu_seconds: float | None
+
+
+def run(request: Request) -> Answer:
+    """Run a job.
 
     Raises:
         Exception: Whatever decoding or simulating raises; the job has then failed.
@@ -60,12 +88,12 @@ def run(request: Request) -> str:
     return runners[request.program](request)
 
 
-def _run_sampler(request: Request) -> str:
+def _run_sampler(request: Request) -> Answer:
     params = client_codec.decode_params(request.params)
     options = _options(params)
     default_shots = options.get("default_shots") or DEFAULT_SHOTS
     pubs = [_sampler_pub(pub, default_shots) for pub in params["pubs"]]
-    small = [circuits.compact(pub.circuit) for pub in pubs]
+    small = [_compact(request, pub.circuit) for pub in pubs]
     seed = _seed(
         request,
         options,
@@ -75,28 +103,26 @@ def _run_sampler(request: Request) -> str:
         ],
     )
     results = []
-    for index, (pub, (circuit, _)) in enumerate(zip(pubs, small, strict=True)):
-        reduced = SamplerPub(circuit, pub.parameter_values, pub.shots)
-        data = _sample(reduced, content_seed(seed, index))
+    for index, (pub, (circuit, kept)) in enumerate(zip(pubs, small, strict=True)):
+        bindings = circuits.bindings(circuit, _remaining_values(pub, circuit))
+        reduced = SamplerPub(circuit, bindings, pub.shots)
+        sample = _device(request, kept).sample if _is_noisy(request) else ideal.sample
+        data = sample(reduced, content_seed(seed, index))
         metadata = {"circuit_metadata": pub.circuit.metadata or {}, "shots": pub.shots}
         results.append(SamplerPubResult(data, metadata=metadata))
-    return client_codec.encode_result(PrimitiveResult(results, metadata={"version": 2}))
+    seconds = None
+    if request.circuit_time:
+        seconds = timing.sampler_seconds(request.recording, options, pubs)
+    result = PrimitiveResult(results, metadata={"version": 2})
+    return Answer(client_codec.encode_result(result), seconds)
 
 
-def _sample(pub: SamplerPub, seed: int) -> DataBin:
-    def attempt(simulator: AerSimulator) -> DataBin:
-        sampler = SamplerV2.from_backend(simulator, seed=seed)
-        return sampler.run([pub]).result()[0].data
-
-    return _on_simulator(pub.circuit.num_qubits, attempt)
-
-
-def _run_estimator(request: Request) -> str:
+def _run_estimator(request: Request) -> Answer:
     params = client_codec.decode_params(request.params)
     options = _options(params)
     pubs = [EstimatorPub.coerce(tuple(pub)) for pub in params["pubs"]]
     precisions = [_precision(pub, options) for pub in pubs]
-    small = [circuits.compact(pub.circuit) for pub in pubs]
+    small = [_compact(request, pub.circuit, pub.observables) for pub in pubs]
     seed = _seed(
         request,
         options,
@@ -106,73 +132,44 @@ def _run_estimator(request: Request) -> str:
         ],
     )
     results = []
-    for index, (pub, precision) in enumerate(zip(pubs, precisions, strict=True)):
-        shots = math.ceil(1.0 / precision**2)
-        evs = _expectation_values(pub, *small[index], shots, content_seed(seed, index, "state"))
-        stds = np.zeros_like(evs)
+    shots = [math.ceil(1.0 / precision**2) for precision in precisions]
+    for index, (pub, (circuit, kept)) in enumerate(zip(pubs, small, strict=True)):
+        values = _remaining_values(pub, circuit)
+        terms = circuits.all_reduced_terms(pub.observables, kept)
+        precision = precisions[index]
+        if _is_noisy(request):
+            evs, stds = _device(request, kept).expectation_values(
+                circuit, values, terms, precision, content_seed(seed, index)
+            )
+        else:
+            evs = ideal.expectation_values(
+                circuit, values, terms, shots[index], content_seed(seed, index, "state")
+            )
+            stds = np.zeros_like(evs)
         if request.noise == "shots":
             rng = np.random.default_rng(content_seed(seed, index, "noise"))
             evs = np.asarray(evs + rng.normal(0.0, precision, evs.shape))
             stds = np.full_like(evs, precision)
         data = DataBin(evs=evs, stds=stds, ensemble_standard_error=stds.copy(), shape=evs.shape)
         metadata = {
-            "shots": shots,
+            "shots": shots[index],
             "target_precision": precision,
             "circuit_metadata": pub.circuit.metadata or {},
         }
         results.append(PubResult(data, metadata=metadata))
-    return client_codec.encode_result(PrimitiveResult(results, metadata={"version": 2}))
+    seconds = None
+    if request.circuit_time:
+        seconds = timing.estimator_seconds(request.recording, options, pubs, shots)
+    metadata = {"version": 2}
+    if _is_noisy(request):
+        metadata["resilience"] = dict(_NO_MITIGATION)
+    result = PrimitiveResult(results, metadata=metadata)
+    return Answer(client_codec.encode_result(result), seconds)
 
 
-def _expectation_values(
-    pub: EstimatorPub, circuit: Any, kept: tuple[int, ...], shots: int, seed: int
-) -> np.ndarray[Any, Any]:
-    """Return the expectation values of a PUB in its broadcast shape, as a float array."""
-    values = _values(pub)
-    points = np.arange(math.prod(values.shape[:-1])).reshape(values.shape[:-1])
-    values = values.reshape(points.size, -1)
-    pairs = np.broadcast(points, np.asarray(pub.observables))
-    wanted: dict[int, list[tuple[int, list[tuple[str, float]]]]] = {}
-    for flat, (place, observable) in enumerate(pairs):
-        terms = circuits.reduced_terms(observable, kept)
-        wanted.setdefault(place, []).append((flat, terms))
-    evs = np.zeros(pairs.size)
-    bound = []
-    for place, requests in wanted.items():
-        experiment = circuit.assign_parameters(values[place])
-        for flat, terms in requests:
-            if kept and terms:
-                operator = SparsePauliOp.from_list(terms)
-                experiment.save_expectation_value(operator, experiment.qubits, label=str(flat))
-            else:
-                evs[flat] = sum(weight for _, weight in terms)
-        bound.append(experiment)
-    if kept:
-        runs = shots if _is_random(circuit) else 1
-        for saved in _saved_values(bound, len(kept), runs, seed):
-            for label, value in saved.items():
-                evs[int(label)] = float(np.real(value))
-    return evs.reshape(pairs.shape)
-
-
-def _saved_values(
-    experiments: list[Any], num_qubits: int, shots: int, seed: int
-) -> list[dict[str, Any]]:
-    def attempt(simulator: AerSimulator) -> list[dict[str, Any]]:
-        result = simulator.run(experiments, shots=shots, seed_simulator=seed).result()
-        if not result.success:
-            raise AerError(f"simulation failed: {result.status}")
-        return [result.data(index) for index in range(len(experiments))]
-
-    return [
-        {label: value for label, value in data.items() if label.isdigit()}
-        for data in _on_simulator(num_qubits, attempt)
-    ]
-
-
-def _run_executor(request: Request) -> str:
+def _run_executor(request: Request) -> Answer:
     program = client_codec.decode_program(request.params)
-    small = [circuits.compact(item.circuit) for item in program.items]
+    small = [_compact(request, item.circuit) for item in program.items]
     seed = _seed(
         request,
         {},
@@ -181,6 +178,8 @@ def _run_executor(request: Request) -> str:
             for item, (circuit, kept) in zip(program.items, small, strict=True)
         ],
     )
+    # The circuit of an item is replaced when it is simulated.
+    lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
     data = []
     for index, (item, (circuit, kept)) in enumerate(zip(program.items, small, strict=True)):
 
@@ -195,25 +194,33 @@ def _run_executor(request: Request) -> str:
                 simulator=simulator,
             )
 
-        data.append(_on_simulator(len(kept), attempt))
-    return client_codec.encode_program_result(program, data)
+        if _is_noisy(request):
+            runs = program.shots * math.prod(item.shape)
+            data.append(attempt(_device(request, kept).simulator([circuit], runs)))
+        else:
+            data.append(ideal.on_simulator(len(kept), attempt))
+    seconds = None
+    if request.circuit_time:
+        options = client_codec.executor_options(request.params)
+        seconds = timing.executor_seconds(request.recording, options, lengths, program.shots)
+    return Answer(client_codec.encode_program_result(program, data), seconds)
 
 
-def _on_simulator(num_qubits: int, attempt: Callable[[AerSimulator], T]) -> T:
-    """Run ``attempt`` with the first simulation method that can hold so many qubits.
+def _is_noisy(request: Request) -> bool:
+    return request.noise == "device"
 
-    Wide circuits are tried as Clifford circuits first, then as weakly entangled ones.
-    """
-    if num_qubits <= STATEVECTOR_QUBITS:
-        return attempt(AerSimulator(method="automatic", max_parallel_threads=1))
-    simulator = AerSimulator(method="stabilizer", max_parallel_threads=1)
-    simulator.set_max_qubits(num_qubits)
-    try:
-        return attempt(simulator)
-    except AerError:
-        simulator = AerSimulator(method="matrix_product_state", max_parallel_threads=1)
-        simulator.set_max_qubits(num_qubits)
-        return attempt(simulator)
+
+def _device(request: Request, kept: tuple[int, ...]) -> NoisyDevice:
+    return device(request.recording, request.backend, request.seed, request.calibration, kept)
+
+
+def _compact(
+    request: Request, circuit: QuantumCircuit, observables: Any = ()
+) -> tuple[QuantumCircuit, tuple[int, ...]]:
+    """Leave out qubits without part in the result; under noise a mere readout takes part."""
+    if not _is_noisy(request):
+        return circuits.compact(circuit)
+    return circuits.compact(circuit, circuits.observed(observables), with_delays=True)
 
 
 def _seed(request: Request, options: Mapping[str, Any], content: list[Any]) -> int:
@@ -243,11 +250,15 @@ def _sampler_pub(pub: Any, default_shots: int) -> SamplerPub:
     return SamplerPub.coerce((circuit, values, shots), default_shots)
 
 
-def _values(pub: SamplerPub | EstimatorPub) -> Any:
-    return pub.parameter_values.as_array(pub.circuit.parameters)
+def _values(pub: SamplerPub | EstimatorPub) -> Array:
+    values: Array = pub.parameter_values.as_array(pub.circuit.parameters)
+    return values
 
 
-def _is_random(circuit: Any) -> bool:
-    return circuit.has_control_flow_op() or any(
-        name in _RANDOM_OPERATIONS for name in circuit.count_ops()
-    )
+def _remaining_values(pub: SamplerPub | EstimatorPub, circuit: QuantumCircuit) -> Array:
+    """Return the values of those parameters that the compacted circuit still has."""
+    remaining = set(circuit.parameters)
+    columns = [
+        index for index, parameter in enumerate(pub.circuit.parameters) if parameter in remaining
+    ]
+    return _values(pub)[..., columns]

@@ -1,60 +1,125 @@
-"""Backends and the usage of the instance."""
+"""Backends, their calibrations, and the usage of the instance."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from session_block.local_platform.backends import DEVICES, find
-from session_block.local_platform.http import Call, Operation
+from session_block.local_platform.backends import Device
+from session_block.local_platform.calibrations import Gate
+from session_block.local_platform.clock import iso
+from session_block.local_platform.errors import bad_request, not_found
+from session_block.local_platform.http import Call, Operation, text_field, whole_number
+
+_MOST_QUBITS = 10_000
+
+
+def owned(call: Call, name: str) -> Device:
+    """Return a backend that the request's instance owns, or the mock of one.
+
+    Raises:
+        ApiError: 404 for any other.
+    """
+    device = call.platform.backends.find(name)
+    if device.owner not in call.instance.backends:
+        raise not_found("Backend", name)
+    return device
 
 
 def _list(call: Call) -> dict[str, Any]:
+    with_mocks = call.flag_query("include_mocks") is True
     return {
         "devices": [
             {
-                "name": device.name,
-                "status": {"name": "online", "reason": "available"},
-                "is_simulator": False,
-                "qubits": device.qubits,
-                "physical_qubits": device.qubits,
-                "processor_type": {"family": device.family},
+                **call.platform.backends.listing(device.name),
+                "status": _availability(call, device),
                 "queue_length": call.platform.jobs.queue_length(device.name),
             }
-            for device in DEVICES.values()
+            for device in call.platform.backends.all()
+            if device.owner in call.instance.backends and (with_mocks or not device.is_mock)
         ]
     }
 
 
 def _configuration(call: Call) -> dict[str, Any]:
+    device = owned(call, call.path["name"])
     calibration = call.text_query("calibration_id")
-    return call.platform.backends.configuration(call.path["name"], calibration)
+    return call.platform.backends.configuration(device.name, calibration)
 
 
 def _properties(call: Call) -> dict[str, Any]:
-    # There is one recording per device, which answers for every `updated_before`.
-    call.time_query("updated_before")
-    calibration = call.text_query("calibration_id")
-    return call.platform.backends.properties(call.path["name"], calibration)
+    device = owned(call, call.path["name"])
+    return call.platform.backends.properties(
+        device.name, call.text_query("calibration_id"), call.time_query("updated_before")
+    )
 
 
 def _status(call: Call) -> dict[str, Any]:
-    device = find(call.path["name"])
+    device = owned(call, call.path["name"])
+    maintained = call.platform.is_in_maintenance(device.name)
+    version = call.platform.backends.configuration(device.name)["backend_version"]
     return {
-        "state": True,
-        "status": "active",
-        "message": "available",
+        "state": not maintained,
+        "status": "maintenance" if maintained else "active",
+        "message": "maintenance" if maintained else "available",
         "length_queue": call.platform.jobs.queue_length(device.name),
-        "backend_version": "1.0.0",
+        "backend_version": version,
     }
+
+
+def _availability(call: Call, device: Device) -> dict[str, str]:
+    # The words of IBM's API are online, paused and offline; a paused backend still takes jobs.
+    if call.platform.is_in_maintenance(device.name):
+        return {"name": "paused", "reason": "maintenance"}
+    return {"name": "online", "reason": "available"}
 
 
 def _usage(call: Call) -> dict[str, Any]:
-    return {
-        "instance_id": call.platform.accounts.instance,
-        "plan_id": "local-platform-plan",
-        "usage_consumed_seconds": call.platform.jobs.usage_seconds(),
+    instance = call.instance
+    consumed = call.platform.jobs.usage_seconds(instance.crn)
+    usage: dict[str, Any] = {
+        "instance_id": instance.crn,
+        "plan_id": instance.plan_id,
+        "usage_consumed_seconds": consumed,
         "usage_limit_reached": False,
     }
+    if instance.usage_limit_seconds is not None:
+        usage["usage_limit_seconds"] = instance.usage_limit_seconds
+        usage["usage_limit_reached"] = consumed >= instance.usage_limit_seconds
+    return usage
+
+
+def _calibrate(call: Call) -> dict[str, Any]:
+    content = call.json_object() if call.body else {}
+    qubits = _list_field(content, "faulty_qubits")
+    gates = _list_field(content, "faulty_gates")
+    calibration = call.platform.backends.calibrate(
+        call.path["name"],
+        [whole_number(qubit, "a faulty qubit", 0, _MOST_QUBITS) for qubit in qubits],
+        [_gate(gate) for gate in gates],
+    )
+    return {
+        "id": calibration.id,
+        "backend": call.path["name"],
+        "number": calibration.number,
+        "created": iso(calibration.created_at),
+    }
+
+
+def _list_field(content: dict[str, Any], name: str) -> list[Any]:
+    value = content.get(name, [])
+    if not isinstance(value, list):
+        raise bad_request(f"{name} must be a list")
+    return value
+
+
+def _gate(value: Any) -> Gate:
+    if not isinstance(value, list) or not value:
+        raise bad_request("a faulty gate must be a list of its name and its qubits")
+    name, *qubits = value
+    return (
+        text_field(name, "the name of a faulty gate"),
+        tuple(whole_number(qubit, "a gate's qubit", 0, _MOST_QUBITS) for qubit in qubits),
+    )
 
 
 OPERATIONS = (
@@ -63,4 +128,13 @@ OPERATIONS = (
     Operation("GET", "/backends/{name}/properties", _properties),
     Operation("GET", "/backends/{name}/status", _status),
     Operation("GET", "/instances/usage", _usage),
+)
+LOCAL = (
+    Operation(
+        "POST",
+        "/_local/backends/{name}/calibration",
+        _calibrate,
+        needs_token=False,
+        needs_instance=False,
+    ),
 )

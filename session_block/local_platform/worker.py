@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import traceback
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     while True:
         request = execution.Request(**json.loads(requests.get()))
         try:
-            answer: dict[str, Any] = {"result": execution.run(request)}
+            answer: dict[str, Any] = asdict(execution.run(request))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the job that failed
             message = f"{type(error).__name__}: {error}"
             answer = {"error": message, "trace": traceback.format_exc()}

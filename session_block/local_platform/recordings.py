@@ -1,0 +1,61 @@
+"""Devices of IBM's as qiskit-ibm-runtime recorded them: a configuration and properties for each.
+
+The recordings are JSON files in the installed client. They are found without importing it, since
+the server process needs no Qiskit; read when first asked for, and kept.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MICROSECOND = 1e-6
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": MICROSECOND, "µs": MICROSECOND, "ns": 1e-9, "": 1.0}
+
+
+def exists(recording: str) -> bool:
+    """Say whether the client has a whole recording of this name."""
+    return _file(recording, "conf").is_file() and _file(recording, "props").is_file()
+
+
+@cache
+def configuration(recording: str) -> dict[str, Any]:
+    """Return the recorded configuration, as the API of the time showed it. Not to be changed."""
+    return _read(recording, "conf")
+
+
+@cache
+def properties(recording: str) -> dict[str, Any]:
+    """Return the recorded properties, as the API of the time showed them. Not to be changed."""
+    return _read(recording, "props")
+
+
+def values(parameters: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Return the parameters of a qubit or a gate by name: times in seconds, the rest bare.
+
+    Parameters that are no time or probability, such as frequencies, are left out.
+    """
+    return {
+        parameter["name"]: parameter["value"] * _UNITS[parameter["unit"]]
+        for parameter in parameters
+        if parameter["unit"] in _UNITS
+    }
+
+
+def _read(recording: str, kind: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(_file(recording, kind).read_text("utf-8"))
+    return content
+
+
+def _file(recording: str, kind: str) -> Path:
+    spec = find_spec("qiskit_ibm_runtime")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("qiskit-ibm-runtime is not installed; the backends come from its data")
+    backends = Path(spec.origin).parent / "fake_provider" / "backends"
+    return backends / recording / f"{kind}_{recording}.json"

@@ -1,0 +1,191 @@
+"""How long a job would occupy the device: the QPU time that IBM would count.
+
+For every PUB and parameter point it is the number of shots times the length of the circuit and of
+the delay before it is repeated; for an estimator, times the number of measurement bases. The
+length is that of the longest path of instructions with the recorded lengths of gates and readout.
+
+Simplifications: an instruction without recorded length takes no time; of a branch the longer side
+counts, of a loop without a fixed number of turns one turn; a delay of a length that is known only
+at run time, or that is a parameter of an executor's circuit, counts as nothing; circuits are not
+rewritten, so that neither error mitigation nor twirling adds to the time.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qiskit.circuit import ForLoopOp
+from qiskit.quantum_info import PauliList
+from qiskit.utils import apply_prefix
+
+from session_block.local_platform import circuits, recordings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from qiskit.circuit import Instruction, QuantumCircuit
+    from qiskit.primitives.containers.estimator_pub import EstimatorPub
+    from qiskit.primitives.containers.sampler_pub import SamplerPub
+
+DEFAULT_REP_DELAY_SECONDS = 250e-6
+_NANOSECOND = 1e-9
+
+
+class Timing:
+    """The times of a recorded device."""
+
+    def __init__(self, recording: str) -> None:
+        configuration = recordings.configuration(recording)
+        properties = recordings.properties(recording)
+        delay = configuration.get("default_rep_delay")
+        self._rep_delay = (
+            DEFAULT_REP_DELAY_SECONDS if delay is None else delay * recordings.MICROSECOND
+        )
+        self._dt = configuration["dt"] * _NANOSECOND
+        self._gates = {
+            (gate["gate"], tuple(gate["qubits"])): recordings.values(gate["parameters"])[
+                "gate_length"
+            ]
+            for gate in properties["gates"]
+        }
+        for index, qubit in enumerate(properties["qubits"]):
+            self._gates["measure", (index,)] = recordings.values(qubit)["readout_length"]
+
+    def rep_delay_seconds(self, options: Mapping[str, Any]) -> float:
+        """Return the delay after each shot: what the job's options ask for, or the device's own."""
+        execution = options.get("execution") or options
+        delay = execution.get("rep_delay")
+        return self._rep_delay if delay is None else float(delay)
+
+    def circuit_seconds(self, circuit: QuantumCircuit) -> float:
+        """Return how long one shot of a circuit takes on the device's own qubits."""
+        return self._seconds(circuit, range(circuit.num_qubits))
+
+    def point_seconds(
+        self, circuit: QuantumCircuit, values: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """Return how long one shot takes at each parameter point, as a flat array.
+
+        Args:
+            circuit: A circuit on the device's own qubits.
+            values: Parameter values in the circuit's own order; shape ``(*points, parameters)``.
+        """
+        points = values.reshape(math.prod(values.shape[:-1]), -1)
+        if not any(_is_open(step.operation) for step in circuit.data):
+            return np.full(len(points), self.circuit_seconds(circuit))
+        return np.array([self.circuit_seconds(circuit.assign_parameters(row)) for row in points])
+
+    def readout_seconds(self, qubits: Sequence[int]) -> float:
+        """Return how long it takes to measure some qubits at once."""
+        return max((self._gates["measure", (qubit,)] for qubit in qubits), default=0.0)
+
+    def _seconds(self, circuit: QuantumCircuit, places: Sequence[int]) -> float:
+        free_at: dict[Any, float] = {}
+        for step in circuit.data:
+            bits = (*step.qubits, *step.clbits)
+            qubits = tuple(places[circuit.find_bit(bit).index] for bit in step.qubits)
+            start = max((free_at.get(bit, 0.0) for bit in bits), default=0.0)
+            end = start + self._step_seconds(step.operation, qubits)
+            free_at.update(dict.fromkeys(bits, end))
+        return max(free_at.values(), default=0.0)
+
+    def _step_seconds(self, operation: Instruction, qubits: tuple[int, ...]) -> float:
+        if blocks := getattr(operation, "blocks", ()):
+            longest = max(self._seconds(block, qubits) for block in blocks)
+            turns = len(operation.params[0]) if isinstance(operation, ForLoopOp) else 1
+            return turns * longest
+        if operation.name == "delay":
+            return self._delay_seconds(operation)
+        return self._gates.get((operation.name, qubits), 0.0)
+
+    def _delay_seconds(self, delay: Instruction) -> float:
+        if _is_open(delay):
+            return 0.0
+        length = float(delay.duration)
+        return length * self._dt if delay.unit == "dt" else float(apply_prefix(length, delay.unit))
+
+
+@cache
+def timing(recording: str) -> Timing:
+    """Return the times of a recorded device, worked out once."""
+    return Timing(recording)
+
+
+def sampler_seconds(
+    recording: str, options: Mapping[str, Any], pubs: Sequence[SamplerPub]
+) -> float:
+    """Return the QPU time of a sampler job, in seconds."""
+    device = timing(recording)
+    delay = device.rep_delay_seconds(options)
+    total = 0.0
+    for pub in pubs:
+        lengths = device.point_seconds(pub.circuit, _values(pub))
+        total += pub.shots * float(np.sum(lengths + delay))
+    return total
+
+
+def estimator_seconds(
+    recording: str,
+    options: Mapping[str, Any],
+    pubs: Sequence[EstimatorPub],
+    shots: Sequence[int],
+) -> float:
+    """Return the QPU time of an estimator job whose PUBs measure each basis with these shots."""
+    device = timing(recording)
+    delay = device.rep_delay_seconds(options)
+    total = 0.0
+    for pub, runs in zip(pubs, shots, strict=True):
+        values = _values(pub)
+        qubits = sorted(circuits.observed(pub.observables))
+        terms = circuits.all_reduced_terms(pub.observables, qubits)
+        bases = measurement_bases(values.shape[:-1], terms)
+        lengths = device.point_seconds(pub.circuit, values) + device.readout_seconds(qubits)
+        total += runs * float(np.sum(bases * (lengths + delay)))
+    return total
+
+
+def executor_seconds(
+    recording: str,
+    options: Mapping[str, Any],
+    items: Sequence[tuple[QuantumCircuit, int]],
+    shots: int,
+) -> float:
+    """Return the QPU time of an executor job: of circuits, each with its number of points."""
+    device = timing(recording)
+    delay = device.rep_delay_seconds(options)
+    return shots * sum(
+        points * (device.circuit_seconds(circuit) + delay) for circuit, points in items
+    )
+
+
+def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return in how many bases an estimator PUB measures at each parameter point, as a flat array.
+
+    Terms that commute qubit by qubit share a basis; a constant needs none.
+
+    Args:
+        shape: Shape of the parameter points.
+        terms: Observables as lists of Pauli labels and weights; broadcasts against the points.
+    """
+    points = np.arange(math.prod(shape)).reshape(shape)
+    labels: list[set[str]] = [set() for _ in range(points.size)]
+    for point, observable in np.broadcast(points, terms):
+        labels[point].update(label for label, _ in observable if label.strip("I"))
+    counts = {
+        wanted: len(PauliList(sorted(wanted)).group_commuting(qubit_wise=True)) if wanted else 0
+        for wanted in map(frozenset, labels)
+    }
+    return np.array([counts[frozenset(wanted)] for wanted in labels], dtype=int)
+
+
+def _is_open(operation: Instruction) -> bool:
+    return operation.name == "delay" and not isinstance(operation.duration, Real)
+
+
+def _values(pub: SamplerPub | EstimatorPub) -> np.ndarray[Any, Any]:
+    values: np.ndarray[Any, Any] = pub.parameter_values.as_array(pub.circuit.parameters)
+    return values
