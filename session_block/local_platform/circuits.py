@@ -13,7 +13,6 @@ import numpy as np
 from qiskit import qasm3
 from qiskit.circuit import Qubit
 from qiskit.converters import circuit_to_dag, dag_to_circuit
-from qiskit.primitives.containers.bindings_array import BindingsArray
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -71,13 +70,6 @@ def compact(
     kept = tuple(index for index, qubit in enumerate(circuit.qubits) if qubit not in gone)
     dag.remove_qubits(*idle)
     return dag_to_circuit(dag), kept
-
-
-def bindings(circuit: QuantumCircuit, values: np.ndarray[Any, Any]) -> BindingsArray:
-    """Return parameter values, of shape ``(*points, parameters)``, as primitives take them."""
-    if not circuit.num_parameters:
-        return BindingsArray(shape=values.shape[:-1])
-    return BindingsArray({tuple(circuit.parameters): values})
 
 
 def observed(observables: Any) -> set[int]:

@@ -104,9 +104,8 @@ def _run_sampler(request: Request) -> Answer:
     )
     results = []
     for index, (pub, (circuit, kept)) in enumerate(zip(pubs, small, strict=True)):
-        bindings = circuits.bindings(circuit, _remaining_values(pub, circuit))
-        reduced = SamplerPub(circuit, bindings, pub.shots)
-        sample = _device(request, kept).sample if _is_noisy(request) else ideal.sample
+        reduced = SamplerPub(circuit, pub.parameter_values, pub.shots)
+        sample = _device(request, kept).sample if _is_noisy(request, kept) else ideal.sample
         data = sample(reduced, content_seed(seed, index))
         metadata = {"circuit_metadata": pub.circuit.metadata or {}, "shots": pub.shots}
         results.append(SamplerPubResult(data, metadata=metadata))
@@ -134,16 +133,15 @@ def _run_estimator(request: Request) -> Answer:
     results = []
     shots = [math.ceil(1.0 / precision**2) for precision in precisions]
     for index, (pub, (circuit, kept)) in enumerate(zip(pubs, small, strict=True)):
-        values = _remaining_values(pub, circuit)
         terms = circuits.all_reduced_terms(pub.observables, kept)
         precision = precisions[index]
-        if _is_noisy(request):
+        if _is_noisy(request, kept):
             evs, stds = _device(request, kept).expectation_values(
-                circuit, values, terms, precision, content_seed(seed, index)
+                circuit, pub.parameter_values, terms, precision, content_seed(seed, index)
             )
         else:
             evs = ideal.expectation_values(
-                circuit, values, terms, shots[index], content_seed(seed, index, "state")
+                circuit, _values(pub), terms, shots[index], content_seed(seed, index, "state")
             )
             stds = np.zeros_like(evs)
         if request.noise == "shots":
@@ -161,7 +159,7 @@ def _run_estimator(request: Request) -> Answer:
     if request.circuit_time:
         seconds = timing.estimator_seconds(request.recording, options, pubs, shots)
     metadata = {"version": 2}
-    if _is_noisy(request):
+    if request.noise == "device":
         metadata["resilience"] = dict(_NO_MITIGATION)
     result = PrimitiveResult(results, metadata=metadata)
     return Answer(client_codec.encode_result(result), seconds)
@@ -194,7 +192,7 @@ def _run_executor(request: Request) -> Answer:
                 simulator=simulator,
             )
 
-        if _is_noisy(request):
+        if _is_noisy(request, kept):
             runs = program.shots * math.prod(item.shape)
             data.append(attempt(_device(request, kept).simulator([circuit], runs)))
         else:
@@ -206,8 +204,9 @@ def _run_executor(request: Request) -> Answer:
     return Answer(client_codec.encode_program_result(program, data), seconds)
 
 
-def _is_noisy(request: Request) -> bool:
-    return request.noise == "device"
+def _is_noisy(request: Request, kept: tuple[int, ...]) -> bool:
+    # Without a qubit there is nothing to disturb.
+    return request.noise == "device" and bool(kept)
 
 
 def _device(request: Request, kept: tuple[int, ...]) -> NoisyDevice:
@@ -218,7 +217,7 @@ def _compact(
     request: Request, circuit: QuantumCircuit, observables: Any = ()
 ) -> tuple[QuantumCircuit, tuple[int, ...]]:
     """Leave out qubits without part in the result; under noise a mere readout takes part."""
-    if not _is_noisy(request):
+    if request.noise != "device":
         return circuits.compact(circuit)
     return circuits.compact(circuit, circuits.observed(observables), with_delays=True)
 
@@ -253,12 +252,3 @@ def _sampler_pub(pub: Any, default_shots: int) -> SamplerPub:
 def _values(pub: SamplerPub | EstimatorPub) -> Array:
     values: Array = pub.parameter_values.as_array(pub.circuit.parameters)
     return values
-
-
-def _remaining_values(pub: SamplerPub | EstimatorPub, circuit: QuantumCircuit) -> Array:
-    """Return the values of those parameters that the compacted circuit still has."""
-    remaining = set(circuit.parameters)
-    columns = [
-        index for index, parameter in enumerate(pub.circuit.parameters) if parameter in remaining
-    ]
-    return _values(pub)[..., columns]

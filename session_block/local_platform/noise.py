@@ -20,6 +20,7 @@ from qiskit.circuit import Delay, Measure, Parameter, QuantumCircuit
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2
 from qiskit.primitives.containers import DataBin
+from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2, Options, QubitProperties
@@ -27,9 +28,10 @@ from qiskit.transpiler import InstructionProperties, Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError
 
-from session_block.local_platform import circuits, drift, methods, recordings
+from session_block.local_platform import drift, methods, recordings
 
 _NANOSECOND = 1e-9
+_ZERO = 1e-8
 _CACHED_DEVICES = 64
 _CACHED_CALIBRATIONS = 8
 
@@ -77,7 +79,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
             noise_model=self._noise_model,
             max_parallel_threads=1,
         )
-        simulator.set_max_qubits(max(1, self._target.num_qubits))
+        simulator.set_max_qubits(self._target.num_qubits)
         return simulator
 
     def sample(self, pub: SamplerPub, seed: int) -> DataBin:
@@ -86,7 +88,12 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         return sampler.run([pub]).result()[0].data
 
     def expectation_values(
-        self, circuit: QuantumCircuit, values: Array, terms: Array, precision: float, seed: int
+        self,
+        circuit: QuantumCircuit,
+        values: BindingsArray,
+        terms: Array,
+        precision: float,
+        seed: int,
     ) -> tuple[Array, Array]:
         """Return expectation values and standard errors, as float arrays of the broadcast shape.
 
@@ -94,24 +101,24 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
 
         Args:
             circuit: A circuit on the kept qubits only.
-            values: Parameter values in the circuit's own order; shape ``(*points, parameters)``.
+            values: Values of its parameters.
             terms: Observables as lists of Pauli labels and weights; an object array whose shape
-                broadcasts against the points.
+                broadcasts against that of the values.
             precision: The wanted standard error of a single Pauli.
             seed: Of all random choices.
         """
-        if not circuit.num_qubits:
-            constants = np.vectorize(lambda term: sum(weight for _, weight in term), otypes=[float])
-            evs = np.zeros(values.shape[:-1]) + constants(terms)
-            return evs, np.zeros_like(evs)
+        constant = {"I" * circuit.num_qubits: 1.0}
         observables = np.empty(terms.shape, dtype=object)
+        # Qiskit refuses observables whose terms cancel each other.
+        remains = np.ones(terms.shape)
         for index in np.ndindex(terms.shape):
-            observables[index] = dict(terms[index]) or {"I" * circuit.num_qubits: 0.0}
-        bindings = circuits.bindings(circuit, values)
-        pub = EstimatorPub.coerce((circuit, observables.tolist(), bindings, precision))
+            observable = {label: weight for label, weight in terms[index] if abs(weight) > _ZERO}
+            observables[index] = observable or constant
+            remains[index] = bool(observable)
+        pub = EstimatorPub.coerce((circuit, observables.tolist(), values, precision))
         estimator = BackendEstimatorV2(backend=self, options={"seed_simulator": seed})
         data = estimator.run([pub]).result()[0].data
-        return np.asarray(data.evs), np.asarray(data.stds)
+        return np.asarray(data.evs * remains), np.asarray(data.stds)
 
 
 @lru_cache(maxsize=_CACHED_DEVICES)

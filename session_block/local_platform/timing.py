@@ -5,9 +5,9 @@ the delay before it is repeated; for an estimator, times the number of measureme
 length is that of the longest path of instructions with the recorded lengths of gates and readout.
 
 Simplifications: an instruction without recorded length takes no time; of a branch the longer side
-counts, of a loop without a fixed number of turns one turn; a delay of a length that is known only
-at run time, or that is a parameter of an executor's circuit, counts as nothing; circuits are not
-rewritten, so that neither error mitigation nor twirling adds to the time.
+counts, of a loop without a fixed number of turns one turn; a delay whose length is not a number
+counts as nothing; circuits are not rewritten, so that neither error mitigation nor twirling adds
+to the time.
 """
 
 from __future__ import annotations
@@ -65,20 +65,6 @@ class Timing:
         """Return how long one shot of a circuit takes on the device's own qubits."""
         return self._seconds(circuit, range(circuit.num_qubits))
 
-    def point_seconds(
-        self, circuit: QuantumCircuit, values: np.ndarray[Any, Any]
-    ) -> np.ndarray[Any, Any]:
-        """Return how long one shot takes at each parameter point, as a flat array.
-
-        Args:
-            circuit: A circuit on the device's own qubits.
-            values: Parameter values in the circuit's own order; shape ``(*points, parameters)``.
-        """
-        points = values.reshape(math.prod(values.shape[:-1]), -1)
-        if not any(_is_open(step.operation) for step in circuit.data):
-            return np.full(len(points), self.circuit_seconds(circuit))
-        return np.array([self.circuit_seconds(circuit.assign_parameters(row)) for row in points])
-
     def readout_seconds(self, qubits: Sequence[int]) -> float:
         """Return how long it takes to measure some qubits at once."""
         return max((self._gates["measure", (qubit,)] for qubit in qubits), default=0.0)
@@ -103,7 +89,7 @@ class Timing:
         return self._gates.get((operation.name, qubits), 0.0)
 
     def _delay_seconds(self, delay: Instruction) -> float:
-        if _is_open(delay):
+        if not isinstance(delay.duration, Real):
             return 0.0
         length = float(delay.duration)
         return length * self._dt if delay.unit == "dt" else float(apply_prefix(length, delay.unit))
@@ -123,8 +109,8 @@ def sampler_seconds(
     delay = device.rep_delay_seconds(options)
     total = 0.0
     for pub in pubs:
-        lengths = device.point_seconds(pub.circuit, _values(pub))
-        total += pub.shots * float(np.sum(lengths + delay))
+        points = pub.parameter_values.size
+        total += pub.shots * points * (device.circuit_seconds(pub.circuit) + delay)
     return total
 
 
@@ -139,12 +125,11 @@ def estimator_seconds(
     delay = device.rep_delay_seconds(options)
     total = 0.0
     for pub, runs in zip(pubs, shots, strict=True):
-        values = _values(pub)
         qubits = sorted(circuits.observed(pub.observables))
         terms = circuits.all_reduced_terms(pub.observables, qubits)
-        bases = measurement_bases(values.shape[:-1], terms)
-        lengths = device.point_seconds(pub.circuit, values) + device.readout_seconds(qubits)
-        total += runs * float(np.sum(bases * (lengths + delay)))
+        bases = measurement_bases(pub.parameter_values.shape, terms)
+        length = device.circuit_seconds(pub.circuit) + device.readout_seconds(qubits)
+        total += runs * bases * (length + delay)
     return total
 
 
@@ -162,8 +147,8 @@ def executor_seconds(
     )
 
 
-def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return in how many bases an estimator PUB measures at each parameter point, as a flat array.
+def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> int:
+    """Return in how many bases an estimator PUB measures, summed over its parameter points.
 
     Terms that commute qubit by qubit share a basis; a constant needs none.
 
@@ -179,13 +164,4 @@ def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> np
         wanted: len(PauliList(sorted(wanted)).group_commuting(qubit_wise=True)) if wanted else 0
         for wanted in map(frozenset, labels)
     }
-    return np.array([counts[frozenset(wanted)] for wanted in labels], dtype=int)
-
-
-def _is_open(operation: Instruction) -> bool:
-    return operation.name == "delay" and not isinstance(operation.duration, Real)
-
-
-def _values(pub: SamplerPub | EstimatorPub) -> np.ndarray[Any, Any]:
-    values: np.ndarray[Any, Any] = pub.parameter_values.as_array(pub.circuit.parameters)
-    return values
+    return sum(counts[frozenset(wanted)] for wanted in labels)
