@@ -11,6 +11,7 @@ from session_block.local_platform.accounts import Accounts
 from session_block.local_platform.backends import DEVICES, Backends, Device
 from session_block.local_platform.clock import NATURAL, Clock, Reading
 from session_block.local_platform.engine import Engine
+from session_block.local_platform.faults import Faults
 from session_block.local_platform.jobs import Jobs
 from session_block.local_platform.runs import Runs
 from session_block.local_platform.sessions import Sessions
@@ -43,12 +44,13 @@ class Platform:
         self.backends = Backends(self.store, self.clock, settings.seed, {**DEVICES, **devices})
         self.sessions = Sessions(self.store, self.clock)
         self.jobs = Jobs(self.store, self.sessions, self.clock, settings.other_jobs)
+        self.faults = Faults(self.store, self.clock)
         self.stats = Stats(self.store)
         self._runs = Runs(
             self.store, self.sessions, settings.other_jobs * settings.other_job_seconds
         )
         self._pool = WorkerPool(max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
-        simulation = Simulation(self._pool, settings)
+        simulation = Simulation(self._pool, self.backends, settings)
         self.engine = Engine(
             self._runs,
             self.clock,
@@ -90,7 +92,7 @@ class Platform:
 
     def is_in_maintenance(self, backend: str) -> bool:
         """Say whether a backend is paused."""
-        return backend in ()
+        return self.faults.in_maintenance(backend)
 
     def _flush(self) -> None:
         while not self._stopping.wait(_FLUSH_SECONDS):

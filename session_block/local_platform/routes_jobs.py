@@ -64,6 +64,7 @@ def _submit(call: Call) -> dict[str, Any]:
         runtime=optional_text(content, "runtime"),
         log_level=optional_text(content, "log_level"),
         calibration_id=calibration,
+        ending=call.faults.ending(),
     )
     job_id = call.platform.jobs.submit(new)
     call.platform.engine.wake()
@@ -77,8 +78,10 @@ def _list(call: Call) -> dict[str, Any]:
     sort = call.text_query("sort") or "DESC"
     if sort not in ("ASC", "DESC"):
         raise bad_request("sort must be ASC or DESC")
+    lag = call.faults.listing_lag()
     wanted = JobFilter(
         instance=call.instance.crn,
+        visible_before=call.platform.clock.now() - lag if lag else None,
         backend=call.text_query("backend"),
         program=call.text_query("program"),
         session_id=call.text_query("session_id"),

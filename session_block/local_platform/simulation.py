@@ -9,34 +9,40 @@ from session_block.local_platform.job_records import Outcome
 if TYPE_CHECKING:
     import threading
 
+    from session_block.local_platform.backends import Backends
     from session_block.local_platform.job_records import ClaimedJob
     from session_block.local_platform.state import Settings
     from session_block.local_platform.workers import WorkerPool
 
 
 class Simulation:
-    """Runs jobs on worker processes."""
+    """Runs jobs on worker processes. A mock has neither noise nor QPU time."""
 
-    def __init__(self, pool: WorkerPool, settings: Settings) -> None:
+    def __init__(self, pool: WorkerPool, backends: Backends, settings: Settings) -> None:
         self._pool = pool
+        self._backends = backends
         self._settings = settings
 
     def run(self, job: ClaimedJob, abandoned: threading.Event) -> Outcome | None:
         """Return how a job's run ended, or None if ``abandoned`` was set meanwhile."""
+        device = self._backends.find(job.backend)
         request = {
             "program": job.program,
-            "backend": job.backend,
+            "backend": device.name,
+            "recording": device.recording,
             "params": job.params,
-            "noise": self._settings.noise,
+            "noise": "exact" if device.is_mock else self._settings.noise,
             "seed": self._settings.seed,
+            "circuit_time": self._settings.circuit_time and not device.is_mock,
+            "calibration": self._backends.calibration(device.name, job.calibration_id).number,
         }
         answer = self._pool.run(request, abandoned)
         if answer is None:
             return None
         if "error" in answer:
             return Outcome("failed", result=answer["trace"], reason=answer["error"])
-        return Outcome("completed", answer["result"], qpu_seconds=answer.get("qpu_seconds"))
+        return Outcome("completed", answer["result"], qpu_seconds=answer["qpu_seconds"])
 
     def job_seconds(self, backend: str) -> float:
         """Return the QPU time of a job on a backend, apart from that of its circuits."""
-        return 0.0 if backend.startswith("mock_") else self._settings.job_seconds
+        return 0.0 if self._backends.find(backend).is_mock else self._settings.job_seconds
