@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from session_block.local_platform import (
-    routes_account,
-    routes_backends,
-    routes_clock,
-    routes_jobs,
-    routes_sessions,
-    routes_workloads,
-)
+from session_block.local_platform import routes_backends, routes_clock, routes_local
+from session_block.local_platform.answers import refusal
 from session_block.local_platform.errors import ApiError
-from session_block.local_platform.http import refusal, route
+from session_block.local_platform.http import route
+from session_block.local_platform.operations import API
 from session_block.local_platform.virtual_hosts import virtual_hosts
 
 if TYPE_CHECKING:
@@ -25,34 +20,18 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-    from session_block.local_platform.http import Operation
     from session_block.local_platform.platform import Platform
 
-# The client takes a URL with "experimental" in it as it stands; `url_resolver` may give the other.
-RUNTIME_PREFIXES = ("/experimental/api/v1", "/api/v1")
 _LOGGER = logging.getLogger(__name__)
 
 
 def create_app(platform: Platform) -> ASGIApp:
     """Return the application for a platform."""
-    runtime = (
-        *routes_backends.OPERATIONS,
-        *routes_sessions.OPERATIONS,
-        *routes_jobs.OPERATIONS,
-        *routes_workloads.OPERATIONS,
-    )
-    places: list[tuple[str, tuple[Operation, ...]]] = [
-        *((prefix, runtime) for prefix in RUNTIME_PREFIXES),
-        ("/iam", routes_account.IAM),
-        ("/search", routes_account.SEARCH),
-        ("/catalog/api/v1", routes_account.CATALOG),
-        ("/resource-controller", routes_account.RESOURCES),
-        ("", (*routes_workloads.LOCAL, *routes_clock.LOCAL, *routes_backends.LOCAL)),
-    ]
+    local = (*routes_local.LOCAL, *routes_clock.LOCAL, *routes_backends.LOCAL)
     application = Starlette(
         routes=[
             route(platform, prefix, operation)
-            for prefix, operations in places
+            for prefix, operations in {**API, "": local}.items()
             for operation in operations
         ],
         exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},

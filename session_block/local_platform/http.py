@@ -1,4 +1,4 @@
-"""From HTTP to plain calls and back: bodies, queries, credentials and refusals in one place."""
+"""From HTTP to plain calls and back: bodies, queries, credentials and faults in one place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from session_block.local_platform.answers import answer, refusal
+from session_block.local_platform.call_faults import NO_FAULTS, CallFaults
 from session_block.local_platform.errors import ApiError, bad_request
+from session_block.local_platform.local_access import check_local_access
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
@@ -30,7 +33,8 @@ MAX_DEPTH = 200
 class Call:
     """One request as a handler gets it.
 
-    ``sender`` and ``target`` are the account and the instance of operations that need them.
+    ``sender`` and ``target`` are the account and the instance of operations that need them, and
+    ``peer`` the IP address that the request came from.
     """
 
     platform: Platform
@@ -39,6 +43,8 @@ class Call:
     body: bytes
     sender: Account | None = None
     target: Instance | None = None
+    peer: str = ""
+    faults: CallFaults = NO_FAULTS
 
     @property
     def account(self) -> Account:
@@ -119,23 +125,33 @@ class Operation:
     needs_token: bool = True
     needs_instance: bool = True
 
+    @property
+    def is_local(self) -> bool:
+        """Whether IBM has no such operation: it is only for those on this machine."""
+        return self.path == "/" or self.path.startswith("/_local")
+
 
 def route(platform: Platform, prefix: str, operation: Operation) -> Route:
     """Return the operation as a Starlette route below a prefix."""
     name = f"{operation.method} {operation.path}"
 
+    async def answered(request: Request) -> Response:
+        if operation.is_local:
+            check_local_access(request)
+        call = await _call(platform, operation, request)
+        response = await call.faults.before(call)
+        if response is not None:
+            return response
+        try:
+            response = answer(await run_in_threadpool(operation.handler, call))
+        except ApiError as error:
+            response = refusal(error)
+        return await call.faults.after(response)
+
     async def endpoint(request: Request) -> Response:
         platform.stats.count(name)
         try:
-            body = await _read_body(request)
-            sender = target = None
-            if operation.needs_token:
-                sender = platform.accounts.authorized(request.headers.get("authorization"))
-                if operation.needs_instance:
-                    crn = request.headers.get("service-crn")
-                    target = platform.accounts.instance_of(sender, crn)
-            call = Call(platform, request.path_params, request.query_params, body, sender, target)
-            return _response(await run_in_threadpool(operation.handler, call))
+            return await answered(request)
         except ApiError as error:
             return refusal(error)
         except ClientDisconnect:
@@ -143,11 +159,6 @@ def route(platform: Platform, prefix: str, operation: Operation) -> Route:
             return Response(status_code=400)
 
     return Route(prefix + operation.path, endpoint, methods=[operation.method])
-
-
-def refusal(error: ApiError) -> Response:
-    """Return a refusal as an HTTP response."""
-    return Response(error.body(), status_code=error.status, media_type="application/json")
 
 
 def text_field(value: Any, name: str, limit: int = 1000) -> str:
@@ -174,14 +185,29 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
     return value
 
 
-def _response(content: Any) -> Response:
-    if isinstance(content, Response):
-        return content
-    if content is None:
-        return Response(status_code=204)
-    # Unlike Starlette's JSON response, this one repeats a NaN that a client sent.
-    text = json.dumps(content, separators=(",", ":"))
-    return Response(text, media_type="application/json")
+async def _call(platform: Platform, operation: Operation, request: Request) -> Call:
+    """Return a request as a call, with its account and instance if it needs them, and its faults.
+
+    Raises:
+        ApiError: 401 or 403 without the credentials that it needs, 413 for too large a body.
+    """
+    body = await _read_body(request)
+    faults = None if operation.is_local or not platform.faults.exist else platform.faults
+    method, path = operation.method, operation.path
+    if faults is not None and await run_in_threadpool(faults.expire_tokens, method, path, body):
+        platform.accounts.expire_tokens()
+    sender = target = None
+    if operation.needs_token:
+        sender = platform.accounts.authorized(request.headers.get("authorization"))
+        if operation.needs_instance:
+            target = platform.accounts.instance_of(sender, request.headers.get("service-crn"))
+    hits = NO_FAULTS
+    if faults is not None:
+        caller = "" if sender is None else sender.id
+        hits = await run_in_threadpool(faults.hit, method, path, body, caller)
+    peer = "" if request.client is None else request.client.host
+    query = request.query_params
+    return Call(platform, request.path_params, query, body, sender, target, peer, hits)
 
 
 def _is_shallow(content: Any) -> bool:

@@ -74,6 +74,7 @@ def start(
     host: str | None = None,
     port: int | None = None,
     layout: Layout | None = None,
+    faults: Path | None = None,
     timeout: float = 60,
     **settings: Unpack[SettingsGiven],
 ) -> PlatformInfo:
@@ -82,11 +83,12 @@ def start(
     The server is a process of its own that survives the caller. Whatever is not given is as it
     was last time, the port too if it is still free; the first time it is a free port of the
     loopback interface and the default of each of the :class:`Settings`. The layout, and with it
-    API keys and CRNs, is made once and never changes.
+    API keys and CRNs, is made once and never changes. ``faults`` is a JSON file of fault rules, to
+    be added to those that the platform has; rules added from it before keep their counts.
 
     Raises:
-        PlatformError: It runs with other settings, has another layout, the port is in use, or it
-            did not start within ``timeout`` seconds.
+        PlatformError: It runs with other settings or is to be given fault rules while it runs, has
+            another layout, the port is in use, or it did not start within ``timeout`` seconds.
         ValueError: A setting has no meaning.
     """
     directory = _directory(state_dir)
@@ -98,12 +100,17 @@ def start(
     with _start_lock(directory, deadline):
         running = _wait_for_living(directory, deadline)
         if running is not None:
+            if faults is not None:
+                raise PlatformError(
+                    f"the platform in {directory} runs already: stop it first, or add the fault "
+                    f"rules with POST {running.origin}/_local/faults"
+                )
             address = {"host": host, "port": port}
             given = {name: value for name, value in address.items() if value is not None}
             _refuse_conflict(directory, {**given, **without_none(settings)}, layout)
             return running
         _prepare_identity(directory, settings, layout)
-        return _spawn(directory, host, port, deadline)
+        return _spawn(directory, host, port, faults, deadline)
 
 
 def find(state_dir: Path | None = None) -> PlatformInfo | None:
@@ -230,13 +237,17 @@ def _prepare_identity(directory: Path, given: SettingsGiven, layout: Layout | No
     save_identity(directory, replace(identity, settings=settings))
 
 
-def _spawn(directory: Path, host: str | None, port: int | None, deadline: float) -> PlatformInfo:
+def _spawn(
+    directory: Path, host: str | None, port: int | None, faults: Path | None, deadline: float
+) -> PlatformInfo:
     command = [sys.executable, "-m", "session_block.local_platform.server"]
     command += ["--state-dir", str(directory)]
     if host is not None:
         command += ["--host", host]
     if port is not None:
         command += ["--port", str(port)]
+    if faults is not None:
+        command += ["--faults", str(faults.absolute())]
     log_path = directory / "platform.log"
     with log_path.open("ab") as log:
         begin = log.tell()

@@ -1,9 +1,7 @@
-"""The list of workloads, and what only this platform has: its health and its counts."""
+"""The list of workloads."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
 from typing import Any
 
 from session_block.local_platform.errors import bad_request
@@ -46,22 +44,4 @@ def _list(call: Call) -> dict[str, Any]:
     return list_workloads(call.platform, wanted, "/workloads")
 
 
-def _health(call: Call) -> dict[str, Any]:
-    identity = call.platform.identity
-    return {
-        "status": "ok",
-        "id": identity.id,
-        "pid": os.getpid(),
-        "settings": asdict(identity.settings),
-    }
-
-
-def _stats(call: Call) -> dict[str, Any]:
-    return call.platform.stats.report()
-
-
 OPERATIONS = (Operation("GET", "/workloads", _list),)
-LOCAL = (
-    Operation("GET", "/_local/health", _health, needs_token=False, needs_instance=False),
-    Operation("GET", "/_local/stats", _stats, needs_token=False, needs_instance=False),
-)

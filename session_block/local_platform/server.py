@@ -17,6 +17,8 @@ import psutil
 import uvicorn
 
 from session_block.local_platform.app import create_app
+from session_block.local_platform.connections import CuttableProtocol
+from session_block.local_platform.fault_admission import load_faults
 from session_block.local_platform.platform import Platform
 from session_block.local_platform.state import (
     ServerRecord,
@@ -32,6 +34,7 @@ LOOPBACK = "127.0.0.1"
 EXIT_PORT_IN_USE = 3
 EXIT_ALREADY_SERVED = 4
 EXIT_NO_IDENTITY = 5
+EXIT_BAD_FAULTS = 6
 _GRACE_SECONDS = 3
 
 
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--host", help="IP address; default: the last one, first loopback")
     parser.add_argument("--port", type=int, help="fail if it is in use; default: the last one")
+    parser.add_argument("--faults", type=Path, help="JSON file of fault rules to begin with")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     state_dir: Path = options.state_dir
@@ -66,6 +70,12 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit)
         platform = Platform(state_dir, identity)
+        if options.faults is not None:
+            try:
+                load_faults(platform, options.faults)
+            except (OSError, ValueError) as error:
+                _say(f"{options.faults} has no fault rules that can be used: {error}")
+                return EXIT_BAD_FAULTS
         platform.start()
         try:
             _serve(platform, listener, host, state_dir)
@@ -77,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _serve(platform: Platform, listener: socket.socket, host: str, state_dir: Path) -> None:
     config = uvicorn.Config(
         create_app(platform),
+        http=CuttableProtocol,
+        ws="none",
         log_level="warning",
         access_log=False,
         lifespan="off",

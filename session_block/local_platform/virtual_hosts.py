@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from session_block.local_platform.answers import refusal
 from session_block.local_platform.errors import ApiError
-from session_block.local_platform.http import refusal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -1,0 +1,71 @@
+"""Answers to requests, faulty ones too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from session_block.local_platform.errors import ApiError
+
+
+class Cut(Response):
+    """No answer: the connection is cut."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Cut the connection, and return when it is gone."""
+        await _cut(scope, receive)
+
+
+class Truncated(Response):
+    """Only the first bytes of an answer whose header announces all of it."""
+
+    def __init__(self, whole: Response, size: int) -> None:
+        super().__init__(status_code=whole.status_code)
+        self.raw_headers = whole.raw_headers
+        self.body = bytes(whole.body)[:size]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what there is, and cut the connection."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await _cut(scope, receive)
+
+
+def answer(content: Any) -> Response:
+    """Return what a handler gave as an HTTP response: JSON, 204 for None, or itself."""
+    if isinstance(content, Response):
+        return content
+    if content is None:
+        return Response(status_code=204)
+    # Unlike Starlette's JSON response, this one repeats a NaN that a client sent.
+    text = json.dumps(content, separators=(",", ":"))
+    return Response(text, media_type="application/json")
+
+
+def refusal(error: ApiError) -> Response:
+    """Return a refusal as an HTTP response."""
+    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return Response(
+        error.body(), status_code=error.status, headers=headers, media_type="application/json"
+    )
+
+
+def with_count(response: Response, add: int) -> Response:
+    """Return the answer to a listing with another total number; other answers as they are."""
+    content = json.loads(bytes(response.body))
+    if "count" not in content:
+        return response
+    return answer({**content, "count": max(0, content["count"] + add)})
+
+
+async def _cut(scope: Scope, receive: Receive) -> None:
+    scope["state"]["cut_connection"]()
+    # A connection that is not known to be gone yet would be answered with a 500.
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,216 @@
+"""Fault rules as users write them: which calls are hit, and what happens to them.
+
+Seconds are those of the platform's clock, but for ``delay``, which is the machine's.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+Effect = Literal["before", "after"]
+_DAY_SECONDS = 86_400
+_MOST = 1_000_000_000
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Rule(_Model):
+    """Which calls are hit, and by what.
+
+    Args:
+        kind: What happens; see the class of each kind.
+        method: HTTP method, ``*`` for any.
+        path: Path of the operation without the API's base, as ``/jobs/{job_id}``; ``*`` stands for
+            any text.
+        contains: Text that the request's body must have in it.
+        nth: The first matching call that is hit.
+        times: How many calls are hit from there on, null for all. A call that another rule has
+            ended already is not hit, so the next one is. Default: 1, but all for ``listing_lag``
+            and ``rate_limit``.
+    """
+
+    # The one operation that the rule can be about, if there is only one.
+    operation: ClassVar[tuple[str, str] | None] = None
+
+    kind: str
+    method: Annotated[str, Field(pattern=r"^(\*|GET|POST|PUT|PATCH|DELETE)$")] = "*"
+    path: Annotated[str, Field(pattern=r"^(\*|/)", max_length=200)] = "*"
+    contains: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    nth: Annotated[int, Field(ge=1, le=_MOST)] = 1
+    times: Annotated[int, Field(ge=1, le=_MOST)] | None = 1
+
+    def is_for(self, method: str, path: str) -> bool:
+        """Say whether the rule is one for an operation."""
+        if self.operation not in (None, (method, path)):
+            return False
+        return self.method in ("*", method) and fnmatchcase(path, self.path)
+
+    def matches(self, method: str, path: str, body: bytes) -> bool:
+        """Say whether a call is one that the rule counts."""
+        if not self.is_for(method, path):
+            return False
+        return self.contains is None or self.contains.encode() in body
+
+
+class Status(_Rule):
+    """Answer with a status of one's own: 204 (results are not yet there), or an error."""
+
+    kind: Literal["status"]
+    status: Annotated[int, Field(ge=204, le=599)]
+    code: Annotated[int, Field(ge=1000, le=9999)] = 1000
+    message: Annotated[str, Field(max_length=1000)] = "A fault rule says so."
+    retry_after: Annotated[int, Field(ge=0, le=_DAY_SECONDS)] | None = None
+    effect: Effect = "before"
+
+    @model_validator(mode="after")
+    def _is_error(self) -> Status:
+        if self.status not in (204, *range(400, 600)):
+            raise ValueError("status must be 204 or from 400 to 599")
+        return self
+
+
+class Drop(_Rule):
+    """Cut the connection without an answer, before the call is carried out or after it."""
+
+    kind: Literal["drop"]
+    effect: Effect = "before"
+
+
+class Delay(_Rule):
+    """Carry the call out only after some seconds of the machine's clock."""
+
+    kind: Literal["delay"]
+    seconds: Annotated[float, Field(ge=0, le=3600)]
+
+
+class Truncate(_Rule):
+    """Announce the whole answer, send only its first bytes, and cut the connection."""
+
+    kind: Literal["truncate"]
+    bytes: Annotated[int, Field(ge=0, le=_MOST)]
+
+
+class ExpireTokens(_Rule):
+    """Expire every access token minted so far, that of this very call too."""
+
+    kind: Literal["expire_tokens"]
+
+
+class ListingLag(_Rule):
+    """Hide jobs younger than this from the list of jobs."""
+
+    operation: ClassVar[tuple[str, str] | None] = ("GET", "/jobs")
+    kind: Literal["listing_lag"]
+    times: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=_DAY_SECONDS)]
+
+
+class WrongCount(_Rule):
+    """Add something to the total number in the answer to a listing of jobs."""
+
+    operation: ClassVar[tuple[str, str] | None] = ("GET", "/jobs")
+    kind: Literal["wrong_count"]
+    add: Annotated[int, Field(ge=-_MOST, le=_MOST)]
+
+
+class RateLimit(_Rule):
+    """Refuse an account's calls that are more than so many within the last minute."""
+
+    kind: Literal["rate_limit"]
+    times: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    per_minute: Annotated[int, Field(ge=1, le=_MOST)] = 5
+
+
+class EndJob(_Rule):
+    """Accept the job that is submitted, and let it end like this instead of being run.
+
+    Without ``after_seconds`` it takes as long as any other job.
+    """
+
+    operation: ClassVar[tuple[str, str] | None] = ("POST", "/jobs")
+    kind: Literal["end_job"]
+    state: Literal["failed", "cancelled"]
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    reason_code: Annotated[int, Field(ge=1000, le=9999)] | None = None
+    after_seconds: Annotated[float, Field(ge=0, le=_DAY_SECONDS)] | None = None
+
+    def plan(self) -> str:
+        """Return the ending as the engine reads it, in JSON."""
+        return self.model_dump_json(include={"state", "reason", "reason_code", "after_seconds"})
+
+
+class EndSession(_Rule):
+    """End the session that the call names before the call is carried out."""
+
+    kind: Literal["end_session"]
+    by: Literal["max_time", "close", "cancel"]
+
+
+class Maintenance(_Rule):
+    """Pause a backend for as long as the rule exists. It is not about calls, and hits none."""
+
+    kind: Literal["maintenance"]
+    backend: Annotated[str, Field(min_length=1, max_length=100)]
+
+    def matches(self, method: str, path: str, body: bytes) -> bool:  # noqa: ARG002
+        """Say no: the rule is not about calls."""
+        return False
+
+
+class Signal(_Rule):
+    """Send a signal to a process of the same user, before the call is carried out or after it.
+
+    ``started``, the moment at which the process began, is filled in: once its ID is another
+    process's, no signal is sent.
+    """
+
+    kind: Literal["signal"]
+    pid: Annotated[int, Field(gt=1, le=_MOST)]
+    signal: Literal["SIGKILL", "SIGSTOP", "SIGCONT", "SIGTERM"]
+    effect: Effect = "before"
+    started: float | None = None
+
+
+Rule = Annotated[
+    Status
+    | Drop
+    | Delay
+    | Truncate
+    | ExpireTokens
+    | ListingLag
+    | WrongCount
+    | RateLimit
+    | EndJob
+    | EndSession
+    | Maintenance
+    | Signal,
+    Field(discriminator="kind"),
+]
+
+
+class _Rules(_Model):
+    faults: Annotated[list[Rule], Field(min_length=1, max_length=1000)]
+
+
+_RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+
+
+def parse_rules(content: Any) -> list[Rule]:
+    """Return the rule, or the rules under ``faults``, of what was JSON.
+
+    Raises:
+        ValueError: It is neither; the message says what is wrong.
+    """
+    try:
+        if isinstance(content, dict) and "faults" in content:
+            return _Rules.model_validate(content).faults
+        return [_RULE.validate_python(content)]
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, problem["loc"])) or "the rule"
+        raise ValueError(f"{place}: {problem['msg']}") from None

@@ -1,0 +1,27 @@
+"""All operations of the API, by what their paths begin with."""
+
+from __future__ import annotations
+
+from session_block.local_platform import (
+    routes_account,
+    routes_backends,
+    routes_jobs,
+    routes_sessions,
+    routes_workloads,
+)
+
+RUNTIME = (
+    *routes_backends.OPERATIONS,
+    *routes_sessions.OPERATIONS,
+    *routes_jobs.OPERATIONS,
+    *routes_workloads.OPERATIONS,
+)
+# The client takes a URL with "experimental" in it as it stands; `url_resolver` may give the other.
+API = {
+    "/experimental/api/v1": RUNTIME,
+    "/api/v1": RUNTIME,
+    "/iam": routes_account.IAM,
+    "/search": routes_account.SEARCH,
+    "/catalog/api/v1": routes_account.CATALOG,
+    "/resource-controller": routes_account.RESOURCES,
+}
