@@ -62,10 +62,10 @@ class Request:
 
     program: str
     backend: str
+    recording: str
     params: str
     noise: str
     seed: int
-    recording: str = ""
     circuit_time: bool = False
     calibration: int = 0
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from qiskit.circuit import QuantumCircuit
 
-LIMIT_SECONDS = 300.0
+LIMIT_SECONDS = 600.0
 # A density matrix of 12 qubits takes 268 MB, a state vector of 24 as much.
 _DENSITY_MATRIX_QUBITS = 12
 _STATEVECTOR_QUBITS = 24
@@ -71,7 +71,7 @@ def _density_matrix_seconds(size: _Size, shots: int) -> float:
     if size.qubits > _DENSITY_MATRIX_QUBITS:
         return float("inf")
     runs = 1 if size.is_measured_last else shots
-    return runs * size.operations * (1.5e-4 + 2.5e-9 * 4.0**size.qubits)
+    return runs * size.operations * (1.5e-4 + 3.5e-9 * 4.0**size.qubits)
 
 
 def _statevector_seconds(size: _Size, shots: int) -> float:
@@ -83,7 +83,7 @@ def _statevector_seconds(size: _Size, shots: int) -> float:
 def _matrix_product_seconds(size: _Size, shots: int) -> float:
     if size.bond_bits > _BOND_BITS:
         return float("inf")
-    return shots * size.operations * (1e-5 + 1.2e-8 * 8.0**size.bond_bits)
+    return shots * size.operations * (5e-5 + 1.2e-8 * 8.0**size.bond_bits)
 
 
 def _size(circuit: QuantumCircuit) -> _Size:

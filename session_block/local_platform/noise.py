@@ -6,13 +6,15 @@ measured bit flips with the recorded probabilities, which differ for 0 and 1. Li
 idles without a delay in the circuit does not relax, qubits do not disturb each other (crosstalk),
 and nothing leaks out of a qubit.
 
-Only the qubits that a circuit keeps enter the model, so that a small circuit costs the same on a
-device of any size.
+Only the qubits that a circuit keeps and the gates that it uses enter the model, so that a small
+circuit costs the same on a device of any size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -33,18 +35,29 @@ from session_block.local_platform import drift, methods, recordings
 _NANOSECOND = 1e-9
 _ZERO = 1e-8
 _CACHED_DEVICES = 64
+_CACHED_MODELS = 8
 _CACHED_CALIBRATIONS = 8
 
+# Readout is modelled apart from the gates, with its two probabilities.
+_GATES = {
+    name: gate for name, gate in get_standard_gate_name_mapping().items() if name != "measure"
+}
+
 Array = np.ndarray[Any, Any]
+Values = dict[str, float]
+Place = tuple[str, tuple[int, ...]]
 
 
 class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
     """The kept qubits of a device as a backend of their own, whose runs are noisy simulations."""
 
-    def __init__(self, target: Target, noise_model: NoiseModel) -> None:
+    def __init__(self, qubits: Sequence[Values], gates: Mapping[Place, Values], dt: float) -> None:
         super().__init__(name="noisy device")
-        self._target = target
-        self._noise_model = noise_model
+        self._qubits = qubits
+        self._gates = gates
+        self._dt = dt
+        self._target = _target(qubits, gates, dt)
+        self._noise_model = lru_cache(maxsize=_CACHED_MODELS)(self._new_noise_model)
 
     @property
     def target(self) -> Target:
@@ -74,13 +87,24 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         Raises:
             TooBigToSimulateError: They cannot be simulated in reasonable time and memory.
         """
+        method = methods.choose(wanted, shots)
+        used = frozenset(chain.from_iterable(map(_used, wanted))).intersection(self._gates)
         simulator = AerSimulator(
-            method=methods.choose(wanted, shots),
-            noise_model=self._noise_model,
-            max_parallel_threads=1,
+            method=method, noise_model=self._noise_model(used), max_parallel_threads=1
         )
         simulator.set_max_qubits(self._target.num_qubits)
         return simulator
+
+    def _new_noise_model(self, used: frozenset[Place]) -> NoiseModel:
+        gates = {place: values for place, values in self._gates.items() if place in used}
+        part = NoisyDevice(self._qubits, gates, self._dt)
+        model = NoiseModel.from_backend(part, readout_error=False)
+        model.add_basis_gates(list(self._target.operation_names))
+        for index, values in enumerate(self._qubits):
+            one_for_zero, zero_for_one = values["prob_meas1_prep0"], values["prob_meas0_prep1"]
+            flips = [[1 - one_for_zero, one_for_zero], [zero_for_one, 1 - zero_for_one]]
+            model.add_readout_error(ReadoutError(flips), [index])
+        return model
 
     def sample(self, pub: SamplerPub, seed: int) -> DataBin:
         """Return samples of a PUB, as arrays of bits by register."""
@@ -126,17 +150,18 @@ def device(
     recording: str, backend: str, seed: int, calibration: int, kept: tuple[int, ...]
 ) -> NoisyDevice:
     """Return the kept qubits of a device with the noise that it has after a calibration."""
-    configuration = recordings.configuration(recording)
     properties = _properties(recording, backend, seed, calibration)
+    place = {qubit: index for index, qubit in enumerate(kept)}
+    gates = {
+        (gate["gate"], tuple(place[qubit] for qubit in gate["qubits"])): recordings.values(
+            gate["parameters"]
+        )
+        for gate in properties["gates"]
+        if gate["gate"] in _GATES and all(qubit in place for qubit in gate["qubits"])
+    }
     qubits = [recordings.values(properties["qubits"][index]) for index in kept]
-    target = _target(qubits, properties["gates"], kept, configuration["dt"] * _NANOSECOND)
-    made = NoisyDevice(target, NoiseModel())
-    noise_model = NoiseModel.from_backend(made, readout_error=False)
-    for index, values in enumerate(qubits):
-        one_for_zero, zero_for_one = values["prob_meas1_prep0"], values["prob_meas0_prep1"]
-        flips = [[1 - one_for_zero, one_for_zero], [zero_for_one, 1 - zero_for_one]]
-        noise_model.add_readout_error(ReadoutError(flips), [index])
-    return NoisyDevice(target, noise_model)
+    dt = recordings.configuration(recording)["dt"] * _NANOSECOND
+    return NoisyDevice(qubits, gates, dt)
 
 
 @lru_cache(maxsize=_CACHED_CALIBRATIONS)
@@ -145,36 +170,31 @@ def _properties(recording: str, backend: str, seed: int, calibration: int) -> di
     return drift.drifted(recorded, seed=seed, backend=backend, number=calibration)
 
 
-def _target(
-    qubits: list[dict[str, float]],
-    gates: list[dict[str, Any]],
-    kept: tuple[int, ...],
-    dt: float,
-) -> Target:
-    place = {qubit: index for index, qubit in enumerate(kept)}
-    known = get_standard_gate_name_mapping()
-    found: dict[str, dict[tuple[int, ...], InstructionProperties]] = {}
-    for gate in gates:
-        name = gate["gate"]
-        if name in known and name != "measure" and all(qubit in place for qubit in gate["qubits"]):
-            values = recordings.values(gate["parameters"])
-            where = tuple(place[qubit] for qubit in gate["qubits"])
-            found.setdefault(name, {})[where] = InstructionProperties(
-                duration=values.get("gate_length"), error=values.get("gate_error")
-            )
+def _target(qubits: Sequence[Values], gates: Mapping[Place, Values], dt: float) -> Target:
     target = Target(
-        num_qubits=len(kept),
+        num_qubits=len(qubits),
         dt=dt,
         qubit_properties=[
             QubitProperties(t1=values.get("T1"), t2=values.get("T2")) for values in qubits
         ],
     )
-    for name, places in found.items():
-        target.add_instruction(known[name], places)
-    readout = {
-        (index,): InstructionProperties(duration=values["readout_length"])
-        for index, values in enumerate(qubits)
-    }
-    target.add_instruction(Measure(), readout)
-    target.add_instruction(Delay(Parameter("t")), {(index,): None for index in range(len(kept))})
+    places: dict[str, dict[tuple[int, ...], InstructionProperties]] = {}
+    for (name, where), values in gates.items():
+        places.setdefault(name, {})[where] = InstructionProperties(
+            duration=values.get("gate_length"), error=values.get("gate_error")
+        )
+    for name, properties in places.items():
+        target.add_instruction(_GATES[name], properties)
+    everywhere = {(index,): None for index in range(len(qubits))}
+    target.add_instruction(Measure(), everywhere)
+    target.add_instruction(Delay(Parameter("t")), everywhere)
     return target
+
+
+def _used(circuit: QuantumCircuit) -> Iterator[Place]:
+    for step in circuit.data:
+        qubits = tuple(circuit.find_bit(bit).index for bit in step.qubits)
+        yield step.operation.name, qubits
+        for block in getattr(step.operation, "blocks", ()):
+            for name, places in _used(block):
+                yield name, tuple(qubits[place] for place in places)
