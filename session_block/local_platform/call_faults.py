@@ -6,10 +6,12 @@ import asyncio
 import json
 import signal
 from contextlib import suppress
+from http.client import NO_CONTENT
 from typing import TYPE_CHECKING
 
 import psutil
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from session_block.local_platform.answers import Cut, Truncated, refusal, with_count
 from session_block.local_platform.errors import ApiError
@@ -27,8 +29,6 @@ from session_block.local_platform.fault_rules import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from starlette.responses import Response
 
     from session_block.local_platform.fault_rules import Rule
     from session_block.local_platform.http import Call
@@ -128,6 +128,8 @@ def _end_session(call: Call, rule: EndSession) -> None:
 
 
 def _status(rule: Status) -> Response:
+    if rule.status == NO_CONTENT:
+        return Response(status_code=rule.status)
     return refusal(
         ApiError(
             rule.status,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,7 +20,8 @@ def bearer(platform: PlatformInfo, expires: float, secret: str | None = None) ->
     """Return an Authorization header with a token like the platform's own."""
     identity = load_identity(platform.state_dir)
     assert identity is not None
-    return "Bearer " + jwt.encode({"exp": int(expires)}, secret or identity.secret, "HS256")
+    claims = {"exp": int(expires), "sub": identity.accounts[0].id, "jti": str(time.time_ns())}
+    return "Bearer " + jwt.encode(claims, secret or identity.secret, "HS256")
 
 
 def test_iam_knows_only_its_key(platform: PlatformInfo) -> None:
