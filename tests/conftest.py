@@ -37,9 +37,12 @@ def _home() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def platform(_home: None) -> Iterator[Platform]:
-    """One local platform for all tests; they tell their jobs apart by experiment."""
+    """One local platform for all tests; they tell their jobs apart by experiment.
+
+    An idle session soon leaves its backend to the next test's.
+    """
     state_dir = _HOME / "platform"
-    yield Platform(local_platform.start(state_dir))
+    yield Platform(local_platform.start(state_dir, interactive_seconds=1))
     local_platform.stop(state_dir)
 
 
@@ -104,7 +107,7 @@ def saved_block(prefect_server: str, block: QuantumSession, request: pytest.Fixt
 def slow_platform(_home: None) -> Iterator[Platform]:
     """A platform on which each job takes a while, so that there is a middle to interrupt."""
     state_dir = _HOME / "slow-platform"
-    yield Platform(local_platform.start(state_dir, job_seconds=1.5))
+    yield Platform(local_platform.start(state_dir, job_seconds=1.5, interactive_seconds=1))
     local_platform.stop(state_dir)
 
 

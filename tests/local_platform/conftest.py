@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformInfo]:
-    """A platform of exact expectation values, stopped when the tests are over."""
+    """A platform of exact expectation values, stopped when the tests are over.
+
+    Its sessions soon leave their backend to the next test's.
+    """
     state_dir = tmp_path_factory.mktemp("platform")
-    yield local_platform.start(state_dir)
+    yield local_platform.start(state_dir, interactive_seconds=1)
     local_platform.stop(state_dir)
 
 

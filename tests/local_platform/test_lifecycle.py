@@ -17,6 +17,7 @@ def new(**changes: object) -> Session:
         mode="dedicated",
         backend="ibm_manila",
         instance="crn",
+        account="account",
         max_ttl=1000,
         interactive_ttl=60,
         created_at=0.0,
@@ -131,3 +132,49 @@ def test_looking_more_often_changes_nothing() -> None:
     for second in range(20, 1200):
         session = lifecycle.advance(session, facts, float(second))
     assert session == lifecycle.advance(after_one_job(), facts, 1199.0)
+
+
+def test_pending_states_last_as_long_as_they_are_set_to() -> None:
+    """A session rests and closes by way of the pending states, if these take time."""
+    session = replace(after_one_job(), pending_seconds=5.0)
+    idle = JobFacts(idle_since=20.0)
+    assert lifecycle.advance(session, idle, 82.0).state == "pending_inactive"
+    session = lifecycle.advance(session, idle, 9999.0)
+    assert states(session)[2:] == [
+        ("pending_inactive", 80.0),
+        ("inactive", 85.0),
+        ("pending_closed", 1010.0),
+        ("closed", 1015.0),
+    ]
+    assert lifecycle.elapsed_seconds(session, NONE, 9999.0) == 70.0
+
+
+def test_a_job_wakes_a_session_that_is_about_to_rest() -> None:
+    """A job that starts while its session is pending_inactive makes it active again."""
+    session = replace(after_one_job(), pending_seconds=5.0)
+    session = lifecycle.advance(session, JobFacts(idle_since=20.0), 82.0)
+    session = lifecycle.job_started(session, 83.0)
+    assert session.state == "active"
+    assert lifecycle.elapsed_seconds(session, RUNNING, 84.0) == 70.0 + 1.0
+
+
+def test_a_pending_end_waits_for_the_running_job() -> None:
+    """A session that is pending_closed closes when its running job has ended, not before."""
+    session = replace(lifecycle.job_started(new(), 10.0), pending_seconds=5.0)
+    session = lifecycle.advance(session, RUNNING, 1500.0)
+    assert (session.state, session.closed_at, session.ended) == ("pending_closed", None, True)
+    assert lifecycle.due(session, RUNNING) is None
+    session = lifecycle.job_ended(session, JobFacts(idle_since=1600.0), 1600.0)
+    assert (session.state, session.closed_at) == ("closed", 1600.0)
+    assert lifecycle.elapsed_seconds(session, NONE, 9999.0) == 1590.0
+
+
+def test_says_when_it_changes_next() -> None:
+    """The next timed transition is known beforehand."""
+    assert lifecycle.due(new(), NONE) == 1800.0
+    assert lifecycle.due(new(), QUEUED) is None
+    assert lifecycle.due(after_one_job(), JobFacts(idle_since=20.0)) == 80.0
+    assert lifecycle.due(lifecycle.job_started(new(), 10.0), RUNNING) == 1010.0
+    closed = lifecycle.expire(after_one_job(), NONE, 30.0)
+    assert (closed.state, closed.state_reason) == ("closed", "maximum time reached")
+    assert lifecycle.due(closed, NONE) is None
