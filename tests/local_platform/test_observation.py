@@ -1,0 +1,204 @@
+"""What people and programs may see of a platform without a credential, and who may not."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+
+from session_block.local_platform import LocalPlatform
+
+from .support import raw_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECRET = "angle-of-the-day"
+JOB = {
+    "program_id": "sampler",
+    "backend": "ibm_manila",
+    "params": {"pubs": [], "note": SECRET},
+    "tags": ["t1"],
+}
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[LocalPlatform]:
+    """A platform with a session of two jobs, a deleted job, and one of another instance."""
+    with LocalPlatform() as platform:
+        other = {"Service-CRN": platform.accounts[0].instances[1].crn}
+        with raw_client(platform.info) as api:
+            body = {"mode": "dedicated", "backend": "ibm_manila", "max_ttl": 600}
+            session_id = api.post("/sessions", json=body).json()["id"]
+            for _ in range(2):
+                api.post("/jobs", json={**JOB, "session_id": session_id})
+            deleted = api.post("/jobs", json=JOB).json()["id"]
+            api.delete(f"/jobs/{deleted}")
+            api.post("/jobs", json={**JOB, "backend": "ibm_aachen"}, headers=other)
+        yield platform
+
+
+@pytest.fixture
+def local(watched: LocalPlatform) -> Iterator[httpx.Client]:
+    """Plain HTTP to the platform's own operations, without a credential."""
+    with httpx.Client(base_url=watched.info.origin, trust_env=False) as client:
+        yield client
+
+
+def test_all_jobs(watched: LocalPlatform) -> None:
+    """Jobs of all instances are shown, newest first, deleted ones too."""
+    newest, deleted, second, first = watched.jobs()
+    (session,) = watched.sessions()
+    assert (newest["instance"], newest["backend"]) == ("local-platform-eu", "ibm_aachen")
+    assert [job["deleted"] for job in (newest, deleted, second, first)] == [0, 1, 0, 0]
+    assert deleted["state"] == "cancelled"
+    assert first["session_id"] == second["session_id"] == session["id"]
+    assert (first["program"], first["tags"], first["instance"]) == (
+        "sampler",
+        ["t1"],
+        "local-platform",
+    )
+    assert first["created"] <= second["created"] <= deleted["created"] <= newest["created"]
+
+
+def test_all_sessions(watched: LocalPlatform) -> None:
+    """Sessions are shown with their state, their times, their usage and their number of jobs."""
+    (session,) = watched.sessions()
+    assert (session["mode"], session["backend"], session["instance"]) == (
+        "dedicated",
+        "ibm_manila",
+        "local-platform",
+    )
+    assert (session["jobs"], session["max_ttl"], session["accepting_jobs"]) == (2, 600, True)
+    assert session["usage_seconds"] >= 0
+    with raw_client(watched.info) as api:
+        details = api.get(f"/sessions/{session['id']}").json()
+    assert (session["created"], session["started"]) == (
+        details["created_at"],
+        details["started_at"],
+    )
+
+
+def test_usage_of_sessions(watched: LocalPlatform) -> None:
+    """A session's usage is what the API says, while it runs and afterwards, also of a batch."""
+    with raw_client(watched.info) as api:
+        for mode in ("dedicated", "batch"):
+            body = {"mode": mode, "backend": "ibm_nairobi"}
+            session_id = api.post("/sessions", json=body).json()["id"]
+            job = {**JOB, "backend": "ibm_nairobi", "session_id": session_id}
+            api.post("/jobs", json=job)
+            watched.advance(30)
+            for state in ("active", "inactive"):
+                details = api.get(f"/sessions/{session_id}").json()
+                shown = next(item for item in watched.sessions() if item["id"] == session_id)
+                assert details["state"] == shown["state"] == state
+                assert shown["usage_seconds"] == pytest.approx(details["elapsed_time"], abs=2)
+                watched.advance(60)
+
+
+def test_pages_of_jobs(watched: LocalPlatform) -> None:
+    """Limit and offset give a part of the list; the count is that of all."""
+    everything = watched.jobs()
+    pages = [watched.jobs(limit=1, offset=offset) for offset in range(len(everything))]
+    assert [job for page in pages for job in page] == everything
+    assert watched.jobs(offset=len(everything)) == []
+
+
+def test_counts(watched: LocalPlatform) -> None:
+    """Requests are counted by operation, jobs by state, session and tag."""
+    stats = watched.stats()
+    assert stats["requests"]["DELETE /jobs/{job_id}"] == 1
+    assert stats["jobs"]["total"] == stats["jobs"]["by_tag"]["t1"] == len(watched.jobs())
+
+
+def test_nothing_secret_is_shown(watched: LocalPlatform, local: httpx.Client) -> None:
+    """Neither parameters nor API keys are in any answer that asks for no credential."""
+    for path in ("/", *(f"/_local/{name}" for name in ("health", "stats", "jobs", "sessions"))):
+        answer = local.get(path)
+        assert answer.is_success
+        assert SECRET not in answer.text
+        for account in watched.accounts:
+            assert account.token not in answer.text
+
+
+def test_the_page(local: httpx.Client) -> None:
+    """The page loads nothing from elsewhere, and shows only what the answers hold."""
+    answer = local.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search(r"https?://|\bsrc=|\bhref=|@import|innerHTML", answer.text)
+    for name in ("backends", "sessions", "jobs"):
+        columns = re.search(rf"^  {name}: \[\n(.*?)^  \],", answer.text, re.MULTILINE | re.DOTALL)
+        assert columns is not None
+        used = set(re.findall(r"row\.(\w+)", columns[1]))
+        row: dict[str, Any] = local.get(f"/_local/{name}").json()[name][0]
+        assert used
+        assert used <= set(row)
+
+
+def test_backends_are_shown(watched: LocalPlatform, local: httpx.Client) -> None:
+    """Backends are shown with their size, status and queue, mocks left out."""
+    watched.add_fault(kind="maintenance", backend="ibm_fez")
+    try:
+        with raw_client(watched.info) as api:
+            api.post("/jobs", json={**JOB, "backend": "ibm_fez"})
+        rows = {row["name"]: row for row in local.get("/_local/backends").json()["backends"]}
+    finally:
+        watched.clear_faults()
+    assert rows["ibm_fez"] == {"name": "ibm_fez", "qubits": 156, "status": "paused", "queue": 1}
+    assert rows["ibm_nairobi"]["status"] == "online"
+    assert not any(name.startswith("mock") for name in rows)
+
+
+def test_it_listens_on_loopback_only(watched: LocalPlatform) -> None:
+    """Unless it is told otherwise no other machine reaches it."""
+    listening = [
+        connection.laddr.ip
+        for connection in psutil.Process(watched.info.pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("path", ["/", "/_local/jobs", "/_local/health"])
+def test_other_names_are_refused(local: httpx.Client, path: str) -> None:
+    """A web page that has its own name lead to the platform (DNS rebinding) sees nothing."""
+    for host in ("evil.example", "evil.example:80", "localhost.evil.example", "", "127.0.0.1]"):
+        assert local.get(path, headers={"Host": host}).status_code in (400, 403), host
+    for host in ("localhost", "localhost:1", "127.0.0.1", "[::1]:80"):
+        assert local.get(path, headers={"Host": host}).is_success, host
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 204),
+        ({"Sec-Fetch-Site": "none"}, 204),
+        ({}, 204),
+    ],
+)
+def test_pages_from_elsewhere_change_nothing(
+    watched: LocalPlatform, local: httpx.Client, headers: dict[str, str], status: int
+) -> None:
+    """A page of another site can neither add nor remove a rule, a program can."""
+    watched.add_fault(kind="delay", seconds=0)
+    try:
+        assert local.delete("/_local/faults", headers=headers).status_code == status
+        assert (watched.faults() == []) == (status == 204)
+        answer = local.post("/_local/faults", json={"kind": "delay", "seconds": 0}, headers=headers)
+        assert answer.status_code == (200 if status == 204 else 403)
+    finally:
+        watched.clear_faults()
+
+
+def test_the_own_page_may_change(watched: LocalPlatform, local: httpx.Client) -> None:
+    """A page that the platform itself served is no other site."""
+    own = {"Origin": watched.info.origin, "Sec-Fetch-Site": "same-origin"}
+    assert local.delete("/_local/faults", headers=own).status_code == 204
