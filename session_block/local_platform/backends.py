@@ -151,7 +151,9 @@ class Backends:
     ) -> dict[str, Any]:
         """Return a device's properties as the API shows them, an empty object if none are so old.
 
-        Without a calibration's ID they are the latest of at most that moment (Unix seconds).
+        Without a calibration's ID they are the latest of at most that moment (Unix seconds). They
+        name their calibration, which IBM's are not known to do. The client takes an empty object
+        for properties that do not exist.
 
         Raises:
             ApiError: 404 for an unknown backend, 400 for a calibration that it does not have.
@@ -165,7 +167,7 @@ class Backends:
         else:
             calibration = self.calibration(name, calibration_id)
         properties = self._calibrations.properties(*place, calibration)
-        return {**properties, "backend_name": name}
+        return {**properties, "backend_name": name, "calibration_id": calibration.id}
 
     def listing(self, name: str) -> dict[str, Any]:
         """Return what the list of backends shows of a device, without its status and queue.

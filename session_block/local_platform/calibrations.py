@@ -6,6 +6,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform import drift, recordings
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from session_block.local_platform.clock import Clock
     from session_block.local_platform.store import Store
+
+_CACHED = 16
 
 Gate = tuple[str, tuple[int, ...]]
 
@@ -34,12 +37,18 @@ class Calibration:
 
 
 class Calibrations:
-    """The calibrations of all backends, kept in the store."""
+    """The calibrations of all backends, kept in the store.
+
+    ``properties(backend, recording, calibration)`` returns the recorded properties with what the
+    calibration changed. They are not to be changed.
+    """
 
     def __init__(self, store: Store, clock: Clock, seed: int) -> None:
         self._store = store
         self._clock = clock
         self._seed = seed
+        # A calibration never changes.
+        self.properties = lru_cache(maxsize=_CACHED)(self._properties)
 
     def make(
         self, backend: str, faulty_qubits: Sequence[int], faulty_gates: Sequence[Gate]
@@ -74,8 +83,7 @@ class Calibrations:
                 return calibration
         raise bad_request(f"backend {backend} has no calibration {calibration_id!r}")
 
-    def properties(self, backend: str, recording: str, calibration: Calibration) -> dict[str, Any]:
-        """Return the recorded properties with what the calibration changed."""
+    def _properties(self, backend: str, recording: str, calibration: Calibration) -> dict[str, Any]:
         recorded = recordings.properties(recording)
         moment = iso(calibration.created_at)
         if calibration.number == 0 or moment is None:

@@ -94,13 +94,16 @@ def _size(circuit: QuantumCircuit) -> _Size:
     for step in circuit.data:
         qubits = [circuit.find_bit(bit).index for bit in step.qubits]
         name = step.operation.name
+        if name == "barrier":
+            continue
         blocks = getattr(step.operation, "blocks", ())
-        operations += sum(_size(block).operations for block in blocks) + 1
+        inside = sum(_size(block).operations for block in blocks)
+        operations += inside + 1
         is_measured_last &= not blocks and measured.isdisjoint(qubits)
         if name == "measure":
             measured.update(qubits)
         elif len(qubits) > 1:
-            bits = 1 if name in _ONE_BIT_GATES else len(qubits)
+            bits = 1 if name in _ONE_BIT_GATES else max(len(qubits), inside)
             for cut in range(min(qubits), max(qubits)):
                 crossings[cut] += bits
     bond_bits = max(
