@@ -5,13 +5,22 @@ BIN := $(VENV)/bin
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types clean
+.PHONY: demo test slow conformance bench lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## All tests but the slow ones
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+slow: $(VENV)/.installed-dev ## The long chaos and load runs
+	$(BIN)/pytest -m slow $(ARGS)
+
+conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by pip, on the local platform
+	$(BIN)/python tests/conformance/run.py $(ARGS)
+
+bench: $(VENV)/.installed-dev ## Benchmarks; nothing is judged
+	$(BIN)/python benchmarks/platform_latency.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -47,7 +47,6 @@ def test_open_run_reattach_close(service: QiskitRuntimeService, backend: IBMBack
     session.close()
     details = session.details()
     assert details["max_time"] == 600
-    assert details["interactive_timeout"] == 60
     assert [entry["status"] for entry in details["timestamps"]] == ["open", "active", "closed"]
     assert session.status() == "Closed"
     assert 0 < session.usage() < 30

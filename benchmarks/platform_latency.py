@@ -1,0 +1,91 @@
+"""How fast the local platform's API answers, at rest and while 20 jobs are running or queued.
+
+    python benchmarks/platform_latency.py
+
+Prints JSON: for each request the median and the 95th percentile in milliseconds, and the ratio of
+the loaded to the resting one.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from qiskit.circuit.library import real_amplitudes
+from qiskit.transpiler import generate_preset_pass_manager
+from qiskit_ibm_runtime.executor_sampler import Sampler
+
+from session_block.local_platform import LocalPlatform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+JOBS = 20
+SAMPLES = 300
+QUBITS = 20
+BACKENDS = ("ibm_hanoi", "ibm_sherbrooke", "ibm_fez")
+EMPTY_JOB = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
+
+
+def main() -> int:
+    """Measure and print; the exit status is always 0."""
+    with LocalPlatform() as platform:
+        headers = {
+            "Authorization": f"apikey {platform.info.token}",
+            "Service-CRN": platform.info.instance,
+        }
+        with httpx.Client(base_url=platform.info.url, headers=headers, trust_env=False) as api:
+            job_id = api.post("/jobs", json=EMPTY_JOB).json()["id"]
+            requests: dict[str, Callable[[], httpx.Response]] = {
+                "GET /jobs/{job_id}": lambda: api.get(f"/jobs/{job_id}"),
+                "GET /jobs": lambda: api.get("/jobs", params={"limit": 20}),
+                "GET /instances/usage": lambda: api.get("/instances/usage"),
+                "POST /jobs": lambda: api.post("/jobs", json=EMPTY_JOB),
+            }
+            resting = {name: _measured(send) for name, send in requests.items()}
+            _submit_heavy_jobs(platform.service())
+            loaded = {name: _measured(send) for name, send in requests.items()}
+            states = platform.stats()["jobs"]["by_state"]
+    report: dict[str, Any] = {
+        name: {
+            "resting_ms": resting[name],
+            "loaded_ms": loaded[name],
+            "p95_ratio": round(loaded[name]["p95"] / resting[name]["p95"], 2),
+        }
+        for name in requests
+    }
+    report["jobs at the end"] = states
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+def _submit_heavy_jobs(service: QiskitRuntimeService) -> None:
+    for number in range(JOBS):
+        backend = service.backend(BACKENDS[number % len(BACKENDS)])
+        circuit = real_amplitudes(QUBITS, reps=3)
+        circuit.measure_all()
+        circuit = circuit.assign_parameters([0.1 * i for i in range(circuit.num_parameters)])
+        isa_circuit = generate_preset_pass_manager(0, backend, seed_transpiler=1).run(circuit)
+        Sampler(backend).run([isa_circuit], shots=20_000)
+
+
+def _measured(send: Callable[[], httpx.Response]) -> dict[str, float]:
+    taken = []
+    for _ in range(SAMPLES):
+        begin = time.perf_counter()
+        send().raise_for_status()
+        taken.append(1000 * (time.perf_counter() - begin))
+    return {
+        "median": round(statistics.median(taken), 2),
+        "p95": round(statistics.quantiles(taken, n=20)[-1], 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
