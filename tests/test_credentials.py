@@ -98,7 +98,10 @@ def test_without_an_instance_the_selected_one_is_pinned(platform: Platform) -> N
     credentials = IBMSessionCredentials(
         token=SecretStr(platform.info.token), url=platform.info.origin
     )
-    assert Connection(credentials.account()).instance == platform.info.instance
+    connection = Connection(credentials.account())
+    known = [instance["crn"] for instance in connection.service.instances()]
+    assert connection.instance == connection.service.active_instance()
+    assert connection.instance in known
 
 
 def test_a_saved_account_serves(platform: Platform, tmp_path: Path) -> None:
