@@ -98,7 +98,7 @@ def _calibrate(call: Call) -> dict[str, Any]:
         [_gate(gate) for gate in gates],
     )
     return {
-        "id": calibration.id,
+        "calibration_id": calibration.id,
         "backend": call.path["name"],
         "number": calibration.number,
         "created": iso(calibration.created_at),

@@ -16,6 +16,7 @@ from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMRuntimeError
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block import local_platform
+from session_block.local_platform.admin import Admin
 from session_block.local_platform.backends import DEVICES, Backends, Device
 from session_block.local_platform.clock import Clock
 from session_block.local_platform.store import Store
@@ -201,7 +202,7 @@ def test_a_backend_of_a_calibration(
     """A calibration's ID picks its properties and its noise, also when there are later ones."""
     with raw_client(calibrated) as api:
         old = api.get("/backends/ibm_manila/properties").json()["calibration_id"]
-        new = calibrate("ibm_manila")["id"]
+        new = calibrate("ibm_manila")["calibration_id"]
         assert api.get("/backends/ibm_manila/properties").json()["calibration_id"] == new
     assert old != new
     results = {}
@@ -278,6 +279,49 @@ def test_impossible_faults_are_refused(platform: PlatformInfo, body: dict[str, A
     with raw_client(platform) as api:
         properties = api.get("/backends/ibm_manila/properties").json()
     assert properties["last_update_date"].startswith("2024")
+
+
+def test_maintenance(calibrated: PlatformInfo, calibrated_service: QiskitRuntimeService) -> None:
+    """A backend in maintenance is not operational, and no least busy one; then it is again."""
+    admin = Admin(calibrated.origin)
+    backend = calibrated_service.backend("ibm_sherbrooke")
+    fault = admin.add_fault(kind="maintenance", backend="ibm_sherbrooke")
+    status = backend.status()
+    assert (status.operational, status.status_msg) == (False, "maintenance")
+    with raw_client(calibrated) as api:
+        listed = {device["name"]: device for device in api.get("/backends").json()["devices"]}
+    assert listed["ibm_sherbrooke"]["status"] == {"name": "paused", "reason": "maintenance"}
+    assert listed["ibm_fez"]["status"]["name"] == "online"
+    assert "ibm_sherbrooke" not in {b.name for b in calibrated_service.backends(operational=True)}
+    admin.clear_faults(fault)
+    assert backend.status().operational
+
+
+def test_usage_of_an_instance(
+    service: QiskitRuntimeService, connect: Callable[..., Any], platform: PlatformInfo
+) -> None:
+    """An instance with a limit says what remains of it, one without says only what was used."""
+    crns = {instance["name"]: instance["crn"] for instance in service.instances()}
+    limited = connect(platform, instance=crns["local-platform-open"]).usage()
+    assert limited["usage_limit_seconds"] == 600
+    assert limited["usage_consumed_seconds"] + limited["usage_remaining_seconds"] == 600
+    assert limited["plan_id"] == "plan-open"
+    assert limited["usage_limit_reached"] is False
+    usage = service.usage()
+    assert usage["instance_id"] == platform.instance
+    assert "usage_limit_seconds" not in usage
+
+
+def test_the_european_instance(
+    service: QiskitRuntimeService, connect: Callable[..., Any], platform: PlatformInfo
+) -> None:
+    """The instance in Europe has two backends of its own, with their newer data."""
+    crns = {instance["name"]: instance["crn"] for instance in service.instances()}
+    european = connect(platform, instance=crns["local-platform-eu"])
+    assert {backend.name for backend in european.backends()} == {"ibm_brussels", "ibm_aachen"}
+    aachen = european.backend("ibm_aachen", use_fractional_gates=True)
+    assert aachen.target["rzz"][0, 1].error < 0.01
+    assert european.backend("ibm_brussels").target.num_qubits == 127
 
 
 def test_calibrations_outlive_the_server(tmp_path: Path) -> None:
