@@ -190,6 +190,7 @@ def test_the_usage_limit() -> None:
         assert usage["usage_remaining_seconds"] == 0
         with (
             pytest.warns(UserWarning, match="has met its usage limit"),
-            pytest.raises(IBMRuntimeError, match="usage limit of instance small is reached"),
+            # The status of IBM's public API description for "Usage exceeds instance limit".
+            pytest.raises(IBMRuntimeError, match=r"409 Client Error.*limit of instance small"),
         ):
             run(backend, backend)
