@@ -27,6 +27,7 @@ from qiskit_ibm_runtime import (
 )
 from qiskit_ibm_runtime.exceptions import IBMError
 
+from session_block import crashpoints
 from session_block.account import Account
 from session_block.errors import (
     BackendNotFoundError,
@@ -70,7 +71,8 @@ class Connection:
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        with _connecting(f"connect to {account.url or account.name or 'IBM Quantum'}"):
+        purpose = f"connect to {account.url or account.name or 'IBM Quantum'}"
+        with _connecting(purpose), crashpoints.around("connect"):
             self.service = _service(account)
         self.instance = self._pinned_instance()
         self._backends: dict[str, IBMBackend] = {}
@@ -96,7 +98,7 @@ class Connection:
     def open_session(self, backend: str, max_time_seconds: int | None) -> Session:
         """Open a new session. The caller records its ID at once."""
         device = self.backend(backend)
-        with _connecting(f"open a session on {backend}"):
+        with _connecting(f"open a session on {backend}"), crashpoints.around("open session"):
             return Session(device, max_time=max_time_seconds)
 
     def session(self, session_id: str, backend: str) -> Session:
@@ -108,7 +110,8 @@ class Connection:
         """
         client = self.service._get_api_client(self.instance)  # noqa: SLF001
         try:
-            with _connecting(f"look up session {session_id}"):
+            purpose = f"look up session {session_id}"
+            with _connecting(purpose), crashpoints.around("look at session"):
                 details = client.session_details(session_id)
         except ConnectionFailedError as error:
             if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
@@ -136,7 +139,8 @@ class Connection:
 
     def describe(self, session: Session) -> dict[str, Any]:
         """Return a session's details, as the client names them."""
-        with _connecting(f"read the details of session {session.session_id}"):
+        purpose = f"read the details of session {session.session_id}"
+        with _connecting(purpose), crashpoints.around("look at session"):
             return session.details() or {}
 
     def status(self, session: Session) -> str | None:
@@ -147,7 +151,7 @@ class Connection:
 
     def job(self, job_id: str) -> RuntimeJobV2 | None:
         """Return a job, or ``None`` when the instance knows none of this ID."""
-        with _connecting(f"look up job {job_id}"):
+        with _connecting(f"look up job {job_id}"), crashpoints.around("ask job"):
             try:
                 return self.service.job(job_id)
             except RuntimeJobNotFound:
@@ -162,9 +166,10 @@ class Connection:
         client = self.service._get_api_client(self.instance)  # noqa: SLF001
         jobs: list[ListedJob] = []
         while True:
-            page = client.jobs_get(
-                limit=_LISTING_PAGE, skip=len(jobs), job_tags=[tag], descending=False
-            )["jobs"]
+            with crashpoints.around("list jobs"):
+                page = client.jobs_get(
+                    limit=_LISTING_PAGE, skip=len(jobs), job_tags=[tag], descending=False
+                )["jobs"]
             jobs.extend(
                 ListedJob(
                     job_id=job["id"],

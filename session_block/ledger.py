@@ -21,6 +21,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from session_block import crashpoints
 from session_block.errors import LedgerUnavailableError, LedgerVersionError
 
 SCHEMA_VERSION = 1
@@ -115,7 +116,7 @@ class Ledger:
             The fact that the ledger now holds, and whether it is this one.
         """
         fact = Fact(experiment, key, body, uuid4().hex, datetime.now(UTC), payload)
-        with self._store():
+        with self._store(), crashpoints.around(f"record {key.partition('/')[0]}"):
             for tries_left in reversed(range(_CREATE_TRIES)):
                 try:
                     self._insert(fact)

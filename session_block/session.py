@@ -18,7 +18,7 @@ from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import owner
+from session_block import crashpoints, owner
 from session_block.client import Connection
 from session_block.errors import (
     ConnectionFailedError,
@@ -294,10 +294,11 @@ def _close(session: Session, *, cancel_jobs: bool) -> None:
     """Close a session, and try again: the client never retries this request by itself."""
     for tries_left in reversed(range(_CLOSE_TRIES)):
         try:
-            if cancel_jobs:
-                session.cancel()
-            else:
-                session.close()
+            with crashpoints.around("close session"):
+                if cancel_jobs:
+                    session.cancel()
+                else:
+                    session.close()
         except (IBMError, requests.RequestException) as error:
             if not tries_left:
                 raise SessionError(

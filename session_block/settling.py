@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import decisions
+from session_block import crashpoints, decisions
 from session_block.client import ListedJob
 from session_block.decisions import Action, Answer, Generation
 from session_block.errors import ConnectionFailedError, SubmissionHeldError
@@ -103,7 +103,8 @@ class Settler:
         try:
             job = self._keeper().connection.job(job_id)
             if job is not None:
-                job.cancel()
+                with crashpoints.around("cancel job"):
+                    job.cancel()
             fate = "cancelled"
         except (ConnectionFailedError, IBMError, requests.RequestException) as error:
             fate = f"could not be cancelled: {error}"

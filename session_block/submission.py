@@ -15,7 +15,7 @@ from typing import Any
 
 from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
 
-from session_block import decisions, owner
+from session_block import crashpoints, decisions, owner
 from session_block.decisions import Action, Generation, Submission, decide
 from session_block.errors import (
     ConnectionFailedError,
@@ -135,7 +135,8 @@ class Submitter:
             job = connection.job(listed.job_id) if listed.pending else None
             if job is not None:
                 try:
-                    job.cancel()
+                    with crashpoints.around("cancel job"):
+                        job.cancel()
                 except RuntimeInvalidStateError:
                     _logger.info("Job %s ended before it could be cancelled.", listed.job_id)
 
@@ -177,7 +178,8 @@ class Submitter:
                 return None
             handled = sys.exception()
             try:
-                job = request.send(session, [*self._tags, tag])
+                with crashpoints.around("submit"):
+                    job = request.send(session, [*self._tags, tag])
             except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
                 self._record_failure(recorded.id, number, error, refusal(error, handled))
                 return error

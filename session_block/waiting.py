@@ -11,7 +11,7 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import decisions
+from session_block import crashpoints, decisions
 from session_block.client import is_known_to_have_failed, reason_of
 from session_block.decisions import Action, Answer, Generation, Situation, decide
 from session_block.errors import (
@@ -132,7 +132,8 @@ class Waiter:
         if job is None:
             return Answer.UNKNOWN_JOB
         try:
-            status = job.status()
+            with crashpoints.around("ask job"):
+                status = job.status()
         except RequestsApiError as error:
             # The client reads a failed job's results for its message; they may be missing.
             if not is_known_to_have_failed(job):
@@ -185,7 +186,8 @@ class Waiter:
         tries = 0
         while tries < _RESULT_TRIES:
             try:
-                result = job.result()
+                with crashpoints.around("fetch result"):
+                    result = job.result()
             except _OUTAGES as error:
                 time.sleep(patience.lose(error))
                 continue
