@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from session_block.local_platform.platform import Platform
 
-_LOGGER = logging.getLogger(__name__)
-
 
 def create_app(platform: Platform) -> ASGIApp:
     """Return the application for a platform."""
@@ -34,7 +31,7 @@ def create_app(platform: Platform) -> ASGIApp:
             for prefix, operations in {**API, "": local}.items()
             for operation in operations
         ],
-        exception_handlers={HTTPException: _no_such_route, Exception: _internal_error},
+        exception_handlers={HTTPException: _no_such_route},
     )
     return virtual_hosts(application)
 
@@ -43,8 +40,3 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     message = f"There is no {request.method} {request.url.path} here."
     return refusal(ApiError(status, 1290, message, "Check the URL and the method."))
-
-
-async def _internal_error(_request: Request, error: Exception) -> Response:
-    _LOGGER.error("a request failed: %r", error)
-    return refusal(ApiError(500, 1000, "Internal error of the local platform.", "See its log."))

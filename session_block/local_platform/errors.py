@@ -1,6 +1,6 @@
 """Refusals in the form in which IBM's API writes them.
 
-Code, message and solution of 1007, 1200, 1201, 1202 and 1352 are those of IBM's public registry of
+Code and message of 1000, 1007, 1200, 1201, 1202 and 1352 are those of IBM's public registry of
 errors, 1208 and 1217 what public sources report of it. HTTP statuses are IBM's where reports show
 them (400 for 1208 and 1352), else the usual ones. Each constructor whose code or status is only
 this platform's own choice says so.
@@ -145,3 +145,8 @@ def usage_limit_reached(instance: str) -> ApiError:
         f"The usage limit of instance {instance} is reached.",
         "Raise the limit of the instance, or use another one.",
     )
+
+
+def internal_error() -> ApiError:
+    """Return the answer to a request that the platform fails at. The code is IBM's."""
+    return ApiError(500, 1000, "API Internal error.", "See the log of the local platform.")

@@ -157,7 +157,7 @@ class Maintenance(_Rule):
     kind: Literal["maintenance"]
     backend: Annotated[str, Field(min_length=1, max_length=100)]
 
-    def matches(self, method: str, path: str, body: bytes) -> bool:  # noqa: ARG002
+    def is_for(self, method: str, path: str) -> bool:  # noqa: ARG002
         """Say no: the rule is not about calls."""
         return False
 

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.call_faults import NO_FAULTS, CallFaults
@@ -38,12 +38,16 @@ ENDINGS = (Status, Drop, Truncate, RateLimit)
 
 @dataclass
 class _Kept:
-    """A rule, with how many calls it matched and how many it hit."""
+    """A rule, with how many calls it matched and how many it hit.
+
+    ``allowed`` is when each account's calls were that a rate limit let pass.
+    """
 
     id: str
     rule: Rule
-    seen: int
-    used: int
+    seen: int = 0
+    used: int = 0
+    allowed: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
 
     @property
     def will_act(self) -> bool:
@@ -70,7 +74,6 @@ class Faults:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._calls: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
         with store.reading() as db:
             rows = db.execute("SELECT id, rule, seen, used FROM faults ORDER BY seq").fetchall()
         self._rules = {
@@ -80,16 +83,15 @@ class Faults:
             for row in rows
         }
 
-    @property
-    def exist(self) -> bool:
-        """Whether there is any rule."""
-        return bool(self._rules)
+    def concern(self, method: str, path: str) -> bool:
+        """Say whether there is any rule for an operation, without waiting for anybody."""
+        return any(kept.rule.is_for(method, path) for kept in self._rules.values())
 
     def in_maintenance(self, backend: str) -> bool:
         """Say whether a rule pauses a backend."""
         return any(
             isinstance(kept.rule, Maintenance) and kept.rule.backend == backend
-            for kept in tuple(self._rules.values())
+            for kept in self._rules.values()
         )
 
     def report(self) -> list[dict[str, Any]]:
@@ -100,7 +102,7 @@ class Faults:
     def add(self, rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
         """Add rules by their IDs; those that are known already stay as they are."""
         with self._lock:
-            new = {key: _Kept(key, rule, 0, 0) for key, rule in rules.items()}
+            new = {key: _Kept(key, rule) for key, rule in rules.items()}
             new = {key: kept for key, kept in new.items() if key not in self._rules}
             with self._store.transaction() as db:
                 db.executemany(
@@ -179,15 +181,14 @@ class Faults:
                 continue
             if not isinstance(rule, RateLimit):
                 return kept, rule if _comes_before(rule) else None
-            wait = self._wait(kept.id, caller, rule.per_minute)
+            wait = self._wait(kept.allowed[caller], rule.per_minute)
             if wait is not None:
                 limit = f"no more than {rule.per_minute} a minute"
                 return kept, too_many_requests(limit, wait)
         return None, None
 
-    def _wait(self, rule_id: str, caller: str, per_minute: int) -> int | None:
-        """Note a call that is within the limit; else return how long to wait."""
-        calls = self._calls[rule_id, caller]
+    def _wait(self, calls: deque[float], per_minute: int) -> int | None:
+        """Note a call that is within the limit; else return how many seconds to wait."""
         now = self._clock.now()
         while calls and calls[0] <= now - _MINUTE:
             calls.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from session_block.local_platform.answers import answer, refusal
 from session_block.local_platform.call_faults import NO_FAULTS, CallFaults
-from session_block.local_platform.errors import ApiError, bad_request
+from session_block.local_platform.errors import ApiError, bad_request, internal_error
 from session_block.local_platform.local_access import check_local_access
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 128 * 1024 * 1024
 # Far below what a JSON encoder can still write out again.
 MAX_DEPTH = 200
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,9 @@ def route(platform: Platform, prefix: str, operation: Operation) -> Route:
         except ClientDisconnect:
             # Nobody is left to read this.
             return Response(status_code=400)
+        except Exception:
+            _LOGGER.exception("%s failed", name)
+            return refusal(internal_error())
 
     return Route(prefix + operation.path, endpoint, methods=[operation.method])
 
@@ -192,9 +197,10 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
         ApiError: 401 or 403 without the credentials that it needs, 413 for too large a body.
     """
     body = await _read_body(request)
-    faults = None if operation.is_local or not platform.faults.exist else platform.faults
+    faults = platform.faults
     method, path = operation.method, operation.path
-    if faults is not None and await run_in_threadpool(faults.expire_tokens, method, path, body):
+    concerned = not operation.is_local and faults.concern(method, path)
+    if concerned and await run_in_threadpool(faults.expire_tokens, method, path, body):
         platform.accounts.expire_tokens()
     sender = target = None
     if operation.needs_token:
@@ -202,7 +208,7 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
         if operation.needs_instance:
             target = platform.accounts.instance_of(sender, request.headers.get("service-crn"))
     hits = NO_FAULTS
-    if faults is not None:
+    if concerned:
         caller = "" if sender is None else sender.id
         hits = await run_in_threadpool(faults.hit, method, path, body, caller)
     peer = "" if request.client is None else request.client.host

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import jwt
 import pytest
+from starlette.applications import Starlette
 
+from session_block.local_platform.http import Call, Operation, route
 from session_block.local_platform.state import load_identity
 
 if TYPE_CHECKING:
@@ -152,3 +156,54 @@ def test_not_a_number_comes_back(api: httpx.Client) -> None:
     body = b'{"program_id":"sampler","backend":"ibm_manila","params":{"pubs":[],"x":NaN}}'
     job_id = api.post("/jobs", content=body).json()["id"]
     assert "NaN" in api.get(f"/jobs/{job_id}").text
+
+
+def test_an_internal_error_is_one_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that fails is answered with a 500 in IBM's form, and the log says why."""
+
+    def fail(_: Call) -> None:
+        raise RuntimeError("out of qubits")
+
+    platform: Any = SimpleNamespace(
+        stats=SimpleNamespace(count=lambda _: None),
+        faults=SimpleNamespace(concern=lambda *_: False),
+    )
+    operation = Operation("GET", "/x", fail, needs_token=False, needs_instance=False)
+    app = Starlette(routes=[route(platform, "", operation)])
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/x")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert answer.json()["errors"][0]["code"] == 1000
+    assert "out of qubits" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "status", "code"),
+    [
+        ("/sessions", {"mode": "dedicated"}, 400, 1352),
+        ("/jobs", {"backend": "ibm_nowhere"}, 404, 1007),
+        ("/jobs", {"session_id": "unknown"}, 404, 1292),
+        ("/jobs", {"backend": 1}, 400, 1208),
+    ],
+)
+def test_codes(
+    platform: PlatformInfo,
+    api: httpx.Client,
+    path: str,
+    change: dict[str, Any],
+    status: int,
+    code: int,
+) -> None:
+    """Refusals bear IBM's codes where these are public."""
+    identity = load_identity(platform.state_dir)
+    assert identity is not None
+    open_plan = next(item for item in identity.accounts[0].instances if item.plan == "open")
+    body = {**JOB, "backend": open_plan.backends[0], **change}
+    answer = api.post(path, json=body, headers={"Service-CRN": open_plan.crn})
+    assert answer.status_code == status
+    assert answer.json()["errors"][0]["code"] == code
