@@ -260,6 +260,16 @@ def test_another_accounts_ids(target: Target, method: str, prefix: str, template
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])
+def test_other_methods(target: Target, method: str) -> None:
+    """A method that an operation's path does not have is refused, and nothing else happens."""
+    paths = {(prefix, template) for _, prefix, template in OPERATIONS}
+    for prefix, template in paths - {item[1:] for item in OPERATIONS if item[0] == method}:
+        answer = target.http.request(method, prefix + target.path(template))
+        assert answer.status_code == 405, (prefix, template)
+        assert answer.json()["errors"][0]["code"] == 1290
+
+
 def test_another_accounts_lists(target: Target) -> None:
     """No list shows another account's job or session, and no job goes into its session."""
     for query in ("jobs", f"jobs?tags={SECRET}", f"jobs?session_id={target.session_id}"):
