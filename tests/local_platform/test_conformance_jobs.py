@@ -185,7 +185,7 @@ def test_a_failed_job(
     assert job.job_id() in message
     assert "Traceback" in job.logs()
     assert "only available after" not in caplog.text
-    assert job.metrics()["usage"]["status"] == "done"
+    assert job.metrics()["usage"]["status"] == "complete"
 
 
 def test_a_job_beyond_its_time(backend: IBMBackend, local: LocalPlatform) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from qiskit_ibm_runtime import Batch, IBMInputValueError, IBMRuntimeError, Session
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError, RuntimeJobFailureError
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
@@ -167,6 +168,15 @@ def test_max_time(backend: IBMBackend, given: int | str | None, expected: int) -
     assert details(session)["max_time"] == expected
     assert details(session)["active_timeout"] == expected
     session.cancel()
+
+
+def test_max_time_is_too_long(backend: IBMBackend) -> None:
+    """The platform refuses more than eight hours, and the client words that it does not know."""
+    with pytest.raises(RequestsApiError, match="max_ttl") as refused:
+        Session(backend, max_time="8h 1s")
+    assert refused.value.status_code == 400
+    with pytest.raises(IBMInputValueError, match="Invalid max_time value"):
+        Session(backend, max_time="a while")
 
 
 def test_max_time_is_over(backend: IBMBackend, local: LocalPlatform) -> None:
