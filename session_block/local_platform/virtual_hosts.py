@@ -9,12 +9,12 @@ request names its whole URL where others name a path, and that URL counts, not t
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from session_block.local_platform.answers import refusal
 from session_block.local_platform.errors import ApiError
+from session_block.local_platform.local_access import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,7 +43,7 @@ def virtual_hosts(app: ASGIApp) -> ASGIApp:
         host = _host(authority)
         prefix = _prefix(host)
         if absolute is not None:
-            if prefix is None and not _is_loopback(host):
+            if prefix is None and not _is_here(host, scope):
                 error = ApiError(502, 1000, f"The local platform is no proxy for {host}.")
                 await refusal(error)(scope, receive, send)
                 return
@@ -74,11 +74,10 @@ def _prefix(host: str) -> str | None:
     return next((prefix for service, prefix in _SERVICES if service.fullmatch(host)), None)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _is_here(host: str, scope: Scope) -> bool:
+    """Say whether a host is this machine, or the address at which the request arrived."""
+    server = scope.get("server") or ("",)
+    return host in ("localhost", server[0]) or is_loopback(host)
 
 
 def _with_path(scope: Scope, path: str, authority: str) -> Scope:

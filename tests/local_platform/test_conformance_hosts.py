@@ -139,6 +139,15 @@ def test_it_is_no_proxy_for_others(local: LocalPlatform, url: str) -> None:
     assert "The local platform is no proxy for" in answer
 
 
+@pytest.mark.parametrize("host", [f"quantum.{DOMAIN}", f"iam.{DOMAIN}", "example.com"])
+def test_own_operations_are_not_under_such_names(local: LocalPlatform, host: str) -> None:
+    """The platform's own operations, which ask for no credential, are under no host name."""
+    for target, header in (("/_local/stats", host), (f"http://{host}/_local/stats", "127.0.0.1")):
+        answer = raw(local, target, header)
+        assert answer.startswith(("HTTP/1.1 403", "HTTP/1.1 404", "HTTP/1.1 502")), target
+    assert raw(local, "/_local/stats", "localhost").startswith("HTTP/1.1 200")
+
+
 def test_it_makes_no_tunnels(local: LocalPlatform) -> None:
     """A tunnel, which a client with an https URL asks for, is refused."""
     answer = raw(local, "quantum.cloud.ibm.com:443", "quantum.cloud.ibm.com:443", "CONNECT")

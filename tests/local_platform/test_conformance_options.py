@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit_ibm_runtime import IBMBackend
 
-pytestmark = pytest.mark.filterwarnings("ignore:The (Estimator|Sampler)V2 class is deprecated")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The (Estimator|Sampler)V2 class is deprecated"),
+    # The client extrapolates to zero noise, and there is none.
+    pytest.mark.filterwarnings("ignore:No positive, finite standard errors were found"),
+]
 TWIRLED = {
     "enable_gates": True,
     "enable_measure": True,
