@@ -9,6 +9,8 @@ from session_block.local_platform.errors import bad_request
 from session_block.local_platform.http import Call, Operation
 
 MOST_SECONDS = 366 * 86_400
+# The year 9000: dates have four digits for the year.
+LAST_MOMENT = 221_845_392_000.0
 
 
 def _show(call: Call) -> dict[str, Any]:
@@ -21,6 +23,8 @@ def _advance(call: Call) -> dict[str, Any]:
         raise bad_request("advance must be a number of seconds")
     if not 0 <= seconds <= MOST_SECONDS:
         raise bad_request(f"advance must be from 0 to {MOST_SECONDS} seconds")
+    if call.platform.clock.now() + seconds > LAST_MOMENT:
+        raise bad_request("the clock stops in the year 9000: use a new state directory")
     return _described(call, call.platform.advance(float(seconds)))
 
 
