@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ibm_quantum_schemas.common import CompressedTensorModel
 from ibm_quantum_schemas.executor.version_2_0.models import (
     ItemMetadataModel,
@@ -17,14 +18,21 @@ from ibm_quantum_schemas.executor.version_2_0.models import (
     QuantumProgramResultItemModel,
     QuantumProgramResultModel,
 )
+from qiskit.primitives.containers.bindings_array import BindingsArray
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
+from qiskit_ibm_runtime.fake_provider.executor.broadcast_sample import broadcast_sample
 from qiskit_ibm_runtime.fake_provider.executor.run_quantum_program import run_quantum_program
 from qiskit_ibm_runtime.options_models.simulator import SimulatorOptions
 from qiskit_ibm_runtime.quantum_program import QuantumProgram
 from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
+from samplomatic.quantum_program import SamplexItem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qiskit.circuit import QuantumCircuit
+    from qiskit.primitives.containers import DataBin
     from qiskit_aer import AerSimulator
 
 EXECUTOR_SCHEMA = "v2.0"
@@ -89,7 +97,7 @@ def executor_options(text: str) -> dict[str, Any]:
 
 
 def simulate_item(
-    item: ProgramItem, circuit: QuantumCircuit, *, shots: int, seed: int, simulator: AerSimulator
+    item: ProgramItem, circuit: QuantumCircuit, simulator: AerSimulator, *, shots: int, seed: int
 ) -> dict[str, Any]:
     """Run one item, with ``circuit`` in place of its own, and return its arrays by name."""
     item.source.circuit = circuit
@@ -97,6 +105,31 @@ def simulate_item(
     options = SimulatorOptions(seed_simulator=seed)
     result = run_quantum_program(simulator, program, options)
     return dict(result[0].items())
+
+
+def sample_item(
+    item: ProgramItem,
+    circuit: QuantumCircuit,
+    *,
+    shots: int,
+    seed: int,
+    sample: Callable[[SamplerPub], DataBin],
+) -> dict[str, Any]:
+    """Run one item, with ``circuit`` in place of its own, on a sampler; return arrays by name.
+
+    The sampler gives arrays of bits by register. What the item leaves to chance follows from the
+    seed.
+    """
+    source = item.source
+    if isinstance(source, SamplexItem):
+        rng = np.random.default_rng(seed)
+        arrays = broadcast_sample(source.samplex, source.samplex_arguments, source.shape, rng)
+        values = arrays.pop("parameter_values")
+    else:
+        arrays, values = {}, source.circuit_arguments
+    bindings = None if values is None else BindingsArray({tuple(circuit.parameters): values})
+    bits = sample(SamplerPub(circuit, bindings, shots))
+    return {**arrays, **{name: data.to_bool_array("little") for name, data in bits.items()}}
 
 
 def encode_program_result(program: ExecutorProgram, data: list[dict[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from qiskit.primitives.containers import (
 )
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit_aer import AerSimulator
 
 from session_block.local_platform import circuits, client_codec, ideal, timing
 from session_block.local_platform.noise import NoisyDevice, device
@@ -176,27 +176,23 @@ def _run_executor(request: Request) -> Answer:
             for item, (circuit, kept) in zip(program.items, small, strict=True)
         ],
     )
-    # The circuit of an item is replaced when it is simulated.
+    # The circuit of an item may be replaced when it is simulated.
     lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
     data = []
     for index, (item, (circuit, kept)) in enumerate(zip(program.items, small, strict=True)):
-
-        def attempt(
-            simulator: AerSimulator, item: Any = item, circuit: Any = circuit, index: int = index
-        ) -> dict[str, Any]:
-            return client_codec.simulate_item(
-                item,
-                circuit,
-                shots=program.shots,
-                seed=content_seed(seed, index),
-                simulator=simulator,
-            )
-
+        item_seed = content_seed(seed, index)
         if _is_noisy(request, kept):
-            runs = program.shots * math.prod(item.shape)
-            data.append(attempt(_device(request, kept).simulator([circuit], runs)))
+            sample = partial(_device(request, kept).sample, seed=item_seed)
+            data.append(
+                client_codec.sample_item(
+                    item, circuit, shots=program.shots, seed=item_seed, sample=sample
+                )
+            )
         else:
-            data.append(ideal.on_simulator(len(kept), attempt))
+            simulate = partial(
+                client_codec.simulate_item, item, circuit, shots=program.shots, seed=item_seed
+            )
+            data.append(ideal.on_simulator(len(kept), simulate))
     seconds = None
     if request.circuit_time:
         options = client_codec.executor_options(request.params)

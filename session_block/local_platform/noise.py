@@ -30,12 +30,14 @@ from qiskit.transpiler import InstructionProperties, Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError
 
-from session_block.local_platform import drift, methods, recordings
+from session_block.local_platform import drift, methods, parts, recordings
+from session_block.local_platform.seeding import content_seed
 
 _NANOSECOND = 1e-9
 _ZERO = 1e-8
 _CACHED_DEVICES = 64
 _CACHED_MODELS = 8
+_CACHED_PARTS = 64
 _CACHED_CALIBRATIONS = 8
 
 # Readout is modelled apart from the gates, with its two probabilities.
@@ -57,6 +59,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         self._gates = gates
         self._dt = dt
         self._target = _target(qubits, gates, dt)
+        self._part = lru_cache(maxsize=_CACHED_PARTS)(self._new_part)
         self._noise_model = lru_cache(maxsize=_CACHED_MODELS)(self._new_noise_model)
 
     @property
@@ -95,6 +98,11 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         simulator.set_max_qubits(self._target.num_qubits)
         return simulator
 
+    def _new_part(self, qubits: tuple[int, ...]) -> NoisyDevice:
+        return NoisyDevice(
+            [self._qubits[index] for index in qubits], _among(self._gates, qubits), self._dt
+        )
+
     def _new_noise_model(self, used: frozenset[Place]) -> NoiseModel:
         gates = {place: values for place, values in self._gates.items() if place in used}
         part = NoisyDevice(self._qubits, gates, self._dt)
@@ -107,7 +115,23 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         return model
 
     def sample(self, pub: SamplerPub, seed: int) -> DataBin:
-        """Return samples of a PUB, as arrays of bits by register."""
+        """Return samples of a PUB, part by part, as arrays of bits by register.
+
+        Raises:
+            TooBigToSimulateError: They cannot be simulated in reasonable time and memory.
+        """
+        groups = parts.independent(pub.circuit)
+        if len(groups) <= 1:
+            return self.sample_whole(pub, seed)
+        return parts.together(
+            [
+                self._part(qubits).sample_whole(parts.part(pub, qubits), content_seed(seed, index))
+                for index, qubits in enumerate(groups)
+            ]
+        )
+
+    def sample_whole(self, pub: SamplerPub, seed: int) -> DataBin:
+        """Return samples of a PUB that is simulated in one piece."""
         sampler = BackendSamplerV2(backend=self, options={"seed_simulator": seed})
         return sampler.run([pub]).result()[0].data
 
@@ -151,23 +175,29 @@ def device(
 ) -> NoisyDevice:
     """Return the kept qubits of a device with the noise that it has after a calibration."""
     properties = _properties(recording, backend, seed, calibration)
-    place = {qubit: index for index, qubit in enumerate(kept)}
     gates = {
-        (gate["gate"], tuple(place[qubit] for qubit in gate["qubits"])): recordings.values(
-            gate["parameters"]
-        )
+        (gate["gate"], tuple(gate["qubits"])): recordings.values(gate["parameters"])
         for gate in properties["gates"]
-        if gate["gate"] in _GATES and all(qubit in place for qubit in gate["qubits"])
+        if gate["gate"] in _GATES
     }
     qubits = [recordings.values(properties["qubits"][index]) for index in kept]
     dt = recordings.configuration(recording)["dt"] * _NANOSECOND
-    return NoisyDevice(qubits, gates, dt)
+    return NoisyDevice(qubits, _among(gates, kept), dt)
 
 
 @lru_cache(maxsize=_CACHED_CALIBRATIONS)
 def _properties(recording: str, backend: str, seed: int, calibration: int) -> dict[str, Any]:
     recorded = recordings.properties(recording)
     return drift.drifted(recorded, seed=seed, backend=backend, number=calibration)
+
+
+def _among(gates: Mapping[Place, Values], kept: Sequence[int]) -> dict[Place, Values]:
+    place = {qubit: index for index, qubit in enumerate(kept)}
+    return {
+        (name, tuple(place[qubit] for qubit in qubits)): values
+        for (name, qubits), values in gates.items()
+        if all(qubit in place for qubit in qubits)
+    }
 
 
 def _target(qubits: Sequence[Values], gates: Mapping[Place, Values], dt: float) -> Target:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ibm_runtime import EstimatorV2, RuntimeDecoder, RuntimeEncoder, SamplerV2, Session
 from qiskit_ibm_runtime.exceptions import RuntimeJobFailureError
+from qiskit_ibm_runtime.executor_estimator import Estimator
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block import local_platform
-from session_block.local_platform import execution, noise, recordings
+from session_block.local_platform import execution, noise, parts, recordings
 
 from .support import H2, H2_GROUND_ENERGY, bell, ground_state, isa
 
@@ -183,6 +186,28 @@ def test_the_noise_of_a_large_device_is_that_of_the_circuit() -> None:
     assert sorted(error["operations"][0] for error in errors) == ["cz", "measure", "measure", "sx"]
 
 
+def test_parts_are_put_together() -> None:
+    """Qubits that have nothing to do with each other are sampled apart, into the same bits."""
+    angles = ParameterVector("t", 6)
+    circuit = QuantumCircuit(7, 9)
+    rotated = (0, 2, 3, 4, 5, 6)
+    for qubit, angle in zip(rotated, angles, strict=True):
+        circuit.rx(angle, qubit)
+    circuit.cx(0, 1)
+    circuit.measure(range(6), [8, 7, 2, 3, 1, 5])
+    groups = parts.independent(circuit)
+    # Nobody looks at the last qubit.
+    assert sorted(index for group in groups for index in group) == list(range(6))
+    assert len(groups) == 2
+    assert any({0, 1} <= set(group) for group in groups)
+    halfturns = np.array([[0, 0, 0, 0, 0, 0], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]])
+    device = noise.device("nairobi", "ibm_nairobi", 0, 0, tuple(range(7)))
+    data = device.sample(SamplerPub.coerce((circuit, np.pi * halfturns, 500)), 1)
+    assert data.c.shape == (3,)
+    likeliest = [max(counts := data.c.get_counts(point), key=counts.get) for point in range(3)]
+    assert likeliest == ["000000000", "110101000", "000000110"]
+
+
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformInfo]:
     """A platform with device noise that counts circuit time."""
@@ -231,6 +256,16 @@ def test_executor_is_noisy(manila: IBMBackend) -> None:
     """Programs of the client's own making see the device's errors too."""
     counts = Sampler(manila).run([isa(bell(), manila)]).result()[0].data.meas.get_counts()
     assert 0 < counts["01"] + counts["10"] < 800
+
+
+def test_executor_estimates_are_mitigated(manila: IBMBackend) -> None:
+    """What the client computes around its own programs works: TREX takes out readout errors."""
+    circuit = QuantumCircuit(5)
+    circuit.x(1)
+    result = Estimator(manila).run([(circuit, "IIIZI")]).result()
+    unmitigated = _run("estimator", [[circuit, "IIIZI"]])[0].data.evs
+    assert result[0].data.evs == pytest.approx(-1, abs=0.03)
+    assert unmitigated > -0.95
 
 
 def test_fractional_gates_run(noisy_service: QiskitRuntimeService) -> None:
