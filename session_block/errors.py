@@ -10,6 +10,7 @@
     │   └── LabelRequiredError       a process that did not open the experiment must label
     ├── LedgerError                  the ledger cannot be trusted; the run stops
     │   ├── LedgerUnavailableError   the store did not answer
+    │   ├── LedgerDamagedError       the store lost or changed what it held
     │   └── LedgerVersionError       the store was written by a newer version
     ├── ExperimentError
     │   ├── ExperimentDivergedError  a resumed run asks out of turn
@@ -61,6 +62,10 @@ class LedgerError(SessionBlockError):
 
 class LedgerUnavailableError(LedgerError):
     """The ledger's store did not answer, or answered with an error."""
+
+
+class LedgerDamagedError(LedgerError):
+    """The ledger is not what was written: damaged, cut off, or not a ledger at all."""
 
 
 class LedgerVersionError(LedgerError):
