@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -16,9 +16,11 @@ from session_block.credentials import (
     LocalPlatformCredentials,
     StrictBlock,
 )
+from session_block.decisions import Policy
 from session_block.durations import max_time_seconds
 from session_block.errors import InvalidInputError
 from session_block.ledger import Ledger, default_ledger_url
+from session_block.policies import Policies
 
 if TYPE_CHECKING:
     from session_block.experiment import Experiment
@@ -82,16 +84,45 @@ class QuantumSession(StrictBlock):
         ),
     )
 
+    unsettled: Literal["resubmit", "hold"] = Field(
+        default="resubmit",
+        title="Submissions that cannot be settled",
+        description=(
+            "What becomes of a submission whose process died while sending it, and of which the "
+            "platform shows no job: 'resubmit' it, or 'hold' it for an operator."
+        ),
+    )
+    on_divergence: Literal["stop", "warn"] = Field(
+        default="stop",
+        title="Runs that diverge",
+        description=(
+            "What a resumed run does that asks for something new before it has asked for all that "
+            "was recorded: 'stop' before it buys anything, or 'warn' and go on."
+        ),
+    )
+    submissions_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        title="Submissions per minute",
+        description=(
+            "Most jobs that one process submits in a minute. Empty to go as fast as the platform "
+            "lets, which is learnt from its refusals."
+        ),
+    )
+
     @field_validator("max_time")
     @classmethod
     def _max_time_is_a_duration(cls, max_time: int | str | None) -> int | str | None:
         max_time_seconds(max_time)
         return max_time
 
-    def experiment(self, name: str | None = None, *, fresh: bool = False) -> Experiment:
+    def experiment(
+        self, name: str | None = None, *, fresh: bool = False, uid: str | None = None
+    ) -> Experiment:
         """Open an experiment: a new one, or the one of this name where it was interrupted.
 
-        Makes no network call; the session is opened, or reattached to, when it is first needed.
+        Makes no network call but with an empty ledger, which looks for the name at the platform:
+        a lost disk loses no job. The session is opened, or reattached to, when it is first needed.
         Within one try of a flow run, an experiment that is opened again is the very same object.
 
         Args:
@@ -99,10 +130,12 @@ class QuantumSession(StrictBlock):
                 retries all are the same experiment.
             fresh: Start the next experiment of this name. A retry of the flow run that did so goes
                 on with that one.
+            uid: Take the experiment of this name that has this UID.
 
         Raises:
-            InvalidInputError: There is no flow run and no name, or the experiment began on another
-                backend.
+            InvalidInputError: There is no flow run and no name, the experiment began on another
+                backend, or an empty ledger finds several of this name at the platform.
+            ConnectionFailedError: The ledger is empty, and the platform cannot be reached.
             LedgerError: The ledger cannot be read or trusted.
         """
         from session_block import runs
@@ -110,7 +143,14 @@ class QuantumSession(StrictBlock):
         from session_block.identity import identify
 
         ledger = self.ledger()
-        identity = identify(ledger, name, fresh=fresh, flow_run_id=runs.root_flow_run_id())
+        identity = identify(
+            ledger,
+            name,
+            fresh=fresh,
+            uid=uid,
+            flow_run_id=runs.root_flow_run_id(),
+            find_lost=self._experiments_named,
+        )
         opening = (identity.uid, self.backend_name, runs.flow_attempt())
         with _openings_lock:
             if opening in _openings:
@@ -122,6 +162,7 @@ class QuantumSession(StrictBlock):
                 backend_name=self.backend_name,
                 max_time_seconds=max_time_seconds(self.max_time),
                 block=self._block_document_name,
+                policies=self._policies,
             )
             if runs.inside():
                 _openings[opening] = experiment
@@ -151,7 +192,24 @@ class QuantumSession(StrictBlock):
             max_time_seconds=max_time_seconds(self.max_time),
             block=session.block,
             opener=False,
+            policies=self._policies,
         )
+
+    @property
+    def _policies(self) -> Policies:
+        return Policies(
+            unsettled=Policy(self.unsettled),
+            may_diverge=self.on_divergence == "warn",
+            submissions_per_minute=self.submissions_per_minute,
+        )
+
+    def _experiments_named(self, name: str) -> list[str]:
+        """Return the UIDs of the experiments whose jobs bear a name at the platform."""
+        from session_block.client import Connection
+        from session_block.tags import name_tag, uid_of
+
+        jobs = Connection(self.credentials.account()).listed(name_tag(name))
+        return list(dict.fromkeys(uid for job in jobs if (uid := uid_of(job.tags))))
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""

@@ -183,6 +183,15 @@ class Connection:
             if len(page) < _LISTING_PAGE:
                 return jobs
 
+    def listed(self, tag: str) -> list[ListedJob]:
+        """List the jobs that bear a tag, for an experiment that is being opened.
+
+        Raises:
+            ConnectionFailedError: The listing failed.
+        """
+        with _connecting(f"list the jobs tagged {tag!r}"):
+            return self.jobs_with_tag(tag)
+
     def _pinned_instance(self) -> str:
         instance: str | None = self.service.active_instance()
         if instance is None:

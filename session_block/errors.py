@@ -25,7 +25,7 @@
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
         ├── JobFailedError           the job ended without a result
         ├── JobCancelledError        somebody cancelled the job
-        ├── JobEndedWithSessionError the job ended with its session; asking again is safe
+        ├── JobEndedInPassingError the job ended with its session; asking again is safe
         └── JobWaitTimeoutError      the wait is over, the job is not
 """
 
@@ -124,8 +124,11 @@ class JobCancelledError(SubmissionError):
     """The job was cancelled."""
 
 
-class JobEndedWithSessionError(SubmissionError):
-    """The job ended without a result because its session ended. Asking again is safe."""
+class JobEndedInPassingError(SubmissionError):
+    """The job gave no result: its session ended, or it failed for a reason that passes.
+
+    Asking again is safe, and runs it once more.
+    """
 
 
 class JobWaitTimeoutError(SubmissionError, TimeoutError):

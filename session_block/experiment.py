@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from session_block import runs
 from session_block.account import Account
-from session_block.errors import JobEndedWithSessionError, LedgerError
+from session_block.errors import JobEndedInPassingError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
+from session_block.pacing import Pacer
 from session_block.pinning import pin_circuit, record_once
+from session_block.policies import Policies
+from session_block.reconciliation import Reconciler
 from session_block.records import SEALED_KEY
 from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
 from session_block.session import MAX_SESSIONS
 from session_block.session_handle import SessionHandle
+from session_block.settling import Settler
 from session_block.submission import Submitter
+from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
 from session_block.waiting import Waiter
 
@@ -46,6 +51,7 @@ class Experiment(SessionHandle):
         max_time_seconds: int | None,
         block: str | None = None,
         opener: bool = True,
+        policies: Policies | None = None,
     ) -> None:
         super().__init__(
             identity=identity,
@@ -56,11 +62,42 @@ class Experiment(SessionHandle):
             block=block,
             opener=opener,
         )
-        self._submitter = Submitter(
-            ledger, self.uid, identity.tags, self._keeper, lambda: self.sealed
+        policies = policies or Policies()
+        settler = Settler(ledger, self.uid, self._keeper, policies.unsettled)
+        self._reconciler = Reconciler(
+            ledger,
+            self.uid,
+            self._keeper,
+            settler,
+            existed=identity.resumed,
+            lost=identity.lost,
         )
-        self._waiter = Waiter(ledger, self.uid, self._submitter, self._keeper)
-        self._turns = Turns(identity, ledger, lambda: self.sealed, opener=opener)
+        self._submitter = Submitter(
+            ledger,
+            self.uid,
+            identity.tags,
+            self._keeper,
+            settler=settler,
+            reconciler=self._reconciler,
+            pacer=Pacer(policies.submissions_per_minute),
+            sealed=lambda: self.sealed,
+        )
+        self._waiter = Waiter(
+            ledger,
+            self.uid,
+            self._keeper,
+            submitter=self._submitter,
+            settler=settler,
+            reconciler=self._reconciler,
+        )
+        self._turns = Turns(
+            identity,
+            ledger,
+            lambda: self.sealed,
+            opener=opener,
+            reconcile=self._reconciler.ensure,
+            may_diverge=policies.may_diverge,
+        )
 
     def once(self, key: str, draw: Callable[[], Any]) -> Any:
         """Return ``draw()`` of the first time it was asked for, as a JSON value.
@@ -130,7 +167,7 @@ class Experiment(SessionHandle):
         Raises:
             JobFailedError: The job failed for a reason of its own.
             JobCancelledError: Somebody cancelled the job.
-            JobEndedWithSessionError: Its session ended first; submit again.
+            JobEndedInPassingError: Its session ended first, or it failed in passing; submit again.
             JobWaitTimeoutError: The time is over; the job goes on.
             SubmissionHeldError: The platform does not know the job any more.
         """
@@ -143,7 +180,7 @@ class Experiment(SessionHandle):
         generation = generations[job.generation - 1]
         try:
             return self._waiter.result(job.submission, generation, timeout_seconds)
-        except JobEndedWithSessionError:
+        except JobEndedInPassingError:
             self._turns.leave(job.submission)
             raise
 
@@ -217,7 +254,7 @@ class Experiment(SessionHandle):
             return False
         if self._has_open_session() and self._keeper().close(cancel_jobs=True):
             return True
-        self._submitter.cancel_pending(self.identity.uid_tag)
+        self._submitter.cancel_pending(uid_tag(self.uid))
         return False
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -241,6 +278,16 @@ class Experiment(SessionHandle):
         if error is None:
             self.close_session()
             self.seal()
+
+    def close_session(self) -> bool:
+        """Close the session that this experiment opened; queued and running jobs finish.
+
+        Returns:
+            Whether a session was closed; a borrowed one never is.
+        """
+        if self._has_open_session():
+            self._reconciler.check_twins(now=True)
+        return super().close_session()
 
     def _submit(self, request: Request, label: str | None) -> JobRef:
         with self._turns.take(request, label) as turn:
@@ -268,6 +315,6 @@ class Experiment(SessionHandle):
             generation = self._submitter.submit(request, turn.submission, turn.about)
             try:
                 return self._waiter.result(turn.submission, generation)
-            except JobEndedWithSessionError as error:
+            except JobEndedInPassingError as error:
                 ended = error
         raise ended

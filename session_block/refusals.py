@@ -8,16 +8,22 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import PurePath
 
 import requests
 from qiskit_ibm_runtime import IBMInputValueError, IBMRuntimeError
+from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 
 SESSION_CLOSED_CODE = 1217
 """What a job that comes too late for its session is told."""
 
 _SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
-_FOR_NOW = frozenset({401, 403, 429})
+_UNAUTHORIZED = 401
+_TOO_MANY = 429
+_FOR_NOW = frozenset({_UNAUTHORIZED, 403, _TOO_MANY})
+_PASSING_CODES = (9707,)
 _SENDING = {"qiskit_runtime_service.py", "api"}
 
 
@@ -27,11 +33,18 @@ class Refusal:
 
     Attributes:
         cause: ``session-closed``, ``for-now`` (credentials, rate) or ``request``.
+        retry_after_seconds: How long the platform asks to wait, if it says so.
     """
 
     cause: str
     status: int | None
     message: str
+    retry_after_seconds: float | None = None
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there were too many submissions, so that waiting is all that it takes."""
+        return self.status == _TOO_MANY
 
 
 def refusal(error: BaseException, handled: BaseException | None = None) -> Refusal | None:
@@ -61,7 +74,8 @@ def refusal(error: BaseException, handled: BaseException | None = None) -> Refus
     message = f"HTTP {status}: {response.text}"
     if tells_of_closed_session(message):
         return Refusal("session-closed", status, message)
-    return Refusal("for-now" if status in _FOR_NOW else "request", status, message)
+    cause = "for-now" if status in _FOR_NOW else "request"
+    return Refusal(cause, status, message, _retry_after(response))
 
 
 def tells_of_closed_session(message: str) -> bool:
@@ -72,6 +86,35 @@ def tells_of_closed_session(message: str) -> bool:
     """
     codes = (f'"code":{SESSION_CLOSED_CODE}', f"Error code {SESSION_CLOSED_CODE};")
     return any(sign in message for sign in (*_SESSION_CLOSED_TEXTS, *codes))
+
+
+def tells_of_passing_failure(reason: str) -> bool:
+    """Whether a failed job failed for a reason that lies with the platform and passes.
+
+    IBM publishes no list of them. 9707 (temporary internal error) is known from other clients.
+    """
+    return any(f"Error code {code};" in reason for code in _PASSING_CODES)
+
+
+def tells_of_refused_token(error: BaseException) -> bool:
+    """Whether the platform answered 401: the token has expired, or was revoked."""
+    return isinstance(error, IBMNotAuthorizedError) or any(
+        isinstance(one, requests.HTTPError)
+        and one.response is not None
+        and one.response.status_code == _UNAUTHORIZED
+        for one in _chain(error, None)
+    )
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, which may be a number or a date."""
+    value = response.headers.get("Retry-After", "")
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:

@@ -29,9 +29,9 @@ from qiskit_ibm_runtime.utils.validations import (
 from session_block.errors import InvalidInputError, NotISAError
 from session_block.fingerprint import fingerprint_request
 from session_block.references import Implementation, PrimitiveKind
+from session_block.tags import MAX_TAG_LENGTH
 
 MAX_USER_TAGS = 5
-MAX_TAG_LENGTH = 86
 
 _OPTIONS: Mapping[tuple[str, str], type[Any]] = {
     ("sampler", "v2"): SamplerOptionsV2,

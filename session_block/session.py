@@ -93,6 +93,17 @@ class SessionKeeper:
                     self._reattach(record)
             return self._current[1]
 
+    @property
+    def borrowed(self) -> bool:
+        """Whether the session in use was opened by somebody else."""
+        return self._current is not None and self._current[0].kind == "borrowed"
+
+    def reconnect(self) -> None:
+        """Connect anew, with a fresh access token; the session is attached to again."""
+        with self._lock:
+            self.connection = Connection(self.connection.account)
+            self._current = None
+
     def borrow(self, session_id: str) -> Session:
         """Attach the experiment to a session that somebody else opened.
 

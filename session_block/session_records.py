@@ -54,3 +54,25 @@ def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
             )
         )
     return records
+
+
+def restore_session(
+    ledger: Ledger,
+    experiment: str,
+    session_id: str,
+    place: Mapping[str, Any],
+    *,
+    borrowed: bool,
+) -> None:
+    """Record a session that the ledger had lost, unless it knows it."""
+    while True:
+        known = read_sessions(ledger, experiment)
+        if any(record.session_id == session_id for record in known):
+            return
+        number = len(known) + 1
+        intent = {**place, "max_time_seconds": None, "restored": True}
+        _, ours = ledger.create(experiment, f"session-intent/{number}", intent)
+        if ours:
+            kind = "borrowed" if borrowed else "opened"
+            body = {"kind": kind, "session_id": session_id, "restored": True}
+            ledger.create(experiment, f"session/{number}", body)

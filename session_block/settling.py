@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
+from qiskit_ibm_runtime import RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import crashpoints, decisions
+from session_block import crashpoints
+from session_block import submission_records as records
 from session_block.client import ListedJob
-from session_block.decisions import Action, Answer, Generation
+from session_block.decisions import Action, Answer, Policy, Situation, decide
 from session_block.errors import ConnectionFailedError, SubmissionHeldError
 from session_block.ledger import Ledger
+from session_block.patience import Patience
 from session_block.session import SessionKeeper
+from session_block.submission_records import Generation
 
-LOOK_UP_PATIENCE_SECONDS = 600.0
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 _logger = logging.getLogger(__name__)
@@ -30,85 +33,109 @@ class Settler:
     """
 
     def __init__(
-        self, ledger: Ledger, experiment: str, keeper: Callable[[], SessionKeeper]
+        self,
+        ledger: Ledger,
+        experiment: str,
+        keeper: Callable[[], SessionKeeper],
+        policy: Policy = Policy.RESUBMIT,
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._keeper = keeper
+        self._policy = policy
 
     def settle(self, submission: str, generation: Generation) -> None:
         """Give an intent without an owner its outcome, from what the platform's listing shows.
 
         Raises:
-            SubmissionHeldError: The listing failed for too long.
+            SubmissionHeldError: The policy leaves it to an operator, or did so before.
+            ConnectionFailedError: The listing failed for too long.
         """
         self.check_instance(generation)
+        situation = Situation.HELD if generation.held else Situation.INTENT_ORPHANED
         account = self._keeper().connection.account
+        patience = Patience(f"The job listing for submission {submission}")
         began = time.monotonic()
         while True:
             settled = time.monotonic() - began >= account.settle_seconds
-            answer, jobs = self._look(generation, settled=settled)
-            match decisions.decide(decisions.Situation.INTENT_ORPHANED, answer):
-                case Action.ADOPT | Action.ADOPT_EARLIEST:
-                    chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
-                    outcome = self.decide(
-                        submission,
-                        generation.number,
-                        {"kind": "job", "job_id": chosen.job_id, "adopted": True},
-                    )
-                    for job in jobs:
-                        if job.job_id != outcome.get("job_id"):
-                            self.cancel_twin(submission, job.job_id, outcome)
+            answer, jobs = self._look(generation, patience, settled=settled)
+            match decide(situation, answer, self._policy):
+                case Action.ADOPT:
+                    self.adopt(submission, generation.number, jobs)
                     return
                 case Action.ABANDON:
                     self.decide(submission, generation.number, {"kind": "abandoned"})
                     return
-                case _ if time.monotonic() - began > LOOK_UP_PATIENCE_SECONDS:
-                    raise SubmissionHeldError(
-                        f"The platform's job listing failed for {LOOK_UP_PATIENCE_SECONDS:.0f} s, "
-                        f"so it is not known whether submission {submission} of experiment "
-                        f"{self._experiment} has a job (tag {generation.intent['tag']}). Run "
-                        "again once the platform answers; nothing was submitted."
+                case Action.HOLD:
+                    raise self.hold(
+                        submission,
+                        generation,
+                        f"its sender is gone, and the platform shows no job with the tag "
+                        f"{generation.intent['tag']}",
                     )
                 case _:
                     pause = max(account.settle_seconds / 10, _SHORTEST_PAUSE_SECONDS)
                     time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
 
-    def _look(self, generation: Generation, *, settled: bool) -> tuple[Answer, list[ListedJob]]:
-        try:
-            jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
-        except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-            _logger.warning("The platform's job listing failed (%s); it is asked again.", error)
-            return Answer.UNREADABLE, []
-        match len(jobs):
-            case 0:
-                return (Answer.NO_JOB if settled else Answer.NO_JOB_YET), jobs
-            case 1:
-                return Answer.ONE_JOB, jobs
-            case _:
-                return Answer.SEVERAL_JOBS, jobs
+    def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
+        """Take the earliest usable of these jobs for a generation's own; the rest are twins."""
+        chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
+        outcome = self.decide(
+            submission, number, {"kind": "job", "job_id": chosen.job_id, "adopted": True}
+        )
+        self.cancel_twins(
+            submission, [job.job_id for job in jobs if job.job_id != outcome.get("job_id")]
+        )
 
-    def decide(self, submission: str, number: int, outcome: dict[str, Any]) -> dict[str, Any]:
+    def decide(self, submission: str, number: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
         """Create a generation's outcome, unless somebody was first; return what stands."""
         fact, _ = self._ledger.create(
-            self._experiment, decisions.outcome_key(submission, number), outcome
+            self._experiment, records.outcome_key(submission, number), outcome
         )
         return dict(fact.body)
 
-    def cancel_twin(self, submission: str, job_id: str, outcome: dict[str, Any]) -> None:
-        """Cancel a second job of one submission, if that is still possible, and record it."""
-        _logger.warning(
-            "Job %s is a twin of submission %s (%s); it is cancelled.", job_id, submission, outcome
+    def write_off(self, submission: str, number: int, because: str) -> None:
+        """Record that a generation's job gave no result and never will."""
+        self._ledger.create(
+            self._experiment, records.ended_key(submission, number), {"because": because}
         )
-        try:
-            job = self._keeper().connection.job(job_id)
-            if job is not None:
-                with crashpoints.around("cancel job"):
-                    job.cancel()
-            fate = "cancelled"
-        except (ConnectionFailedError, IBMError, requests.RequestException) as error:
-            fate = f"could not be cancelled: {error}"
-        self._ledger.create(self._experiment, f"twin/{submission}/{job_id}", {"fate": fate})
+
+    def hold(self, submission: str, generation: Generation, because: str) -> SubmissionHeldError:
+        """Record that a generation waits for an operator; return the error that says so."""
+        self._ledger.create(
+            self._experiment,
+            records.hold_key(submission, generation.number),
+            {"because": because, "job_id": generation.job_id},
+        )
+        place = f"{self._experiment} {submission}"
+        cure = (
+            f"'session-block submissions retry {place}' runs it again"
+            if generation.job_id
+            else f"'session-block submissions adopt {place} JOB' if you know its job, "
+            f"'session-block submissions release {place}' if there is none"
+        )
+        return SubmissionHeldError(
+            f"Submission {submission} of experiment {self._experiment} is held: {because}. Nothing "
+            f"is submitted. Run again to look once more; else {cure}."
+        )
+
+    def cancel_twins(self, submission: str, job_ids: Sequence[str]) -> None:
+        """Cancel jobs that are one too many, as far as that is possible, and record them."""
+        for job_id in job_ids:
+            _logger.warning(
+                "Job %s is a twin of submission %s of experiment %s; it is cancelled.",
+                job_id,
+                submission,
+                self._experiment,
+            )
+            try:
+                fate = self._cancel(job_id)
+            except (ConnectionFailedError, IBMError, requests.RequestException) as error:
+                _logger.warning("Job %s could not be cancelled (%s).", job_id, error)
+                continue
+            self._ledger.create(
+                self._experiment, records.twin_key(submission, job_id), {"fate": fate}
+            )
 
     def check_instance(self, generation: Generation) -> None:
         """Check that a generation was sent to the instance that is connected.
@@ -123,3 +150,31 @@ class Settler:
                 f"{generation.intent['instance']}, but the Block now names {connection.instance}. "
                 "Run it with a Block of the former, or start anew with fresh=True."
             )
+
+    def _cancel(self, job_id: str) -> str:
+        job = self._keeper().connection.job(job_id)
+        if job is None:
+            return "deleted"
+        try:
+            with crashpoints.around("cancel job"):
+                job.cancel()
+        except RuntimeInvalidStateError:
+            return "too late to cancel"
+        return "cancelled"
+
+    def _look(
+        self, generation: Generation, patience: Patience, *, settled: bool
+    ) -> tuple[Answer, list[ListedJob]]:
+        try:
+            jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
+        except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+            time.sleep(patience.lose(error))
+            return Answer.UNREADABLE, []
+        patience.regain()
+        match len(jobs):
+            case 0:
+                return (Answer.NO_JOB if settled else Answer.NO_JOB_YET), jobs
+            case 1:
+                return Answer.ONE_JOB, jobs
+            case _:
+                return Answer.SEVERAL_JOBS, jobs

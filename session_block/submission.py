@@ -8,27 +8,33 @@ that its listing hides for longer than the settle window is found too late, and 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
+from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2, Session
 
-from session_block import crashpoints, decisions, owner
-from session_block.decisions import Action, Generation, Submission, decide
+from session_block import crashpoints, owner
+from session_block import submission_records as records
+from session_block.decisions import Action, Answer, Situation, decide
 from session_block.errors import (
     ConnectionFailedError,
     ExperimentSealedError,
-    LedgerError,
     SubmissionRejectedError,
 )
 from session_block.ledger import Ledger
+from session_block.pacing import Pacer
+from session_block.reconciliation import Reconciler
 from session_block.refusals import Refusal, refusal
 from session_block.request import Request
 from session_block.session import SessionKeeper
 from session_block.settling import Settler
+from session_block.submission_records import Generation, Submission
+from session_block.tags import SubmissionTag
 
+SUBMIT_DEADLINE = "SESSION_BLOCK_SUBMIT_DEADLINE_SECONDS"
 SUBMIT_DEADLINE_SECONDS = 960.0
 """Longer than the client waits for the answer to a POST (900 s)."""
 
@@ -45,6 +51,10 @@ class Submitter:
         experiment: The experiment's UID.
         tags: The tags that all jobs of the experiment bear.
         keeper: Opens the session when the first job needs it.
+        settler: Decides outcomes.
+        reconciler: Brings back what the ledger lost, before anything new is submitted.
+        pacer: Spaces submissions.
+        sealed: Whether the experiment is finished.
     """
 
     def __init__(
@@ -53,27 +63,27 @@ class Submitter:
         experiment: str,
         tags: list[str],
         keeper: Callable[[], SessionKeeper],
+        *,
+        settler: Settler,
+        reconciler: Reconciler,
+        pacer: Pacer,
         sealed: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._tags = tags
         self._keeper = keeper
-        self._settler = Settler(ledger, experiment, keeper)
+        self._settler = settler
+        self._reconciler = reconciler
+        self._pacer = pacer
         self._sealed = sealed
         self._first_seen: dict[tuple[str, int], float] = {}
         self._jobs: dict[str, RuntimeJobV2] = {}
 
     def read(self, submission: str) -> Submission:
         """Return what the ledger says about a submission."""
-        facts = self._ledger.facts(
-            self._experiment,
-            decisions.intent_key(submission, 0)[:-1],
-            decisions.outcome_key(submission, 0)[:-1],
-            decisions.ended_key(submission, 0)[:-1],
-            decisions.result_key(submission),
-        )
-        return decisions.fold(submission, ((fact.key, fact.body) for fact in facts))
+        facts = self._ledger.facts(self._experiment, *records.prefixes(submission))
+        return records.fold(submission, ((fact.key, fact.body) for fact in facts))
 
     def submit(self, request: Request, submission: str, about: dict[str, Any]) -> Generation:
         """Make sure that the request has its one job, and return the generation that made it.
@@ -93,8 +103,7 @@ class Submitter:
         while True:
             recorded = self.read(submission)
             latest = recorded.latest
-            situation = recorded.situation(owner_alive=self._owner_alive(recorded))
-            match decide(situation):
+            match self._next_action(recorded):
                 case Action.ANSWER | Action.ASK_JOB if latest is not None:
                     return latest
                 case Action.WAIT_FOR_OWNER:
@@ -104,8 +113,8 @@ class Submitter:
                 case Action.RAISE if latest is not None and latest.outcome is not None:
                     raise self._rejected(submission, latest.outcome)
                 case Action.SUBMIT | Action.NEXT_GENERATION if attempts < _ATTEMPTS_PER_CALL:
-                    attempts += 1
                     failure = self._attempt(request, recorded, about)
+                    attempts += failure is not None
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
                     self._refuse_when_sealed(recorded)
                     self._keeper().replace(str(latest.intent["session_id"]))
@@ -116,6 +125,16 @@ class Submitter:
                         f"{attempts} times, and the platform shows no job of it. Nothing is lost: "
                         "run again once the platform can be reached."
                     ) from failure
+
+    def _next_action(self, recorded: Submission) -> Action:
+        """Decide from the ledger; of what is not in it the platform's listing has the last word."""
+        action = decide(recorded.situation(owner_alive=self._owner_alive(recorded)))
+        if action is not Action.LOOK or recorded.latest is not None:
+            return action
+        self._reconciler.ensure()
+        if self.read(recorded.id).latest is not None:
+            return Action.WAIT_FOR_OWNER
+        return decide(Situation.NOTHING, Answer.NO_JOB)
 
     def job(self, generation: Generation) -> RuntimeJobV2 | None:
         """Return the job of a generation, or ``None`` when the platform does not know it."""
@@ -144,6 +163,10 @@ class Submitter:
         """Let go of a job that is done with."""
         self._jobs.pop(job_id, None)
 
+    def forget_all(self) -> None:
+        """Let go of all jobs: they belong to a connection that is no more."""
+        self._jobs.clear()
+
     def _attempt(
         self, request: Request, recorded: Submission, about: dict[str, Any]
     ) -> Exception | None:
@@ -156,12 +179,20 @@ class Submitter:
         keeper = self._keeper()
         request.check_isa(keeper.target)
         session = keeper.current()
+        self._pacer.wait(f"Submission {recorded.id} of experiment {self._experiment}")
         number = len(recorded.generations) + 1
-        tag = self._tag(recorded.id, number)
+        tag = SubmissionTag(
+            self._experiment,
+            recorded.id,
+            number,
+            borrowed=keeper.borrowed,
+            labelled=about["label"] is not None,
+            concurrent=about["concurrent"],
+        )
         with owner.attempt() as owner_now:
             _, ours = self._ledger.create(
                 self._experiment,
-                decisions.intent_key(recorded.id, number),
+                records.intent_key(recorded.id, number),
                 {
                     **about,
                     "kind": request.kind,
@@ -170,25 +201,57 @@ class Submitter:
                     "instance": keeper.connection.instance,
                     "url": keeper.connection.account.url,
                     "session_id": session.session_id,
-                    "tag": tag,
+                    "tag": str(tag),
                     "owner": owner_now,
                 },
             )
             if not ours:
                 return None
-            handled = sys.exception()
-            try:
-                with crashpoints.around("submit"):
-                    job = request.send(session, [*self._tags, tag])
-            except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
-                self._record_failure(recorded.id, number, error, refusal(error, handled))
-                return error
-            self._jobs[job.job_id()] = job
-            outcome = self._settler.decide(
-                recorded.id, number, {"kind": "job", "job_id": job.job_id()}
-            )
+            return self._send(request, session, tag)
+
+    def _send(self, request: Request, session: Session, tag: SubmissionTag) -> Exception | None:
+        handled = sys.exception()
+        try:
+            with crashpoints.around("submit"):
+                job = request.send(session, [*self._tags, str(tag)])
+        except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
+            return self._failed(tag, error, refusal(error, handled))
+        self._pacer.accepted()
+        self._jobs[job.job_id()] = job
+        outcome = self._settler.decide(
+            tag.submission, tag.generation, {"kind": "job", "job_id": job.job_id()}
+        )
         if outcome.get("job_id") != job.job_id():
-            self._settler.cancel_twin(recorded.id, job.job_id(), outcome)
+            self._settler.cancel_twins(tag.submission, [job.job_id()])
+        return None
+
+    def _failed(
+        self, tag: SubmissionTag, error: Exception, refused: Refusal | None
+    ) -> Exception | None:
+        """A refusal decides the generation; after any other failure the tag is looked up."""
+        if refused is None:
+            _logger.warning(
+                "It is not known whether submission %s of experiment %s reached the platform "
+                "(%s); its tag is looked up.",
+                tag.submission,
+                self._experiment,
+                error,
+            )
+            return error
+        outcome = self._settler.decide(
+            tag.submission,
+            tag.generation,
+            {
+                "kind": "rejected",
+                "cause": refused.cause,
+                "status": refused.status,
+                "message": refused.message,
+            },
+        )
+        if refused.too_many:
+            self._pacer.refused(refused.retry_after_seconds)
+        elif outcome["kind"] == "rejected" and refused.cause == "for-now":
+            raise self._rejected(tag.submission, outcome) from error
         return None
 
     def _refuse_when_sealed(self, recorded: Submission) -> None:
@@ -198,44 +261,17 @@ class Submitter:
                 "result. Nothing is submitted; start a new one with fresh=True."
             )
 
-    def _record_failure(
-        self, submission: str, number: int, error: Exception, refused: Refusal | None
-    ) -> None:
-        """A refusal decides the generation; after any other failure the tag is looked up."""
-        if refused is None:
-            _logger.warning(
-                "It is not known whether submission %s of experiment %s reached the platform "
-                "(%s); its tag is looked up.",
-                submission,
-                self._experiment,
-                error,
-            )
-            return
-        outcome = self._settler.decide(
-            submission,
-            number,
-            {
-                "kind": "rejected",
-                "cause": refused.cause,
-                "status": refused.status,
-                "message": refused.message,
-            },
-        )
-        if outcome["kind"] == "rejected" and refused.cause == "for-now":
-            raise self._rejected(submission, outcome) from error
-
     def _owner_alive(self, recorded: Submission) -> bool:
         latest = recorded.latest
-        if latest is None or latest.outcome is not None:
+        if latest is None or latest.outcome is not None or latest.held:
             return False
         if "owner" not in latest.intent:
-            raise LedgerError(f"The intent of submission {recorded.id} names no owner.")
+            # Restored or adopted: there is nobody who would still send it.
+            return False
         first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
-        within_deadline = time.monotonic() - first_seen < SUBMIT_DEADLINE_SECONDS
+        deadline = float(os.environ.get(SUBMIT_DEADLINE, SUBMIT_DEADLINE_SECONDS))
+        within_deadline = time.monotonic() - first_seen < deadline
         return within_deadline and owner.may_be_alive(latest.intent["owner"])
-
-    def _tag(self, submission: str, generation: int) -> str:
-        return f"qs-sub:{self._experiment}.{submission}.{generation}"
 
     def _rejected(self, submission: str, outcome: Any) -> SubmissionRejectedError:
         who, cure = "platform", "Correct the request; a corrected one is another submission."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from session_block import decisions, runs
+from session_block import runs
+from session_block import submission_records as records
 from session_block.errors import (
     ExperimentDivergedError,
     ExperimentSealedError,
@@ -21,6 +23,8 @@ from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.occurrences import Occurrences
 from session_block.request import Request
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,23 +48,32 @@ class Turns:
         ledger: Where earlier openings recorded what they asked for.
         sealed: Whether the experiment is finished.
         opener: Whether this process opened the experiment, and so may count equal requests.
+        reconcile: Brings back what the ledger lost; called before the first new request.
+        may_diverge: Whether a run that diverges is only told so.
     """
 
     def __init__(
-        self, identity: Identity, ledger: Ledger, sealed: Callable[[], bool], *, opener: bool
+        self,
+        identity: Identity,
+        ledger: Ledger,
+        sealed: Callable[[], bool],
+        *,
+        opener: bool,
+        reconcile: Callable[[], None],
+        may_diverge: bool,
     ) -> None:
         self._identity = identity
         self._ledger = ledger
         self._sealed = sealed
+        self._reconcile = reconcile
+        self._may_diverge = may_diverge
+        self._asked: set[str] = set()
         self._pid = os.getpid() if opener else None
         self._in_run = runs.inside()
         self._lock = threading.Lock()
         self._threads: set[int] = {threading.get_ident()}
         self._occurrences = Occurrences()
-        self._recorded = self._recorded_intents()
-        counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
-        self._unasked = set(counted) - self._refused()
-        self._concurrent = any(intent["concurrent"] for intent in counted.values())
+        self._read_records()
 
     @contextmanager
     def take(self, request: Request, label: str | None) -> Iterator[Turn]:
@@ -105,8 +118,14 @@ class Turns:
         with self._lock:
             self._threads.add(threading.get_ident())
             concurrent = self._concurrent or len(self._threads) > 1
-            self._unasked.discard(submission)
-            if (recorded := self._record_of(submission)) is not None:
+            self._asked.add(submission)
+            recorded = self._record_of(submission)
+            if recorded is None and not self._sealed():
+                self._reconcile()
+                self._read_records()
+                recorded = self._recorded.get(submission)
+                concurrent = concurrent or self._concurrent
+            if recorded is not None:
                 self._check_label(label, recorded["fingerprint"], request.fingerprint)
             else:
                 self._check_new(in_turn=label is not None or concurrent)
@@ -122,14 +141,15 @@ class Turns:
 
     def _record_of(self, submission: str) -> dict[str, Any] | None:
         if submission not in self._recorded:
-            fact = self._ledger.get(self._identity.uid, decisions.intent_key(submission, 1))
+            fact = self._ledger.get(self._identity.uid, records.intent_key(submission, 1))
             if fact is None:
                 return None
             self._recorded[submission] = dict(fact.body)
         return self._recorded[submission]
 
-    def _check_label(self, label: str | None, known: str, asked: str) -> None:
-        if known != asked:
+    def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
+        # A label whose record was lost with its ledger is taken at its word.
+        if known not in (None, asked):
             raise LabelConflictError(
                 f"The label {label!r} of experiment {self._identity} stands for the request "
                 f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was submitted."
@@ -141,13 +161,32 @@ class Turns:
                 f"Experiment {self._identity} is finished and has no record of this request, so "
                 "nothing is submitted. Start a new one with fresh=True."
             )
-        if self._unasked and not in_turn:
-            raise ExperimentDivergedError(
-                f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run "
-                "has not made, and it now asks for another one, so it is not the run that was "
-                "interrupted. Nothing was submitted. Restore the code and the inputs (random ones "
-                "belong into experiment.once), or start anew with fresh=True."
-            )
+        unasked = len(self._counted - self._asked)
+        if not unasked or in_turn:
+            return
+        what = (
+            f"Experiment {self._identity} recorded {unasked} requests that this run has not made, "
+            "and it now asks for another one, so it is not the run that was interrupted."
+        )
+        if self._may_diverge:
+            _logger.warning("%s It goes on, as its Block says.", what)
+            return
+        lost = (
+            " Its ledger was lost, and with it recorded draws and pinned circuits: use a lasting "
+            "one (ledger_url)."
+            if self._identity.lost
+            else ""
+        )
+        raise ExperimentDivergedError(
+            f"{what} Nothing was submitted.{lost} Restore the code and the inputs (random ones "
+            "belong into experiment.once), or start anew with fresh=True."
+        )
+
+    def _read_records(self) -> None:
+        self._recorded = self._recorded_intents()
+        counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
+        self._counted = set(counted) - self._refused()
+        self._concurrent = any(intent["concurrent"] for intent in counted.values())
 
     def _refused(self) -> set[str]:
         facts = self._ledger.facts(self._identity.uid, "outcome/")

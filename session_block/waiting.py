@@ -11,13 +11,14 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import crashpoints, decisions
+from session_block import crashpoints
+from session_block import submission_records as records
 from session_block.client import is_known_to_have_failed, reason_of
-from session_block.decisions import Action, Answer, Generation, Situation, decide
+from session_block.decisions import Action, Answer, Situation, decide
 from session_block.errors import (
     ConnectionFailedError,
     JobCancelledError,
-    JobEndedWithSessionError,
+    JobEndedInPassingError,
     JobFailedError,
     JobWaitTimeoutError,
     LedgerError,
@@ -25,16 +26,27 @@ from session_block.errors import (
 )
 from session_block.ledger import Ledger
 from session_block.patience import Patience
-from session_block.refusals import tells_of_closed_session
+from session_block.reconciliation import Reconciler
+from session_block.refusals import (
+    tells_of_closed_session,
+    tells_of_passing_failure,
+    tells_of_refused_token,
+)
 from session_block.results import decode_result, encode_result
 from session_block.session import SessionKeeper
+from session_block.settling import Settler
 from session_block.submission import Submitter
+from session_block.submission_records import Generation
 
 _FASTEST_POLL_SECONDS = 0.05
 _SLOWEST_POLL_SECONDS = 2.0
 _POLL_SHARE = 0.1
 _RESULT_TRIES = 4
+_RESULT_PAUSE_SECONDS = 0.5
 _NOT_FOUND = 404
+MAX_FAILURES_IN_PASSING = 3
+"""How often a submission's job may fail for a reason that passes, and be run again."""
+
 _OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 
 
@@ -50,17 +62,22 @@ class Waiter:
         self,
         ledger: Ledger,
         experiment: str,
-        submitter: Submitter,
         keeper: Callable[[], SessionKeeper],
+        *,
+        submitter: Submitter,
+        settler: Settler,
+        reconciler: Reconciler,
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._submitter = submitter
+        self._settler = settler
+        self._reconciler = reconciler
         self._keeper = keeper
 
     def recorded(self, submission: str) -> PrimitiveResult | None:
         """Return a result from the ledger alone."""
-        fact = self._ledger.get(self._experiment, decisions.result_key(submission))
+        fact = self._ledger.get(self._experiment, records.result_key(submission))
         return None if fact is None or fact.payload is None else decode_result(fact.payload)
 
     def result(
@@ -71,7 +88,8 @@ class Waiter:
         Raises:
             JobFailedError: The job failed for a reason of its own.
             JobCancelledError: Somebody cancelled the job.
-            JobEndedWithSessionError: The job ended because its session did; asking again is safe.
+            JobEndedInPassingError: The job ended because its session did, or for a reason that
+                passes; asking again is safe.
             JobWaitTimeoutError: The time is over; the job goes on.
             SubmissionHeldError: The platform does not know the job, or does not give its result.
             ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
@@ -80,46 +98,50 @@ class Waiter:
         if stored is not None:
             return stored
         self._keeper()
-        answer = self._await_end(generation, timeout_seconds)
+        if generation.ended is not None:
+            raise self._ended(generation, generation.ended)
+        answer = self._await_end(submission, generation, timeout_seconds)
         match decide(Situation.JOB, answer):
             case Action.FETCH:
                 return self._fetch(submission, generation)
             case Action.END_WITH_SESSION:
-                self._ledger.create(
-                    self._experiment, decisions.ended_key(submission, generation.number), {}
-                )
-                raise JobEndedWithSessionError(
-                    f"Job {generation.job_id} of experiment {self._experiment} ended because its "
-                    f"session {generation.intent['session_id']} did. Ask for it again: it then "
-                    "runs in the session that replaces it."
-                )
+                self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
+                raise self._ended(generation, records.ENDED_WITH_SESSION)
+            case Action.WRITE_OFF:
+                self._settler.write_off(submission, generation.number, records.FAILED_IN_PASSING)
+                raise self._ended(generation, records.FAILED_IN_PASSING)
             case Action.RAISE if answer is Answer.CANCELLED:
                 raise JobCancelledError(
                     f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
-                    "run it after all, start anew with fresh=True."
+                    f"run it after all: {self._retry(submission)}; or start anew with fresh=True."
                 )
             case Action.RAISE:
                 reason = reason_of(self._job(generation))
                 raise JobFailedError(
-                    f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}"
+                    f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}. "
+                    f"To run it once more: {self._retry(submission)}."
                 )
             case _:
-                raise self._unknown(generation)
+                raise self._unknown(submission, generation)
 
-    def _await_end(self, generation: Generation, timeout_seconds: float | None) -> Answer:
+    def _await_end(
+        self, submission: str, generation: Generation, timeout_seconds: float | None
+    ) -> Answer:
         began = time.monotonic()
         patience = Patience(f"The state of job {generation.job_id}")
         while True:
             waited = time.monotonic() - began
             pause = min(max(waited * _POLL_SHARE, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
             try:
-                answer = self._ask(generation)
+                answer = self._ask(submission, generation)
             except _OUTAGES as error:
                 pause = patience.lose(error)
+                self._reconnect_after(error)
             else:
                 patience.regain()
                 if answer is not Answer.PENDING:
                     return answer
+                self._reconciler.check_twins()
             if timeout_seconds is not None and waited >= timeout_seconds:
                 raise JobWaitTimeoutError(
                     f"Job {generation.job_id} of experiment {self._experiment} is not done after "
@@ -127,7 +149,7 @@ class Waiter:
                 )
             time.sleep(pause)
 
-    def _ask(self, generation: Generation) -> Answer:
+    def _ask(self, submission: str, generation: Generation) -> Answer:
         job = self._submitter.job(generation)
         if job is None:
             return Answer.UNKNOWN_JOB
@@ -146,7 +168,7 @@ class Waiter:
                 return Answer.DONE
             case "ERROR":
                 if not tells_of_closed_session(reason_of(job)):
-                    return Answer.FAILED
+                    return self._failure(submission, reason_of(job))
                 ours = self._closed_by_us(job)
                 return Answer.CANCELLED if ours else Answer.ENDED_WITH_SESSION
             case "CANCELLED":
@@ -155,10 +177,25 @@ class Waiter:
             case _:
                 return Answer.PENDING
 
+    def _failure(self, submission: str, reason: str) -> Answer:
+        """A failure that passes is one only so often."""
+        failures = self._submitter.read(submission).failures_in_passing
+        passes = tells_of_passing_failure(reason) and failures < MAX_FAILURES_IN_PASSING
+        return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
+
+    def _reconnect_after(self, error: Exception) -> None:
+        """The client goes on with a token that the platform refuses; a new connection does not."""
+        if tells_of_refused_token(error):
+            self._keeper().reconnect()
+            self._submitter.forget_all()
+
     def _job(self, generation: Generation) -> RuntimeJobV2:
         job = self._submitter.job(generation)
         if job is None:
-            raise self._unknown(generation)
+            raise ConnectionFailedError(
+                f"Job {generation.job_id} of experiment {self._experiment} was there, and is not "
+                "any more. Run again to look once more."
+            )
         return job
 
     def _session_ended_under(self, job: RuntimeJobV2) -> bool:
@@ -175,49 +212,53 @@ class Waiter:
         )
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
-        """Read a finished job's result and store it; what is returned is what was stored.
-
-        One that is empty or truncated is fetched again, then held: the table's last row of a job
-        that is done.
-        """
-        job = self._job(generation)
+        """Read a finished job's result and store it; what is returned is what was stored."""
         patience = Patience(f"The result of job {generation.job_id}")
-        unreadable: Exception | str = "it is empty"
         tries = 0
-        while tries < _RESULT_TRIES:
+        while True:
             try:
                 with crashpoints.around("fetch result"):
-                    result = job.result()
+                    result = self._job(generation).result()
             except _OUTAGES as error:
                 time.sleep(patience.lose(error))
+                self._reconnect_after(error)
                 continue
             except ValueError as error:
-                unreadable = error
-                result = None
+                result, unreadable = None, str(error)
+            else:
+                unreadable = "it is empty"
             if isinstance(result, PrimitiveResult):
-                self._submitter.forget(job.job_id())
+                self._submitter.forget(str(generation.job_id))
                 return self._store(submission, generation, result)
-            time.sleep(tries * 0.5)
             tries += 1
-        raise SubmissionHeldError(
-            f"Job {generation.job_id} of experiment {self._experiment} is done, but the platform "
-            f"gives no readable result ({unreadable}). It is not submitted again; run again to "
-            "fetch it once more."
-        )
+            last = tries >= _RESULT_TRIES
+            answer = Answer.STILL_UNREADABLE if last else Answer.DONE_UNREADABLE
+            if decide(Situation.JOB, answer) is Action.HOLD:
+                because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
+                raise self._settler.hold(submission, generation, because)
+            time.sleep(tries * _RESULT_PAUSE_SECONDS)
 
     def _store(
         self, submission: str, generation: Generation, result: PrimitiveResult
     ) -> PrimitiveResult:
-        key = decisions.result_key(submission)
+        key = records.result_key(submission)
         body = {"job_id": generation.job_id}
         fact, _ = self._ledger.create(self._experiment, key, body, encode_result(result))
         if fact.payload is None:
             raise LedgerError(f"The ledger holds a result of {submission} without its content.")
         return decode_result(fact.payload)
 
-    def _unknown(self, generation: Generation) -> SubmissionHeldError:
-        return SubmissionHeldError(
-            f"The instance {generation.intent['instance']} does not know job {generation.job_id} "
-            f"of experiment {self._experiment}. It was accepted, so it is not submitted again. If "
-            "it was deleted, start anew with fresh=True."
+    def _ended(self, generation: Generation, because: str) -> JobEndedInPassingError:
+        return JobEndedInPassingError(
+            f"Job {generation.job_id} of experiment {self._experiment} (session "
+            f"{generation.intent['session_id']}) gave no result: {because}. Ask for it again: it "
+            "then runs once more."
         )
+
+    def _unknown(self, submission: str, generation: Generation) -> SubmissionHeldError:
+        instance = generation.intent["instance"]
+        because = f"the instance {instance} does not know its job {generation.job_id} any more"
+        return self._settler.hold(submission, generation, because)
+
+    def _retry(self, submission: str) -> str:
+        return f"session-block submissions retry {self._experiment} {submission}"

@@ -27,6 +27,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402
+from session_block.identity import identify  # noqa: E402
+from session_block.ledger import Ledger  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,8 +50,16 @@ def platform(_home: None) -> Iterator[Platform]:
 
 @pytest.fixture
 def ledger_url(tmp_path: Path) -> str:
-    """A new ledger's URL."""
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+    """The URL of a test's own ledger.
+
+    It has held an experiment before: an empty one would look for what it lost at the platform,
+    where other tests have used the same names.
+    """
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = Ledger(url)
+    identify(ledger, "an earlier one")
+    ledger.close()
+    return url
 
 
 @pytest.fixture

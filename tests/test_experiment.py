@@ -17,14 +17,14 @@ from support import BACKEND, Platform, wait_until
 
 from session_block import JobRef, QuantumSession, owner
 from session_block.client import Connection
-from session_block.decisions import intent_key, outcome_key
+from session_block.submission_records import intent_key, outcome_key
 from session_block.errors import (
     ConnectionFailedError,
     ExperimentDivergedError,
     ExperimentSealedError,
     InvalidInputError,
     JobCancelledError,
-    JobEndedWithSessionError,
+    JobEndedInPassingError,
     JobWaitTimeoutError,
     LabelConflictError,
     LabelRequiredError,
@@ -354,7 +354,7 @@ def test_a_job_that_died_with_its_session_runs_in_the_next(
     wait_until(lambda: job.status() != "QUEUED", seconds=30, what="the first job runs")
     first = str(experiment.session_id)
     beside.session(first, BACKEND).cancel()
-    with pytest.raises(JobEndedWithSessionError, match="Ask for it again"):
+    with pytest.raises(JobEndedInPassingError, match="Ask for it again"):
         experiment.fetch_result(queued)
     assert experiment.fetch_result(running)[0].data.meas.num_shots == 8
     again = slow_block.experiment("e")
@@ -374,7 +374,7 @@ def test_asking_again_for_a_job_that_died_with_its_session_is_the_same_request(
     experiment = slow_block.experiment("e")
     queued = _behind_others(experiment)
     beside.session(str(experiment.session_id), BACKEND).cancel()
-    with pytest.raises(JobEndedWithSessionError):
+    with pytest.raises(JobEndedInPassingError):
         experiment.fetch_result(queued)
     again = experiment.submit_sampler([_bell()], shots=8)
     assert (again.submission, again.generation) == (queued.submission, 2)
@@ -406,7 +406,7 @@ def test_a_sealed_experiment_submits_nothing_that_lacks_its_result(
     experiment = slow_block.experiment("e")
     queued = _behind_others(experiment)
     beside.session(str(experiment.session_id), BACKEND).cancel()
-    with pytest.raises(JobEndedWithSessionError):
+    with pytest.raises(JobEndedInPassingError):
         experiment.fetch_result(queued)
     experiment.seal()
     sessions = slow_platform.sessions()
