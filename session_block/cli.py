@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from session_block import cli_platform
+from session_block import cli_platform, cli_submissions
 from session_block.cli_platform import fail
 from session_block.errors import SessionBlockError
 
@@ -21,6 +21,7 @@ app = typer.Typer(
     help="IBM Quantum sessions for Prefect: experiments that survive anything.",
 )
 app.add_typer(cli_platform.app, name="platform")
+app.add_typer(cli_submissions.app, name="submissions")
 
 _INTERRUPTED = 130
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from session_block.errors import InvalidInputError
@@ -128,6 +128,20 @@ class _Names:
                 "start anew with fresh=True."
             )
         return uids[0] if uids else None
+
+
+def known_experiments(ledger: Ledger) -> list[Identity]:
+    """Return every experiment that a ledger knows by a name, oldest first."""
+    return [
+        Identity(
+            unquote(fact.key.split("/")[1]),
+            int(fact.body["number"]),
+            fact.body["uid"],
+            resumed=True,
+            lost=bool(fact.body.get("lost")),
+        )
+        for fact in ledger.facts(_NAMES, "name/")
+    ]
 
 
 def _checked(name: str | None) -> str:

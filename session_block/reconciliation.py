@@ -67,15 +67,15 @@ class Reconciler:
         self._checked_at = time.monotonic()
         self._lock = threading.Lock()
 
-    def ensure(self) -> None:
-        """Read the whole listing, unless this opening has done so.
+    def ensure(self) -> bool:
+        """Read the whole listing, unless this opening has done so; say whether it was read now.
 
         Raises:
             ConnectionFailedError: The listing failed for too long, so nothing is known.
         """
         with self._lock:
             if self._done:
-                return
+                return False
             if self._lost:
                 # What was submitted just before the ledger was lost may not be listed yet.
                 time.sleep(self._keeper().connection.account.settle_seconds)
@@ -87,7 +87,7 @@ class Reconciler:
                     time.sleep(patience.lose(error))
                 else:
                     self._done = True
-                    return
+                    return True
 
     def check_twins(self, *, now: bool = False) -> None:
         """Look for twins if that is due; a listing that fails is read again another time."""
@@ -249,7 +249,10 @@ def _situation(recorded: Submission, generation: int) -> Situation:
     """Return where a generation stands, as far as a listing matters to it."""
     if generation > len(recorded.generations):
         return Situation.NOTHING
-    if generation < len(recorded.generations):
-        return Situation.SUPERSEDED
+    from_there_on = recorded.generations[generation - 1 :]
+    if len(from_there_on) > 1:
+        # Where all that came later ended without a job too, nothing has taken its place.
+        dead = all(one.outcome is not None and one.job_id is None for one in from_there_on)
+        return Situation.ABANDONED if dead else Situation.SUPERSEDED
     # Whether its owner lives is found out by who asks for the submission.
     return recorded.situation(owner_alive=True)

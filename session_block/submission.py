@@ -128,13 +128,12 @@ class Submitter:
 
     def _next_action(self, recorded: Submission) -> Action:
         """Decide from the ledger; of what is not in it the platform's listing has the last word."""
-        action = decide(recorded.situation(owner_alive=self._owner_alive(recorded)))
-        if action is not Action.LOOK or recorded.latest is not None:
-            return action
-        self._reconciler.ensure()
-        if self.read(recorded.id).latest is not None:
+        situation = recorded.situation(owner_alive=self._owner_alive(recorded))
+        if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
             return Action.WAIT_FOR_OWNER
-        return decide(Situation.NOTHING, Answer.NO_JOB)
+        if situation is Situation.NOTHING:
+            return decide(situation, Answer.NO_JOB)
+        return decide(situation)
 
     def job(self, generation: Generation) -> RuntimeJobV2 | None:
         """Return the job of a generation, or ``None`` when the platform does not know it."""

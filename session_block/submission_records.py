@@ -84,6 +84,8 @@ class Submission:
                 return _ENDED.get(latest.ended, Situation.JOB_WRITTEN_OFF)
             case "abandoned":
                 return Situation.ABANDONED
+            case "rejected" if latest.ended:
+                return Situation.ABANDONED
             case "rejected":
                 return _REJECTED.get(latest.outcome["cause"], Situation.REJECTED)
             case kind:

@@ -59,7 +59,7 @@ class Turns:
         sealed: Callable[[], bool],
         *,
         opener: bool,
-        reconcile: Callable[[], None],
+        reconcile: Callable[[], object],
         may_diverge: bool,
     ) -> None:
         self._identity = identity
