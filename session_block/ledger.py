@@ -1,15 +1,16 @@
 """The ledger: immutable facts, created once, never changed.
 
 The only write is *create if absent*, which tells everybody who was first. The store is one table
-over SQLAlchemy: SQLite (write-ahead log, full sync) by default, any shared database by URL. A
-store that does not answer raises: a ledger is fail-closed, unlike a cache.
+over SQLAlchemy: an SQLite file (write-ahead log, full sync) by default, for the processes of one
+machine on a local disk; PostgreSQL where several machines share it. A store that does not answer,
+or whose answer is damaged, raises: a ledger is fail-closed, unlike a cache.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,35 +20,34 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from session_block import crashpoints
-from session_block.errors import LedgerUnavailableError, LedgerVersionError
+from session_block.errors import (
+    InvalidInputError,
+    LedgerDamagedError,
+    LedgerError,
+    LedgerUnavailableError,
+)
+from session_block.ledger_failures import cure, failure
+from session_block.ledger_files import file_identity, open_sqlite, set_aside, sqlite_path
+from session_block.ledger_schema import (
+    MAX_KEY_LENGTH,
+    SCHEMA_VERSION,
+    checksum,
+    facts_table,
+    open_postgresql,
+)
 
-SCHEMA_VERSION = 1
-_SCHEMA_TRIES = 20
-_SCHEMA_PAUSE_SECONDS = 0.1
+__all__ = ["SCHEMA_VERSION", "Fact", "Ledger", "default_ledger_url", "set_aside"]
+
 _CREATE_TRIES = 2
+_POSTGRESQL = {"postgres", "postgresql"}
+"""URLs that name no driver."""
 
-_metadata = sa.MetaData()
-_Text = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
-"""Text that is compared character by character, so that a prefix is a range of the primary key."""
+_LAST_CHARACTER = "\U0010ffff"
+"""Not printable, so that no key holds it."""
 
-_schema = sa.Table(
-    "session_block_schema",
-    _metadata,
-    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-)
-_facts = sa.Table(
-    "session_block_facts",
-    _metadata,
-    sa.Column("experiment", sa.String(64), primary_key=True),
-    sa.Column("key", _Text, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("payload", sa.LargeBinary, nullable=True),
-    sa.Column("writer", sa.String(32), nullable=False),
-    sa.Column("created_at", sa.String(32), nullable=False),
-)
+_texts = [column for column in facts_table.c if column is not facts_table.c.payload]
 
 
 @dataclass(frozen=True)
@@ -75,28 +75,33 @@ def default_ledger_url() -> str:
 
 
 class Ledger:
-    """A set of facts in a database.
+    """A set of facts in a database. Threads may share it; a forked process opens its own.
+
+    Opening makes a store that does not exist, and checks one that does; an SQLite file of up to
+    256 MiB is read through. Every fact bears a checksum, which is compared when it is read.
 
     Args:
-        url: An SQLAlchemy URL. Its password appears in no message.
+        url: An SQLAlchemy URL, of SQLite or PostgreSQL. Its password appears in no message.
 
     Raises:
         LedgerUnavailableError: The store cannot be opened.
-        LedgerVersionError: The store was written by a newer version.
+        LedgerDamagedError: The store is damaged, or no ledger. It is left as it was.
+        LedgerVersionError: The store was written by a newer version. It is left as it was.
     """
 
     def __init__(self, url: str) -> None:
-        self._shown = "of an unreadable URL"
+        parsed = _parsed(url)
+        self._shown = str(parsed.set(query={}))
+        self._path: Path | None = None
+        self._file: tuple[int, int] | None = None
         with self._store():
-            parsed = sa.make_url(url)
-            self._shown = str(parsed.set(query={}))
-            self._engine = _engine(parsed)
-            version = _version(self._engine)
-        if version > SCHEMA_VERSION:
-            raise LedgerVersionError(
-                f"The ledger {self} has schema version {version}; this version of the package "
-                f"reads up to {SCHEMA_VERSION}. Upgrade prefect-quantum-sessions."
-            )
+            if parsed.get_backend_name() == "sqlite":
+                self._engine = open_sqlite(parsed, self._shown)
+                self._path = sqlite_path(parsed)
+                self._file = file_identity(self._path)
+            else:
+                self._engine = sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+                open_postgresql(self._engine, self._shown)
 
     def __repr__(self) -> str:
         return f"Ledger({self._shown})"
@@ -114,64 +119,85 @@ class Ledger:
 
         Returns:
             The fact that the ledger now holds, and whether it is this one.
+
+        Raises:
+            InvalidInputError: The key is longer than 255 characters, or not printable.
+            LedgerError: The fact was not created, or it is not known whether it was.
         """
-        fact = Fact(experiment, key, body, uuid4().hex, datetime.now(UTC), payload)
+        if len(key) > MAX_KEY_LENGTH or not key.isprintable():
+            raise InvalidInputError(
+                f"{key!r} cannot be the key of a fact: use up to {MAX_KEY_LENGTH} printable "
+                "characters."
+            )
+        text = json.dumps(body, sort_keys=True)
+        fact = Fact(experiment, key, json.loads(text), uuid4().hex, datetime.now(UTC), payload)
         with self._store(), crashpoints.around(f"record {key.partition('/')[0]}"):
             for tries_left in reversed(range(_CREATE_TRIES)):
                 try:
-                    self._insert(fact)
+                    self._insert(fact, text)
                 except sa.exc.IntegrityError:
                     break
-                except sa.exc.OperationalError:
+                except (sa.exc.OperationalError, sa.exc.InterfaceError):
                     if not tries_left:
                         raise
                 else:
                     return fact, True
         held = self.get(experiment, key)
         if held is None:
-            raise LedgerUnavailableError(
-                f"The ledger {self} refused fact {key!r} of experiment {experiment} and does not "
-                "hold it. Nothing is submitted without it; check the store's tables."
+            raise LedgerDamagedError(
+                f"The ledger {self._shown} refused fact {key!r} of experiment {experiment} and "
+                f"does not hold it. {cure(self._engine.dialect.name)}"
             )
         return held, held.writer == fact.writer
 
-    def _insert(self, fact: Fact) -> None:
+    def _insert(self, fact: Fact, body: str) -> None:
+        created_at = fact.created_at.isoformat(timespec="microseconds")
+        row = {
+            "experiment": fact.experiment,
+            "key": fact.key,
+            "body": body,
+            "writer": fact.writer,
+            "created_at": created_at,
+            "checksum": checksum(fact.experiment, fact.key, body, fact.writer, created_at),
+            "payload_checksum": _payload_checksum(fact.payload),
+            "payload": fact.payload,
+        }
         with self._engine.begin() as connection:
-            connection.execute(
-                _facts.insert().values(
-                    experiment=fact.experiment,
-                    key=fact.key,
-                    body=json.dumps(fact.body, sort_keys=True),
-                    payload=fact.payload,
-                    writer=fact.writer,
-                    created_at=fact.created_at.isoformat(),
-                )
-            )
+            connection.execute(facts_table.insert(), row)
 
     def get(self, experiment: str, key: str) -> Fact | None:
-        """Return one fact with its payload, or ``None``."""
-        query = sa.select(_facts).where(_facts.c.experiment == experiment, _facts.c.key == key)
+        """Return one fact with its payload, or ``None``.
+
+        Raises:
+            LedgerError: The store did not answer, or the fact is damaged.
+        """
+        query = sa.select(facts_table).where(
+            facts_table.c.experiment == experiment, facts_table.c.key == key
+        )
         with self._store(), self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else _fact(dict(row))
+        return None if row is None else self._fact(row)
 
     def facts(self, experiment: str, *prefixes: str) -> list[Fact]:
-        """Return an experiment's facts in the order of their creation, without payloads.
+        """Return an experiment's facts, without payloads, ordered by their writers' clocks.
 
         Args:
             experiment: The experiment's UID.
             prefixes: Only facts whose key starts with one of these; all when none is given.
+
+        Raises:
+            LedgerError: The store did not answer, or a fact is damaged.
         """
-        columns = [column for column in _facts.c if column is not _facts.c.payload]
         query = (
-            sa.select(*columns)
-            .where(_facts.c.experiment == experiment)
-            .order_by(_facts.c.created_at, _facts.c.key)
+            sa.select(*_texts)
+            .where(facts_table.c.experiment == experiment)
+            .order_by(facts_table.c.created_at, facts_table.c.key)
         )
         if prefixes:
             query = query.where(sa.or_(*map(_starts_with, prefixes)))
         with self._store(), self._engine.connect() as connection:
-            return [_fact(dict(row)) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query).mappings().all()
+        return [self._fact(row) for row in rows]
 
     def close(self) -> None:
         """Close the store's connections."""
@@ -179,68 +205,65 @@ class Ledger:
 
     @contextmanager
     def _store(self) -> Iterator[None]:
+        if self._path is not None and file_identity(self._path) != self._file:
+            raise LedgerUnavailableError(
+                f"The file of the ledger {self._shown} was removed or replaced while it was open. "
+                "What is written now would be lost, so nothing is submitted. Restore the file, or "
+                "run again: the next process opens what is there then."
+            )
         try:
             yield
+        except LedgerError:
+            raise
         except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-            reason = getattr(error, "orig", None) or type(error).__name__
-            raise LedgerUnavailableError(
-                f"The ledger {self} did not answer: {reason}. Nothing is submitted without it. "
-                "Mend the store, or point SESSION_BLOCK_LEDGER_URL at another."
-            ) from error
+            raise failure(error, self._shown) from error
 
-
-def _version(engine: sa.Engine) -> int:
-    """Return the store's schema version, creating the schema unless somebody else just does."""
-    tries_left = _SCHEMA_TRIES
-    while True:
-        tries_left -= 1
-        try:
-            _metadata.create_all(engine)
-            with engine.begin() as connection:
-                version = connection.execute(sa.select(sa.func.max(_schema.c.version))).scalar()
-                if version is None:
-                    connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
-        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
-            if not tries_left:
-                raise
-            time.sleep(_SCHEMA_PAUSE_SECONDS)
-        else:
-            return SCHEMA_VERSION if version is None else int(version)
-
-
-def _engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
-    if not url.database or not Path(url.database).is_absolute():
-        raise LedgerUnavailableError(
-            f"An SQLite ledger needs an absolute path (sqlite:////...), not {url.database!r}: a "
-            "ledger in memory or in a working directory is not found again by the next process."
+    def _fact(self, row: Mapping[Any, Any]) -> Fact:
+        texts = [row[name] for name in ("experiment", "key", "body", "writer", "created_at")]
+        whole = (
+            all(isinstance(text, str) for text in texts)
+            and row["checksum"] == checksum(*texts)
+            and (
+                "payload" not in row or row["payload_checksum"] == _payload_checksum(row["payload"])
+            )
         )
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = sa.create_engine(url, connect_args={"timeout": 60})
-    sa.event.listen(engine, "connect", _configure_sqlite)
-    return engine
+        if not whole:
+            raise LedgerDamagedError(
+                f"Fact {row['key']!r} of experiment {row['experiment']} in the ledger "
+                f"{self._shown} is not as it was written. {cure(self._engine.dialect.name)}"
+            )
+        return Fact(
+            experiment=row["experiment"],
+            key=row["key"],
+            body=json.loads(row["body"]),
+            writer=row["writer"],
+            created_at=datetime.fromisoformat(row["created_at"]),
+            payload=row.get("payload"),
+        )
 
 
-def _configure_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+def _payload_checksum(payload: bytes | None) -> int | None:
+    return None if payload is None else zlib.crc32(payload)
+
+
+def _parsed(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # its message may quote the password
+        raise LedgerUnavailableError(
+            "The ledger's URL cannot be read. Write sqlite:////absolute/path/ledger.db or "
+            "postgresql://user:password@host/database, with special characters percent-encoded."
+        ) from None
+    if parsed.drivername in _POSTGRESQL:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise LedgerUnavailableError(
+            f"A ledger is an SQLite file or a PostgreSQL database, not {parsed.drivername}."
+        )
+    return parsed
 
 
 def _starts_with(prefix: str) -> sa.ColumnElement[bool]:
     """Compare by range: LIKE would ignore case in SQLite, and its wildcards are in the way."""
-    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    return sa.and_(_facts.c.key >= prefix, _facts.c.key < end)
-
-
-def _fact(row: Mapping[str, Any]) -> Fact:
-    return Fact(
-        experiment=row["experiment"],
-        key=row["key"],
-        body=json.loads(row["body"]),
-        writer=row["writer"],
-        created_at=datetime.fromisoformat(row["created_at"]),
-        payload=row.get("payload"),
-    )
+    key = facts_table.c.key
+    return sa.and_(key >= prefix, key < f"{prefix}{_LAST_CHARACTER}")

@@ -23,6 +23,7 @@ os.environ.update(
 
 import httpx  # noqa: E402
 import pytest  # noqa: E402
+from postgres import postgres, store_url  # noqa: E402, F401
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
