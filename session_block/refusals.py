@@ -20,9 +20,9 @@ SESSION_CLOSED_CODE = 1217
 """What a job that comes too late for its session is told."""
 
 _SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
-_UNAUTHORIZED = 401
+UNAUTHORIZED = 401
 _TOO_MANY = 429
-_FOR_NOW = frozenset({_UNAUTHORIZED, 403, _TOO_MANY})
+_FOR_NOW = frozenset({UNAUTHORIZED, 403, _TOO_MANY})
 _PASSING_CODES = (9707,)
 _SENDING = {"qiskit_runtime_service.py", "api"}
 
@@ -40,6 +40,11 @@ class Refusal:
     status: int | None
     message: str
     retry_after_seconds: float | None = None
+
+    @property
+    def token(self) -> bool:
+        """Whether the access token was refused, so that a new one may do."""
+        return self.status == UNAUTHORIZED
 
     @property
     def too_many(self) -> bool:
@@ -101,7 +106,7 @@ def tells_of_refused_token(error: BaseException) -> bool:
     return isinstance(error, IBMNotAuthorizedError) or any(
         isinstance(one, requests.HTTPError)
         and one.response is not None
-        and one.response.status_code == _UNAUTHORIZED
+        and one.response.status_code == UNAUTHORIZED
         for one in _chain(error, None)
     )
 

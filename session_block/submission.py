@@ -27,7 +27,7 @@ from session_block.errors import (
 from session_block.ledger import Ledger
 from session_block.pacing import Pacer
 from session_block.reconciliation import Reconciler
-from session_block.refusals import Refusal, refusal
+from session_block.refusals import UNAUTHORIZED, Refusal, refusal
 from session_block.request import Request
 from session_block.session import SessionKeeper
 from session_block.settling import Settler
@@ -206,15 +206,17 @@ class Submitter:
             )
             if not ours:
                 return None
-            return self._send(request, session, tag)
+            return self._send(request, session, tag, recorded)
 
-    def _send(self, request: Request, session: Session, tag: SubmissionTag) -> Exception | None:
+    def _send(
+        self, request: Request, session: Session, tag: SubmissionTag, before: Submission
+    ) -> Exception | None:
         handled = sys.exception()
         try:
             with crashpoints.around("submit"):
                 job = request.send(session, [*self._tags, str(tag)])
         except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
-            return self._failed(tag, error, refusal(error, handled))
+            return self._failed(tag, error, refusal(error, handled), before)
         self._pacer.accepted()
         self._jobs[job.job_id()] = job
         outcome = self._settler.decide(
@@ -225,7 +227,7 @@ class Submitter:
         return None
 
     def _failed(
-        self, tag: SubmissionTag, error: Exception, refused: Refusal | None
+        self, tag: SubmissionTag, error: Exception, refused: Refusal | None, before: Submission
     ) -> Exception | None:
         """A refusal decides the generation; after any other failure the tag is looked up."""
         if refused is None:
@@ -249,6 +251,9 @@ class Submitter:
         )
         if refused.too_many:
             self._pacer.refused(refused.retry_after_seconds)
+        elif refused.token and not _token_was_refused(before):
+            self._keeper().reconnect()
+            self.forget_all()
         elif outcome["kind"] == "rejected" and refused.cause == "for-now":
             raise self._rejected(tag.submission, outcome) from error
         return None
@@ -282,3 +287,13 @@ class Submitter:
             f"The {who} refused submission {submission} of experiment {self._experiment}: "
             f"{outcome['message']}. No job was made. {cure}"
         )
+
+
+def _token_was_refused(before: Submission) -> bool:
+    """Whether the generation before was refused for its token, so that a new one is no cure."""
+    latest = before.latest
+    return (
+        latest is not None
+        and latest.outcome is not None
+        and latest.outcome.get("status") == UNAUTHORIZED
+    )
