@@ -1,0 +1,276 @@
+"""A platform of one's own, and real processes that run the experiment against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import psutil
+
+from session_block.crashpoints import CRASH_AT
+from session_block.local_platform import LocalPlatform
+
+from .zygote import STOPPED
+
+ATTEMPT_SECONDS = 120.0
+"""An attempt that takes longer hangs. It is killed, and its run has failed."""
+
+ZYGOTES = 2
+_ROUTES_OF_OTHERS = "/_local/"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one attempt ended."""
+
+    code: int
+    error: str | None = None
+    message: str = ""
+    result: dict[str, Any] | None = field(default=None, repr=False)
+    hung: bool = False
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was killed, as a scenario wanted it."""
+        return self.code == -signal.SIGKILL and not self.hung
+
+
+class Zygote:
+    """A warm process that forks children; see :mod:`chaos.zygote`.
+
+    Args:
+        hash_seed: Python's, so that two zygotes' children differ as two machines' do.
+        home: ``PREFECT_HOME`` of the children.
+    """
+
+    def __init__(self, hash_seed: int, home: Path) -> None:
+        tests = Path(__file__).parents[1]
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "QISKIT_"))}
+        paths = [str(tests), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chaos.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={
+                **ours,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "PYTHONHASHSEED": str(hash_seed),
+                "OPENBLAS_NUM_THREADS": "1",
+                "PREFECT_HOME": str(home),
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "DO_NOT_TRACK": "1",
+            },
+        )
+
+    def ready(self) -> None:
+        """Wait until everything is imported."""
+        self.answer(ATTEMPT_SECONDS)
+
+    def ask(self, order: Mapping[str, Any]) -> None:
+        """Give an order."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+
+    def answer(self, seconds: float) -> Any:
+        """Return the answer to the order.
+
+        Raises:
+            TimeoutError: There is none in time; it is still to come.
+        """
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
+        if not ready:
+            raise TimeoutError
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the zygote ended with code {self._process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the zygote; its children have ended before."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+class Child:
+    """One attempt: a process that waits for :meth:`go` before it does anything."""
+
+    def __init__(self, zygote: Zygote, order: Mapping[str, Any]) -> None:
+        self._zygote = zygote
+        self._ending = Path(order["ending"])
+        self.log = Path(order["log"])
+        self.ended = False
+        zygote.ask(order)
+        self.pid = int(zygote.answer(ATTEMPT_SECONDS))
+
+    def go(self) -> None:
+        """Let it begin."""
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def resume(self) -> None:
+        """Let it go on if it is stopped."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+
+    def wait(self) -> Ending | None:
+        """Return how it ended, or ``None`` as soon as it is stopped."""
+        hung = False
+        self._zygote.ask({"wait": self.pid})
+        try:
+            answer = self._zygote.answer(ATTEMPT_SECONDS)
+        except TimeoutError:
+            hung = True
+            os.kill(self.pid, signal.SIGKILL)
+            answer = self._zygote.answer(ATTEMPT_SECONDS)
+        if answer == STOPPED:
+            return None
+        self.ended = True
+        with suppress(FileNotFoundError):
+            return Ending(answer, hung=hung, **json.loads(self._ending.read_text("utf-8")))
+        return Ending(answer, hung=hung)
+
+    def tail(self, lines: int) -> str:
+        """Return the end of what it wrote."""
+        text = self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def end(self) -> Ending:
+        """Return how it ended. One that is stopped now is awaited; one that stops is let go on."""
+        while (ending := self.wait()) is None:
+            self.resume()
+        return ending
+
+
+class Rig:
+    """A platform, and two zygotes. It serves one run at a time.
+
+    Args:
+        ledger_url: A database for the ledgers of all runs; ``None`` for a new SQLite file each.
+        control: How the product is broken in the children, to see that the harness notices.
+    """
+
+    platform: LocalPlatform
+
+    def __init__(self, *, ledger_url: str | None = None, control: str | None = None) -> None:
+        self._shared_ledger = ledger_url
+        self.control = control
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+            self._directory = Path(directory)
+            self._zygotes = [Zygote(1 + n, self._directory) for n in range(ZYGOTES)]
+            for zygote in self._zygotes:
+                stack.callback(zygote.close)
+            self.platform = stack.enter_context(
+                LocalPlatform(noise="shots", seed=11, interactive_seconds=1)
+            )
+            for zygote in self._zygotes:
+                zygote.ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, label: str) -> Run:
+        """Begin a run: a new name, a new ledger, no faults."""
+        self.platform.clear_faults()
+        name = f"{label}-{uuid4().hex[:8]}"
+        path = self._directory / f"{name}.db"
+        return Run(self, name, self._shared_ledger or f"sqlite:///{path}", self._directory)
+
+    def child(self, order: Mapping[str, Any], zygote: int) -> Child:
+        """Fork a child of one of the zygotes."""
+        info = self.platform.info
+        connection = {"token": info.token, "instance": info.instance, "url": info.url}
+        more = {**connection, "control": self.control}
+        return Child(self._zygotes[zygote % ZYGOTES], {**order, **more})
+
+    def requests(self) -> dict[str, int]:
+        """Return how often each operation was called so far."""
+        counts: dict[str, int] = self.platform.stats()["requests"]
+        return {route: n for route, n in counts.items() if _ROUTES_OF_OTHERS not in route}
+
+    def revive(self) -> None:
+        """Wait until the platform is dead, and start it again."""
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(self.platform.info.pid).wait(ATTEMPT_SECONDS)
+        self.platform.restart()
+
+
+class Run:
+    """The attempts at one experiment."""
+
+    def __init__(self, rig: Rig, name: str, ledger_url: str, directory: Path) -> None:
+        self.rig = rig
+        self.name = name
+        self.ledger_url = ledger_url
+        self.sessions_before = rig.platform.stats()["sessions"]["total"]
+        self.children: list[Child] = []
+        self._directory = directory
+
+    def start(
+        self,
+        *,
+        kill_at: str | None = None,
+        pause_at: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        rules: tuple[Mapping[str, Any], ...] = (),
+    ) -> Child:
+        """Start an attempt.
+
+        Args:
+            kill_at: Passage of a crash point at which it is killed.
+            pause_at: Passage of a crash point at which it is stopped.
+            environment: More environment variables.
+            rules: Faults of the platform; their ``pid`` may be ``child`` or ``platform``.
+        """
+        number = len(self.children)
+        at = kill_at or pause_at
+        order = {
+            "name": self.name,
+            "ledger_url": self.ledger_url,
+            "environment": {**(environment or {}), **({CRASH_AT: at} if at else {})},
+            "pause": pause_at is not None,
+            "ending": str(self._directory / f"{self.name}.{number}.json"),
+            "log": str(self._directory / f"{self.name}.{number}.log"),
+        }
+        child = self.rig.child(order, number)
+        self.children.append(child)
+        pids = {"child": child.pid, "platform": self.rig.platform.info.pid}
+        for rule in rules:
+            pid = rule.get("pid")
+            known = {"pid": pids[pid]} if isinstance(pid, str) else {}
+            self.rig.platform.add_fault(**{**rule, **known})
+        child.go()
+        return child
+
+    def abandon(self) -> None:
+        """Kill what a run that broke off has left behind."""
+        for child in self.children:
+            if not child.ended:
+                os.kill(child.pid, signal.SIGKILL)
+                child.end()
+
+    def wipe(self) -> None:
+        """Delete the ledger, as a machine does that loses its disk."""
+        path = Path(self.ledger_url.removeprefix("sqlite:///"))
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()

@@ -1,0 +1,185 @@
+# ruff: noqa: T201 - what it prints is what it is for
+"""``python -m tests.chaos.run``: all scenarios, a table, and one last line that says it all."""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from . import scenarios, workers
+from .controls import CONTROLS
+from .faults import faults
+from .harness import Rig
+from .judging import Reference, Verdict, judge
+from .reference import take_reference
+from .scenarios import Scenario
+
+PAIRS = 80
+ROUNDS = 20
+_TAIL = 25
+_UNREACHED_SHARE = 0.05
+"""Of the runs that were to be killed, so many may end before: polls are not counted alike."""
+
+
+@contextmanager
+def started(count: int, *, ledger_url: str | None, control: str | None) -> Iterator[list[Rig]]:
+    """Start rigs, all at the same time."""
+    with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
+        rigs = [Rig(ledger_url=ledger_url, control=control) for _ in range(count)]
+        yield list(pool.map(stack.enter_context, rigs))
+
+
+def carry_out(rig: Rig, scenario: Scenario, reference: Reference) -> Verdict:
+    """Play a scenario and judge it."""
+    began = time.monotonic()
+    run = rig.begin("chaos")
+    try:
+        endings = scenario.play(run)
+        verdict = judge(run, scenario.allowed, endings, reference)
+    except Exception:  # noqa: BLE001 - one broken run must not end all others
+        verdict = Verdict()
+        verdict.mismatch(f"the run broke off: {traceback.format_exc()}")
+        run.abandon()
+    else:
+        verdict.unreached = sum(ending.killed for ending in endings) < scenario.kills
+    verdict.seconds = time.monotonic() - began
+    if not verdict.good:
+        verdict.problems += [child.tail(_TAIL) for child in run.children]
+    return verdict
+
+
+def carry_out_all(
+    rigs: Sequence[Rig],
+    chosen: Sequence[Scenario],
+    reference: Reference,
+    tell: Callable[[Scenario, Verdict], None],
+) -> dict[str, Verdict]:
+    """Carry scenarios out, as many at once as there are rigs."""
+    free: queue.SimpleQueue[Rig] = queue.SimpleQueue()
+    for rig in rigs:
+        free.put(rig)
+    telling = threading.Lock()
+
+    def one(scenario: Scenario) -> tuple[str, Verdict]:
+        rig = free.get()
+        try:
+            verdict = carry_out(rig, scenario, reference)
+        finally:
+            free.put(rig)
+        with telling:
+            tell(scenario, verdict)
+        return scenario.title, verdict
+
+    with ThreadPoolExecutor(len(rigs)) as pool:
+        try:
+            return dict(pool.map(one, chosen))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def everything(reference: Reference, *, seed: int, rounds: int, wipe: bool) -> list[Scenario]:
+    """Return the scenarios of the full run."""
+    return [
+        *scenarios.crash_points(reference),
+        *scenarios.requests(reference),
+        *scenarios.pairs(reference, PAIRS, seed),
+        *scenarios.lags(),
+        *faults(),
+        *workers.paused(),
+        *workers.rounds(rounds, seed),
+        *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
+    ]
+
+
+def summary(verdicts: Iterable[Verdict]) -> tuple[str, bool]:
+    """Return the last line, and whether all is well."""
+    all_of_them = list(verdicts)
+    double, lost, mismatched, twins = (
+        sum(getattr(verdict, what) for verdict in all_of_them)
+        for what in ("double", "lost", "mismatched", "twins")
+    )
+    unreached = sum(verdict.unreached for verdict in all_of_them)
+    enough = bool(all_of_them) and unreached <= max(2, _UNREACHED_SHARE * len(all_of_them))
+    line = (
+        f"{len(all_of_them)} runs: {double} double, {lost} lost, {mismatched} mismatched, "
+        f"{twins} twins"
+    )
+    return line, enough and not (double or lost or mismatched)
+
+
+def _table(verdicts: dict[str, Verdict]) -> str:
+    groups: dict[str, list[Verdict]] = defaultdict(list)
+    for title, verdict in verdicts.items():
+        groups[title.partition(": ")[0]].append(verdict)
+    columns = ("runs", "attempts", "D", "L", "M", "T", "orphans", "unreached", "seconds")
+    lines = [f"{'':16}" + "".join(f"{column:>10}" for column in columns)]
+    for group, those in groups.items():
+        numbers = [
+            len(those),
+            *(
+                sum(getattr(verdict, name) for verdict in those)
+                for name in ("attempts", "double", "lost", "mismatched", "twins")
+            ),
+            sum(verdict.orphans for verdict in those),
+            sum(verdict.unreached for verdict in those),
+            round(sum(verdict.seconds for verdict in those)),
+        ]
+        lines.append(f"{group:16}" + "".join(f"{number:>10}" for number in numbers))
+    return "\n".join(lines)
+
+
+def _tell(scenario: Scenario, verdict: Verdict) -> None:
+    if verdict.good:
+        mark = "unreached" if verdict.unreached else "ok"
+        twins = f", {verdict.twins} twins" if verdict.twins else ""
+        print(f"{mark:10}{scenario.title} ({verdict.seconds:.1f} s{twins})", flush=True)
+        return
+    print(f"{'WRONG':10}{scenario.title}", flush=True)
+    for problem in verdict.problems:
+        print("    " + problem.replace("\n", "\n    "), flush=True)
+    print(f"    again: python -m tests.chaos.run --only {scenario.title!r}", flush=True)
+
+
+def _chosen(all_of_them: list[Scenario], only: list[str], every: int) -> list[Scenario]:
+    if only:
+        all_of_them = [one for one in all_of_them if any(text in one.title for text in only)]
+    return all_of_them[::every]
+
+
+def main() -> int:
+    """Run what the command line asks for; 0 if nothing is double, lost or mismatched."""
+    parser = argparse.ArgumentParser(prog="tests.chaos.run", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], help="titles with this text in them")
+    parser.add_argument("--quick", action="store_true", help="every tenth scenario")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of two workers at once")
+    parser.add_argument("--seed", type=int, default=1, help="of what is random")
+    parser.add_argument("--ledger-url", help="a database instead of an SQLite file for each run")
+    parser.add_argument("--negative-control", choices=sorted(CONTROLS), help="must fail")
+    asked = parser.parse_args()
+    # So that platforms and processes are ended as well when the run is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    began = time.monotonic()
+    with started(asked.jobs, ledger_url=asked.ledger_url, control=asked.negative_control) as rigs:
+        reference = take_reference(rigs[0])
+        wipe = asked.ledger_url is None
+        available = everything(reference, seed=asked.seed, rounds=asked.rounds, wipe=wipe)
+        chosen = _chosen(available, asked.only, 10 if asked.quick else 1)
+        verdicts = carry_out_all(rigs, chosen, reference, _tell)
+    line, good = summary(verdicts.values())
+    print(f"\n{_table(verdicts)}\n\n{time.monotonic() - began:.0f} s\n{line}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

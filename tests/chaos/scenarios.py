@@ -1,0 +1,188 @@
+"""What is done to an experiment: the scenarios of all groups but those with several workers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .harness import Ending, Rig, Run
+from .judging import Allowed, Reference
+
+MOST_ATTEMPTS = 6
+OPENING = ("open session", "record session", "POST /sessions", "look at session")
+
+Play = Callable[[Run], list[Ending]]
+"""Makes the attempts of a run, and returns how they ended; the last one ended as it ends."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run.
+
+    Attributes:
+        group: The row of the table.
+        name: What is done; with the group it is unique.
+        play: Makes the attempts.
+        allowed: What may be besides the uninterrupted run's.
+        kills: How many attempts must have been killed, else the run did not reach its points.
+    """
+
+    group: str
+    name: str
+    play: Play
+    allowed: Allowed = field(default_factory=Allowed)
+    kills: int = 0
+
+    @property
+    def title(self) -> str:
+        """Its group and name, by which ``--only`` finds it."""
+        return f"{self.group}: {self.name}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt that is disturbed.
+
+    Attributes:
+        kill_at: Passage of a crash point at which it is killed.
+        rules: Faults of the platform.
+        wipe: The ledger is deleted afterwards.
+        kills_platform: One of the rules kills the platform, which is then started again.
+        at_stop: What is done when a rule has stopped the process, before it goes on.
+    """
+
+    kill_at: str | None = None
+    rules: tuple[Mapping[str, Any], ...] = ()
+    wipe: bool = False
+    kills_platform: bool = False
+    at_stop: Callable[[Rig], Callable[[], None]] | None = None
+
+
+def in_turn(*attempts: Attempt, again: bool = False) -> Play:
+    """Make the disturbed attempts, and then undisturbed ones until one is not killed.
+
+    Args:
+        attempts: The disturbed ones.
+        again: Whether the end is an exception, and must be the same one when it is run again.
+    """
+
+    def play(run: Run) -> list[Ending]:
+        endings: list[Ending] = []
+        for attempt in attempts:
+            endings.append(_disturbed(run, attempt))
+            run.rig.platform.clear_faults()
+        while len(endings) < MOST_ATTEMPTS and (endings[-1].result is None or again):
+            endings.append(run.start().end())
+            if again and endings[-1].error == endings[-2].error:
+                break
+        return endings
+
+    return play
+
+
+def _disturbed(run: Run, attempt: Attempt) -> Ending:
+    child = run.start(kill_at=attempt.kill_at, rules=attempt.rules)
+    if attempt.kills_platform:
+        run.rig.revive()
+    ending = child.wait()
+    if ending is None:
+        done = None if attempt.at_stop is None else attempt.at_stop(run.rig)
+        child.resume()
+        if done is not None:
+            done()
+        ending = child.end()
+    if attempt.wipe:
+        run.wipe()
+    return ending
+
+
+def kill_at_request(route: str, nth: int, effect: str) -> Mapping[str, Any]:
+    """Return the rule that kills the child at its n-th request of a kind."""
+    method, _, path = route.partition(" ")
+    where = {"method": method, "path": path, "nth": nth, "effect": effect}
+    return {"kind": "signal", "pid": "child", "signal": "SIGKILL", **where}
+
+
+def crash_points(reference: Reference) -> Iterator[Scenario]:
+    """Yield a kill at every passage of every crash point."""
+    for passage in reference.passages:
+        yield Scenario(
+            "crash points",
+            passage,
+            in_turn(Attempt(kill_at=passage)),
+            Allowed(orphans=passage.startswith(OPENING)),
+            kills=1,
+        )
+
+
+def requests(reference: Reference) -> Iterator[Scenario]:
+    """Yield a kill at every request, before and after its effect."""
+    for route, count in reference.requests.items():
+        for nth in range(1, count + 1):
+            for effect in ("before", "after"):
+                yield Scenario(
+                    "requests",
+                    f"{route} {nth}, {effect}",
+                    in_turn(Attempt(rules=(kill_at_request(route, nth, effect),))),
+                    Allowed(orphans=route.startswith(OPENING)),
+                    kills=1,
+                )
+
+
+def pairs(reference: Reference, count: int, seed: int) -> Iterator[Scenario]:
+    """Yield kills at two random points of either kind, in attempts that follow each other."""
+    draw = random.Random(seed)  # noqa: S311 - to be the same again
+    places: list[tuple[str, Attempt]] = [
+        (passage, Attempt(kill_at=passage)) for passage in reference.passages
+    ] + [
+        (f"{route} {nth}, {effect}", Attempt(rules=(kill_at_request(route, nth, effect),)))
+        for route, most in reference.requests.items()
+        for nth in range(1, most + 1)
+        for effect in ("before", "after")
+    ]
+    for number in range(count):
+        (first, one), (second, two) = draw.choice(places), draw.choice(places)
+        yield Scenario(
+            "random pairs",
+            f"{number}: {first}; {second}",
+            in_turn(one, two),
+            Allowed(orphans=any(name.startswith(OPENING) for name in (first, second))),
+        )
+
+
+def lags() -> Iterator[Scenario]:
+    """Yield kills while the listing hides young jobs, for less than the settle window."""
+    lag = {"kind": "listing_lag", "seconds": 0.6}
+
+    for nth in (1, 4, 8):
+        for point in ("submit, before", "submit, after", "record outcome, before"):
+            passage = f"{point}:{nth}"
+            attempts = in_turn(Attempt(kill_at=passage, rules=(lag,)), Attempt(rules=(lag,)))
+            yield Scenario("listing lag", passage, attempts, kills=1)
+
+
+def wiped(passages: Iterable[str]) -> Iterator[Scenario]:
+    """Yield kills after which the SQLite ledger is gone."""
+    for passage in passages:
+        yield Scenario(
+            "wiped disk",
+            passage,
+            in_turn(Attempt(kill_at=passage, wipe=True)),
+            Allowed(sessions=2, orphans=passage.startswith(OPENING), left_open=True),
+            kills=1,
+        )
+
+
+WIPES = (
+    "submit, before:4",
+    "submit, after:1",
+    "submit, after:4",
+    "submit, after:8",
+    "record outcome, after:4",
+    "ask job, after:6",
+    "record result, before:4",
+    "record result, after:4",
+    "record sealed, before:1",
+)
