@@ -190,14 +190,13 @@ def test_broken_connections_only_prolong_the_wait(platform: Platform, ledger_url
     assert platform.jobs_of(experiment.uid) == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 429])
 def test_a_refusal_that_lies_outside_the_request_can_be_cured(
-    platform: Platform, ledger_url: str, status: int
+    platform: Platform, ledger_url: str
 ) -> None:
-    """Refused for its credentials or its rate a job is an error now, and the next run makes it."""
-    with proxy(platform.info.origin, _once("before", "POST /jobs", status)) as url:
+    """Refused for what the account may do, a job is an error now, and the next run makes it."""
+    with proxy(platform.info.origin, _once("before", "POST /jobs", 403)) as url:
         block = _through(url, platform, ledger_url)
-        with pytest.raises(SubmissionRejectedError, match=str(status)):
+        with pytest.raises(SubmissionRejectedError, match="403"):
             block.experiment("refused").run_sampler([_bell()], shots=8)
         again = block.experiment("refused")
         assert again.run_sampler([_bell()], shots=8)[0].data.meas.num_shots == 8
@@ -229,8 +228,8 @@ def test_a_refusal_of_the_request_itself_stands(platform: Platform, ledger_url: 
 def test_a_refusal_that_is_being_handled_says_nothing_of_the_next_submission(
     platform: Platform, ledger_url: str
 ) -> None:
-    """P6: a lost answer is unknown also while the caller handles an earlier 429."""
-    refused = _once("before", "POST /jobs", 429)
+    """P6: a lost answer is unknown also while the caller handles an earlier 403."""
+    refused = _once("before", "POST /jobs", 403)
     cut = _once("after", "POST /jobs", CUT)
 
     def watch(moment: str, request: str) -> int | None:

@@ -23,6 +23,7 @@ from prefect_helpers import CHECKOUT, api_environment, eventually, prefect_cli, 
 
 from flows.vqe import vqe
 from session_block import LocalPlatformCredentials, QuantumSession, local_platform
+from session_block.tags import uid_tag
 
 FILE = "deployments/prefect.yaml"
 DEPLOYMENT = "vqe/h2-nightly"
@@ -187,7 +188,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     stats = slow_platform.stats()
     assert stats["sessions"]["total"] == sessions_before + 1
     assert stats["jobs"]["by_session"][str(resumed.session_id)] == expected_jobs
-    assert stats["jobs"]["by_tag"][resumed.identity.uid_tag] == expected_jobs
+    assert stats["jobs"]["by_tag"][uid_tag(resumed.uid)] == expected_jobs
     assert resumed.report is not None
     assert reference.report is not None
     assert resumed.report["parameters"] == reference.report["parameters"]
