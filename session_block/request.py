@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -204,12 +204,19 @@ def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
     Defaults are left out so that a new default in a later client does not change the identity of
     a request that never mentioned it.
     """
-    chosen = _differences(_as_dict(options), _as_dict(type(options)()))
+    if options == _default(type(options)):
+        return {"environment": {}}
+    chosen = _differences(_as_dict(options), _as_dict(_default(type(options))))
     environment = chosen.get("environment", {})
     kept = {
         key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}
     }
     return {**{key: chosen[key] for key in chosen if key != "environment"}, "environment": kept}
+
+
+@cache
+def _default(options_class: type[Any]) -> Any:
+    return options_class()
 
 
 def _differences(chosen: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Turns:
         ledger: Where earlier openings recorded what they asked for.
         sealed: Whether the experiment is finished.
         opener: Whether this process opened the experiment, and so may count equal requests.
-        reconcile: Brings back what the ledger lost; called before the first new request.
+        reconcile: Brings back what the ledger lost, before the first new request; says whether it
+            did so now.
         may_diverge: Whether a run that diverges is only told so.
     """
 
@@ -59,7 +60,7 @@ class Turns:
         sealed: Callable[[], bool],
         *,
         opener: bool,
-        reconcile: Callable[[], object],
+        reconcile: Callable[[], bool],
         may_diverge: bool,
     ) -> None:
         self._identity = identity
@@ -119,9 +120,9 @@ class Turns:
             self._threads.add(threading.get_ident())
             concurrent = self._concurrent or len(self._threads) > 1
             self._asked.add(submission)
+            self._unasked.discard(submission)
             recorded = self._record_of(submission)
-            if recorded is None and not self._sealed():
-                self._reconcile()
+            if recorded is None and not self._sealed() and self._reconcile():
                 self._read_records()
                 recorded = self._recorded.get(submission)
                 concurrent = concurrent or self._concurrent
@@ -161,12 +162,11 @@ class Turns:
                 f"Experiment {self._identity} is finished and has no record of this request, so "
                 "nothing is submitted. Start a new one with fresh=True."
             )
-        unasked = len(self._counted - self._asked)
-        if not unasked or in_turn:
+        if not self._unasked or in_turn:
             return
         what = (
-            f"Experiment {self._identity} recorded {unasked} requests that this run has not made, "
-            "and it now asks for another one, so it is not the run that was interrupted."
+            f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run has "
+            "not made, and it now asks for another one, so it is not the run that was interrupted."
         )
         if self._may_diverge:
             _logger.warning("%s It goes on, as its Block says.", what)
@@ -185,7 +185,7 @@ class Turns:
     def _read_records(self) -> None:
         self._recorded = self._recorded_intents()
         counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
-        self._counted = set(counted) - self._refused()
+        self._unasked = set(counted) - self._refused() - self._asked
         self._concurrent = any(intent["concurrent"] for intent in counted.values())
 
     def _refused(self) -> set[str]:
