@@ -100,8 +100,7 @@ class Ledger:
                 self._path = sqlite_path(parsed)
                 self._file = file_identity(self._path)
             else:
-                self._engine = sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
-                open_postgresql(self._engine, self._shown)
+                self._engine = open_postgresql(parsed, self._shown)
 
     def __repr__(self) -> str:
         return f"Ledger({self._shown})"

@@ -23,7 +23,7 @@ from session_block.ledger_schema import create_tables, has_ledger
 CHECKED_BYTES = 256 * 2**20
 """A larger file is not read through when it is opened."""
 
-_LOCK_SECONDS = 60
+LOCK_SECONDS = 60
 _JOURNALS = ("-wal", "-shm")
 
 
@@ -61,7 +61,7 @@ def open_sqlite(url: sa.URL, shown: str) -> sa.Engine:
             )
         _create(path)
     _check(path, shown)
-    engine = sa.create_engine(url, connect_args={"timeout": _LOCK_SECONDS}, hide_parameters=True)
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
     sa.event.listen(engine, "connect", _sync_fully)
     return engine
 
@@ -137,7 +137,7 @@ def _check(path: Path, shown: str) -> None:
         )
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", _LOCK_SECONDS, uri=True),
+        creator=lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", LOCK_SECONDS, uri=True),
         poolclass=NullPool,
     )
     with engine.connect() as connection:

@@ -87,15 +87,22 @@ def has_ledger(connection: sa.Connection, shown: str) -> bool:
     return True
 
 
-def open_postgresql(engine: sa.Engine, shown: str) -> None:
-    """Make the tables unless they exist; of several at once, one does and the others wait.
+def open_postgresql(url: sa.URL, shown: str) -> sa.Engine:
+    """Return an engine for a ledger in a database, where it is made unless it exists.
+
+    Of several processes that would make it at once, one does and the others wait.
 
     Raises:
         LedgerError: There is a ledger that cannot be used.
     """
-    with engine.begin() as connection:
-        if has_ledger(connection, shown):
-            return
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
-        if not has_ledger(connection, shown):
-            create_tables(connection)
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    try:
+        with engine.begin() as connection:
+            if not has_ledger(connection, shown):
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
+                if not has_ledger(connection, shown):
+                    create_tables(connection)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
