@@ -187,13 +187,12 @@ class Ledger:
         Raises:
             LedgerError: The store did not answer, or a fact is damaged.
         """
+        ranges = [_starts_with(experiment, prefix) for prefix in prefixes or ("",)]
         query = (
             sa.select(*_texts)
-            .where(facts_table.c.experiment == experiment)
+            .where(sa.or_(*ranges))
             .order_by(facts_table.c.created_at, facts_table.c.key)
         )
-        if prefixes:
-            query = query.where(sa.or_(*map(_starts_with, prefixes)))
         with self._store(), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [self._fact(row) for row in rows]
@@ -262,7 +261,11 @@ def _parsed(url: str) -> sa.URL:
     return parsed
 
 
-def _starts_with(prefix: str) -> sa.ColumnElement[bool]:
-    """Compare by range: LIKE would ignore case in SQLite, and its wildcards are in the way."""
+def _starts_with(experiment: str, prefix: str) -> sa.ColumnElement[bool]:
+    """Select one range of the primary key; several of them, complete, are as many searches.
+
+    LIKE would ignore case in SQLite, and its wildcards are in the way.
+    """
     key = facts_table.c.key
-    return sa.and_(key >= prefix, key < f"{prefix}{_LAST_CHARACTER}")
+    end = f"{prefix}{_LAST_CHARACTER}"
+    return sa.and_(facts_table.c.experiment == experiment, key >= prefix, key < end)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +16,6 @@ from postgres import PASSWORD, Postgres
 
 from session_block.errors import LedgerUnavailableError
 from session_block.ledger import Ledger, default_ledger_url
-from session_block.ledger_schema import facts_table
 
 
 @pytest.fixture
@@ -135,19 +134,27 @@ def test_every_connection_syncs_fully(ledger_url: str) -> None:
     assert found == ["wal", 2, 1]
 
 
-def test_reads_use_the_primary_key(ledger_url: str, tmp_path: Path) -> None:
-    """Neither a get nor a prefix walks through other facts, however many there are."""
-    Ledger(ledger_url).close()
-    key = facts_table.c.key
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        for condition in [
-            "key = 'a'",
-            "((key >= 'a' AND key < 'b') OR (key >= 'c' AND key < 'd'))",
-        ]:
-            plan = connection.execute(
-                f"EXPLAIN QUERY PLAN SELECT {key.name}, body FROM {facts_table.name} "  # noqa: S608
-                f"WHERE experiment = 'uid' AND {condition}"
-            ).fetchall()
-            told = " ".join(step[-1] for step in plan)
-            assert "SCAN" not in told
-            assert "key" in told
+def test_reads_search_the_primary_key(ledger_url: str) -> None:
+    """Neither a get nor several prefixes walk through other facts, however many there are."""
+    statements: list[tuple[str, tuple[str, ...]]] = []
+    with closing(Ledger(ledger_url)) as ledger:
+
+        def note(*arguments: Any) -> None:
+            statements.append(arguments[2:4])
+
+        sa.event.listen(ledger._engine, "before_cursor_execute", note)
+        ledger.get("uid", "intent/s/1")
+        ledger.facts("uid", "intent/s/", "outcome/s/", "result/s")
+        (get, prefixes) = statements
+        with ledger._engine.connect() as connection:
+            plans = [
+                [
+                    step[-1]
+                    for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+                    if "session_block_facts" in step[-1]
+                ]
+                for text, values in (get, prefixes)
+            ]
+    index = "SEARCH session_block_facts USING INDEX sqlite_autoindex_session_block_facts_1"
+    assert plans[0] == [f"{index} (experiment=? AND key=?)"]
+    assert plans[1] == [f"{index} (experiment=? AND key>? AND key<?)"] * 3
