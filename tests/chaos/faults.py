@@ -13,13 +13,14 @@ from .scenarios import Attempt, Scenario, in_turn
 
 PHASES: Mapping[str, tuple[str, str, int]] = {
     "connect": ("GET", "/backends", 1),
+    "look back": ("GET", "/jobs", 1),
     "open": ("POST", "/sessions", 1),
     "submit": ("POST", "/jobs", 3),
     "wait": ("GET", "/jobs/{job_id}", 5),
     "fetch": ("GET", "/jobs/{job_id}/results", 3),
     "close": ("PATCH", "/sessions/{session_id}", 1),
 }
-"""The request of each phase that is hit."""
+"""The request of each phase that is hit; an opening looks back at what its ledger may have lost."""
 
 _MOMENT_SECONDS = 0.5
 _EFFECTS = ("before", "after")
@@ -72,10 +73,11 @@ def _single(phase: str) -> Iterator[tuple[str, tuple[Rule, ...], Allowed]]:
         yield f"drop, {effect}", ({"kind": "drop", "effect": effect},), unreachable
     yield "delay", ({"kind": "delay", "seconds": _MOMENT_SECONDS},), Allowed()
     yield "truncate", ({"kind": "truncate", "bytes": 5},), unreachable
-    yield "expired tokens", ({"kind": "expire_tokens"},), _when_unauthorised(phase)
+    yield "expired tokens", ({"kind": "expire_tokens"},), unreachable
     if phase == "submit":
-        for status in (401, 403):
-            yield f"{status}", ({"kind": "status", "status": status},), _when_unauthorised(phase)
+        refused = Allowed(raises=frozenset({"SubmissionRejectedError"}))
+        yield "401", ({"kind": "status", "status": 401},), Allowed()
+        yield "403", ({"kind": "status", "status": 403},), refused
         wrong = Allowed(error="SubmissionRejectedError", submissions=2)
         yield "400", ({"kind": "status", "status": 400},), wrong
     if phase == "fetch":
@@ -84,22 +86,16 @@ def _single(phase: str) -> Iterator[tuple[str, tuple[Rule, ...], Allowed]]:
 
 def _when_unreachable(phase: str) -> Allowed:
     """What is allowed where the client does not try again: the next attempt goes on."""
-    if phase in ("connect", "open"):
+    if phase in ("connect", "look back", "open"):
         return Allowed(raises=_DOWN, orphans=phase == "open")
     return Allowed()
-
-
-def _when_unauthorised(phase: str) -> Allowed:
-    """The client does not fetch a new token by itself; the next attempt does."""
-    if phase == "submit":
-        return Allowed(raises=frozenset({"SubmissionRejectedError"}))
-    return _when_unreachable(phase)
 
 
 def _lost_answers() -> Iterator[Scenario]:
     """Yield faults of the listing, which is asked only once an answer was lost."""
     submit = {"method": "POST", "path": "/jobs", "nth": 3}
-    listing = {"method": "GET", "path": "/jobs"}
+    # The first listing is that of the opening.
+    listing = {"method": "GET", "path": "/jobs", "nth": 2}
     faults: Mapping[str, Rule] = {
         "listing lag": {"kind": "listing_lag", "seconds": 0.6},
         "wrong count": {"kind": "wrong_count", "add": 1000, "times": None},

@@ -23,7 +23,7 @@ from session_block.local_platform import LocalPlatform
 
 from .zygote import STOPPED
 
-ATTEMPT_SECONDS = 120.0
+ATTEMPT_SECONDS = 240.0
 """An attempt that takes longer hangs. It is killed, and its run has failed."""
 
 ZYGOTES = 2
