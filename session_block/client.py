@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ from session_block.account import Account
 from session_block.errors import (
     BackendNotFoundError,
     ConnectionFailedError,
+    SessionError,
     SessionMismatchError,
     SessionNotFoundError,
 )
 
 _LISTING_PAGE = 100
 _NOT_FOUND = 404
+_CLOSE_TRIES = 4
+_CLOSE_PAUSE_SECONDS = 0.5
 _environment_lock = threading.Lock()
 
 
@@ -130,6 +134,29 @@ class Connection:
         session = Session(self.backend(backend), create_new=False)
         session._session_id = session_id  # noqa: SLF001 - as Session.from_id does
         return session
+
+    def close_session(self, session: Session, *, cancel_jobs: bool) -> None:
+        """Close a session, and try again: the client never retries this request by itself.
+
+        Raises:
+            SessionError: The platform did not close it; it may go on billing.
+        """
+        for tries_left in reversed(range(_CLOSE_TRIES)):
+            try:
+                with crashpoints.around("close session"):
+                    if cancel_jobs:
+                        session.cancel()
+                    else:
+                        session.close()
+            except (IBMError, requests.RequestException) as error:
+                if not tries_left:
+                    raise SessionError(
+                        f"Session {session.session_id} could not be closed: {error}. It may go on "
+                        "billing; close it at the platform."
+                    ) from error
+                time.sleep(_CLOSE_PAUSE_SECONDS)
+            else:
+                return
 
     def target(self, backend: str) -> Target:
         """Return what a backend's circuits may consist of."""

@@ -11,20 +11,16 @@ from session_block.account import Account
 from session_block.errors import JobEndedInPassingError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
-from session_block.pacing import Pacer
+from session_block.machinery import Machinery
 from session_block.pinning import pin_circuit, record_once
 from session_block.policies import Policies
-from session_block.reconciliation import Reconciler
 from session_block.records import SEALED_KEY
 from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
 from session_block.session import MAX_SESSIONS
 from session_block.session_handle import SessionHandle
-from session_block.settling import Settler
-from session_block.submission import Submitter
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
-from session_block.waiting import Waiter
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -63,33 +59,10 @@ class Experiment(SessionHandle):
             opener=opener,
         )
         policies = policies or Policies()
-        settler = Settler(ledger, self.uid, self._keeper, policies.unsettled)
-        self._reconciler = Reconciler(
-            ledger,
-            self.uid,
-            self._keeper,
-            settler,
-            existed=identity.resumed,
-            lost=identity.lost,
-        )
-        self._submitter = Submitter(
-            ledger,
-            self.uid,
-            identity.tags,
-            self._keeper,
-            settler=settler,
-            reconciler=self._reconciler,
-            pacer=Pacer(policies.submissions_per_minute),
-            sealed=lambda: self.sealed,
-        )
-        self._waiter = Waiter(
-            ledger,
-            self.uid,
-            self._keeper,
-            submitter=self._submitter,
-            settler=settler,
-            reconciler=self._reconciler,
-        )
+        parts = Machinery.of(identity, ledger, self._keeper, policies, lambda: self.sealed)
+        self._reconciler = parts.reconciler
+        self._submitter = parts.submitter
+        self._waiter = parts.waiter
         self._turns = Turns(
             identity,
             ledger,

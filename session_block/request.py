@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -204,9 +204,11 @@ def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
     Defaults are left out so that a new default in a later client does not change the identity of
     a request that never mentioned it.
     """
-    if options == _default(type(options)):
+    options_class: Hashable = type(options)
+    default = _default(options_class)
+    if options == default:
         return {"environment": {}}
-    chosen = _differences(_as_dict(options), _as_dict(_default(type(options))))
+    chosen = _differences(_as_dict(options), _as_dict(default))
     environment = chosen.get("environment", {})
     kept = {
         key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}
@@ -215,7 +217,7 @@ def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
 
 
 @cache
-def _default(options_class: type[Any]) -> Any:
+def _default(options_class: Any) -> Any:
     return options_class()
 
 

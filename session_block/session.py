@@ -13,12 +13,10 @@ import threading
 import time
 from typing import Any
 
-import requests
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
-from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import crashpoints, owner
+from session_block import owner
 from session_block.client import Connection
 from session_block.errors import (
     ConnectionFailedError,
@@ -34,7 +32,6 @@ MAX_SESSIONS = 20
 """How many sessions one experiment opens before it stops and asks."""
 
 OPEN_DEADLINE_SECONDS = 120.0
-_CLOSE_TRIES = 4
 _LOOK_SECONDS = 0.05
 _logger = logging.getLogger(__name__)
 
@@ -182,7 +179,7 @@ class SessionKeeper:
                 self._ledger.create(
                     self._experiment, f"session-closing/{record.number}", {"reason": reason}
                 )
-                _close(session, cancel_jobs=cancel_jobs)
+                self.connection.close_session(session, cancel_jobs=cancel_jobs)
                 self._end(record, reason)
             return bool(own)
 
@@ -223,7 +220,7 @@ class SessionKeeper:
             session.session_id,
             fact.body,
         )
-        _close(session, cancel_jobs=True)
+        self.connection.close_session(session, cancel_jobs=True)
 
     def _record_intent(self, number: int, **more: Any) -> bool:
         _, ours = self._ledger.create(
@@ -299,23 +296,3 @@ class SessionKeeper:
 
     def _record(self, number: int) -> SessionRecord:
         return self.records()[number - 1]
-
-
-def _close(session: Session, *, cancel_jobs: bool) -> None:
-    """Close a session, and try again: the client never retries this request by itself."""
-    for tries_left in reversed(range(_CLOSE_TRIES)):
-        try:
-            with crashpoints.around("close session"):
-                if cancel_jobs:
-                    session.cancel()
-                else:
-                    session.close()
-        except (IBMError, requests.RequestException) as error:
-            if not tries_left:
-                raise SessionError(
-                    f"Session {session.session_id} could not be closed: {error}. It may go on "
-                    "billing; close it at the platform."
-                ) from error
-            time.sleep(0.5)
-        else:
-            return

@@ -1,0 +1,56 @@
+"""The parts that carry out an experiment's requests, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from session_block.identity import Identity
+from session_block.ledger import Ledger
+from session_block.pacing import Pacer
+from session_block.policies import Policies
+from session_block.reconciliation import Reconciler
+from session_block.session import SessionKeeper
+from session_block.settling import Settler
+from session_block.submission import Submitter
+from session_block.waiting import Waiter
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """What submits an experiment's requests, waits for its jobs, and reconciles its records."""
+
+    reconciler: Reconciler
+    submitter: Submitter
+    waiter: Waiter
+
+    @classmethod
+    def of(
+        cls,
+        identity: Identity,
+        ledger: Ledger,
+        keeper: Callable[[], SessionKeeper],
+        policies: Policies,
+        sealed: Callable[[], bool],
+    ) -> Self:
+        """Put the parts together for one experiment; nothing connects yet."""
+        uid = identity.uid
+        settler = Settler(ledger, uid, keeper, policies.unsettled)
+        reconciler = Reconciler(
+            ledger, uid, keeper, settler, existed=identity.resumed, lost=identity.lost
+        )
+        submitter = Submitter(
+            ledger,
+            uid,
+            identity.tags,
+            keeper,
+            settler=settler,
+            reconciler=reconciler,
+            pacer=Pacer(policies.submissions_per_minute),
+            sealed=sealed,
+        )
+        waiter = Waiter(
+            ledger, uid, keeper, submitter=submitter, settler=settler, reconciler=reconciler
+        )
+        return cls(reconciler, submitter, waiter)
