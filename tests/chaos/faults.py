@@ -139,8 +139,8 @@ def _ended() -> Iterator[Scenario]:
         ):
             # The next attempt looks at the session when it reattaches to it.
             attempts = in_turn(Attempt(kill_at=passage), Attempt(rules=(look,)))
-            name = f"session ends by {by} × killed at {phase}"
-            yield Scenario("faults", name, attempts, in_two, kills=1)
+            name = f"by {by}, killed at {phase}"
+            yield Scenario("ended sessions", name, attempts, in_two, kills=1)
 
 
 def _maintenance(rig: Rig) -> Callable[[], None]:

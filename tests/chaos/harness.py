@@ -224,6 +224,7 @@ class Run:
         self.ledger_url = ledger_url
         self.sessions_before = rig.platform.stats()["sessions"]["total"]
         self.children: list[Child] = []
+        self.unused = False
         self._directory = directory
 
     def start(
@@ -261,6 +262,11 @@ class Run:
             self.rig.platform.add_fault(**{**rule, **known})
         child.go()
         return child
+
+    def clear_faults(self) -> None:
+        """Remove all faults, and note it if one of them never acted: that run proves nothing."""
+        self.unused |= any(not rule["used"] for rule in self.rig.platform.faults())
+        self.rig.platform.clear_faults()
 
     def abandon(self) -> None:
         """Kill what a run that broke off has left behind."""

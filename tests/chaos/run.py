@@ -50,7 +50,8 @@ def carry_out(rig: Rig, scenario: Scenario, reference: Reference) -> Verdict:
         verdict.mismatch(f"the run broke off: {traceback.format_exc()}")
         run.abandon()
     else:
-        verdict.unreached = sum(ending.killed for ending in endings) < scenario.kills
+        kills = sum(ending.killed for ending in endings)
+        verdict.unreached = kills < scenario.kills or (scenario.strict and run.unused)
     verdict.seconds = time.monotonic() - began
     if not verdict.good:
         verdict.problems += [child.tail(_TAIL) for child in run.children]
@@ -96,6 +97,7 @@ def everything(reference: Reference, *, seed: int, rounds: int, wipe: bool) -> l
         *scenarios.lags(),
         *faults(),
         *workers.paused(),
+        *workers.paused_openings(),
         *workers.rounds(rounds, seed),
         *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
     ]
@@ -138,6 +140,23 @@ def _table(verdicts: dict[str, Verdict]) -> str:
     return "\n".join(lines)
 
 
+def _matrix(verdicts: dict[str, Verdict]) -> str:
+    """Return a table of the faults: one row each, and a column for each phase."""
+    marks: dict[str, dict[str, str]] = defaultdict(dict)
+    for title, verdict in verdicts.items():
+        name, cross, phase = title.removeprefix("faults: ").partition(" × ")
+        if cross:
+            mark = "ok" if verdict.good else "WRONG"
+            marks[name][phase] = f"{mark}, T {verdict.twins}" if verdict.twins else mark
+    phases = list(dict.fromkeys(phase for row in marks.values() for phase in row))
+    rows = {"": {phase: phase for phase in phases}, **marks}
+    return "\n".join(
+        f"{name:38}" + "".join(f"{row.get(phase, '-'):<11}" for phase in phases).rstrip()
+        for name, row in rows.items()
+        if phases
+    )
+
+
 def _tell(scenario: Scenario, verdict: Verdict) -> None:
     if verdict.good:
         mark = "unreached" if verdict.unreached else "ok"
@@ -147,7 +166,7 @@ def _tell(scenario: Scenario, verdict: Verdict) -> None:
     print(f"{'WRONG':10}{scenario.title}", flush=True)
     for problem in verdict.problems:
         print("    " + problem.replace("\n", "\n    "), flush=True)
-    print(f"    again: python -m tests.chaos.run --only {scenario.title!r}", flush=True)
+    print(f"    again: make chaos ARGS=\"--only '{scenario.title}'\"", flush=True)
 
 
 def _chosen(all_of_them: list[Scenario], only: list[str], every: int) -> list[Scenario]:
@@ -177,7 +196,8 @@ def main() -> int:
         chosen = _chosen(available, asked.only, 10 if asked.quick else 1)
         verdicts = carry_out_all(rigs, chosen, reference, _tell)
     line, good = summary(verdicts.values())
-    print(f"\n{_table(verdicts)}\n\n{time.monotonic() - began:.0f} s\n{line}")
+    print(f"\n{_matrix(verdicts)}\n\n{_table(verdicts)}")
+    print(f"\n{time.monotonic() - began:.0f} s\n{line}")
     return 0 if good else 1
 
 

@@ -48,7 +48,6 @@ EVERYTHING = {
 }
 SAMPLE = (
     "faults: 500, after × submit",
-    "faults: platform killed, after × submit",
     "workers: stopped at submit, before:3, until 1 more",
     "wiped disk: submit, after:4",
 )

@@ -46,6 +46,16 @@ def paused() -> Iterator[Scenario]:
                 yield Scenario("workers", name, play, allowed)
 
 
+def paused_openings() -> Iterator[Scenario]:
+    """Yield a worker that is stopped while it opens the session; the other waits two minutes.
+
+    The session that it has opened too late holds no job, and is closed by it.
+    """
+    for point in ("open session, before", "open session, after"):
+        play = _takes_over(_by_crash_point(f"{point}:1"), 1)
+        yield Scenario("workers", f"stopped at {point}", play, Allowed(orphans=True))
+
+
 def rounds(count: int, seed: int) -> Iterator[Scenario]:
     """Yield two workers that begin at once; one is stopped, killed or left alone at random."""
     draw = random.Random(seed)  # noqa: S311 - to be the same again
