@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
@@ -204,8 +204,7 @@ def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
     Defaults are left out so that a new default in a later client does not change the identity of
     a request that never mentioned it.
     """
-    options_class: Hashable = type(options)
-    default = _default(options_class)
+    default = _default(cast(Hashable, type(options)))
     if options == default:
         return {"environment": {}}
     chosen = _differences(_as_dict(options), _as_dict(default))
