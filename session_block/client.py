@@ -26,7 +26,7 @@ from qiskit_ibm_runtime import (
     RuntimeJobV2,
     Session,
 )
-from qiskit_ibm_runtime.exceptions import IBMError
+from qiskit_ibm_runtime.exceptions import IBMError, IBMRuntimeError
 
 from session_block import crashpoints
 from session_block.account import Account
@@ -217,7 +217,10 @@ class Connection:
             ConnectionFailedError: The listing failed.
         """
         with _connecting(f"list the jobs tagged {tag!r}"):
-            return self.jobs_with_tag(tag)
+            try:
+                return self.jobs_with_tag(tag)
+            except (KeyError, ValueError) as error:
+                raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
 
     def _pinned_instance(self) -> str:
         instance: str | None = self.service.active_instance()

@@ -258,7 +258,7 @@ class Experiment(SessionHandle):
         Returns:
             Whether a session was closed; a borrowed one never is.
         """
-        if self._has_open_session():
+        if any(record.usable for record in self.sessions):
             self._reconciler.check_twins(now=True)
         return super().close_session()
 

@@ -91,9 +91,9 @@ class Reconciler:
 
     def check_twins(self, *, now: bool = False) -> None:
         """Look for twins if that is due; a listing that fails is read again another time."""
-        if not now and time.monotonic() - self._checked_at < TWIN_CHECK_SECONDS:
-            return
         with self._lock:
+            if not now and time.monotonic() - self._checked_at < TWIN_CHECK_SECONDS:
+                return
             try:
                 self._reconcile()
             except (IBMError, requests.RequestException, KeyError, ValueError) as error:
@@ -147,6 +147,8 @@ class Reconciler:
             case Action.RESTORE:
                 self._make_room(recorded, pending)
                 self._restore(recorded, tag, others)
+            case Action.ADOPT:
+                self._settler.adopt(recorded.id, tag.generation, others)
             case Action.ADOPT_AS_NEXT:
                 self._adopt_as_next(recorded, others)
             case Action.CANCEL_TWINS:

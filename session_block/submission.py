@@ -26,6 +26,7 @@ from session_block.errors import (
 )
 from session_block.ledger import Ledger
 from session_block.pacing import Pacer
+from session_block.patience import OUTAGE_SECONDS
 from session_block.reconciliation import Reconciler
 from session_block.refusals import UNAUTHORIZED, Refusal, refusal
 from session_block.request import Request
@@ -100,9 +101,11 @@ class Submitter:
         """
         attempts = 0
         failure: Exception | None = None
+        began = time.monotonic()
         while True:
             recorded = self.read(submission)
             latest = recorded.latest
+            hopeful = attempts < _ATTEMPTS_PER_CALL and time.monotonic() - began < OUTAGE_SECONDS
             match self._next_action(recorded):
                 case Action.ANSWER | Action.ASK_JOB if latest is not None:
                     return latest
@@ -112,7 +115,7 @@ class Submitter:
                     self._settler.settle(submission, latest)
                 case Action.RAISE if latest is not None and latest.outcome is not None:
                     raise self._rejected(submission, latest.outcome)
-                case Action.SUBMIT | Action.NEXT_GENERATION if attempts < _ATTEMPTS_PER_CALL:
+                case Action.SUBMIT | Action.NEXT_GENERATION if hopeful:
                     failure = self._attempt(request, recorded, about)
                     attempts += failure is not None
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
@@ -251,7 +254,7 @@ class Submitter:
         )
         if refused.too_many:
             self._pacer.refused(refused.retry_after_seconds)
-        elif refused.token and not _token_was_refused(before):
+        elif refused.token and before.refused_with != UNAUTHORIZED:
             self._keeper().reconnect()
             self.forget_all()
         elif outcome["kind"] == "rejected" and refused.cause == "for-now":
@@ -287,13 +290,3 @@ class Submitter:
             f"The {who} refused submission {submission} of experiment {self._experiment}: "
             f"{outcome['message']}. No job was made. {cure}"
         )
-
-
-def _token_was_refused(before: Submission) -> bool:
-    """Whether the generation before was refused for its token, so that a new one is no cure."""
-    latest = before.latest
-    return (
-        latest is not None
-        and latest.outcome is not None
-        and latest.outcome.get("status") == UNAUTHORIZED
-    )

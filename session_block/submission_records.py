@@ -64,6 +64,12 @@ class Submission:
         return self.generations[-1] if self.generations else None
 
     @property
+    def refused_with(self) -> int | None:
+        """The HTTP status with which the last generation was refused, if it was."""
+        outcome = None if self.latest is None else self.latest.outcome
+        return None if outcome is None else outcome.get("status")
+
+    @property
     def failures_in_passing(self) -> int:
         """How many of its jobs failed for a passing reason."""
         return sum(one.ended == FAILED_IN_PASSING for one in self.generations)

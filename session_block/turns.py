@@ -69,6 +69,7 @@ class Turns:
         self._reconcile = reconcile
         self._may_diverge = may_diverge
         self._asked: set[str] = set()
+        self._places: dict[str, tuple[str, int]] = {}
         self._pid = os.getpid() if opener else None
         self._in_run = runs.inside()
         self._lock = threading.Lock()
@@ -102,6 +103,10 @@ class Turns:
                 "or start the thread's work by contextvars.copy_context().run."
             )
         occurrence = self._occurrences.take(request.fingerprint, runs.task_attempt())
+        self._places[submission_id(request.fingerprint, occurrence)] = (
+            request.fingerprint,
+            occurrence,
+        )
         try:
             yield self._turn(request, request.fingerprint, occurrence, None)
         except BaseException:
@@ -110,9 +115,8 @@ class Turns:
 
     def leave(self, submission: str) -> None:
         """Leave the place of a job that ended with its session to the next equal request."""
-        recorded = self._record_of(submission)
-        if recorded is not None and recorded["label"] is None:
-            self._occurrences.give_back(recorded["fingerprint"], recorded["occurrence"])
+        if submission in self._places:
+            self._occurrences.give_back(*self._places[submission])
 
     def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
         submission = submission_id(identifier, occurrence)
