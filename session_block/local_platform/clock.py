@@ -5,6 +5,9 @@ other speed, and while it is being advanced, it is *held*: it does not pass a mo
 something happens on the platform before that has been carried out, the simulation of a circuit
 included, however long the machine takes for it. So the times that the platform notes down follow
 from what was asked of it and not from the speed of the machine.
+
+It shows whole microseconds, as the API writes them: a moment that was noted down, written out and
+sent back by a client is the same moment again.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NATURAL = 1.0
+_DIGITS = 6
+_STEP = 1e-6
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ class Clock:
         with self._changed:
             if mark != self._pins:
                 return False
-            self._moment, self._wall = self._now(), time.time()
-            self._hold = hold
+            self._moment, self._wall = self._exact(), time.time()
+            self._hold = _at_or_after(hold)
             if self._target is not None and hold > self._target:
                 self._moment, self._target = self._target, None
                 self._changed.notify_all()
@@ -103,9 +108,9 @@ class Clock:
     def advance(self, seconds: float, wake_engine: Callable[[], None]) -> float:
         """Move on by some seconds, through all that happens in them, and return the new moment."""
         with self._advancing, self._changed:
-            self._moment, self._wall = self._now(), time.time()
+            self._moment, self._wall = self._exact(), time.time()
             self._hold = min(self._hold, self._moment)
-            self._target = self._moment + seconds
+            self._target = _rounded(self._moment + seconds)
             self._pins += 1
             wake_engine()
             self._changed.wait_for(lambda: self._target is None or self._stopped)
@@ -118,12 +123,26 @@ class Clock:
             self._changed.notify_all()
 
     def _now(self) -> float:
+        return _rounded(self._exact())
+
+    def _exact(self) -> float:
+        # What the clock shows is rounded, but what it goes on from is not: it would run slow.
         if self._target is not None:
             return max(self._moment, min(self._hold, self._target))
         free = self._moment + (time.time() - self._wall) * self._scale
         if self._scale == NATURAL:
             return free
         return max(self._moment, min(free, self._hold))
+
+
+def _rounded(moment: float) -> float:
+    return round(moment, _DIGITS)
+
+
+def _at_or_after(moment: float) -> float:
+    """Return the first whole microsecond that is not before a moment at which something is due."""
+    whole = _rounded(moment)
+    return whole if whole >= moment else _rounded(moment + _STEP)
 
 
 def iso(moment: float | None) -> str | None:
