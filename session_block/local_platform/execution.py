@@ -32,12 +32,10 @@ from qiskit.primitives.containers import (
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from session_block.local_platform import circuits, client_codec, ideal, timing
+from session_block.local_platform import circuits, client_codec, ideal, job_options, timing
 from session_block.local_platform.noise import NoisyDevice, device
 from session_block.local_platform.seeding import content_seed
 
-DEFAULT_SHOTS = 4096
-DEFAULT_PRECISION = 0.015625
 # What does not change the numbers that a job computes.
 _IRRELEVANT_OPTIONS = ("environment", "max_execution_time")
 _NO_MITIGATION = {"measure_mitigation": False, "zne_mitigation": False, "pec_mitigation": False}
@@ -90,8 +88,9 @@ def run(request: Request) -> Answer:
 
 def _run_sampler(request: Request) -> Answer:
     params = client_codec.decode_params(request.params)
-    options = _options(params)
-    default_shots = options.get("default_shots") or DEFAULT_SHOTS
+    options = job_options.of_job(params)
+    job_options.refuse_raw_measurements(options)
+    default_shots = job_options.sampler_shots(options)
     pubs = [_sampler_pub(pub, default_shots) for pub in params["pubs"]]
     small = [_compact(request, pub.circuit) for pub in pubs]
     seed = _seed(
@@ -118,30 +117,29 @@ def _run_sampler(request: Request) -> Answer:
 
 def _run_estimator(request: Request) -> Answer:
     params = client_codec.decode_params(request.params)
-    options = _options(params)
+    options = job_options.of_job(params)
     pubs = [EstimatorPub.coerce(tuple(pub)) for pub in params["pubs"]]
-    precisions = [_precision(pub, options) for pub in pubs]
+    accuracies = [job_options.estimator_accuracy(pub.precision, options) for pub in pubs]
     small = [_compact(request, pub.circuit, pub.observables) for pub in pubs]
     seed = _seed(
         request,
         options,
         [
             [circuits.structure(circuit), kept, _values(pub), pub.observables.tolist(), precision]
-            for pub, (circuit, kept), precision in zip(pubs, small, precisions, strict=True)
+            for pub, (circuit, kept), (precision, _) in zip(pubs, small, accuracies, strict=True)
         ],
     )
     results = []
-    shots = [math.ceil(1.0 / precision**2) for precision in precisions]
     for index, (pub, (circuit, kept)) in enumerate(zip(pubs, small, strict=True)):
         terms = circuits.all_reduced_terms(pub.observables, kept)
-        precision = precisions[index]
+        precision, shots = accuracies[index]
         if _is_noisy(request, kept):
             evs, stds = _device(request, kept).expectation_values(
                 circuit, pub.parameter_values, terms, precision, content_seed(seed, index)
             )
         else:
             evs = ideal.expectation_values(
-                circuit, _values(pub), terms, shots[index], content_seed(seed, index, "state")
+                circuit, _values(pub), terms, shots, content_seed(seed, index, "state")
             )
             stds = np.zeros_like(evs)
         if request.noise == "shots":
@@ -150,14 +148,15 @@ def _run_estimator(request: Request) -> Answer:
             stds = np.full_like(evs, precision)
         data = DataBin(evs=evs, stds=stds, ensemble_standard_error=stds.copy(), shape=evs.shape)
         metadata = {
-            "shots": shots[index],
+            "shots": shots,
             "target_precision": precision,
             "circuit_metadata": pub.circuit.metadata or {},
         }
         results.append(PubResult(data, metadata=metadata))
     seconds = None
     if request.circuit_time:
-        seconds = timing.estimator_seconds(request.recording, options, pubs, shots)
+        all_shots = [shots for _, shots in accuracies]
+        seconds = timing.estimator_seconds(request.recording, options, pubs, all_shots)
     metadata = {"version": 2}
     if request.noise == "device":
         metadata["resilience"] = dict(_NO_MITIGATION)
@@ -221,21 +220,6 @@ def _compact(
 def _seed(request: Request, options: Mapping[str, Any], content: list[Any]) -> int:
     relevant = {name: value for name, value in options.items() if name not in _IRRELEVANT_OPTIONS}
     return content_seed(request.seed, request.program, request.backend, relevant, content)
-
-
-def _options(params: Mapping[str, Any]) -> dict[str, Any]:
-    options = dict(params.get("options") or {})
-    if "resilience_level" in params:
-        options["resilience_level"] = params["resilience_level"]
-    return options
-
-
-def _precision(pub: EstimatorPub, options: Mapping[str, Any]) -> float:
-    if pub.precision:
-        return float(pub.precision)
-    if shots := options.get("default_shots"):
-        return float(1.0 / math.sqrt(shots))
-    return float(options.get("default_precision") or DEFAULT_PRECISION)
 
 
 def _sampler_pub(pub: Any, default_shots: int) -> SamplerPub:
