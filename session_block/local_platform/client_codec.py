@@ -1,4 +1,4 @@
-"""Every use of modules of qiskit-ibm-runtime that are not public, in one place.
+"""Every use of what is not public in qiskit-ibm-runtime, in one place.
 
 The client's own decoder defines the wire format of an executor program, and its local simulator
 defines what such a program means. Checked with version 0.51.
@@ -30,10 +30,12 @@ from samplomatic.quantum_program import SamplexItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from qiskit.circuit import QuantumCircuit
     from qiskit.primitives.containers import DataBin
     from qiskit_aer import AerSimulator
+    from qiskit_ibm_runtime import QiskitRuntimeService
 
 EXECUTOR_SCHEMA = "v2.0"
 
@@ -56,6 +58,24 @@ class ExecutorProgram:
     items: tuple[ProgramItem, ...]
     passthrough: Any
     semantic_role: str | None
+
+
+def connect_later_alike(
+    service: QiskitRuntimeService, connecting: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Let a service make its later connections, to other instances, inside ``connecting`` too.
+
+    The service makes them when they are needed, and each reads anew from the environment where to
+    get its access tokens. No public method makes them beforehand without requests, and made
+    beforehand they would also be asked for jobs, those of one instance among those of all.
+    """
+    connect = service._create_new_cloud_api_client  # noqa: SLF001
+
+    def connect_alike(instance: str) -> Any:
+        with connecting():
+            return connect(instance)
+
+    service._create_new_cloud_api_client = connect_alike  # noqa: SLF001
 
 
 def decode_params(text: str) -> Any:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -136,13 +137,18 @@ class LocalPlatform(Admin):
         """
         from qiskit_ibm_runtime import QiskitRuntimeService
 
-        with _set_environment(service_environment(self.info.origin)):
-            return QiskitRuntimeService(
+        from session_block.local_platform.client_codec import connect_later_alike
+
+        connecting = partial(_set_environment, service_environment(self.info.origin))
+        with connecting():
+            service = QiskitRuntimeService(
                 channel="ibm_quantum_platform",
                 token=token or self.info.token,
                 url=self.info.url,
                 instance=instance or self.info.instance,
             )
+        connect_later_alike(service, connecting)
+        return service
 
     def kill(self) -> None:
         """Kill the server (SIGKILL), and leave it dead."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,13 @@ def local() -> Iterator[LocalPlatform]:
     """A platform with the default layout, whose jobs end at once."""
     with LocalPlatform() as running:
         yield running
+
+
+def closed_port() -> int:
+    """Return a port at which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +157,24 @@ def test_instances_in_one_service(local: LocalPlatform, crns: dict[str, str]) ->
     assert jobs[1].job_id() in listed[FIRST]
     with pytest.raises(RuntimeJobNotFound):
         service.job("unknown")
+
+
+def test_no_later_client_leaves_this_machine(
+    local: LocalPlatform, crns: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that a service makes later, to other instances, have tokens of this platform."""
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
+    for instance in (FIRST, crns[FIRST], "auto"):
+        service = local.service(instance=instance)
+        before = local.stats()["requests"]["POST /identity/token"]
+        for crn in crns.values():
+            # A token that cannot be had is a warning, and thereby an error here.
+            service.jobs(limit=1, instance=crn)
+            assert service.active_instance() == crn
+        tokens = local.stats()["requests"]["POST /identity/token"] - before
+        assert tokens == (0 if instance == "auto" else len(crns) - 1)
+        assert service.backends(instance=EUROPE)
 
 
 def test_instances_see_nothing_of_each_other(local: LocalPlatform) -> None:
