@@ -118,8 +118,8 @@ def job_started(session: Session, now: float) -> Session:
 def job_ended(session: Session, jobs: JobFacts, now: float) -> Session:
     """Return the session after a running job ended; ``jobs`` no longer counts it as running."""
     session = replace(session, last_job_completed=now)
-    if session.state == "closed":
-        return session if jobs.running else _end_usage(session, now)
+    if session.ended and not jobs.running:
+        session = _end_usage(session, now)
     return advance(session, jobs, now)
 
 
@@ -165,7 +165,7 @@ def _next_step(session: Session, jobs: JobFacts) -> tuple[float, Session] | None
         if jobs.running:
             return None
         moment = _latest(_entered_at(session) + session.pending_seconds, jobs.idle_since)
-        return moment, _close(session, jobs, moment)
+        return moment, _close(session, moment)
     if not session.accepting_jobs and not jobs.pending:
         moment = _latest(session.created_at, jobs.idle_since)
         steps.append((moment, _end(session, jobs, moment, CLOSED_BY_USER)))
@@ -192,14 +192,14 @@ def _rest(session: Session, moment: float) -> Session:
 
 def _end(session: Session, jobs: JobFacts, moment: float, reason: str) -> Session:
     session = replace(session, state_reason=reason, accepting_jobs=False)
-    if session.pending_seconds:
-        return _entered(session, "pending_closed", moment)
-    return _close(session, jobs, moment)
-
-
-def _close(session: Session, jobs: JobFacts, moment: float) -> Session:
     if not jobs.running:
         session = _end_usage(session, moment)
+    if session.pending_seconds:
+        return _entered(session, "pending_closed", moment)
+    return _close(session, moment)
+
+
+def _close(session: Session, moment: float) -> Session:
     return replace(_entered(session, "closed", moment), closed_at=moment)
 
 

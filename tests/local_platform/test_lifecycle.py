@@ -169,6 +169,26 @@ def test_a_pending_end_waits_for_the_running_job() -> None:
     assert lifecycle.elapsed_seconds(session, NONE, 9999.0) == 1590.0
 
 
+def test_a_pending_end_is_not_charged() -> None:
+    """Usage ends with the last job, or with the session if none runs, not when it is closed."""
+    session = replace(after_one_job(), pending_seconds=500.0)
+    idle = JobFacts(idle_since=20.0)
+    closed = lifecycle.stop_accepting(session, idle, 30.0)
+    assert closed.state == "pending_closed"
+    assert lifecycle.elapsed_seconds(closed, NONE, 400.0) == 20.0
+    closed = lifecycle.advance(closed, idle, 9999.0)
+    assert (closed.closed_at, lifecycle.elapsed_seconds(closed, NONE, 9999.0)) == (530.0, 20.0)
+    session = lifecycle.job_started(session, 1005.0)
+    session = lifecycle.advance(session, RUNNING, 1020.0)
+    assert (session.state, session.closed_at) == ("pending_closed", None)
+    assert lifecycle.elapsed_seconds(session, RUNNING, 1020.0) == 10.0 + 1000.0
+    session = lifecycle.job_ended(session, JobFacts(idle_since=1030.0), 1030.0)
+    assert session.state == "pending_closed"
+    assert lifecycle.elapsed_seconds(session, NONE, 1400.0) == 10.0 + 1010.0
+    session = lifecycle.advance(session, JobFacts(idle_since=1030.0), 9999.0)
+    assert (session.closed_at, lifecycle.elapsed_seconds(session, NONE, 9999.0)) == (1510.0, 1020.0)
+
+
 def test_says_when_it_changes_next() -> None:
     """The next timed transition is known beforehand."""
     assert lifecycle.due(new(), NONE) == 1800.0
