@@ -1,9 +1,9 @@
 """Refusals in the form in which IBM's API writes them.
 
 Code and message of 1000, 1007, 1200, 1201, 1202 and 1352 are those of IBM's public registry of
-errors, 1208 and 1217 what public sources report of it. HTTP statuses are IBM's where reports show
-them (400 for 1208 and 1352), else the usual ones. Each constructor whose code or status is only
-this platform's own choice says so.
+errors, 1208 and 1217 what public sources report of it. HTTP statuses are IBM's where reports or its
+published interface show them (400 for 1208 and 1352, 409 for the usage limit), else the usual ones.
+Each constructor whose code or status is only this platform's own choice says so.
 """
 
 from __future__ import annotations
@@ -137,10 +137,10 @@ def open_plan() -> ApiError:
 def usage_limit_reached(instance: str) -> ApiError:
     """Return the refusal of work for an instance, given by name, that has used up its time.
 
-    Code and status are this platform's own.
+    The status is that of IBM's published interface, the code this platform's own.
     """
     return ApiError(
-        403,
+        409,
         1296,
         f"The usage limit of instance {instance} is reached.",
         "Raise the limit of the instance, or use another one.",

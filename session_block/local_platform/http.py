@@ -35,8 +35,9 @@ _LOGGER = logging.getLogger(__name__)
 class Call:
     """One request as a handler gets it.
 
-    ``sender`` and ``target`` are the account and the instance of operations that need them, and
-    ``peer`` the IP address that the request came from.
+    ``sender`` and ``target`` are the account and the instance of operations that need them,
+    ``peer`` is the IP address that the request came from, and ``client`` what the software that
+    sent it calls itself.
     """
 
     platform: Platform
@@ -46,6 +47,7 @@ class Call:
     sender: Account | None = None
     target: Instance | None = None
     peer: str = ""
+    client: str | None = None
     faults: CallFaults = NO_FAULTS
 
     @property
@@ -212,8 +214,9 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
         caller = "" if sender is None else sender.id
         hits = await run_in_threadpool(faults.hit, method, path, body, caller)
     peer = "" if request.client is None else request.client.host
+    client = request.headers.get("x-qx-client-application")
     query = request.query_params
-    return Call(platform, request.path_params, query, body, sender, target, peer, hits)
+    return Call(platform, request.path_params, query, body, sender, target, peer, client, hits)
 
 
 def _is_shallow(content: Any) -> bool:

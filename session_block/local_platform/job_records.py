@@ -23,6 +23,7 @@ class NewJob:
     """A job as a client submits it, checked as far as its JSON goes.
 
     ``ending`` is the JSON text of a planned :class:`Outcome`: the job is not run, it ends so.
+    ``caller`` is the name that the client's software gives itself.
     """
 
     instance: str
@@ -38,6 +39,7 @@ class NewJob:
     log_level: str | None = None
     calibration_id: str | None = None
     ending: str | None = None
+    caller: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class JobFilter:
     created_after: float | None = None
     created_before: float | None = None
     visible_before: float | None = None
-    with_mocks: bool = True
+    with_mocks: bool = False
     oldest_first: bool = False
     limit: int = 200
     offset: int = 0

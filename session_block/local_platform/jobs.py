@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from session_block.local_platform.errors import bad_request, conflict, not_found, session_closed
 from session_block.local_platform.job_records import PENDING, describe
 from session_block.local_platform.sessions import new_id
+from session_block.local_platform.store import next_arrival
 
 if TYPE_CHECKING:
     import sqlite3
@@ -69,10 +70,12 @@ class Jobs:
             if new.session_id is not None:
                 self._join_session(db, new.session_id, new, now)
             db.execute(
-                "INSERT INTO jobs (id, instance, account, program, backend, session_id, state, "
-                "tags, created_at, cost, private, runtime, log_level, calibration_id, ending) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO jobs (seq, id, instance, account, program, backend, session_id, "
+                "state, tags, created_at, cost, private, runtime, log_level, calibration_id, "
+                "ending, caller) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
+                    next_arrival(db),
                     job_id,
                     new.instance,
                     new.account,
@@ -87,6 +90,7 @@ class Jobs:
                     new.log_level,
                     new.calibration_id,
                     new.ending,
+                    new.caller,
                 ),
             )
             db.execute("INSERT INTO payloads (job_id, params) VALUES (?, ?)", (job_id, new.params))

@@ -79,7 +79,8 @@ def _usage(call: Call) -> dict[str, Any]:
     usage: dict[str, Any] = {
         "instance_id": instance.crn,
         "plan_id": instance.plan_id,
-        "usage_consumed_seconds": consumed,
+        # The client promises whole seconds of what is left.
+        "usage_consumed_seconds": round(consumed),
         "usage_limit_reached": False,
     }
     if instance.usage_limit_seconds is not None:

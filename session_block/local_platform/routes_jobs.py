@@ -65,10 +65,15 @@ def _submit(call: Call) -> dict[str, Any]:
         log_level=optional_text(content, "log_level"),
         calibration_id=calibration,
         ending=call.faults.ending(),
+        caller=call.client,
     )
     job_id = call.platform.jobs.submit(new)
     call.platform.engine.wake()
     answer: dict[str, Any] = {"id": job_id, "backend": backend}
+    if new.session_id is not None:
+        answer["session_id"] = new.session_id
+    if new.calibration_id is not None:
+        answer["calibration_id"] = new.calibration_id
     if new.private:
         answer["private"] = True
     return answer
@@ -89,7 +94,7 @@ def _list(call: Call) -> dict[str, Any]:
         tags=tuple(call.query.getlist("tags")),
         created_after=call.time_query("created_after"),
         created_before=call.time_query("created_before"),
-        with_mocks=call.flag_query("include_mocks") is not False,
+        with_mocks=call.flag_query("include_mocks") is True,
         oldest_first=sort == "ASC",
         limit=call.number_query("limit", 1, MAX_PAGE, MAX_PAGE),
         offset=call.number_query("offset", 0, MAX_OFFSET, 0),
@@ -131,14 +136,14 @@ def _metrics(call: Call) -> dict[str, Any]:
             "qpu_charge_time_seconds": row["usage_seconds"],
             "seconds": row["usage_seconds"],
             "quantum_seconds": row["usage_seconds"],
-            "status": "pending" if pending else "done",
+            "status": "pending" if pending else "complete",
         },
         "executions": None,
         "num_circuits": None,
         "num_qubits": None,
         "circuit_depths": None,
         "qiskit_version": None,
-        "caller": "local-platform",
+        "caller": row["caller"],
     }
 
 

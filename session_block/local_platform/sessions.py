@@ -11,6 +11,7 @@ from session_block.local_platform import lifecycle
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import not_found
 from session_block.local_platform.lifecycle import JobFacts, Session, SessionMode, Transition
+from session_block.local_platform.store import next_arrival
 
 if TYPE_CHECKING:
     import sqlite3
@@ -62,9 +63,18 @@ class Sessions:
         )
         with self._store.transaction() as db:
             db.execute(
-                "INSERT INTO sessions (id, instance, account, state, mode, backend, created_at, "
-                "record) VALUES (?, ?, ?, ?, ?, ?, ?, '')",
-                (session.id, instance, account, session.state, mode, backend, session.created_at),
+                "INSERT INTO sessions (seq, id, instance, account, state, mode, backend, "
+                "created_at, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '')",
+                (
+                    next_arrival(db),
+                    session.id,
+                    instance,
+                    account,
+                    session.state,
+                    mode,
+                    backend,
+                    session.created_at,
+                ),
             )
             self._save(db, session, JobFacts())
         return session
@@ -163,10 +173,12 @@ class Sessions:
         ).fetchone()
         return JobFacts(row["queued"], row["running"], row["idle_since"], row["usage"])
 
-    def all(self, db: sqlite3.Connection, instance: str) -> Iterable[Session]:
-        """Return every session that an instance ever opened, oldest first."""
-        rows = db.execute("SELECT record FROM sessions WHERE instance=? ORDER BY seq", (instance,))
-        return [_parse(row["record"]) for row in rows.fetchall()]
+    def all(self, db: sqlite3.Connection, instance: str) -> Iterable[tuple[int, Session]]:
+        """Return every session that an instance ever opened, with its place in the arrivals."""
+        rows = db.execute(
+            "SELECT seq, record FROM sessions WHERE instance=? ORDER BY seq", (instance,)
+        )
+        return [(row["seq"], _parse(row["record"])) for row in rows.fetchall()]
 
     @staticmethod
     def _fail_queued(db: sqlite3.Connection, session: Session) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     log_level TEXT,
     calibration_id TEXT,
     ending TEXT,
+    caller TEXT,
     deleted INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS jobs_by_session ON jobs (session_id);
@@ -84,6 +85,11 @@ CREATE TABLE IF NOT EXISTS clock (
     wall REAL NOT NULL,
     scale REAL NOT NULL
 );
+"""
+_NEXT_ARRIVAL = """
+    SELECT 1 + MAX(
+        (SELECT COALESCE(MAX(seq), 0) FROM sessions), (SELECT COALESCE(MAX(seq), 0) FROM jobs)
+    )
 """
 
 
@@ -135,3 +141,9 @@ class Store:
         """Close the file. The store cannot be used afterwards."""
         with self._lock:
             self._connection.close()
+
+
+def next_arrival(db: sqlite3.Connection) -> int:
+    """Return the ``seq`` of the next session or job: they are numbered together."""
+    (number,) = db.execute(_NEXT_ARRIVAL).fetchone()
+    return int(number)

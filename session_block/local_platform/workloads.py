@@ -36,7 +36,8 @@ _JOB_STATUS = {
 MODES = ("job", "session", "batch")
 STATUSES = ("completed", "canceled", "failed", "pending", "in_progress")
 
-Cursor = tuple[float, str]
+# When a workload was created, and its place among all arrivals.
+Cursor = tuple[float, int]
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ class WorkloadFilter:
 @dataclass(frozen=True)
 class _Workload:
     created: float
+    seq: int
     content: dict[str, Any]
 
     @property
     def position(self) -> Cursor:
-        return (self.created, self.content["id"])
+        return (self.created, self.seq)
 
 
 def list_workloads(platform: Platform, wanted: WorkloadFilter, url: str) -> dict[str, Any]:
@@ -96,14 +98,15 @@ def _all(platform: Platform, instance: str) -> list[_Workload]:
         sessions = [
             _Workload(
                 session.created_at,
+                seq,
                 _of_session(session, platform.sessions.facts(db, session.id), now),
             )
-            for session in platform.sessions.all(db, instance)
+            for seq, session in platform.sessions.all(db, instance)
         ]
         rows = db.execute(
             "SELECT * FROM jobs WHERE instance=? AND session_id IS NULL AND deleted=0", (instance,)
         ).fetchall()
-    return sessions + [_Workload(row["created_at"], _of_job(row)) for row in rows]
+    return sessions + [_Workload(row["created_at"], row["seq"], _of_job(row)) for row in rows]
 
 
 def _of_session(session: Session, facts: lifecycle.JobFacts, now: float) -> dict[str, Any]:
@@ -179,7 +182,7 @@ def _encode(position: Cursor) -> str:
 
 def _decode(cursor: str) -> Cursor:
     try:
-        created, name = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return (float(created), str(name))
-    except (ValueError, TypeError, RecursionError, binascii.Error):
+        created, seq = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return (float(created), int(seq))
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise bad_request("the cursor was not made by this platform") from None

@@ -13,9 +13,11 @@ from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
+from session_block.local_platform import LocalPlatform
 from session_block.local_platform.admin import Admin
 from session_block.local_platform.backends import DEVICES, Backends, Device
 from session_block.local_platform.clock import Clock
+from session_block.local_platform.layout import AccountSpec, InstanceSpec, Layout
 from session_block.local_platform.store import Store
 
 from .support import bell, isa, raw_client
@@ -154,6 +156,26 @@ def test_usage_of_an_instance(
     usage = service.usage()
     assert usage["instance_id"] == platform.instance
     assert "usage_limit_seconds" not in usage
+
+
+def test_the_usage_limit_counts_fractions_of_a_second() -> None:
+    """Usage is told in whole seconds; whether the limit is reached follows from the exact value."""
+    spec = InstanceSpec(name="small", backends=("ibm_manila",), usage_limit_seconds=15)
+    layout = Layout(accounts=(AccountSpec(instances=(spec,)),))
+    job = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
+    seen = []
+    with (
+        LocalPlatform(time_scale=0, job_seconds=14.6, layout=layout) as small,
+        raw_client(small.info) as api,
+    ):
+        for _ in range(3):
+            seen.append(api.get("/instances/usage").json())
+            accepted = api.post("/jobs", json=job).status_code
+            small.advance(14.6)
+        assert accepted == 409
+    assert [usage["usage_consumed_seconds"] for usage in seen] == [0, 15, 29]
+    assert all(type(usage["usage_consumed_seconds"]) is int for usage in seen)
+    assert [usage["usage_limit_reached"] for usage in seen] == [False, False, True]
 
 
 def test_the_european_instance(

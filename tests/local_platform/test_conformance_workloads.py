@@ -11,7 +11,7 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block.local_platform import LocalPlatform
 
-from .support import bell, isa
+from .support import bell, isa, raw_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,6 +144,26 @@ def test_pages(made: dict[str, str], workloads: List) -> None:
     assert [len(page["workloads"]) for page in pages] == [3, 3, 2]
     back = workloads(limit=3, previous=pages[2]["previous"]["href"].split("previous=")[1])
     assert back["workloads"] == pages[1]["workloads"]
+
+
+def test_workloads_of_one_moment() -> None:
+    """What came at the same moment is listed in the order in which it came, on every page."""
+    with LocalPlatform(time_scale=0) as still, raw_client(still.info) as api:
+        body = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
+        paths = ["/jobs", "/sessions", "/jobs", "/sessions", "/jobs", "/jobs", "/sessions"]
+        bodies = {"/jobs": body, "/sessions": {"mode": "batch"}}
+        ids = [api.post(path, json=bodies[path]).json()["id"] for path in paths]
+        pages = [api.get("/workloads", params={"limit": 3}).json()]
+        while "next" in pages[-1]:
+            cursor = pages[-1]["next"]["href"].split("next=")[1]
+            pages.append(api.get("/workloads", params={"limit": 3, "next": cursor}).json())
+        assert [item["id"] for page in pages for item in page["workloads"]] == ids
+        latest = api.get("/workloads", params={"sort": "-createdAt"}).json()["workloads"]
+        assert [item["id"] for item in latest] == ids[::-1]
+        created = {item["created"] for item in latest}
+        assert len(created) == 1
+        both = {"created_after": min(created), "created_before": max(created)}
+        assert api.get("/workloads", params=both).json()["total_count"] == len(ids)
 
 
 def test_other_instances(made: dict[str, str], local: LocalPlatform) -> None:

@@ -66,7 +66,7 @@ def test_a_job_comes_back_whole(service: QiskitRuntimeService, backend: IBMBacke
     assert job.inputs["quantum_program"].shots == 4096
     timestamps = job.metrics()["timestamps"]
     assert timestamps["created"] <= timestamps["running"] <= timestamps["finished"]
-    assert job.metrics()["usage"]["status"] == "done"
+    assert job.metrics()["usage"]["status"] == "complete"
     assert job.usage() > 0
     assert job.logs() == ""
 
@@ -129,3 +129,27 @@ def test_stats_count_every_request(platform: PlatformInfo, api: httpx.Client) ->
     before = stats(platform)["requests"].get("GET /sessions/{session_id}", 0)
     assert api.get("/sessions/unknown").status_code == 404
     assert stats(platform)["requests"]["GET /sessions/{session_id}"] == before + 1
+
+
+def test_the_answer_to_a_submission(api: httpx.Client) -> None:
+    """It names the job and its backend, and of session and calibration what was asked for."""
+    body = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
+    plain = api.post("/jobs", json=body).json()
+    assert plain == {"id": plain["id"], "backend": "ibm_manila"}
+    session_id = api.post("/sessions", json={"mode": "batch", "backend": "ibm_manila"}).json()["id"]
+    calibration = api.get("/backends/ibm_manila/properties").json()["calibration_id"]
+    asked = {"session_id": session_id, "calibration_id": calibration, "private": True}
+    full = api.post("/jobs", json={**body, **asked}).json()
+    assert full == {"id": full["id"], "backend": "ibm_manila", **asked}
+    api.delete(f"/sessions/{session_id}/close")
+
+
+def test_the_caller(backend: IBMBackend, api: httpx.Client) -> None:
+    """A job's metrics have the name that the client gives itself; without one they have none."""
+    job = Sampler(backend).run([isa(bell(), backend)])
+    assert "qiskit" in job.metrics()["caller"]
+    body = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
+    mine = {"X-Qx-Client-Application": "qiskit/2.2/mine"}
+    for headers, caller in ((mine, "qiskit/2.2/mine"), ({}, None)):
+        job_id = api.post("/jobs", json=body, headers=headers).json()["id"]
+        assert api.get(f"/jobs/{job_id}/metrics").json()["caller"] == caller
