@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow conformance bench lint types clean
+.PHONY: demo test slow chaos conformance bench lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -16,11 +16,15 @@ test: $(VENV)/.installed-dev ## All tests but the slow ones
 slow: $(VENV)/.installed-dev ## The long chaos and load runs
 	$(BIN)/pytest -m slow $(ARGS)
 
+chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, counted at the server
+	$(BIN)/python -m tests.chaos.run $(ARGS)
+
 conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by pip, on the local platform
-	$(BIN)/python tests/conformance/run.py $(ARGS)
+	$(BIN)/python tests/conformance/run.py --python $(PYTHON) --work $(VENV)/conformance $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Benchmarks; nothing is judged
 	$(BIN)/python benchmarks/platform_latency.py
+	$(BIN)/python benchmarks/ledger.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
