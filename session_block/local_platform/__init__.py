@@ -2,6 +2,11 @@
 
 It listens on the loopback interface, runs circuits on Qiskit Aer, and keeps its state in a
 directory, so that killing it at any moment loses no accepted job and no session.
+
+Its users need what this module exports. Of the modules, :mod:`.process` starts the server, which
+is :mod:`.server`, and :mod:`.platform` is what it serves: jobs and sessions in a :mod:`.store`,
+which an :mod:`.engine` moves on at the moments that a :mod:`.clock` shows. :mod:`.api` answers
+requests, :mod:`.execution` runs circuits on :mod:`.devices`, and :mod:`.faults` disturbs it all.
 """
 
 from __future__ import annotations

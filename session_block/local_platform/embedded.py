@@ -137,7 +137,7 @@ class LocalPlatform(Admin):
         """
         from qiskit_ibm_runtime import QiskitRuntimeService
 
-        from session_block.local_platform.client_codec import connect_later_alike
+        from session_block.local_platform.execution.client_codec import connect_later_alike
 
         connecting = partial(_set_environment, service_environment(self.info.origin))
         with connecting():

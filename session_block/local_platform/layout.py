@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from session_block.local_platform.backends import DEVICES
+from session_block.local_platform.devices.backends import DEVICES
 from session_block.local_platform.tenancy import Account, Instance, PlanName
 
 if TYPE_CHECKING:

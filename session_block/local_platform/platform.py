@@ -8,17 +8,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from session_block.local_platform.accounts import Accounts
-from session_block.local_platform.backends import DEVICES, Backends, Device
 from session_block.local_platform.clock import NATURAL, Clock, Reading
+from session_block.local_platform.devices.backends import DEVICES, Backends, Device
 from session_block.local_platform.engine import Engine
-from session_block.local_platform.faults import Faults
+from session_block.local_platform.execution.simulation import Simulation
+from session_block.local_platform.execution.worker_pool import WorkerPool
+from session_block.local_platform.faults.registry import Faults
 from session_block.local_platform.jobs import Jobs
 from session_block.local_platform.runs import Runs
 from session_block.local_platform.sessions import Sessions
-from session_block.local_platform.simulation import Simulation
 from session_block.local_platform.stats import Stats
 from session_block.local_platform.store import Store
-from session_block.local_platform.workers import WorkerPool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 import psutil
 import uvicorn
 
-from session_block.local_platform.app import create_app
-from session_block.local_platform.connections import CuttableProtocol
-from session_block.local_platform.fault_admission import load_faults
+from session_block.local_platform.api.app import create_app
+from session_block.local_platform.api.connections import CuttableProtocol
+from session_block.local_platform.faults.admission import load_faults
 from session_block.local_platform.platform import Platform
 from session_block.local_platform.state import (
     ServerRecord,

@@ -15,8 +15,8 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block.local_platform import LocalPlatform
 from session_block.local_platform.admin import Admin
-from session_block.local_platform.backends import DEVICES, Backends, Device
 from session_block.local_platform.clock import Clock
+from session_block.local_platform.devices.backends import DEVICES, Backends, Device
 from session_block.local_platform.layout import AccountSpec, InstanceSpec, Layout
 from session_block.local_platform.store import Store
 
@@ -205,7 +205,7 @@ def test_the_server_needs_no_qiskit() -> None:
     """Backends and their routes load neither Qiskit nor Aer nor the client."""
     code = (
         "import sys\n"
-        "import session_block.local_platform.routes_backends\n"
+        "import session_block.local_platform.api.routes_backends\n"
         "print([name for name in sys.modules if name.startswith('qiskit')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from session_block.local_platform import job_options
+from session_block.local_platform.execution import job_options
 
 BOTH = {"num_randomizations": 4, "shots_per_randomization": 25}
 

@@ -14,7 +14,8 @@ from qiskit.circuit import ParameterVector
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 
-from session_block.local_platform import execution, noise, parts, recordings
+from session_block.local_platform.devices import recordings
+from session_block.local_platform.execution import noise, parts, programs
 
 if TYPE_CHECKING:
     pass
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 MANILA_DT_SECONDS = 2e-9 / 9
 
 
-def _request(program: str, pubs: list[Any], **fields: Any) -> execution.Request:
+def _request(program: str, pubs: list[Any], **fields: Any) -> programs.Request:
     params = json.dumps({"pubs": pubs, "version": 2}, cls=RuntimeEncoder)
     usual = {"backend": "ibm_manila", "recording": "manila", "noise": "device", "seed": 3}
-    return execution.Request(**{"program": program, "params": params, **usual, **fields})
+    return programs.Request(**{"program": program, "params": params, **usual, **fields})
 
 
 def _run(program: str, pubs: list[Any], **fields: Any) -> Any:
-    answer = execution.run(_request(program, pubs, **fields))
+    answer = programs.run(_request(program, pubs, **fields))
     return json.loads(answer.result, cls=RuntimeDecoder)
 
 
@@ -131,13 +132,13 @@ def test_control_flow_runs_under_noise() -> None:
 def test_noise_depends_on_nothing_but_content() -> None:
     """Equal jobs are equal bit for bit, also in another process after other jobs."""
     pubs = [[_bell(), None, 300]]
-    first = execution.run(_request("sampler", pubs)).result
+    first = programs.run(_request("sampler", pubs)).result
     code = (
         "import sys, json\n"
-        "from session_block.local_platform import execution\n"
-        "other, request = [execution.Request(**r) for r in json.load(sys.stdin)]\n"
-        "execution.run(other)\n"
-        "print(execution.run(request).result)"
+        "from session_block.local_platform.execution import programs\n"
+        "other, request = [programs.Request(**r) for r in json.load(sys.stdin)]\n"
+        "programs.run(other)\n"
+        "print(programs.run(request).result)"
     )
     requests = [
         _request("estimator", [[_correlated(), "IIIZZ"]]),
@@ -151,7 +152,7 @@ def test_noise_depends_on_nothing_but_content() -> None:
         check=True,
     )
     assert done.stdout.strip() == first
-    assert execution.run(_request("sampler", pubs, seed=4)).result != first
+    assert programs.run(_request("sampler", pubs, seed=4)).result != first
 
 
 def test_calibrations_change_the_noise() -> None:

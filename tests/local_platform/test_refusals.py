@@ -11,7 +11,7 @@ import jwt
 import pytest
 from starlette.applications import Starlette
 
-from session_block.local_platform.http import Call, Operation, route
+from session_block.local_platform.api.http import Call, Operation, route
 from session_block.local_platform.state import load_identity
 
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import Statevector
 
-from session_block.local_platform import circuits, drift, methods, recordings, timing
-from session_block.local_platform.seeding import content_seed
+from session_block.local_platform.devices import drift, recordings
+from session_block.local_platform.execution import circuits, methods, timing
+from session_block.local_platform.execution.seeding import content_seed
 
 STRUCTURE = (
     "from qiskit import QuantumCircuit\n"
     "from qiskit.circuit import ParameterVector\n"
-    "from session_block.local_platform import circuits\n"
-    "from session_block.local_platform.seeding import content_seed\n"
+    "from session_block.local_platform.execution import circuits\n"
+    "from session_block.local_platform.execution.seeding import content_seed\n"
     "[QuantumCircuit(1) for _ in range(int(__import__('sys').argv[1]))]\n"
     "circuit = QuantumCircuit(3)\n"
     "circuit.ry(ParameterVector('t', 2)[1], 2)\n"

@@ -12,9 +12,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from session_block.local_platform.answers import refusal
+from session_block.local_platform.api.answers import refusal
+from session_block.local_platform.api.local_access import is_loopback
 from session_block.local_platform.errors import ApiError
-from session_block.local_platform.local_access import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

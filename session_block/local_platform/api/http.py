@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from session_block.local_platform.answers import answer, refusal
-from session_block.local_platform.call_faults import NO_FAULTS, CallFaults
+from session_block.local_platform.api.answers import answer, refusal
+from session_block.local_platform.api.local_access import check_local_access
 from session_block.local_platform.errors import ApiError, bad_request, internal_error
-from session_block.local_platform.local_access import check_local_access
+from session_block.local_platform.faults.calls import NO_FAULTS, CallFaults
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams

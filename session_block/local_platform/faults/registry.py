@@ -9,9 +9,9 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.call_faults import NO_FAULTS, CallFaults
 from session_block.local_platform.errors import ApiError, not_found, too_many_requests
-from session_block.local_platform.fault_rules import (
+from session_block.local_platform.faults.calls import NO_FAULTS, CallFaults
+from session_block.local_platform.faults.rules import (
     Delay,
     Drop,
     EndSession,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from session_block.local_platform.clock import Clock
-    from session_block.local_platform.fault_rules import Rule
+    from session_block.local_platform.faults.rules import Rule
     from session_block.local_platform.store import Store
 
 _MINUTE = 60.0

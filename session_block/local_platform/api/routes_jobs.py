@@ -7,15 +7,16 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
 
-from session_block.local_platform.clock import iso
-from session_block.local_platform.errors import bad_request, not_found, usage_limit_reached
-from session_block.local_platform.http import (
+from session_block.local_platform.api.http import (
     Call,
     Operation,
     optional_text,
     text_field,
     whole_number,
 )
+from session_block.local_platform.api.routes_backends import owned
+from session_block.local_platform.clock import iso
+from session_block.local_platform.errors import bad_request, not_found, usage_limit_reached
 from session_block.local_platform.job_records import (
     MAX_EXECUTION_SECONDS,
     PENDING,
@@ -23,7 +24,6 @@ from session_block.local_platform.job_records import (
     JobFilter,
     NewJob,
 )
-from session_block.local_platform.routes_backends import owned
 
 MAX_TAGS = 8
 MAX_TAG_LENGTH = 86

@@ -22,7 +22,8 @@ from qiskit.circuit import ForLoopOp
 from qiskit.quantum_info import PauliList
 from qiskit.utils import apply_prefix
 
-from session_block.local_platform import circuits, recordings
+from session_block.local_platform.devices import recordings
+from session_block.local_platform.execution import circuits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

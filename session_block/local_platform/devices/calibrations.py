@@ -9,8 +9,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform import drift, recordings
 from session_block.local_platform.clock import iso
+from session_block.local_platform.devices import drift, recordings
 from session_block.local_platform.errors import bad_request
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ class WorkerPool:
 class _Worker:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "session_block.local_platform.worker"],
+            [sys.executable, "-m", "session_block.local_platform.execution.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **_SINGLE_THREADED},

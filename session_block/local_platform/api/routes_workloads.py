@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_block.local_platform.errors import bad_request
-from session_block.local_platform.http import Call, Operation
-from session_block.local_platform.workloads import (
+from session_block.local_platform.api.http import Call, Operation
+from session_block.local_platform.api.workloads import (
     MODES,
     STATUSES,
     WorkloadFilter,
     list_workloads,
 )
+from session_block.local_platform.errors import bad_request
 
 MAX_PAGE = 50
 DEFAULT_PAGE = 10

@@ -26,12 +26,12 @@ def main() -> None:
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
 
     # Here and not above: the watch over the input is on duty while these seconds pass.
-    from session_block.local_platform import execution
+    from session_block.local_platform.execution import programs
 
     while True:
-        request = execution.Request(**json.loads(requests.get()))
+        request = programs.Request(**json.loads(requests.get()))
         try:
-            answer: dict[str, Any] = asdict(execution.run(request))
+            answer: dict[str, Any] = asdict(programs.run(request))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the job that failed
             message = f"{type(error).__name__}: {error}"
             answer = {"error": message, "trace": traceback.format_exc()}

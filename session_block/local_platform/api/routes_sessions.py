@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from session_block.local_platform.api.http import Call, Operation, optional_text, whole_number
+from session_block.local_platform.api.routes_backends import owned
 from session_block.local_platform.errors import bad_request, open_plan
-from session_block.local_platform.http import Call, Operation, optional_text, whole_number
 from session_block.local_platform.lifecycle import (
     DEFAULT_MAX_TTL,
     MAX_TTL_LIMIT,
 )
-from session_block.local_platform.routes_backends import owned
 from session_block.local_platform.sessions import details
 
 # Public documentation: a batch of the open plan lives ten minutes.

@@ -32,9 +32,15 @@ from qiskit.primitives.containers import (
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
-from session_block.local_platform import circuits, client_codec, ideal, job_options, timing
-from session_block.local_platform.noise import NoisyDevice, device
-from session_block.local_platform.seeding import content_seed
+from session_block.local_platform.execution import (
+    circuits,
+    client_codec,
+    ideal,
+    job_options,
+    timing,
+)
+from session_block.local_platform.execution.noise import NoisyDevice, device
+from session_block.local_platform.execution.seeding import content_seed
 
 # What does not change the numbers that a job computes.
 _IRRELEVANT_OPTIONS = ("environment", "max_execution_time")

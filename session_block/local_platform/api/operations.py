@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from session_block.local_platform import (
+from session_block.local_platform.api import (
     routes_account,
     routes_backends,
     routes_jobs,

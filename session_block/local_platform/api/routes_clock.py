@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from session_block.local_platform.api.http import Call, Operation
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request
-from session_block.local_platform.http import Call, Operation
 
 MOST_SECONDS = 366 * 86_400
 # The year 9000: dates have four digits for the year.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform import recordings
-from session_block.local_platform.calibrations import Calibration, Calibrations, Gate
+from session_block.local_platform.devices import recordings
+from session_block.local_platform.devices.calibrations import Calibration, Calibrations, Gate
 from session_block.local_platform.errors import bad_request, not_found
 
 if TYPE_CHECKING:

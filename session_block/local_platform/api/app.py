@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from session_block.local_platform import routes_backends, routes_clock, routes_local
-from session_block.local_platform.answers import refusal
+from session_block.local_platform.api import routes_backends, routes_clock, routes_local
+from session_block.local_platform.api.answers import refusal
+from session_block.local_platform.api.http import route
+from session_block.local_platform.api.operations import API
+from session_block.local_platform.api.virtual_hosts import virtual_hosts
 from session_block.local_platform.errors import ApiError
-from session_block.local_platform.http import route
-from session_block.local_platform.operations import API
-from session_block.local_platform.virtual_hosts import virtual_hosts
 
 if TYPE_CHECKING:
     from starlette.requests import Request

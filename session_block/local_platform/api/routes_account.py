@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse, Response
 
+from session_block.local_platform.api.http import Call, Operation
 from session_block.local_platform.errors import bad_request, not_found
-from session_block.local_platform.http import Call, Operation
 from session_block.local_platform.tenancy import PLANS
 
 if TYPE_CHECKING:

@@ -30,8 +30,9 @@ from qiskit.transpiler import InstructionProperties, Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError
 
-from session_block.local_platform import drift, methods, parts, recordings
-from session_block.local_platform.seeding import content_seed
+from session_block.local_platform.devices import drift, recordings
+from session_block.local_platform.execution import methods, parts
+from session_block.local_platform.execution.seeding import content_seed
 
 _NANOSECOND = 1e-9
 _ZERO = 1e-8

@@ -13,9 +13,9 @@ import psutil
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from session_block.local_platform.answers import Cut, Truncated, refusal, with_count
+from session_block.local_platform.api.answers import Cut, Truncated, refusal, with_count
 from session_block.local_platform.errors import ApiError
-from session_block.local_platform.fault_rules import (
+from session_block.local_platform.faults.rules import (
     Delay,
     Drop,
     EndJob,
@@ -30,8 +30,8 @@ from session_block.local_platform.fault_rules import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from session_block.local_platform.fault_rules import Rule
-    from session_block.local_platform.http import Call
+    from session_block.local_platform.api.http import Call
+    from session_block.local_platform.faults.rules import Rule
 
 _SAME_START_SECONDS = 1.0
 

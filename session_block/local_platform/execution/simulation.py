@@ -9,10 +9,10 @@ from session_block.local_platform.job_records import Outcome
 if TYPE_CHECKING:
     import threading
 
-    from session_block.local_platform.backends import Backends
+    from session_block.local_platform.devices.backends import Backends
+    from session_block.local_platform.execution.worker_pool import WorkerPool
     from session_block.local_platform.job_records import ClaimedJob
     from session_block.local_platform.state import Settings
-    from session_block.local_platform.workers import WorkerPool
 
 
 class Simulation:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_block.local_platform.backends import Device
-from session_block.local_platform.calibrations import Gate
+from session_block.local_platform.api.http import Call, Operation, text_field, whole_number
 from session_block.local_platform.clock import iso
+from session_block.local_platform.devices.backends import Device
+from session_block.local_platform.devices.calibrations import Gate
 from session_block.local_platform.errors import bad_request, not_found
-from session_block.local_platform.http import Call, Operation, text_field, whole_number
 
 _MOST_QUBITS = 10_000
 

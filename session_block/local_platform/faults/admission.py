@@ -7,11 +7,11 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.call_faults import start_of
+from session_block.local_platform.api.local_access import is_loopback
+from session_block.local_platform.api.operations import API
 from session_block.local_platform.errors import ApiError
-from session_block.local_platform.fault_rules import Maintenance, Rule, Signal, parse_rules
-from session_block.local_platform.local_access import is_loopback
-from session_block.local_platform.operations import API
+from session_block.local_platform.faults.calls import start_of
+from session_block.local_platform.faults.rules import Maintenance, Rule, Signal, parse_rules
 
 if TYPE_CHECKING:
     from pathlib import Path

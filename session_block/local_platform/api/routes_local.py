@@ -8,11 +8,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from session_block.local_platform import observation
+from session_block.local_platform.api import observation
+from session_block.local_platform.api.http import Call, Operation
+from session_block.local_platform.api.page import page
 from session_block.local_platform.errors import bad_request
-from session_block.local_platform.fault_admission import add_faults
-from session_block.local_platform.http import Call, Operation
-from session_block.local_platform.page import page
+from session_block.local_platform.faults.admission import add_faults
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
