@@ -17,7 +17,6 @@ from support import BACKEND, Platform, wait_until
 
 from session_block import JobRef, QuantumSession, owner
 from session_block.client import Connection
-from session_block.submission_records import intent_key, outcome_key
 from session_block.errors import (
     ConnectionFailedError,
     ExperimentDivergedError,
@@ -35,6 +34,7 @@ from session_block.errors import (
 from session_block.experiment import Experiment
 from session_block.fingerprint import submission_id
 from session_block.request import sampler_request
+from session_block.submission_records import intent_key, outcome_key
 
 _TARGET = FakeManilaV2()
 

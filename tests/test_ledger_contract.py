@@ -122,11 +122,16 @@ def test_what_cannot_be_a_key_is_refused_alike(ledger: Ledger, key: str) -> None
 
 
 def test_facts_are_in_the_order_of_their_creation(ledger: Ledger) -> None:
-    """Also within one second, and where the microseconds are none."""
+    """Also within one second, and in the microsecond in which it begins."""
     keys = [f"once/{n * 7919 % 101}" for n in range(101)]
     for key in keys:
         ledger.create("uid", key, {})
     assert [fact.key for fact in ledger.facts("uid")] == keys
+    noon = datetime(2031, 1, 1, 12, tzinfo=UTC)
+    for microseconds in (1, 0, 2):
+        at = noon + timedelta(microseconds=microseconds)
+        ledger._insert(Fact("noon", f"once/{9 - microseconds}", {}, "writer", at), "{}")
+    assert [fact.key for fact in ledger.facts("noon")] == ["once/9", "once/8", "once/7"]
 
 
 def test_many_threads_have_one_winner(opened: Callable[[], Ledger]) -> None:

@@ -270,6 +270,20 @@ def test_facts_of_a_killed_writer_outlive_their_file(path: Path) -> None:
         assert ledger.get("uid", "sealed") is not None
 
 
+def test_a_refused_ledger_keeps_its_journal(path: Path) -> None:
+    """What a killed writer left in the journal is read where it is, not moved to the file."""
+    code = (
+        "import os, sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "connection.execute('UPDATE session_block_schema SET version = 99'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+    before = _files(path)
+    assert "ledger.db-wal" in before
+    with pytest.raises(LedgerVersionError, match="version 99"):
+        Ledger(f"sqlite:///{path}")
+    assert _files(path) == before
+
+
 def test_set_aside_keeps_all_and_starts_anew(path: Path) -> None:
     """The old ledger gets a dated name, journal and all, and can still be read there."""
     url = f"sqlite:///{path}"
