@@ -136,7 +136,7 @@ class Ledger:
                     self._insert(fact, text)
                 except sa.exc.IntegrityError:
                     break
-                except (sa.exc.OperationalError, sa.exc.InterfaceError):
+                except sa.exc.OperationalError:
                     if not tries_left:
                         raise
                 else:
@@ -150,7 +150,7 @@ class Ledger:
         return held, held.writer == fact.writer
 
     def _insert(self, fact: Fact, body: str) -> None:
-        created_at = fact.created_at.isoformat(timespec="microseconds")
+        created_at = fact.created_at.isoformat()
         row = {
             "experiment": fact.experiment,
             "key": fact.key,
