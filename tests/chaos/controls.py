@@ -13,8 +13,8 @@ from uuid import uuid4
 import sqlalchemy as sa
 from qiskit_ibm_runtime.api.client import RuntimeClient
 
-from session_block import ledger
 from session_block.ledger import Fact, Ledger
+from session_block.ledger_schema import facts_table
 
 
 def intent_after_post() -> None:
@@ -52,16 +52,15 @@ def look_up_finds_nothing() -> None:
 def overwrite() -> None:
     """Turn create-if-absent into overwrite: nobody is first any more."""
     insert = Ledger._insert
-    table = ledger._facts
 
-    def last_writer_wins(self: Ledger, fact: Fact) -> None:
+    def last_writer_wins(self: Ledger, fact: Fact, *more: Any) -> None:
         with self._engine.begin() as connection:
             connection.execute(
-                sa.delete(table).where(
-                    table.c.experiment == fact.experiment, table.c.key == fact.key
+                sa.delete(facts_table).where(
+                    facts_table.c.experiment == fact.experiment, facts_table.c.key == fact.key
                 )
             )
-        insert(self, fact)
+        insert(self, fact, *more)
 
     Ledger._insert = last_writer_wins  # type: ignore[method-assign]
 
