@@ -170,6 +170,11 @@ class Connection:
         with _connecting(purpose), crashpoints.around("look at session"):
             return session.details() or {}
 
+    def accepts_jobs(self, session: Session) -> bool:
+        """Say whether a session is open and takes jobs, asked from the platform."""
+        details = self.describe(session)
+        return details.get("state") != "closed" and details.get("accepting_jobs") is not False
+
     def status(self, session: Session) -> str | None:
         """Return the client's words for a session's state."""
         with _connecting(f"read the status of session {session.session_id}"):

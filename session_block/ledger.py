@@ -213,7 +213,7 @@ class Ledger:
             yield
         except LedgerError:
             raise
-        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        except (sa.exc.SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:
             raise failure(error, self._shown) from error
 
     def _fact(self, row: Mapping[Any, Any]) -> Fact:

@@ -30,9 +30,12 @@ def failure(error: Exception, shown: str) -> LedgerError:
     """
     cause = getattr(error, "orig", None) or error
     code = getattr(cause, "sqlite_errorcode", 0) & _SQLITE_PRIMARY_CODE
-    damaged = code in _DAMAGE or getattr(cause, "sqlstate", None) in _DAMAGE_SQLSTATES
-    if damaged or (isinstance(cause, sqlite3.Error) and "Could not decode" in str(cause)):
-        backend = "sqlite" if isinstance(cause, sqlite3.Error) else "postgresql"
+    undecodable = isinstance(cause, UnicodeDecodeError) or (
+        isinstance(cause, sqlite3.Error) and "Could not decode" in str(cause)
+    )
+    sqlstate = getattr(cause, "sqlstate", None)
+    if undecodable or code in _DAMAGE or sqlstate in _DAMAGE_SQLSTATES:
+        backend = "sqlite" if sqlstate is None else "postgresql"
         return LedgerDamagedError(f"The ledger {shown} is damaged: {cause}. {cure(backend)}")
     advice = _ADVICE.get(code, "Mend the store")
     if isinstance(error, ImportError):

@@ -95,7 +95,12 @@ def open_postgresql(url: sa.URL, shown: str) -> sa.Engine:
     Raises:
         LedgerError: There is a ledger that cannot be used.
     """
-    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"client_encoding": "utf8"},  # a database of no encoding hands out bytes
+    )
     try:
         with engine.begin() as connection:
             if not has_ledger(connection, shown):

@@ -85,6 +85,7 @@ class Reconciler:
                     self._reconcile()
                 except (IBMError, requests.RequestException, KeyError, ValueError) as error:
                     time.sleep(patience.lose(error))
+                    self._keeper().reconnect_after(error)
                 else:
                     self._done = True
                     return True
@@ -95,7 +96,7 @@ class Reconciler:
             if not now and time.monotonic() - self._checked_at < TWIN_CHECK_SECONDS:
                 return
             try:
-                self._reconcile()
+                self._reconcile_with_a_good_token()
             except (IBMError, requests.RequestException, KeyError, ValueError) as error:
                 _logger.warning(
                     "The jobs of experiment %s could not be listed (%s), so twins, if there are "
@@ -104,6 +105,14 @@ class Reconciler:
                     error,
                 )
             self._checked_at = time.monotonic()
+
+    def _reconcile_with_a_good_token(self) -> None:
+        try:
+            self._reconcile()
+        except IBMError as error:
+            if not self._keeper().reconnect_after(error):
+                raise
+            self._reconcile()
 
     def _reconcile(self) -> None:
         jobs = self._keeper().connection.jobs_with_tag(uid_tag(self._experiment))

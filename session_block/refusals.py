@@ -42,11 +42,6 @@ class Refusal:
     retry_after_seconds: float | None = None
 
     @property
-    def token(self) -> bool:
-        """Whether the access token was refused, so that a new one may do."""
-        return self.status == UNAUTHORIZED
-
-    @property
     def too_many(self) -> bool:
         """Whether there were too many submissions, so that waiting is all that it takes."""
         return self.status == _TOO_MANY

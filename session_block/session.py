@@ -25,8 +25,8 @@ from session_block.errors import (
 )
 from session_block.ledger import Ledger
 from session_block.references import SessionDetails
-from session_block.refusals import Refusal, refusal
-from session_block.session_records import CANCELLED, SessionRecord, read_sessions
+from session_block.refusals import Refusal, refusal, tells_of_refused_token
+from session_block.session_records import CANCELLED, SessionRecord, read_sessions, report_lost
 
 MAX_SESSIONS = 20
 """How many sessions one experiment opens before it stops and asks."""
@@ -95,11 +95,17 @@ class SessionKeeper:
         """Whether the session in use was opened by somebody else."""
         return self._current is not None and self._current[0].kind == "borrowed"
 
-    def reconnect(self) -> None:
-        """Connect anew, with a fresh access token; the session is attached to again."""
+    def reconnect_after(self, error: BaseException) -> bool:
+        """Connect anew if an error says that the access token was refused; say whether it did.
+
+        The client goes on with a token that the platform refuses; a new connection gets another.
+        """
+        if not tells_of_refused_token(error):
+            return False
         with self._lock:
             self.connection = Connection(self.connection.account)
             self._current = None
+        return True
 
     def borrow(self, session_id: str) -> Session:
         """Attach the experiment to a session that somebody else opened.
@@ -111,7 +117,7 @@ class SessionKeeper:
         """
         with self._lock:
             session = self.connection.session(session_id, self.backend_name)
-            if not self._accepts_jobs(session):
+            if not self.connection.accepts_jobs(session):
                 raise SessionClosedError(
                     f"Session {session_id} is closed, so no job can join it. Reattach to one that "
                     "is open, or open a new one."
@@ -157,7 +163,9 @@ class SessionKeeper:
 
     def is_closed(self, session_id: str) -> bool:
         """Whether the platform says that a session has ended."""
-        return not self._accepts_jobs(self.connection.session(session_id, self.backend_name))
+        return not self.connection.accepts_jobs(
+            self.connection.session(session_id, self.backend_name)
+        )
 
     def close(self, *, cancel_jobs: bool = False) -> bool:
         """Close the session that this experiment opened; a borrowed one is left alone.
@@ -179,13 +187,14 @@ class SessionKeeper:
                 self._ledger.create(
                     self._experiment, f"session-closing/{record.number}", {"reason": reason}
                 )
-                self.connection.close_session(session, cancel_jobs=cancel_jobs)
+                try:
+                    self.connection.close_session(session, cancel_jobs=cancel_jobs)
+                except SessionError as error:
+                    if not self.reconnect_after(error):
+                        raise
+                    self.connection.close_session(self._attached(record), cancel_jobs=cancel_jobs)
                 self._end(record, reason)
             return bool(own)
-
-    def _accepts_jobs(self, session: Session) -> bool:
-        details = self.connection.describe(session)
-        return details.get("state") != "closed" and details.get("accepting_jobs") is not False
 
     def _latest(self) -> SessionRecord | None:
         records = self.records()
@@ -241,7 +250,7 @@ class SessionKeeper:
         kind = "lost" if refused is None else "refused"
         self._ledger.create(self._experiment, f"session/{number}", {"kind": kind})
         if refused is None:
-            self._report_lost(number)
+            report_lost(self._experiment, number, self.backend_name)
 
     def _await_opening(self, record: SessionRecord) -> None:
         """Wait until another opener has recorded its session, or is gone."""
@@ -256,20 +265,11 @@ class SessionKeeper:
             self._experiment, f"session/{record.number}", {"kind": "lost"}
         )
         if ours:
-            self._report_lost(record.number)
-
-    def _report_lost(self, number: int) -> None:
-        _logger.warning(
-            "The opening of session %d of experiment %s on %s was cut off. If the platform did "
-            "open it, it holds no job and is closed by the platform after 30 minutes.",
-            number,
-            self._experiment,
-            self.backend_name,
-        )
+            report_lost(self._experiment, record.number, self.backend_name)
 
     def _reattach(self, record: SessionRecord) -> None:
         session = self.connection.session(str(record.session_id), self.backend_name)
-        if self._accepts_jobs(session):
+        if self.connection.accepts_jobs(session):
             self._current = (record, session)
         else:
             self._end(record, "closed by the platform")

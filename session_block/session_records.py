@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from session_block.ledger import Ledger
 
 CANCELLED = "cancelled by the user"
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,17 @@ def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
             )
         )
     return records
+
+
+def report_lost(experiment: str, number: int, backend: str) -> None:
+    """Say that nobody knows whether a session was opened: sessions bear no tags."""
+    _logger.warning(
+        "The opening of session %d of experiment %s on %s was cut off. If the platform did "
+        "open it, it holds no job and is closed by the platform after 30 minutes.",
+        number,
+        experiment,
+        backend,
+    )
 
 
 def restore_session(

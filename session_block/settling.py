@@ -169,6 +169,7 @@ class Settler:
             jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
             time.sleep(patience.lose(error))
+            self._keeper().reconnect_after(error)
             return Answer.UNREADABLE, []
         patience.regain()
         match len(jobs):

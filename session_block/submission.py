@@ -254,8 +254,7 @@ class Submitter:
         )
         if refused.too_many:
             self._pacer.refused(refused.retry_after_seconds)
-        elif refused.token and before.refused_with != UNAUTHORIZED:
-            self._keeper().reconnect()
+        elif before.refused_with != UNAUTHORIZED and self._keeper().reconnect_after(error):
             self.forget_all()
         elif outcome["kind"] == "rejected" and refused.cause == "for-now":
             raise self._rejected(tag.submission, outcome) from error

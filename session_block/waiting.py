@@ -27,11 +27,7 @@ from session_block.errors import (
 from session_block.ledger import Ledger
 from session_block.patience import Patience
 from session_block.reconciliation import Reconciler
-from session_block.refusals import (
-    tells_of_closed_session,
-    tells_of_passing_failure,
-    tells_of_refused_token,
-)
+from session_block.refusals import tells_of_closed_session, tells_of_passing_failure
 from session_block.results import decode_result, encode_result
 from session_block.session import SessionKeeper
 from session_block.settling import Settler
@@ -184,9 +180,7 @@ class Waiter:
         return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
 
     def _reconnect_after(self, error: Exception) -> None:
-        """The client goes on with a token that the platform refuses; a new connection does not."""
-        if tells_of_refused_token(error):
-            self._keeper().reconnect()
+        if self._keeper().reconnect_after(error):
             self._submitter.forget_all()
 
     def _job(self, generation: Generation) -> RuntimeJobV2:

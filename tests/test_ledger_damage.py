@@ -76,6 +76,11 @@ _DAMAGES: dict[str, tuple[Callable[[Path], object], type[LedgerError], str]] = {
         LedgerDamagedError,
         "file is not a database",
     ),
+    "names overwritten": (
+        lambda path: _overwrite(path, path.read_bytes().index(b"CREATE TABLE") + 13, b"\xff" * 9),
+        LedgerDamagedError,
+        "is damaged: ",
+    ),
     "page lost": (_empty_page, LedgerDamagedError, "is damaged: "),
     "cut in half": (
         lambda path: os.truncate(path, path.stat().st_size // 2),

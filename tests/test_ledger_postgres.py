@@ -203,6 +203,16 @@ def test_a_user_without_the_right_to_make_tables(postgres: Postgres, ledger: Led
     postgres.query("DROP ROLE guest")
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_of_any_encoding_will_do(postgres: Postgres, encoding: str) -> None:
+    """PostgreSQL that was set up without a language has none; bodies are ASCII all the same."""
+    name = f"old_{encoding.lower()}"
+    postgres.query(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    with closing(Ledger(postgres.url.replace("/postgres", f"/{name}"))) as ledger:
+        fact, _ = ledger.create("uid", "once/x", {"value": "é🜁"}, b"\xff\x00")
+        assert ledger.get("uid", "once/x") == fact
+
+
 def test_reads_search_the_primary_key(postgres: Postgres, ledger: Ledger) -> None:
     """A prefix is a range of the index, also in a database whose language sorts otherwise."""
     store = _in(postgres, ledger)
