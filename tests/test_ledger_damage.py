@@ -76,8 +76,8 @@ _DAMAGES: dict[str, tuple[Callable[[Path], object], type[LedgerError], str]] = {
         LedgerDamagedError,
         "file is not a database",
     ),
-    "names overwritten": (
-        lambda path: _overwrite(path, path.read_bytes().index(b"CREATE TABLE") + 13, b"\xff" * 9),
+    "schema overwritten": (
+        lambda path: _overwrite(path, path.read_bytes().index(b"NOT NULL"), b"\xff"),
         LedgerDamagedError,
         "is damaged: ",
     ),
