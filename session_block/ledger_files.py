@@ -1,6 +1,9 @@
 """The SQLite file of a ledger: made whole or not at all, checked, and set aside on request.
 
 It is never opened as a plain file: closing it again would drop SQLite's locks on it.
+
+Limit: where the journal (``-wal``) of a killed process is damaged, SQLite takes the damage for the
+end of the journal, and the facts after it are gone without an error. Their jobs are found by tag.
 """
 
 from __future__ import annotations
