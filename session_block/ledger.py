@@ -41,8 +41,12 @@ from session_block.ledger_schema import (
 __all__ = ["SCHEMA_VERSION", "Fact", "Ledger", "default_ledger_url", "set_aside"]
 
 _CREATE_TRIES = 2
-_POSTGRESQL = {"postgres", "postgresql"}
-"""URLs that name no driver."""
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+}
+"""What opens each kind of URL, whichever driver it names; Prefect's own URLs name async ones."""
 
 _LAST_CHARACTER = "\U0010ffff"
 """Not printable, so that no key holds it."""
@@ -252,13 +256,12 @@ def _parsed(url: str) -> sa.URL:
             "The ledger's URL cannot be read. Write sqlite:////absolute/path/ledger.db or "
             "postgresql://user:password@host/database, with special characters percent-encoded."
         ) from None
-    if parsed.drivername in _POSTGRESQL:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
         raise LedgerUnavailableError(
             f"A ledger is an SQLite file or a PostgreSQL database, not {parsed.drivername}."
         )
-    return parsed
+    return parsed.set(drivername=_DRIVERS[backend])
 
 
 def _starts_with(experiment: str, prefix: str) -> sa.ColumnElement[bool]:

@@ -98,6 +98,15 @@ def test_other_databases_are_refused() -> None:
         Ledger("mysql+pymysql://host/db")
 
 
+@pytest.mark.parametrize("driver", ["postgres", "postgresql+asyncpg", "sqlite+aiosqlite"])
+def test_a_url_may_name_another_driver(driver: str, ledger_url: str, postgres: Postgres) -> None:
+    """The URLs of Prefect's own database, or of a hosting service, open the same store."""
+    url = ledger_url if driver.startswith("sqlite") else postgres.new_store()
+    with closing(Ledger(url)) as ledger, closing(Ledger(driver + url[url.index(":") :])) as same:
+        ledger.create("uid", "once/x", {})
+        assert len(same.facts("uid")) == 1
+
+
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL is an extra; the message says which."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
