@@ -181,7 +181,8 @@ def test_equal_seeds_give_equal_noise(tmp_path: Path, connect: Connect) -> None:
 
 def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
     """At the maximum time the running job finishes and the queued one fails with code 1217."""
-    info = local_platform.start(state_dir, job_seconds=1.5)
+    info = local_platform.start(state_dir, job_seconds=1.5, time_scale=0)
+    clock = local_platform.Admin(info.origin)
     with raw_client(info) as api:
         body = {"mode": "dedicated", "backend": "ibm_manila", "max_ttl": 1}
         session_id = api.post("/sessions", json=body).json()["id"]
@@ -197,11 +198,12 @@ def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
             content: dict[str, Any] = api.get(f"/jobs/{job_id}").json()["state"]
             return content
 
-        wait_until(lambda: state(second)["status"] == "Failed")
+        clock.advance(1)
+        assert state(second)["status"] == "Failed"
         assert state(second)["reason_code"] == 1217
         assert session_id in state(second)["reason"]
         assert state(first)["status"] == "Running"
-        wait_until(lambda: state(first)["status"] == "Completed")
+        clock.advance(0.5)
+        assert state(first)["status"] == "Completed"
         details = api.get(f"/sessions/{session_id}").json()
-        assert details["state"] == "closed"
-        assert 1.5 <= details["elapsed_time"] < 10
+        assert (details["state"], details["elapsed_time"]) == ("closed", pytest.approx(1.5))
