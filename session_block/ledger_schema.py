@@ -39,11 +39,6 @@ facts_table = sa.Table(
 )
 
 
-# A database of no encoding would hand out bytes; other drivers always speak UTF-8.
-_ENCODED = frozenset({"psycopg", "psycopg2"})
-_ENCODING = {"client_encoding": "utf8"}
-
-
 def checksum(*texts: str) -> int:
     """Return what tells a damaged row from a whole one; databases notice damage only by chance."""
     return zlib.crc32("\0".join(texts).encode())
@@ -104,7 +99,7 @@ def open_postgresql(url: sa.URL, shown: str) -> sa.Engine:
         url,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args=_ENCODING if url.get_driver_name() in _ENCODED else {},
+        connect_args={"client_encoding": "utf8"},  # a database of no encoding hands out bytes
     )
     try:
         with engine.begin() as connection:
