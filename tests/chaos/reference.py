@@ -30,7 +30,7 @@ def take_reference(rig: Rig) -> Reference:
         reference = Reference(
             result=ending.result,
             submissions=frozenset(by_submission(jobs_of(run))),
-            passages=_numbered(log.read_text("utf-8").splitlines()),
+            passages=numbered(log.read_text("utf-8").splitlines()),
             requests={
                 route: count - before.get(route, 0)
                 for route, count in after.items()
@@ -43,7 +43,7 @@ def take_reference(rig: Rig) -> Reference:
         return reference
 
 
-def _numbered(points: list[str]) -> tuple[str, ...]:
+def numbered(points: list[str]) -> tuple[str, ...]:
     """Return each passage as ``point:n``, in order."""
     seen: Counter[str] = Counter()
     passages = []

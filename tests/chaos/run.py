@@ -20,6 +20,7 @@ from .controls import CONTROLS
 from .faults import faults
 from .harness import Rig
 from .judging import Reference, Verdict, judge
+from .recovery import recoveries
 from .reference import take_reference
 from .scenarios import Scenario
 
@@ -88,10 +89,13 @@ def carry_out_all(
             raise
 
 
-def everything(reference: Reference, *, seed: int, rounds: int, wipe: bool) -> list[Scenario]:
-    """Return the scenarios of the full run."""
+def everything(
+    rig: Rig, reference: Reference, *, seed: int, rounds: int, wipe: bool
+) -> list[Scenario]:
+    """Return the scenarios of the full run; the rig finds out what an attempt passes."""
     return [
         *scenarios.crash_points(reference),
+        *recoveries(rig, reference, wipe=wipe),
         *scenarios.requests(reference),
         *scenarios.pairs(reference, PAIRS, seed),
         *scenarios.lags(),
@@ -192,7 +196,7 @@ def main() -> int:
     with started(asked.jobs, ledger_url=asked.ledger_url, control=asked.negative_control) as rigs:
         reference = take_reference(rigs[0])
         wipe = asked.ledger_url is None
-        available = everything(reference, seed=asked.seed, rounds=asked.rounds, wipe=wipe)
+        available = everything(rigs[0], reference, seed=asked.seed, rounds=asked.rounds, wipe=wipe)
         chosen = _chosen(available, asked.only, 10 if asked.quick else 1)
         verdicts = carry_out_all(rigs, chosen, reference, _tell)
     line, good = summary(verdicts.values())

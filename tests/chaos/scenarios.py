@@ -50,6 +50,7 @@ class Attempt:
     Attributes:
         kill_at: Passage of a crash point at which it is killed.
         rules: Faults of the platform.
+        environment: More environment variables.
         wipe: The ledger is deleted afterwards.
         kills_platform: One of the rules kills the platform, which is then started again.
         at_stop: What is done when a rule has stopped the process, before it goes on.
@@ -57,6 +58,7 @@ class Attempt:
 
     kill_at: str | None = None
     rules: tuple[Mapping[str, Any], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     wipe: bool = False
     kills_platform: bool = False
     at_stop: Callable[[Rig], Callable[[], None]] | None = None
@@ -85,7 +87,7 @@ def in_turn(*attempts: Attempt, again: bool = False) -> Play:
 
 
 def _disturbed(run: Run, attempt: Attempt) -> Ending:
-    child = run.start(kill_at=attempt.kill_at, rules=attempt.rules)
+    child = run.start(kill_at=attempt.kill_at, rules=attempt.rules, environment=attempt.environment)
     if attempt.kills_platform:
         run.rig.revive()
     ending = child.wait()

@@ -1,0 +1,94 @@
+"""Kills of an attempt that is mending what an earlier one, or the platform, has left behind.
+
+It passes points that the uninterrupted run never does: it reattaches, abandons, adopts, restores,
+cancels twins, replaces sessions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from session_block.crashpoints import CRASH_LOG
+
+from .harness import Rig
+from .judging import Allowed, Reference
+from .reference import numbered
+from .scenarios import OPENING, Attempt, Scenario, in_turn
+
+_SUBMIT = {"method": "POST", "path": "/jobs", "nth": 3}
+_LOOK = {"method": "GET", "path": "/sessions/{session_id}"}
+
+
+@dataclass(frozen=True)
+class _Mess:
+    """What is mended: attempts, in the last of which that is done, and what it may leave."""
+
+    attempts: tuple[Attempt, ...]
+    allowed: Allowed
+
+
+_MESSES: Mapping[str, _Mess] = {
+    "an unsent job": _Mess((Attempt(kill_at="submit, before:4"), Attempt()), Allowed()),
+    "an unrecorded job": _Mess((Attempt(kill_at="submit, after:4"), Attempt()), Allowed()),
+    "a twin": _Mess(
+        (Attempt(rules=({"kind": "status", "status": 500, "effect": "after", **_SUBMIT},)),),
+        Allowed(twins=True),
+    ),
+    "a lost answer": _Mess(
+        (Attempt(rules=({"kind": "drop", "effect": "after", **_SUBMIT},)),), Allowed()
+    ),
+    "a cancelled session": _Mess(
+        (
+            Attempt(kill_at="submit, after:4"),
+            Attempt(rules=({"kind": "end_session", "by": "cancel", **_LOOK},)),
+        ),
+        Allowed(sessions=2, replaced=True),
+    ),
+}
+_WIPED = _Mess(
+    (Attempt(kill_at="submit, after:4", wipe=True), Attempt()),
+    Allowed(sessions=2, left_open=True),
+)
+
+
+def recoveries(rig: Rig, reference: Reference, *, wipe: bool) -> Iterator[Scenario]:
+    """Yield a kill at the first passage of each point, and at each of those that are new.
+
+    Args:
+        rig: On which it is found out what the mending attempt passes.
+        reference: The uninterrupted run, whose points are not new.
+        wipe: Whether the ledger is a file that can be deleted.
+    """
+    usual = {_point(passage) for passage in reference.passages}
+    messes = {**_MESSES, **({"a lost ledger": _WIPED} if wipe else {})}
+    for name, mess in messes.items():
+        for passage in _passages(rig, mess):
+            if _point(passage) in usual and not passage.endswith(":1"):
+                continue
+            *before, mending = mess.attempts
+            orphans = mess.allowed.orphans or passage.startswith(OPENING)
+            yield Scenario(
+                "recovery",
+                f"from {name}, {passage}",
+                in_turn(*before, replace(mending, kill_at=passage)),
+                replace(mess.allowed, orphans=orphans),
+                kills=len(mess.attempts),
+                # A kill may come before the fault's request does.
+                strict=False,
+            )
+
+
+def _passages(rig: Rig, mess: _Mess) -> tuple[str, ...]:
+    """Return what the last attempt passes when it is not killed."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "passages"
+        *before, mending = mess.attempts
+        in_turn(*before, replace(mending, environment={CRASH_LOG: str(log)}))(rig.begin("mended"))
+        return numbered(log.read_text("utf-8").splitlines())
+
+
+def _point(passage: str) -> str:
+    return passage.rpartition(":")[0]
