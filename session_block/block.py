@@ -17,17 +17,19 @@ from session_block.credentials import (
     StrictBlock,
 )
 from session_block.decisions import Policy
-from session_block.durations import max_time_seconds
+from session_block.durations import duration_seconds, max_time_seconds
 from session_block.errors import InvalidInputError
 from session_block.ledger import Ledger, default_ledger_url
+from session_block.plan import MAX_SESSIONS, SessionPlan
 from session_block.policies import Policies
+from session_block.references import ExecutionMode
 
 if TYPE_CHECKING:
     from session_block.experiment import Experiment
     from session_block.references import SessionRef
 
 
-_openings: dict[tuple[str, str, tuple[str, int] | None], Experiment] = {}
+_openings: dict[tuple[str, str | None, tuple[str, int] | None], Experiment] = {}
 """The experiments that flow runs of this process have open, each counting its requests once."""
 
 _openings_lock = threading.Lock()
@@ -60,19 +62,96 @@ class QuantumSession(StrictBlock):
     credentials: IBMSessionCredentials | LocalPlatformCredentials = Field(
         default=..., description="Whose account to use: IBM's, or the local platform's."
     )
-    backend_name: str = Field(
-        default=...,
+    backend_name: str | None = Field(
+        default=None,
         title="Backend",
         min_length=1,
-        description="Name of the backend on which the session runs.",
+        description=(
+            "Name of the backend on which jobs run. Empty for the least busy one that is up when "
+            "an experiment first needs it, and that experiment then keeps."
+        ),
         examples=["ibm_fez"],
+    )
+    min_num_qubits: int | None = Field(
+        default=None,
+        ge=1,
+        title="Least number of qubits",
+        description="How many qubits a backend needs that is not named, or takes another's place.",
+    )
+    mode: ExecutionMode = Field(
+        default="session",
+        title="Execution mode",
+        description=(
+            "IBM's execution mode: an exclusive 'session', a 'batch' of jobs that need not follow "
+            "one another, or single jobs ('job')."
+        ),
     )
     max_time: int | str | None = Field(
         default=None,
         title="Maximum time",
         description=(
-            "Longest time the session may be open, in seconds or as text such as '2h 30m 40s'; "
-            "empty for the platform's own maximum."
+            "Longest time a session or batch may be open, in seconds or as text such as "
+            "'2h 30m 40s'; empty for the platform's own maximum."
+        ),
+    )
+    on_expiry: Literal["reopen", "fail"] | None = Field(
+        default=None,
+        title="Sessions that end",
+        description=(
+            "What happens when a session ends before its experiment does: 'reopen' a new one and "
+            "go on in it, or 'fail'. Empty to reopen the experiment's own sessions, not borrowed "
+            "ones."
+        ),
+    )
+    min_time_left: int | str = Field(
+        default=0,
+        title="Least time left",
+        description=(
+            "A session with less time left gets no more jobs, and a new one takes its place: "
+            "seconds, or text such as '5m'."
+        ),
+    )
+    max_sessions: int = Field(
+        default=MAX_SESSIONS,
+        ge=1,
+        title="Most sessions",
+        description="How many sessions an experiment opens before it stops and asks.",
+    )
+    without_sessions: Literal["fail", "batch", "job"] = Field(
+        default="fail",
+        title="Plans without sessions",
+        description=(
+            "What happens where the instance's plan, such as the open one, has no sessions: "
+            "'fail', or run in 'batch' or 'job' mode instead."
+        ),
+    )
+    use_fractional_gates: bool | None = Field(
+        default=False,
+        title="Fractional gates",
+        description=(
+            "Whether circuits may use the backend's fractional gates; empty for all instructions "
+            "that it has."
+        ),
+    )
+    calibration_id: str | None = Field(
+        default=None,
+        title="Calibration",
+        description="ID of the backend's calibration to be used; empty for the newest.",
+    )
+    in_maintenance: Literal["wait", "move"] = Field(
+        default="wait",
+        title="Backends that are down",
+        description=(
+            "What happens if the backend is down before the first job: 'wait' for it, or 'move' "
+            "to another one. Afterwards an experiment always waits."
+        ),
+    )
+    on_recalibration: Literal["continue", "stop"] = Field(
+        default="continue",
+        title="New calibrations",
+        description=(
+            "Whether an experiment goes on ('continue') after its backend was calibrated anew, or "
+            "has to 'stop'."
         ),
     )
     ledger_url: SecretStr | None = Field(
@@ -83,7 +162,6 @@ class QuantumSession(StrictBlock):
             "PostgreSQL. Empty for an SQLite file under PREFECT_HOME."
         ),
     )
-
     unsettled: Literal["resubmit", "hold"] = Field(
         default="resubmit",
         title="Submissions that cannot be settled",
@@ -115,6 +193,13 @@ class QuantumSession(StrictBlock):
     def _max_time_is_a_duration(cls, max_time: int | str | None) -> int | str | None:
         max_time_seconds(max_time)
         return max_time
+
+    @field_validator("min_time_left")
+    @classmethod
+    def _min_time_left_is_a_duration(cls, min_time_left: int | str) -> int | str:
+        if duration_seconds(min_time_left, "min_time_left") < 0:
+            raise InvalidInputError(f"min_time_left {min_time_left!r} is negative.")
+        return min_time_left
 
     def experiment(
         self, name: str | None = None, *, fresh: bool = False, uid: str | None = None
@@ -159,8 +244,7 @@ class QuantumSession(StrictBlock):
                 identity=identity,
                 ledger=ledger,
                 account=self.credentials.account,
-                backend_name=self.backend_name,
-                max_time_seconds=max_time_seconds(self.max_time),
+                plan=self._plan,
                 block=self._block_document_name,
                 policies=self._policies,
             )
@@ -188,11 +272,27 @@ class QuantumSession(StrictBlock):
             identity=Identity(session.experiment, session.number, session.uid, resumed=True),
             ledger=ledger,
             account=self.credentials.account,
-            backend_name=self.backend_name,
-            max_time_seconds=max_time_seconds(self.max_time),
+            plan=self._plan,
             block=session.block,
             opener=False,
             policies=self._policies,
+        )
+
+    @property
+    def _plan(self) -> SessionPlan:
+        return SessionPlan(
+            backend_name=self.backend_name,
+            min_num_qubits=self.min_num_qubits,
+            use_fractional_gates=self.use_fractional_gates,
+            calibration_id=self.calibration_id,
+            in_maintenance=self.in_maintenance,
+            on_recalibration=self.on_recalibration,
+            mode=self.mode,
+            max_time_seconds=max_time_seconds(self.max_time),
+            without_sessions=self.without_sessions,
+            on_expiry=self.on_expiry,
+            min_time_left_seconds=duration_seconds(self.min_time_left, "min_time_left"),
+            max_sessions=self.max_sessions,
         )
 
     @property
@@ -208,7 +308,7 @@ class QuantumSession(StrictBlock):
         from session_block.client import Connection
         from session_block.tags import name_tag, uid_of
 
-        jobs = Connection(self.credentials.account()).listed(name_tag(name))
+        jobs = Connection(self.credentials.account()).jobs.named(name_tag(name))
         return list(dict.fromkeys(uid for job in jobs if (uid := uid_of(job.tags))))
 
     def ledger(self) -> Ledger:

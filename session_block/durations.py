@@ -1,4 +1,4 @@
-"""``max_time``: seconds, or text such as ``"2h 30m 40s"``."""
+"""Durations: seconds, or text such as ``"2h 30m 40s"``."""
 
 from __future__ import annotations
 
@@ -28,11 +28,7 @@ def max_time_seconds(max_time: int | str | None) -> int | None:
     """
     if max_time is None:
         return None
-    if isinstance(max_time, bool) or not isinstance(max_time, int | str):
-        raise InvalidInputError(
-            f"max_time must be seconds or text such as '2h 30m 40s', not {max_time!r}."
-        )
-    seconds = max_time if isinstance(max_time, int) else _parse(max_time)
+    seconds = duration_seconds(max_time, "max_time")
     if not 0 < seconds <= SYSTEM_MAX_TIME_SECONDS:
         raise InvalidInputError(
             f"max_time {max_time!r} is {seconds} s; a session lasts from 1 s to "
@@ -41,10 +37,23 @@ def max_time_seconds(max_time: int | str | None) -> int | None:
     return seconds
 
 
-def _parse(text: str) -> int:
+def duration_seconds(duration: int | str, name: str) -> int:
+    """Return a duration in seconds; text is read as ``max_time`` is.
+
+    Raises:
+        InvalidInputError: The value, called by its name, is malformed.
+    """
+    if isinstance(duration, bool) or not isinstance(duration, int | str):
+        raise InvalidInputError(
+            f"{name} must be seconds or text such as '2h 30m 40s', not {duration!r}."
+        )
+    return duration if isinstance(duration, int) else _parse(duration, name)
+
+
+def _parse(text: str, name: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise InvalidInputError(
-            f"max_time {text!r} is not a duration. Write seconds, or numbers with the units "
+            f"{name} {text!r} is not a duration. Write seconds, or numbers with the units "
             "d, h, m, s, such as '2h 30m 40s'."
         )
     return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))

@@ -14,12 +14,15 @@
     │   └── LedgerVersionError       the store was written by a newer version
     ├── ExperimentError
     │   ├── ExperimentDivergedError  a resumed run asks out of turn
-    │   └── ExperimentSealedError    a finished experiment was asked for something new
+    │   ├── ExperimentSealedError    a finished experiment was asked for something new
+    │   ├── BackendRecalibratedError the backend is not calibrated as it was
+    │   └── BudgetExceededError      a limit of jobs or of usage is reached
     ├── ConnectionFailedError        the platform refused the credentials or could not be reached
     ├── SessionError
     │   ├── SessionNotFoundError     the platform knows no session of that ID
     │   ├── SessionMismatchError     the session exists, but is not what the Block describes
-    │   └── SessionClosedError       the session accepts no more jobs
+    │   ├── SessionClosedError       the session accepts no more jobs
+    │   └── SessionsNotAllowedError  the instance's plan has no sessions
     └── SubmissionError
         ├── SubmissionRejectedError  the platform refused the job; none was made
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
@@ -84,6 +87,14 @@ class ExperimentSealedError(ExperimentError):
     """A finished experiment was asked for something that it never recorded."""
 
 
+class BackendRecalibratedError(ExperimentError):
+    """The backend was calibrated anew, and the Block says to stop then."""
+
+
+class BudgetExceededError(ExperimentError):
+    """A limit of jobs or of usage seconds is reached, so nothing more is submitted."""
+
+
 class ConnectionFailedError(SessionBlockError):
     """The platform refused the credentials, or could not be reached."""
 
@@ -102,6 +113,10 @@ class SessionMismatchError(SessionError):
 
 class SessionClosedError(SessionError):
     """The session accepts no more jobs."""
+
+
+class SessionsNotAllowedError(SessionError):
+    """The instance's plan, such as the open one, has no sessions."""
 
 
 class SubmissionError(SessionBlockError):

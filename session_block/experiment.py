@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,11 +14,11 @@ from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.machinery import Machinery
 from session_block.pinning import pin_circuit, record_once
+from session_block.plan import SessionPlan
 from session_block.policies import Policies
 from session_block.records import SEALED_KEY
 from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
-from session_block.session import MAX_SESSIONS
 from session_block.session_handle import SessionHandle
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
@@ -25,6 +26,9 @@ from session_block.turns import Turn, Turns
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.primitives.containers import PrimitiveResult
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Experiment(SessionHandle):
@@ -43,8 +47,7 @@ class Experiment(SessionHandle):
         identity: Identity,
         ledger: Ledger,
         account: Callable[[], Account],
-        backend_name: str,
-        max_time_seconds: int | None,
+        plan: SessionPlan,
         block: str | None = None,
         opener: bool = True,
         policies: Policies | None = None,
@@ -53,8 +56,7 @@ class Experiment(SessionHandle):
             identity=identity,
             ledger=ledger,
             account=account,
-            backend_name=backend_name,
-            max_time_seconds=max_time_seconds,
+            plan=plan,
             block=block,
             opener=opener,
         )
@@ -223,7 +225,7 @@ class Experiment(SessionHandle):
         Returns:
             Whether a session was closed; a borrowed one never is.
         """
-        if self.session_id is None:
+        if not self._ledger.facts(self.uid, "session/", "intent/"):
             return False
         if self._has_open_session() and self._keeper().close(cancel_jobs=True):
             return True
@@ -258,7 +260,7 @@ class Experiment(SessionHandle):
         Returns:
             Whether a session was closed; a borrowed one never is.
         """
-        if any(record.usable for record in self.sessions):
+        if self._connected or any(record.usable for record in self.sessions):
             self._reconciler.check_twins(now=True)
         return super().close_session()
 
@@ -284,10 +286,10 @@ class Experiment(SessionHandle):
             )
 
     def _run_turn(self, request: Request, turn: Turn) -> PrimitiveResult:
-        for _ in range(MAX_SESSIONS):
+        # As often as the Block lets sessions be opened, and jobs fail in passing.
+        while True:
             generation = self._submitter.submit(request, turn.submission, turn.about)
             try:
                 return self._waiter.result(turn.submission, generation)
             except JobEndedInPassingError as error:
-                ended = error
-        raise ended
+                _logger.info("%s", error)

@@ -15,6 +15,19 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _logger = logging.getLogger(__name__)
 
 
+class Pause:
+    """Seconds to wait before the next try: longer each time, up to half a minute."""
+
+    def __init__(self) -> None:
+        self._seconds = _FIRST_PAUSE_SECONDS
+
+    def next(self) -> float:
+        """Return the seconds to wait now."""
+        seconds = self._seconds
+        self._seconds = min(2 * seconds, _LONGEST_PAUSE_SECONDS)
+        return seconds
+
+
 class Patience:
     """Says how long to pause before the next try, and when to give up.
 
@@ -25,7 +38,7 @@ class Patience:
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._since: float | None = None
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._pause = Pause()
 
     def lose(self, error: Exception) -> float:
         """Note a failure, and return the seconds to pause.
@@ -41,11 +54,9 @@ class Patience:
                 "is lost: run again once the platform can be reached."
             ) from error
         _logger.warning("%s could not be read (%s); it is tried again.", self._subject, error)
-        pause = self._pause
-        self._pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        return pause
+        return self._pause.next()
 
     def regain(self) -> None:
         """Note that the platform answers again."""
         self._since = None
-        self._pause = _FIRST_PAUSE_SECONDS
+        self._pause = Pause()

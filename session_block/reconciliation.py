@@ -115,7 +115,7 @@ class Reconciler:
             self._reconcile()
 
     def _reconcile(self) -> None:
-        jobs = self._keeper().connection.jobs_with_tag(uid_tag(self._experiment))
+        jobs = self._keeper().connection.jobs.tagged(uid_tag(self._experiment))
         by_submission: defaultdict[str, dict[SubmissionTag, list[ListedJob]]]
         by_submission = defaultdict(lambda: defaultdict(list))
         for job in jobs:
@@ -183,7 +183,7 @@ class Reconciler:
                     self._ledger,
                     self._experiment,
                     job.session_id,
-                    self._place(),
+                    self._keeper().place,
                     borrowed=tag.borrowed,
                 )
         _logger.warning(
@@ -217,7 +217,7 @@ class Reconciler:
 
     def _restored_intent(self, tag: SubmissionTag, job: ListedJob) -> dict[str, object]:
         return {
-            **self._place(),
+            **self._keeper().place,
             "fingerprint": None,
             "occurrence": None,
             "label": "?" if tag.labelled else None,
@@ -225,14 +225,6 @@ class Reconciler:
             "session_id": job.session_id,
             "tag": str(tag),
             "restored": True,
-        }
-
-    def _place(self) -> dict[str, object]:
-        keeper = self._keeper()
-        return {
-            "backend": keeper.backend_name,
-            "instance": keeper.connection.instance,
-            "url": keeper.connection.account.url,
         }
 
     def _facts(self, submission: str = "") -> defaultdict[str, dict[str, Mapping[str, Any]]]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 PrimitiveKind = Literal["sampler", "estimator"]
+ExecutionMode = Literal["session", "batch", "job"]
+"""IBM's execution modes: an exclusive session, a batch, or single jobs."""
+
+SessionMode = Literal["session", "batch"]
+"""The two of them that are opened and closed."""
+
 Implementation = Literal["v2", "executor"]
 """Which of the client's two families of primitives submits a job.
 
@@ -76,10 +82,9 @@ class SessionDetails(BaseModel):
         id: The session's ID.
         backend_name: The backend that the session runs on.
         state: ``open``, ``active``, ``inactive``, ``closed`` (or a pending form of them).
-        status: The client's words for the state, such as ``In progress, accepting new jobs``.
         accepting_jobs: Whether new jobs are accepted.
         interactive_timeout: Longest idle time between jobs before the session is deactivated.
-        max_time: Longest time the session can be open.
+        max_time: Longest time the session can be open, counted from the start of its first job.
         active_timeout: Longest time the session can stay active.
         usage_time: Seconds for which a QPU was committed to the session.
         mode: ``dedicated`` (a session) or ``batch``.
@@ -91,7 +96,6 @@ class SessionDetails(BaseModel):
     id: str
     backend_name: str | None = None
     state: str
-    status: str | None = None
     accepting_jobs: bool | None = None
     interactive_timeout: int | None = None
     max_time: int | None = None
@@ -104,3 +108,27 @@ class SessionDetails(BaseModel):
     mode: str | None = None
     usage_time: float | None = None
     timestamps: list[dict[str, str]] = []
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way
+    @property
+    def status(self) -> str:
+        """The words of the client's ``Session.status()`` for this state."""
+        if self.state in {"open", "inactive"}:
+            return "Pending"
+        if self.state == "pending_inactive" or (self.state == "active" and self.accepting_jobs):
+            return "In progress, accepting new jobs"
+        if self.state in {"active", "pending_closed"}:
+            return "In progress, not accepting new jobs"
+        return self.state.capitalize()
+
+    @property
+    def accepts_jobs(self) -> bool:
+        """Whether a job can still join. An idle session is only inactive, and does."""
+        return self.state != "closed" and self.accepting_jobs is not False
+
+    @property
+    def closes_at(self) -> datetime | None:
+        """When it reaches its longest time, by the platform's clock; ``None`` before its start."""
+        if self.started_at is None or self.max_time is None:
+            return None
+        return self.started_at + timedelta(seconds=self.max_time)

@@ -19,6 +19,9 @@ from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 SESSION_CLOSED_CODE = 1217
 """What a job that comes too late for its session is told."""
 
+NO_SESSIONS_CODE = 1352
+"""How IBM refuses a session on the open plan."""
+
 _SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
 UNAUTHORIZED = 401
 _TOO_MANY = 429
@@ -86,6 +89,11 @@ def tells_of_closed_session(message: str) -> bool:
     """
     codes = (f'"code":{SESSION_CLOSED_CODE}', f"Error code {SESSION_CLOSED_CODE};")
     return any(sign in message for sign in (*_SESSION_CLOSED_TEXTS, *codes))
+
+
+def tells_of_no_sessions(message: str) -> bool:
+    """Whether a platform's message says that the instance's plan has no sessions."""
+    return f'"code":{NO_SESSIONS_CODE}' in message
 
 
 def tells_of_passing_failure(reason: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit_ibm_runtime import EstimatorV2, RuntimeJobV2, SamplerV2, Session
+from qiskit_ibm_runtime import EstimatorV2, IBMBackend, RuntimeJobV2, SamplerV2, Session
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
 from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
@@ -88,11 +88,11 @@ class Request:
                     "Transpile it first, for example by experiment.transpile(circuit)."
                 ) from error
 
-    def send(self, session: Session, tags: Sequence[str]) -> RuntimeJobV2:
-        """Submit the request to a session, once, with these tags beside the user's."""
+    def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
+        """Submit the request in an execution mode, once, with these tags beside the user's."""
         environment = _replace(self.options.environment, job_tags=[*self.user_tags, *tags])
         primitive = _PRIMITIVES[self.kind, self.implementation](
-            mode=session, options=_replace(self.options, environment=environment)
+            mode=mode, options=_replace(self.options, environment=environment)
         )
         return primitive.run(self.pubs)
 

@@ -1,45 +1,57 @@
-"""Open, reattach, replace and close the sessions of one experiment.
-
-A session has two facts, like a submission: ``session-intent/n`` before it is opened and
-``session/n`` after. Sessions bear no tags, so one whose opening was cut off between the two cannot
-be recognised; it is reported, and the platform closes it by itself when no job starts in it.
-"""
+"""Reattach, replace and close the sessions of one experiment, and open them when needed."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
-import time
-from typing import Any
+from typing import cast
 
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 
-from session_block import owner
-from session_block.client import Connection
+from session_block.calibration import CalibrationWatch
+from session_block.client import BackendChoice, Connection
 from session_block.errors import (
-    ConnectionFailedError,
+    InvalidInputError,
     SessionClosedError,
     SessionError,
+    SessionsNotAllowedError,
 )
 from session_block.ledger import Ledger
-from session_block.references import SessionDetails
-from session_block.refusals import Refusal, refusal, tells_of_refused_token
-from session_block.session_records import CANCELLED, SessionRecord, read_sessions, report_lost
+from session_block.pinned_backend import PinnedBackend
+from session_block.plan import SessionPlan
+from session_block.references import ExecutionMode, SessionDetails, SessionMode
+from session_block.refusals import tells_of_refused_token
+from session_block.session_opening import SessionOpener
+from session_block.session_records import (
+    CANCELLED,
+    CLOSED,
+    NEAR_ITS_END,
+    SessionRecord,
+    read_sessions,
+)
 
-MAX_SESSIONS = 20
-"""How many sessions one experiment opens before it stops and asks."""
-
-OPEN_DEADLINE_SECONDS = 120.0
-_LOOK_SECONDS = 0.05
+MODE_KEY = "execution-mode"
 _logger = logging.getLogger(__name__)
+
+
+def session_id_of(mode: Session | IBMBackend) -> str | None:
+    """Return the ID of the session or batch in which a job runs; ``None`` in job mode."""
+    return mode.session_id if isinstance(mode, Session) else None
 
 
 class SessionKeeper:
     """Keeps one experiment inside one session for as long as the platform lets it.
 
-    All threads of a process share one keeper, and with it the session that replaces an ended one.
+    All threads of a process share one keeper, and with it the session that replaces an ended one;
+    processes share the replacement through the ledger.
+
+    Args:
+        ledger: Where sessions are recorded.
+        experiment: The experiment's UID.
+        connection: To the experiment's instance.
+        plan: What the Block says of sessions.
+        lost: Whether the ledger had lost the experiment.
     """
 
     def __init__(
@@ -47,53 +59,96 @@ class SessionKeeper:
         ledger: Ledger,
         experiment: str,
         connection: Connection,
-        backend_name: str,
-        max_time_seconds: int | None,
+        plan: SessionPlan,
+        *,
+        lost: bool = False,
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self.connection = connection
-        self.backend_name = backend_name
-        self._max_time_seconds = max_time_seconds
+        self.plan = plan
+        self._pinned = PinnedBackend(ledger, experiment, plan, lost=lost)
+        self._calibration = CalibrationWatch(ledger, experiment, plan.on_recalibration)
+        self._opener = SessionOpener(
+            ledger, experiment, plan, lambda: self.connection, lambda: self.backend_choice
+        )
         self._lock = threading.RLock()
         self._current: tuple[SessionRecord, Session] | None = None
+        self._details: SessionDetails | None = None
+        self._mode = plan.mode
+
+    @property
+    def backend_choice(self) -> BackendChoice:
+        """The backend of all jobs of this experiment; chosen when it is first asked for."""
+        return self._pinned.choice(self.connection)
 
     @property
     def backend(self) -> IBMBackend:
-        """The backend of all sessions of this experiment."""
-        return self.connection.backend(self.backend_name)
+        """The same, as the client's object."""
+        return self.connection.backends.get(self.backend_choice)
 
     @property
     def target(self) -> Target:
         """What a circuit may consist of."""
-        return self.connection.target(self.backend_name)
+        return self.connection.backends.target(self.backend_choice)
 
-    def current(self) -> Session:
-        """Return the experiment's session: the open one, else a new one.
+    @property
+    def place(self) -> dict[str, str]:
+        """Where the experiment's jobs are, as intents record it."""
+        return {
+            "backend": self.backend_choice.name,
+            "instance": self.connection.instance,
+            "url": str(self.connection.account.url),
+        }
+
+    def current(self) -> Session | IBMBackend:
+        """Return in what the next job runs, as the client's primitives take it.
+
+        That is the experiment's open session or batch, else a new one; in job mode the backend.
 
         Raises:
-            SessionClosedError: A borrowed session has ended; only its owner may renew it.
+            SessionClosedError: The session has ended, and is not to be replaced.
+            SessionsNotAllowedError: The instance's plan has no sessions.
             SessionError: The experiment has used up its number of sessions.
             ConnectionFailedError: The platform could not be reached or refused to open one.
         """
         with self._lock:
+            self._retire_near_its_end()
             while self._current is None:
-                record = self._latest()
+                mode, record = self.mode(), self._latest()
+                if mode == "job" and (record is None or not record.usable):
+                    return self.backend
                 if record is None:
-                    self._open(1)
+                    self._open(1, mode)
                 elif record.kind is None:
-                    self._await_opening(record)
-                elif not record.usable:
-                    self._refuse_to_renew_borrowed(record)
-                    self._open(record.number + 1)
-                else:
+                    self._opener.await_opening(record)
+                elif record.usable:
                     self._reattach(record)
+                else:
+                    self._check_renewable(record)
+                    self._open(record.number + 1, mode)
             return self._current[1]
+
+    def mode(self) -> ExecutionMode:
+        """Return the execution mode: the Block's, or what took its place where that is refused."""
+        if self._mode == "session" and self.plan.without_sessions != "fail":
+            fact = self._ledger.get(self._experiment, MODE_KEY)
+            if fact is not None:
+                self._mode = cast(ExecutionMode, fact.body["mode"])
+        return self._mode
 
     @property
     def borrowed(self) -> bool:
         """Whether the session in use was opened by somebody else."""
         return self._current is not None and self._current[0].kind == "borrowed"
+
+    def calibrated_at(self, session_id: str | None) -> str | None:
+        """Return when the backend was calibrated under which the next job is submitted.
+
+        Raises:
+            BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
+        """
+        return self._calibration.look(self.connection, self.backend_choice, session_id)
 
     def reconnect_after(self, error: BaseException) -> bool:
         """Connect anew if an error says that the access token was refused; say whether it did.
@@ -108,33 +163,46 @@ class SessionKeeper:
         return True
 
     def borrow(self, session_id: str) -> Session:
-        """Attach the experiment to a session that somebody else opened.
+        """Attach the experiment to a session or batch that somebody else opened.
+
+        Where the Block names no backend, the session's becomes the experiment's.
 
         Raises:
             SessionNotFoundError: The instance has no such session.
-            SessionMismatchError: It is on another backend, or is a batch.
+            SessionMismatchError: It is on another backend, or of another mode.
             SessionClosedError: It accepts no more jobs.
+            InvalidInputError: The Block's mode is job.
         """
+        mode = self.plan.mode
+        if mode == "job":
+            raise InvalidInputError(
+                f"Session {session_id} cannot be joined: the Block's mode is 'job', whose jobs run "
+                "in no session. Use a Block of mode 'session' or 'batch'."
+            )
         with self._lock:
-            session = self.connection.session(session_id, self.backend_name)
-            if not self.connection.accepts_jobs(session):
+            if self.plan.backend_name is None:
+                _, backend = self.connection.sessions.place(session_id)
+                if backend is not None:
+                    self._pinned.pin(backend, f"session {session_id} is on it")
+            session = self.connection.sessions.attach(session_id, self.backend_choice, mode)
+            if not self.connection.sessions.details(session).accepts_jobs:
                 raise SessionClosedError(
                     f"Session {session_id} is closed, so no job can join it. Reattach to one that "
                     "is open, or open a new one."
                 )
             while (record := self._latest()) is None or record.session_id != session_id:
                 number = 1 if record is None else record.number + 1
-                if self._record_intent(number, borrowed=session_id):
+                if self._opener.record_intent(number, mode, borrowed=session_id):
                     body = {"kind": "borrowed", "session_id": session_id}
                     self._ledger.create(self._experiment, f"session/{number}", body)
                     self._current = None
-            return self.current()
+            return cast(Session, self.current())
 
-    def replace(self, ended_session_id: str) -> Session:
-        """Return the session that replaces an ended one; all callers get the same.
+    def replace(self, ended_session_id: str) -> Session | IBMBackend:
+        """Return in what the next job runs after a session has ended; all callers get the same.
 
         Raises:
-            SessionClosedError: This experiment's user cancelled it, or it was borrowed.
+            SessionClosedError: This experiment's user cancelled it, or it is not to be replaced.
         """
         with self._lock:
             for record in self.records():
@@ -152,20 +220,21 @@ class SessionKeeper:
         return read_sessions(self._ledger, self._experiment)
 
     def details(self) -> SessionDetails:
-        """Return the current session's details, asked from the platform."""
+        """Return the latest session's details, asked from the platform."""
         record = self._latest()
         if record is None or record.session_id is None:
-            raise SessionError(f"Experiment {self._experiment} has not opened a session yet.")
-        session = self._attached(record)
-        return SessionDetails(
-            **self.connection.describe(session), status=self.connection.status(session)
-        )
+            why = "runs in job mode" if self.mode() == "job" else "has not opened a session yet"
+            raise SessionError(f"Experiment {self._experiment} {why}.")
+        return self.details_of(record)
+
+    def details_of(self, record: SessionRecord) -> SessionDetails:
+        """Return the details of one of the experiment's sessions, asked from the platform."""
+        return self.connection.sessions.details(self._attached(record))
 
     def is_closed(self, session_id: str) -> bool:
-        """Whether the platform says that a session has ended."""
-        return not self.connection.accepts_jobs(
-            self.connection.session(session_id, self.backend_name)
-        )
+        """Whether the platform says that one of the experiment's sessions takes no more jobs."""
+        record = next(one for one in self.records() if one.session_id == session_id)
+        return not self.details_of(record).accepts_jobs
 
     def close(self, *, cancel_jobs: bool = False) -> bool:
         """Close the session that this experiment opened; a borrowed one is left alone.
@@ -179,112 +248,107 @@ class SessionKeeper:
         Raises:
             SessionError: The platform did not close it; it may go on billing.
         """
-        reason = CANCELLED if cancel_jobs else "closed by the experiment"
         with self._lock:
-            own = [one for one in self.records() if one.usable and one.kind == "opened"]
+            own = [one for one in self.records() if one.usable and one.opened]
             for record in own:
-                session = self._attached(record)
-                self._ledger.create(
-                    self._experiment, f"session-closing/{record.number}", {"reason": reason}
-                )
-                try:
-                    self.connection.close_session(session, cancel_jobs=cancel_jobs)
-                except SessionError as error:
-                    if not self.reconnect_after(error):
-                        raise
-                    self.connection.close_session(self._attached(record), cancel_jobs=cancel_jobs)
-                self._end(record, reason)
+                self._close(record, CANCELLED if cancel_jobs else CLOSED)
             return bool(own)
+
+    def _close(self, record: SessionRecord, reason: str) -> None:
+        cancel_jobs = reason == CANCELLED
+        session = self._attached(record)
+        self._ledger.create(
+            self._experiment, f"session-closing/{record.number}", {"reason": reason}
+        )
+        try:
+            self.connection.sessions.close(session, cancel_jobs=cancel_jobs)
+        except SessionError as error:
+            if not self.reconnect_after(error):
+                raise
+            self.connection.sessions.close(self._attached(record), cancel_jobs=cancel_jobs)
+        self._end(record, reason)
 
     def _latest(self) -> SessionRecord | None:
         records = self.records()
         return records[-1] if records else None
 
-    def _open(self, number: int) -> None:
-        if sum(record.kind == "opened" for record in self.records()) >= MAX_SESSIONS:
-            raise SessionError(
-                f"Experiment {self._experiment} has used {MAX_SESSIONS} sessions. Look why they "
-                "end so soon (max_time, or closed by somebody), then start it with fresh=True."
-            )
-        device = self.backend
-        with owner.attempt() as owner_now:
-            if not self._record_intent(number, owner=owner_now):
-                return
-            handled = sys.exception()
-            try:
-                session = self.connection.open_session(device.name, self._max_time_seconds)
-            except ConnectionFailedError as error:
-                self._record_failed_opening(number, refusal(error, handled))
-                raise
-            fact, ours = self._ledger.create(
-                self._experiment,
-                f"session/{number}",
-                {"kind": "opened", "session_id": session.session_id},
-            )
-        if ours:
-            self._current = (self._record(number), session)
+    def _open(self, number: int, mode: ExecutionMode) -> None:
+        if mode == "job":
             return
-        _logger.warning(
-            "Session %s was opened too late: %s stands in its place. It is closed.",
-            session.session_id,
-            fact.body,
-        )
-        self.connection.close_session(session, cancel_jobs=True)
-
-    def _record_intent(self, number: int, **more: Any) -> bool:
-        _, ours = self._ledger.create(
-            self._experiment,
-            f"session-intent/{number}",
-            {
-                "backend": self.backend_name,
-                "instance": self.connection.instance,
-                "url": self.connection.account.url,
-                "max_time_seconds": self._max_time_seconds,
-                **more,
-            },
-        )
-        return ours
-
-    def _record_failed_opening(self, number: int, refused: Refusal | None) -> None:
-        """A refused opening made no session; of any other nobody knows."""
-        kind = "lost" if refused is None else "refused"
-        self._ledger.create(self._experiment, f"session/{number}", {"kind": kind})
-        if refused is None:
-            report_lost(self._experiment, number, self.backend_name)
-
-    def _await_opening(self, record: SessionRecord) -> None:
-        """Wait until another opener has recorded its session, or is gone."""
-        deadline = time.monotonic() + OPEN_DEADLINE_SECONDS
-        while time.monotonic() < deadline:
-            if self._record(record.number).kind is not None:
-                return
-            if "owner" not in record.intent or not owner.may_be_alive(record.intent["owner"]):
-                break
-            time.sleep(_LOOK_SECONDS)
-        _, ours = self._ledger.create(
-            self._experiment, f"session/{record.number}", {"kind": "lost"}
-        )
-        if ours:
-            report_lost(self._experiment, record.number, self.backend_name)
+        try:
+            session = self._opener.open(number, mode)
+        except SessionsNotAllowedError as error:
+            if self.plan.without_sessions == "fail":
+                raise
+            instead = {"mode": self.plan.without_sessions, "because": str(error)}
+            fact, _ = self._ledger.create(self._experiment, MODE_KEY, instead)
+            _logger.warning(
+                "The instance %s has no sessions, so experiment %s runs in %s mode.",
+                self.connection.instance,
+                self._experiment,
+                fact.body["mode"],
+            )
+            return
+        if session is not None:
+            self._use(self.records()[number - 1], session)
 
     def _reattach(self, record: SessionRecord) -> None:
-        session = self.connection.session(str(record.session_id), self.backend_name)
-        if self.connection.accepts_jobs(session):
-            self._current = (record, session)
+        session = self._attached(record)
+        if self.connection.sessions.details(session).accepts_jobs:
+            self._use(record, session)
         else:
-            self._end(record, "closed by the platform")
+            self._end(record, record.closing or "closed by the platform")
 
     def _attached(self, record: SessionRecord) -> Session:
         if self._current is not None and self._current[0].number == record.number:
             return self._current[1]
-        return self.connection.session(str(record.session_id), self.backend_name)
+        session_id = str(record.session_id)
+        # Of a session that was brought back from its jobs' tags only the platform knows the mode.
+        mode = record.intent.get("mode") or self.connection.sessions.place(session_id)[0]
+        return self.connection.sessions.attach(
+            session_id, self.backend_choice, cast(SessionMode, mode)
+        )
 
-    def _refuse_to_renew_borrowed(self, record: SessionRecord) -> None:
-        if record.kind == "borrowed":
-            raise SessionClosedError(
-                f"Session {record.session_id}, which experiment {self._experiment} borrowed, has "
-                "ended. Only who opened it can renew it: reattach to another session."
-            )
+    def _use(self, record: SessionRecord, session: Session) -> None:
+        self._current = (record, session)
+        self._details = None
+
+    def _retire_near_its_end(self) -> None:
+        """Replace the current session, as the Block wants it, before its time is over."""
+        if self._current is None or not self.plan.min_time_left_seconds:
+            return
+        record, session = self._current
+        if self._details is None or self._details.closes_at is None:
+            self._details = self.connection.sessions.details(session)
+        closes_at = self._details.closes_at
+        if closes_at is None:
+            return
+        left = (closes_at - self.connection.account.now()).total_seconds()
+        if left >= self.plan.min_time_left_seconds:
+            return
+        _logger.info(
+            "Session %s of experiment %s has %.0f s left; no more is submitted to it.",
+            record.session_id,
+            self._experiment,
+            left,
+        )
+        if record.opened:
+            self._close(record, NEAR_ITS_END)
+        else:
+            self._end(record, NEAR_ITS_END)
+
+    def _check_renewable(self, record: SessionRecord) -> None:
+        """Refuse to replace a session that ended by itself, where the Block says so."""
+        by_itself = record.session_id is not None and record.end not in (CLOSED, CANCELLED)
+        borrowed = record.kind == "borrowed"
+        if not by_itself or self.plan.reopens(borrowed=borrowed):
+            return
+        whose = "borrowed" if borrowed else "opened"
+        raise SessionClosedError(
+            f"Session {record.session_id}, which experiment {self._experiment} {whose}, has ended "
+            f"({record.end}), and its Block does not let it be replaced. Reattach to another "
+            "session, or set on_expiry='reopen' to go on in a new one. What is recorded stays."
+        )
 
     def _end(self, record: SessionRecord, reason: str) -> None:
         self._ledger.create(
@@ -293,6 +357,3 @@ class SessionKeeper:
             {"session_id": record.session_id, "reason": reason},
         )
         self._current = None
-
-    def _record(self, number: int) -> SessionRecord:
-        return self.records()[number - 1]

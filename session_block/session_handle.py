@@ -6,14 +6,18 @@ import threading
 from collections.abc import Callable
 from uuid import uuid4
 
+from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
+
 from session_block.account import Account
 from session_block.client import Connection
 from session_block.errors import InvalidInputError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
+from session_block.pinned_backend import BACKEND_KEY
+from session_block.plan import SessionPlan
 from session_block.records import ExperimentRecords
-from session_block.references import SessionDetails, SessionRef
-from session_block.session import SessionKeeper
+from session_block.references import ExecutionMode, SessionDetails, SessionRef
+from session_block.session import SessionKeeper, session_id_of
 
 
 class SessionHandle(ExperimentRecords):
@@ -29,16 +33,14 @@ class SessionHandle(ExperimentRecords):
         identity: Identity,
         ledger: Ledger,
         account: Callable[[], Account],
-        backend_name: str,
-        max_time_seconds: int | None,
+        plan: SessionPlan,
         block: str | None,
         opener: bool,
     ) -> None:
         super().__init__(identity, ledger)
         self.opening = uuid4().hex if opener else None
         self._account = account
-        self._backend_name = backend_name
-        self._max_time_seconds = max_time_seconds
+        self._plan = plan
         self._block = block
         self._lock = threading.Lock()
         self._keeper_made: SessionKeeper | None = None
@@ -60,26 +62,26 @@ class SessionHandle(ExperimentRecords):
         )
 
     def open_session(self) -> str | None:
-        """Open the experiment's session, or reattach to it, and return its ID.
+        """Open the experiment's session or batch, or reattach to it, and return its ID.
 
-        A sealed experiment opens nothing.
+        A sealed experiment opens nothing, and job mode has nothing to open.
 
         Raises:
             ConnectionFailedError: The platform refused the credentials or could not be reached.
             BackendNotFoundError: The instance has no such backend.
-            SessionClosedError: The session was borrowed and has ended.
+            SessionClosedError: The session has ended, and is not to be replaced.
+            SessionsNotAllowedError: The instance's plan has no sessions.
         """
         if self.sealed:
             return self.session_id
-        session_id: str | None = self._keeper().current().session_id
-        return session_id
+        return session_id_of(self._keeper().current())
 
     def borrow_session(self, session_id: str) -> str | None:
-        """Attach to a session that somebody else opened; it is never closed from here.
+        """Attach to a session or batch that somebody else opened; it is never closed from here.
 
         Raises:
             SessionNotFoundError: The instance has no such session.
-            SessionMismatchError: It is on another backend, or is a batch.
+            SessionMismatchError: It is on another backend, or of another mode.
             SessionClosedError: It accepts no more jobs.
         """
         if self.sealed or any(record.session_id == session_id for record in self.sessions):
@@ -88,8 +90,31 @@ class SessionHandle(ExperimentRecords):
         return self.session_id
 
     def session_details(self) -> SessionDetails:
-        """Return the details of the experiment's session, asked from the platform."""
+        """Return the details of the experiment's session, asked from the platform.
+
+        Raises:
+            SessionError: There is none: it was not opened yet, or jobs run in job mode.
+        """
         return self._keeper().details()
+
+    @property
+    def service(self) -> QiskitRuntimeService:
+        """The client's own service, connected to the experiment's instance."""
+        return self._keeper().connection.service
+
+    @property
+    def backend(self) -> IBMBackend:
+        """The backend of all jobs of the experiment, as the client's object.
+
+        Raises:
+            BackendNotFoundError: The instance has no such backend.
+        """
+        return self._keeper().backend
+
+    @property
+    def mode(self) -> ExecutionMode:
+        """The execution mode: the Block's, or what took its place where that is not allowed."""
+        return self._keeper().mode()
 
     def close_session(self) -> bool:
         """Close the session that this experiment opened; queued and running jobs finish.
@@ -103,14 +128,23 @@ class SessionHandle(ExperimentRecords):
         about = {
             "name": self.identity.name,
             "number": self.identity.number,
-            "backend": self._backend_name,
+            "backend": self._plan.backend_name,
         }
         fact, _ = self._ledger.create(self.uid, "experiment", about)
-        if fact.body["backend"] != self._backend_name:
+        wanted, began_with = self._plan.backend_name, fact.body["backend"]
+        if wanted == began_with:
+            return
+        pinned = self._ledger.get(self.uid, BACKEND_KEY)
+        if pinned is None or wanted != pinned.body["name"]:
             raise InvalidInputError(
-                f"Experiment {self.identity} began on {fact.body['backend']}, but the Block names "
-                f"{self._backend_name}. Use the Block it began with, or start anew with fresh=True."
+                f"Experiment {self.identity} began on {began_with or 'the least busy backend'}, "
+                f"but the Block names {wanted or 'none'}. Use the Block it began with, or start "
+                "anew with fresh=True."
             )
+
+    @property
+    def _connected(self) -> bool:
+        return self._keeper_made is not None
 
     def _has_open_session(self) -> bool:
         return any(record.usable and record.kind == "opened" for record in self.sessions)
@@ -122,7 +156,7 @@ class SessionHandle(ExperimentRecords):
                     self._ledger,
                     self.uid,
                     Connection(self._account()),
-                    self._backend_name,
-                    self._max_time_seconds,
+                    self._plan,
+                    lost=self.identity.lost,
                 )
             return self._keeper_made

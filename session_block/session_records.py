@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from session_block.ledger import Ledger
 
 CANCELLED = "cancelled by the user"
+CLOSED = "closed by the experiment"
+NEAR_ITS_END = "too near its end"
 
 _logger = logging.getLogger(__name__)
 
@@ -19,6 +22,9 @@ class SessionRecord:
     """One session of an experiment, as the ledger tells it.
 
     Attributes:
+        intent: What was asked for, and where: ``backend``, ``instance``, ``url``, ``mode``
+            (``session`` or ``batch``) and ``max_time_seconds``.
+        intended_at: When it was asked for, by this machine's clock.
         kind: ``opened`` by this experiment, ``borrowed``, ``lost`` (its opening was cut off),
             ``refused`` by the platform, or ``None`` while it is being opened.
         end: Why the session is over, or ``None`` while it is in use.
@@ -30,7 +36,13 @@ class SessionRecord:
     kind: str | None
     session_id: str | None
     end: str | None
+    intended_at: datetime
     closing: str | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether this experiment opened it, and so may close it."""
+        return self.kind == "opened"
 
     @property
     def usable(self) -> bool:
@@ -40,7 +52,8 @@ class SessionRecord:
 
 def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
     """Fold the session facts of an experiment, oldest session first."""
-    bodies = {fact.key: fact.body for fact in ledger.facts(experiment, "session")}
+    facts = {fact.key: fact for fact in ledger.facts(experiment, "session")}
+    bodies = {key: fact.body for key, fact in facts.items()}
     records: list[SessionRecord] = []
     while (intent := bodies.get(f"session-intent/{len(records) + 1}")) is not None:
         number = len(records) + 1
@@ -53,6 +66,7 @@ def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
                 kind=outcome.get("kind"),
                 session_id=outcome.get("session_id"),
                 end=end.get("reason"),
+                intended_at=facts[f"session-intent/{number}"].created_at,
                 closing=bodies.get(f"session-closing/{number}", {}).get("reason"),
             )
         )

@@ -152,7 +152,7 @@ class Settler:
             )
 
     def _cancel(self, job_id: str) -> str:
-        job = self._keeper().connection.job(job_id)
+        job = self._keeper().connection.jobs.get(job_id)
         if job is None:
             return "deleted"
         try:
@@ -166,7 +166,7 @@ class Settler:
         self, generation: Generation, patience: Patience, *, settled: bool
     ) -> tuple[Answer, list[ListedJob]]:
         try:
-            jobs = self._keeper().connection.jobs_with_tag(generation.intent["tag"])
+            jobs = self._keeper().connection.jobs.tagged(generation.intent["tag"])
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
             time.sleep(patience.lose(error))
             self._keeper().reconnect_after(error)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2, Session
+from qiskit_ibm_runtime import IBMBackend, RuntimeInvalidStateError, RuntimeJobV2, Session
 
 from session_block import crashpoints, owner
 from session_block import submission_records as records
@@ -30,7 +30,7 @@ from session_block.patience import OUTAGE_SECONDS
 from session_block.reconciliation import Reconciler
 from session_block.refusals import UNAUTHORIZED, Refusal, refusal
 from session_block.request import Request
-from session_block.session import SessionKeeper
+from session_block.session import SessionKeeper, session_id_of
 from session_block.settling import Settler
 from session_block.submission_records import Generation, Submission
 from session_block.tags import SubmissionTag
@@ -143,7 +143,7 @@ class Submitter:
         job_id = str(generation.job_id)
         if job_id not in self._jobs:
             self._settler.check_instance(generation)
-            job = self._keeper().connection.job(job_id)
+            job = self._keeper().connection.jobs.get(job_id)
             if job is None:
                 return None
             self._jobs[job_id] = job
@@ -152,8 +152,8 @@ class Submitter:
     def cancel_pending(self, experiment_tag: str) -> None:
         """Cancel the queued and running jobs that bear the experiment's tag, and no others."""
         connection = self._keeper().connection
-        for listed in connection.jobs_with_tag(experiment_tag):
-            job = connection.job(listed.job_id) if listed.pending else None
+        for listed in connection.jobs.tagged(experiment_tag):
+            job = connection.jobs.get(listed.job_id) if listed.pending else None
             if job is not None:
                 try:
                     with crashpoints.around("cancel job"):
@@ -180,7 +180,9 @@ class Submitter:
         self._refuse_when_sealed(recorded)
         keeper = self._keeper()
         request.check_isa(keeper.target)
-        session = keeper.current()
+        mode = keeper.current()
+        session_id = session_id_of(mode)
+        calibrated_at = keeper.calibrated_at(session_id)
         self._pacer.wait(f"Submission {recorded.id} of experiment {self._experiment}")
         number = len(recorded.generations) + 1
         tag = SubmissionTag(
@@ -199,25 +201,24 @@ class Submitter:
                     **about,
                     "kind": request.kind,
                     "implementation": request.implementation,
-                    "backend": keeper.backend_name,
-                    "instance": keeper.connection.instance,
-                    "url": keeper.connection.account.url,
-                    "session_id": session.session_id,
+                    **keeper.place,
+                    "session_id": session_id,
+                    "calibrated_at": calibrated_at,
                     "tag": str(tag),
                     "owner": owner_now,
                 },
             )
             if not ours:
                 return None
-            return self._send(request, session, tag, recorded)
+            return self._send(request, mode, tag, recorded)
 
     def _send(
-        self, request: Request, session: Session, tag: SubmissionTag, before: Submission
+        self, request: Request, mode: Session | IBMBackend, tag: SubmissionTag, before: Submission
     ) -> Exception | None:
         handled = sys.exception()
         try:
             with crashpoints.around("submit"):
-                job = request.send(session, [*self._tags, str(tag)])
+                job = request.send(mode, [*self._tags, str(tag)])
         except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
             return self._failed(tag, error, refusal(error, handled), before)
         self._pacer.accepted()

@@ -30,6 +30,7 @@ from session_block.reconciliation import Reconciler
 from session_block.refusals import tells_of_closed_session, tells_of_passing_failure
 from session_block.results import decode_result, encode_result
 from session_block.session import SessionKeeper
+from session_block.session_records import CANCELLED, CLOSED
 from session_block.settling import Settler
 from session_block.submission import Submitter
 from session_block.submission_records import Generation
@@ -200,7 +201,7 @@ class Waiter:
 
     def _closed_by_us(self, job: RuntimeJobV2) -> bool:
         return any(
-            record.closing is not None
+            record.closing in (CANCELLED, CLOSED)
             for record in self._keeper().records()
             if record.session_id == job.session_id
         )

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from session_block import LocalPlatformCredentials, local_platform
+from session_block.client import BackendChoice
 
 BACKEND = "ibm_manila"
+CHOICE = BackendChoice(BACKEND)
 
 
 @dataclass(frozen=True)

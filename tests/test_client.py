@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from qiskit import QuantumCircuit, transpile
 from qiskit_ibm_runtime import IBMRuntimeError, QiskitRuntimeService
 from qiskit_ibm_runtime.api.client import RuntimeClient
-from support import BACKEND, Platform
+from support import BACKEND, CHOICE, Platform
 
 from session_block import IBMSessionCredentials
 from session_block.account import Account
-from session_block.client import Connection
+from session_block.client import BackendChoice, Connection
 from session_block.errors import (
     BackendNotFoundError,
     ConnectionFailedError,
@@ -41,7 +41,7 @@ def bell(connection: Connection) -> Request:
     circuit.h(0)
     circuit.cx(0, 1)
     circuit.measure_all()
-    return sampler_request([transpile(circuit, connection.backend(BACKEND))], shots=10)
+    return sampler_request([transpile(circuit, connection.backends.get(CHOICE))], shots=10)
 
 
 def test_the_private_listing_is_still_there() -> None:
@@ -94,40 +94,40 @@ def test_an_unreachable_platform_is_a_clear_error() -> None:
 def test_an_unknown_backend_names_the_known_ones(connection: Connection) -> None:
     """The error lists what the instance has, and names the Block's field."""
     with pytest.raises(BackendNotFoundError, match=f"{BACKEND}.*backend_name"):
-        connection.backend("ibm_nowhere")
+        connection.backends.get(BackendChoice("ibm_nowhere"))
 
 
 def test_an_unknown_session_is_a_clear_error(connection: Connection) -> None:
     """A session ID that the instance does not know is not an outage."""
     with pytest.raises(SessionNotFoundError, match="no session 'nowhere'"):
-        connection.session("nowhere", BACKEND)
+        connection.sessions.attach("nowhere", CHOICE)
 
 
 def test_a_session_of_another_backend_is_refused(connection: Connection) -> None:
     """A session ID that belongs to another backend names both."""
-    other = connection.open_session("ibm_nairobi", 60)
+    other = connection.sessions.open(BackendChoice("ibm_nairobi"), 60)
     with pytest.raises(SessionMismatchError, match=f"ibm_nairobi.*{BACKEND}"):
-        connection.session(str(other.session_id), BACKEND)
+        connection.sessions.attach(str(other.session_id), CHOICE)
     other.cancel()
 
 
 def test_an_unknown_job_is_none(connection: Connection) -> None:
     """That the instance does not know a job is an answer, not an error."""
-    assert connection.job("nowhere") is None
+    assert connection.jobs.get("nowhere") is None
 
 
 def test_the_listing_shows_every_job_of_a_tag_oldest_first(
     connection: Connection, bell: Request
 ) -> None:
     """All pages are read, whatever the jobs' state, and no other job is shown."""
-    session = connection.open_session(BACKEND, 600)
+    session = connection.sessions.open(CHOICE, 600)
     tag = f"tag-{uuid4().hex}"
     sent = [bell.send(session, [tag, "common"]).job_id() for _ in range(3)]
     bell.send(session, ["common"])
-    listed = connection.jobs_with_tag(tag)
+    listed = connection.jobs.tagged(tag)
     assert [job.job_id for job in listed] == sent
     assert all(tag in job.tags and job.session_id == session.session_id for job in listed)
-    assert connection.jobs_with_tag("no-such-tag") == []
+    assert connection.jobs.tagged("no-such-tag") == []
     session.cancel()
 
 
@@ -135,11 +135,11 @@ def test_a_long_listing_is_read_to_its_end(
     connection: Connection, bell: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages are asked for until a short one."""
-    monkeypatch.setattr("session_block.client._LISTING_PAGE", 2)
-    session = connection.open_session(BACKEND, 600)
+    monkeypatch.setattr("session_block.client.jobs._LISTING_PAGE", 2)
+    session = connection.sessions.open(CHOICE, 600)
     tag = f"tag-{uuid4().hex}"
     sent = [bell.send(session, [tag]).job_id() for _ in range(5)]
-    assert [job.job_id for job in connection.jobs_with_tag(tag)] == sent
+    assert [job.job_id for job in connection.jobs.tagged(tag)] == sent
     session.cancel()
 
 
@@ -147,8 +147,8 @@ def test_a_job_for_a_closed_session_is_a_certain_refusal(
     connection: Connection, bell: Request
 ) -> None:
     """The platform's 400 is dug out of the client's exception, and its cause is recognised."""
-    session = connection.open_session(BACKEND, 60)
-    connection.session(str(session.session_id), BACKEND).cancel()
+    session = connection.sessions.open(CHOICE, 60)
+    connection.sessions.attach(str(session.session_id), CHOICE).cancel()
     with pytest.raises(IBMRuntimeError) as caught:
         bell.send(session, [])
     refused = refusal(caught.value)
@@ -160,7 +160,7 @@ def test_a_session_closed_in_this_process_is_a_certain_refusal(
     connection: Connection, bell: Request
 ) -> None:
     """What the client refuses before it sends anything made no job."""
-    session = connection.open_session(BACKEND, 60)
+    session = connection.sessions.open(CHOICE, 60)
     session.close()
     with pytest.raises(IBMRuntimeError) as caught:
         bell.send(session, [])

@@ -156,8 +156,8 @@ def test_two_ledgers_never_touch_each_others_jobs(
     assert len({job.job_id for job in own + others}) == 4
     mine.cancel_session()
     connection = Connection(slow_platform.credentials().account())
-    assert "CANCELLED" in {connection.job(job.job_id).status() for job in own}
-    assert "CANCELLED" not in {connection.job(job.job_id).status() for job in others}
+    assert "CANCELLED" in {connection.jobs.get(job.job_id).status() for job in own}
+    assert "CANCELLED" not in {connection.jobs.get(job.job_id).status() for job in others}
     assert [theirs.fetch_result(job)[0].data.meas.num_shots for job in others] == [8, 8]
     assert (slow_platform.jobs_of(mine.uid), slow_platform.jobs_of(theirs.uid)) == (2, 2)
     theirs.cancel_session()

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from qiskit_ibm_runtime import Batch
-from support import BACKEND, Platform
+from support import BACKEND, CHOICE, Platform
 
 from session_block import local_platform, owner
-from session_block.client import Connection
+from session_block.client import BackendChoice, Connection
 from session_block.errors import (
     ConnectionFailedError,
     SessionClosedError,
@@ -23,8 +24,11 @@ from session_block.errors import (
     SessionNotFoundError,
 )
 from session_block.ledger import Ledger
+from session_block.plan import SessionPlan
 from session_block.session import SessionKeeper
 from session_block.session_records import read_sessions
+
+PLAN = SessionPlan(BACKEND, max_time_seconds=600)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +52,12 @@ def uid() -> str:
 @pytest.fixture
 def keeper(connection: Connection, ledger: Ledger, uid: str) -> SessionKeeper:
     """The experiment's keeper of sessions."""
-    return SessionKeeper(ledger, uid, connection, BACKEND, 600)
+    return SessionKeeper(ledger, uid, connection, PLAN)
 
 
 def _again(keeper: SessionKeeper, ledger: Ledger, uid: str) -> SessionKeeper:
     """Return what another process would make."""
-    return SessionKeeper(ledger, uid, keeper.connection, BACKEND, 600)
+    return SessionKeeper(ledger, uid, keeper.connection, PLAN)
 
 
 def test_a_session_is_opened_once(
@@ -87,7 +91,7 @@ def test_a_session_closed_under_us_is_replaced_once(
 ) -> None:
     """P4: a new session is opened when the old one is known to be closed, and all share it."""
     first = str(keeper.current().session_id)
-    keeper.connection.session(first, BACKEND).cancel()
+    keeper.connection.sessions.attach(first, CHOICE).cancel()
     before = platform.sessions()
     with ThreadPoolExecutor(4) as pool:
         ids = set(pool.map(lambda _: keeper.replace(first).session_id, range(8)))
@@ -103,7 +107,7 @@ def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
 ) -> None:
     """A restart finds that its session is closed and opens the next one."""
     first = str(keeper.current().session_id)
-    keeper.connection.session(first, BACKEND).cancel()
+    keeper.connection.sessions.attach(first, CHOICE).cancel()
     second = _again(keeper, ledger, uid)
     assert second.current().session_id != first
     second.close()
@@ -127,7 +131,7 @@ def test_an_opening_by_a_living_owner_is_waited_for(
     keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """While another opener is at work nobody opens a second session."""
-    other = keeper.connection.open_session(BACKEND, 60)
+    other = keeper.connection.sessions.open(CHOICE, 60)
     before = platform.sessions()
     with owner.attempt() as alive:
         ledger.create(uid, "session-intent/1", {"backend": BACKEND, "owner": alive})
@@ -147,7 +151,7 @@ def test_a_refused_opening_is_an_error_and_not_in_the_way(
     keeper: SessionKeeper, ledger: Ledger, uid: str
 ) -> None:
     """A platform that refuses to open a session is said so; the next try opens the next one."""
-    too_long = SessionKeeper(ledger, uid, keeper.connection, BACKEND, 10**6)
+    too_long = SessionKeeper(ledger, uid, keeper.connection, replace(PLAN, max_time_seconds=10**6))
     with pytest.raises(ConnectionFailedError, match="open a session"):
         too_long.current()
     assert [record.kind for record in read_sessions(ledger, uid)] == ["refused"]
@@ -157,7 +161,7 @@ def test_a_refused_opening_is_an_error_and_not_in_the_way(
 
 def test_a_borrowed_session_is_never_closed(keeper: SessionKeeper, connection: Connection) -> None:
     """P5: only the experiment that opened a session closes it."""
-    theirs = connection.open_session(BACKEND, 600)
+    theirs = connection.sessions.open(CHOICE, 600)
     assert keeper.borrow(str(theirs.session_id)).session_id == theirs.session_id
     assert keeper.close() is False
     assert keeper.close(cancel_jobs=True) is False
@@ -171,7 +175,7 @@ def test_a_borrowed_session_is_never_renewed(
     keeper: SessionKeeper, ledger: Ledger, uid: str, connection: Connection, platform: Platform
 ) -> None:
     """When a borrowed session has ended, the experiment says so and opens none of its own."""
-    theirs = connection.open_session(BACKEND, 600)
+    theirs = connection.sessions.open(CHOICE, 600)
     keeper.borrow(str(theirs.session_id))
     theirs.cancel()
     before = platform.sessions()
@@ -184,7 +188,7 @@ def test_a_borrowed_session_is_never_renewed(
 
 def test_a_batch_is_no_session(keeper: SessionKeeper, connection: Connection) -> None:
     """The ID of a batch is refused with the mode that it has."""
-    batch = Batch(connection.backend(BACKEND), max_time=60)
+    batch = Batch(connection.backends.get(CHOICE), max_time=60)
     with pytest.raises(SessionMismatchError, match="'batch'"):
         keeper.borrow(str(batch.session_id))
     batch.cancel()
@@ -208,10 +212,10 @@ def test_an_own_session_is_closed_also_after_borrowing(
 ) -> None:
     """Borrowing another session leaves none of the experiment's own open for ever."""
     own = str(keeper.current().session_id)
-    theirs = connection.open_session(BACKEND, 600)
+    theirs = connection.sessions.open(CHOICE, 600)
     keeper.borrow(str(theirs.session_id))
     assert keeper.close() is True
-    assert connection.session(own, BACKEND).status() == "Closed"
+    assert connection.sessions.attach(own, CHOICE).status() == "Closed"
     assert theirs.status() == "Pending"
     theirs.cancel()
 
@@ -232,12 +236,12 @@ def test_what_cannot_be_borrowed_is_refused(keeper: SessionKeeper, connection: C
     """An unknown session, one of another backend and a closed one each have their own error."""
     with pytest.raises(SessionNotFoundError):
         keeper.borrow("nowhere")
-    elsewhere = connection.open_session("ibm_nairobi", 60)
+    elsewhere = connection.sessions.open(BackendChoice("ibm_nairobi"), 60)
     with pytest.raises(SessionMismatchError):
         keeper.borrow(str(elsewhere.session_id))
     elsewhere.cancel()
-    closed = connection.open_session(BACKEND, 60)
-    connection.session(str(closed.session_id), BACKEND).cancel()
+    closed = connection.sessions.open(CHOICE, 60)
+    connection.sessions.attach(str(closed.session_id), CHOICE).cancel()
     with pytest.raises(SessionClosedError, match="closed"):
         keeper.borrow(str(closed.session_id))
 
@@ -250,7 +254,7 @@ def test_closing_is_recorded_and_done_once(
     assert keeper.close() is True
     assert keeper.close() is False
     assert _again(keeper, ledger, uid).close() is False
-    assert connection.session(session_id, BACKEND).status() == "Closed"
+    assert connection.sessions.attach(session_id, CHOICE).status() == "Closed"
 
 
 def test_a_process_that_dies_closes_nothing(
@@ -260,12 +264,13 @@ def test_a_process_that_dies_closes_nothing(
     code = (
         "import os, signal, sys\n"
         "from session_block import LocalPlatformCredentials\n"
-        "from session_block.client import Connection\n"
+        "from session_block.client import BackendChoice, Connection\n"
         "from session_block.ledger import Ledger\n"
+        "from session_block.plan import SessionPlan\n"
         "from session_block.session import SessionKeeper\n"
         "credentials = LocalPlatformCredentials(state_dir=sys.argv[1])\n"
         "keeper = SessionKeeper(Ledger(sys.argv[2]), sys.argv[3],\n"
-        "    Connection(credentials.account()), 'ibm_manila', 600)\n"
+        "    Connection(credentials.account()), SessionPlan('ibm_manila', max_time_seconds=600))\n"
         "print(keeper.current().session_id, flush=True)\n"
         "if sys.argv[4] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -280,7 +285,7 @@ def test_a_process_that_dies_closes_nothing(
         ids.append(ran.stdout.strip())
     assert ids[0]
     assert ids[0] == ids[1]
-    session = connection.session(ids[0], BACKEND)
+    session = connection.sessions.attach(ids[0], CHOICE)
     assert session.status() == "Pending"
     session.cancel()
 

@@ -1,0 +1,113 @@
+"""The backends of one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from qiskit.providers.exceptions import QiskitBackendNotFoundError
+from qiskit.transpiler import Target
+from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
+
+from session_block.client.connecting import connecting
+from session_block.errors import BackendNotFoundError
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """A backend, and what of it is used.
+
+    Attributes:
+        use_fractional_gates: Whether circuits may use fractional gates; ``None`` for all
+            instructions that the backend has.
+        calibration_id: Which of its calibrations is used; ``None`` for the newest.
+    """
+
+    name: str
+    use_fractional_gates: bool | None = False
+    calibration_id: str | None = None
+
+
+class Backends:
+    """Finds backends, each fetched once.
+
+    Args:
+        service: The client's service.
+        instance: The instance whose backends these are.
+    """
+
+    def __init__(self, service: QiskitRuntimeService, instance: str) -> None:
+        self._service = service
+        self._instance = instance
+        self._found: dict[BackendChoice, IBMBackend] = {}
+
+    def get(self, choice: BackendChoice) -> IBMBackend:
+        """Return a backend of the instance.
+
+        Raises:
+            BackendNotFoundError: The instance has none of that name, or the backend has not what
+                is wanted of it.
+        """
+        if choice not in self._found:
+            with connecting(f"look up backend {choice.name!r}"):
+                try:
+                    self._found[choice] = self._service.backend(
+                        choice.name,
+                        instance=self._instance,
+                        use_fractional_gates=choice.use_fractional_gates,
+                        calibration_id=choice.calibration_id,
+                    )
+                except QiskitBackendNotFoundError as error:
+                    raise BackendNotFoundError(
+                        f"The instance {self._instance} has no backend {choice.name!r}; it has "
+                        f"{', '.join(self.names()) or 'none'}. Set backend_name of the "
+                        "QuantumSession Block to one of them."
+                    ) from error
+        return self._found[choice]
+
+    def target(self, choice: BackendChoice) -> Target:
+        """Return what a backend's circuits may consist of."""
+        device = self.get(choice)
+        with connecting(f"read the properties of backend {choice.name!r}"):
+            return device.target
+
+    def least_busy(self, min_num_qubits: int | None) -> list[str]:
+        """Return the names of the backends with so many qubits that are up, least busy first.
+
+        The client's own ``least_busy`` answers from what it was told when it first asked.
+        """
+        with connecting("look for the least busy backend"):
+            devices = self._service.backends(
+                instance=self._instance, min_num_qubits=min_num_qubits, operational=True
+            )
+            states = [(device.name, device.status()) for device in devices]
+        up = [(state.pending_jobs, name) for name, state in states if state.status_msg == "active"]
+        return [name for _, name in sorted(up)]
+
+    def names(self, min_num_qubits: int | None = None) -> Sequence[str]:
+        """Return the names of the backends with so many qubits, whatever their state."""
+        with connecting("list the backends of the instance"):
+            return sorted(
+                device.name
+                for device in self._service.backends(
+                    instance=self._instance, min_num_qubits=min_num_qubits
+                )
+            )
+
+    def why_not_up(self, choice: BackendChoice) -> str | None:
+        """Return the platform's words for why a backend runs no jobs now; ``None`` if it does."""
+        device = self.get(choice)
+        with connecting(f"read the state of backend {choice.name!r}"):
+            state = device.status()
+        if state.operational and state.status_msg == "active":
+            return None
+        return str(state.status_msg or "not operational")
+
+    def calibrated_at(self, choice: BackendChoice) -> datetime | None:
+        """Return when a backend was last calibrated, asked anew; ``None`` if it does not tell."""
+        device = self.get(choice)
+        with connecting(f"read the calibration of backend {choice.name!r}"):
+            properties = device.properties(refresh=True)
+        moment: datetime | None = getattr(properties, "last_update_date", None)
+        return moment

@@ -1,0 +1,217 @@
+"""The sessions and batches of one instance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from qiskit_ibm_runtime import Batch, Session
+from qiskit_ibm_runtime.exceptions import IBMError, IBMRuntimeError
+
+from session_block import crashpoints
+from session_block.client.backends import BackendChoice, Backends
+from session_block.client.connecting import connecting
+from session_block.errors import (
+    ConnectionFailedError,
+    SessionError,
+    SessionMismatchError,
+    SessionNotFoundError,
+)
+from session_block.references import SessionDetails, SessionMode
+
+_CLASSES: dict[str, type[Session]] = {"session": Session, "batch": Batch}
+_ON_THE_WIRE = {"session": "dedicated", "batch": "batch"}
+_LISTING_PAGE = 100
+_NOT_FOUND = 404
+_CLOSE_TRIES = 4
+_CLOSE_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class ListedSession:
+    """A session or batch as the platform's listing of workloads shows it.
+
+    Attributes:
+        status: ``pending``, ``in_progress``, ``completed``, ``canceled`` or ``failed``.
+    """
+
+    session_id: str
+    mode: str
+    backend: str | None
+    created: datetime
+    status: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.status not in {"pending", "in_progress"}
+
+
+class Sessions:
+    """Opens, finds and closes sessions and batches.
+
+    Args:
+        api: Gives the client's HTTP layer for the instance.
+        instance: The instance whose sessions these are.
+        backends: The instance's backends.
+    """
+
+    def __init__(self, api: Callable[[], Any], instance: str, backends: Backends) -> None:
+        self._api = api
+        self._instance = instance
+        self._backends = backends
+
+    def open(
+        self,
+        backend: BackendChoice,
+        max_time_seconds: int | None,
+        mode: SessionMode = "session",
+    ) -> Session:
+        """Open a new session or batch. The caller records its ID at once."""
+        device = self._backends.get(backend)
+        with (
+            connecting(f"open a {mode} on {backend.name}"),
+            crashpoints.around("open session"),
+        ):
+            return _CLASSES[mode](device, max_time=max_time_seconds)
+
+    def attach(
+        self,
+        session_id: str,
+        backend: BackendChoice,
+        mode: SessionMode = "session",
+    ) -> Session:
+        """Return an existing session or batch, after checking that it is what is expected.
+
+        Unlike ``Session.from_id`` it needs no job to have run in it, and leaves the service's
+        active instance as it was.
+
+        Raises:
+            SessionNotFoundError: The instance has no session of this ID.
+            SessionMismatchError: It is on another backend, or of another mode.
+        """
+        details = self._details(session_id)
+        found = (details.get("mode"), details.get("backend_name") or backend.name)
+        if found != (_ON_THE_WIRE[mode], backend.name):
+            raise SessionMismatchError(
+                f"Session {session_id} is of mode {found[0]!r} on backend {found[1]!r}, but one of "
+                f"mode {_ON_THE_WIRE[mode]!r} on the Block's backend {backend.name!r} is needed. "
+                "Use a Block of that backend and mode, or another session."
+            )
+        session = _CLASSES[mode](self._backends.get(backend), create_new=False)
+        session._session_id = session_id  # noqa: SLF001 - as Session.from_id does
+        return session
+
+    def place(self, session_id: str) -> tuple[str, str | None]:
+        """Return a session's execution mode and the name of its backend, if it has one yet.
+
+        Raises:
+            SessionNotFoundError: The instance has no session of this ID.
+        """
+        details = self._details(session_id)
+        modes = {wire: mode for mode, wire in _ON_THE_WIRE.items()}
+        return modes.get(details["mode"], details["mode"]), details.get("backend_name")
+
+    def close(self, session: Session, *, cancel_jobs: bool) -> None:
+        """Close a session, and try again: the client never retries this request by itself.
+
+        Raises:
+            SessionError: The platform did not close it; it may go on billing.
+        """
+        for tries_left in reversed(range(_CLOSE_TRIES)):
+            try:
+                with crashpoints.around("close session"):
+                    if cancel_jobs:
+                        session.cancel()
+                    else:
+                        session.close()
+            except (IBMError, requests.RequestException) as error:
+                if not tries_left:
+                    raise SessionError(
+                        f"Session {session.session_id} could not be closed: {error}. It may go on "
+                        "billing; close it at the platform."
+                    ) from error
+                time.sleep(_CLOSE_PAUSE_SECONDS)
+            else:
+                return
+
+    def details(self, session: Session) -> SessionDetails:
+        """Return all that the platform tells of a session, in one request."""
+        purpose = f"read the details of session {session.session_id}"
+        with connecting(purpose), crashpoints.around("look at session"):
+            return SessionDetails(**(session.details() or {}))
+
+    def listed(
+        self, mode: SessionMode, backend: str, created_after: datetime
+    ) -> list[ListedSession]:
+        """List the instance's sessions on a backend, oldest first.
+
+        Args:
+            mode: Which kind.
+            backend: Name of the backend.
+            created_after: Only those that were opened later; an aware time.
+
+        Raises:
+            ConnectionFailedError: The listing failed or was incomplete.
+        """
+        with connecting(f"list the sessions on {backend}"):
+            try:
+                return [
+                    ListedSession(
+                        session_id=item["id"],
+                        mode=item["mode"],
+                        backend=item.get("backend"),
+                        created=datetime.fromisoformat(item["created"]),
+                        status=item["status"],
+                    )
+                    for item in self._workloads(mode, backend, created_after)
+                ]
+            except (KeyError, ValueError) as error:
+                raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
+
+    def _workloads(
+        self, mode: str, backend: str, created_after: datetime
+    ) -> Iterator[dict[str, Any]]:
+        rest = self._api()._api  # noqa: SLF001
+        cursor: str | None = None
+        while True:
+            page = rest.workloads_get(
+                mode=mode,
+                backend=backend,
+                # The client shifts a time without zone from local time, and any other wrongly.
+                created_after=created_after.astimezone().replace(tzinfo=None),
+                sort="createdAt",
+                limit=_LISTING_PAGE,
+                next=cursor,
+            )
+            yield from page["workloads"]
+            cursor = _cursor(page.get("next"))
+            if cursor is None:
+                return
+
+    def _details(self, session_id: str) -> dict[str, Any]:
+        try:
+            with (
+                connecting(f"look up session {session_id}"),
+                crashpoints.around("look at session"),
+            ):
+                return cast(dict[str, Any], self._api().session_details(session_id))
+        except ConnectionFailedError as error:
+            if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
+                raise SessionNotFoundError(
+                    f"The instance {self._instance} has no session {session_id!r}. Check the ID, "
+                    "and that the Block's credentials are of the instance that opened it."
+                ) from error
+            raise
+
+
+def _cursor(following: Any) -> str | None:
+    """Return the cursor of a link to the next page."""
+    href = (following or {}).get("href", "")
+    cursors = parse_qs(urlsplit(href).query).get("next", [])
+    return cursors[0] if cursors else None

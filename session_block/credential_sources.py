@@ -1,0 +1,213 @@
+"""Where credentials come from that a Block does not hold itself, and whether they are well-formed.
+
+What cannot work is refused before any network call: the client would repeat some of it, passwords
+included, in errors of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from prefect.blocks.system import Secret
+
+from session_block.account import Account
+from session_block.errors import InvalidInputError
+
+CHANNELS = ("ibm_quantum_platform", "ibm_cloud")
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_PREFERENCES = ("region", "plans_preference", "tags")
+
+
+def environment_account() -> Account:
+    """Return the account that the variables ``QISKIT_IBM_*`` of this process describe.
+
+    Raises:
+        InvalidInputError: There is no API key among them, or one of them is malformed.
+    """
+    token, url, channel, instance = (
+        os.environ.get(f"QISKIT_IBM_{name}") or None
+        for name in ("TOKEN", "URL", "CHANNEL", "INSTANCE")
+    )
+    if token is None:
+        raise InvalidInputError(
+            "The credentials name no API key, and this process has no environment variable "
+            "QISKIT_IBM_TOKEN. Set it where the flow runs, or fill in the Block's token, "
+            "token_secret or account_name."
+        )
+    return Account(
+        token=checked_token(token, "The environment variable QISKIT_IBM_TOKEN"),
+        url=checked_url(url, "The environment variable QISKIT_IBM_URL"),
+        channel=_checked_channel(channel, "The environment variable QISKIT_IBM_CHANNEL"),
+        instance=instance,
+    )
+
+
+def saved_account(name: str) -> Account:
+    """Return an account that the client has saved on this machine.
+
+    Raises:
+        InvalidInputError: There is none of this name, or it is malformed.
+    """
+    from qiskit_ibm_runtime import QiskitRuntimeService
+    from qiskit_ibm_runtime.exceptions import IBMError
+
+    try:
+        saved = QiskitRuntimeService.saved_accounts(name=name).get(name)
+    except (IBMError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"The accounts saved on this machine cannot be read ({error!r}). Save {name!r} anew "
+            "with QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
+        ) from error
+    if saved is None:
+        raise InvalidInputError(
+            f"No account {name!r} is saved for the user who runs this process. Save it with "
+            "QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
+        )
+    source = f"The saved account {name!r}"
+    return Account(
+        name=name,
+        token=checked_token(saved["token"], source),
+        url=checked_url(saved["url"], source),
+        channel=saved["channel"],
+        instance=saved.get("instance"),
+        verify=saved["verify"],
+        proxies=checked_proxies(saved.get("proxies"), source),
+        private_endpoint=saved["private_endpoint"],
+        preferences={key: saved[key] for key in _PREFERENCES if key in saved},
+    )
+
+
+def secret_account(name: str) -> Account:
+    """Return an account whose API key is in a Secret block of Prefect's.
+
+    Raises:
+        InvalidInputError: There is no such block, it holds no API key, or the caller is
+            asynchronous.
+    """
+    try:
+        loaded = Secret.load(name)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"Prefect knows no Secret block {name!r}: {error}. Save one of that name, or check "
+            "which Prefect server (PREFECT_API_URL) this process uses."
+        ) from error
+    if not isinstance(loaded, Secret):
+        loaded.close()
+        raise InvalidInputError(
+            f"The Secret block {name!r} was to be loaded inside an event loop. Connect from a "
+            "synchronous flow or task."
+        )
+    return Account(token=checked_token(loaded.value.get_secret_value(), f"Secret block {name!r}"))
+
+
+def checked_token(token: Any, source: str) -> str:
+    """Return an API key without the white space around it.
+
+    Raises:
+        InvalidInputError: It cannot be one. The message does not show it.
+    """
+    stripped = token.strip() if isinstance(token, str) else ""
+    if not (stripped.isascii() and stripped.isprintable() and stripped.split() == [stripped]):
+        raise InvalidInputError(
+            f"{source} holds no API key: it is empty, or has spaces or other characters that no "
+            "API key has. Create a key in IBM Cloud, and copy all of it."
+        )
+    return stripped
+
+
+def checked_url(url: str | None, source: str) -> str | None:
+    """Return a base URL, or None.
+
+    Raises:
+        InvalidInputError: It is none, or holds a password. The message does not show it.
+    """
+    if url is None:
+        return None
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("http", "https"):
+        raise InvalidInputError(f"{source} holds no http(s) URL.")
+    if parts.username is not None:
+        raise InvalidInputError(
+            f"{source} holds a URL with a user name or a password. Leave them out: it is logged."
+        )
+    return url
+
+
+def checked_proxies(proxies: Any, source: str) -> dict[str, dict[str, str]] | None:
+    """Return proxies as the client takes them, or None.
+
+    Raises:
+        InvalidInputError: They are malformed. The message does not show them.
+    """
+    if not proxies:
+        return None
+    urls = proxies.get("urls") if isinstance(proxies, Mapping) and len(proxies) == 1 else None
+    if not isinstance(urls, Mapping) or not all(map(_is_proxy, urls.values())):
+        raise InvalidInputError(
+            f"{source} does not hold proxies as they can be used: {{'urls': {{'https': "
+            "'http://user:password@proxy.example.org:3128'}}, each with its scheme, and special "
+            "characters of the password percent-encoded. The client's NTLM fields are not "
+            "supported, since it fails to fetch access tokens with them."
+        )
+    return {"urls": dict(urls)}
+
+
+def checked_ca_bundle(path: Path | None) -> Path | None:
+    """Return the path of a file with certificates of authorities, or None.
+
+    Raises:
+        InvalidInputError: It cannot be read, or holds no certificate.
+    """
+    if path is None:
+        return None
+    path = path.expanduser().absolute()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The Block's ca_bundle, {path}, cannot be used ({error}). It is to be a file of PEM "
+            "certificates on the machine that runs the flow."
+        ) from error
+    return path
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL points to this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_channel(channel: str | None, source: str) -> str | None:
+    if channel is not None and channel not in CHANNELS:
+        raise InvalidInputError(f"{source} is {channel!r}, but is to be {' or '.join(CHANNELS)}.")
+    return channel
+
+
+def _is_proxy(url: Any) -> bool:
+    parts = _split(url)
+    return (
+        parts is not None
+        and parts.scheme in _PROXY_SCHEMES
+        and not (parts.path.strip("/") or parts.query or parts.fragment)
+    )
+
+
+def _split(url: Any) -> SplitResult | None:
+    """Return the parts of a URL that has a host and, if any, a port that can be one."""
+    if not isinstance(url, str):
+        return None
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return parts
+    return None

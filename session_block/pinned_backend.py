@@ -1,0 +1,124 @@
+"""The backend of an experiment: chosen once, and kept to its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from session_block.client import BackendChoice, Connection
+from session_block.errors import BackendNotFoundError
+from session_block.ledger import Ledger
+from session_block.patience import Pause
+from session_block.plan import SessionPlan
+from session_block.tags import uid_tag
+
+BACKEND_KEY = "backend"
+_logger = logging.getLogger(__name__)
+
+
+class PinnedBackend:
+    """Chooses an experiment's backend when it is first needed, and never again.
+
+    Args:
+        ledger: Where the choice is recorded.
+        experiment: The experiment's UID.
+        plan: What the Block says of the backend.
+        lost: Whether the ledger had lost the experiment, so that its jobs tell its backend.
+    """
+
+    def __init__(self, ledger: Ledger, experiment: str, plan: SessionPlan, *, lost: bool) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._plan = plan
+        self._lost = lost
+        self._choice: BackendChoice | None = None
+
+    def choice(self, connection: Connection) -> BackendChoice:
+        """Return the experiment's backend.
+
+        Waits for it, or takes another one, while it is in maintenance, but only as long as none is
+        pinned: circuits are transpiled for the pinned one.
+
+        Raises:
+            BackendNotFoundError: The instance has none such.
+            ConnectionFailedError: The platform cannot be reached.
+        """
+        if self._choice is None:
+            fact = self._ledger.get(self._experiment, BACKEND_KEY)
+            self._choice = (
+                self._pin(*self._chosen(connection)) if fact is None else _read(fact.body)
+            )
+        return self._choice
+
+    def pin(self, name: str, because: str) -> BackendChoice:
+        """Make a backend the experiment's, unless it has one; return the one it has."""
+        self._choice = self._pin(name, because)
+        return self._choice
+
+    def _pin(self, name: str, because: str) -> BackendChoice:
+        fact, _ = self._ledger.create(
+            self._experiment,
+            BACKEND_KEY,
+            {
+                "name": name,
+                "use_fractional_gates": self._plan.use_fractional_gates,
+                "calibration_id": self._plan.calibration_id,
+                "because": because,
+            },
+        )
+        return _read(fact.body)
+
+    def _chosen(self, connection: Connection) -> tuple[str, str]:
+        """Return a backend's name, and why it is the one."""
+        if self._lost and (used := _used_before(connection, self._experiment)) is not None:
+            return used, "its jobs ran there before the ledger was lost"
+        if self._plan.backend_name is None:
+            return self._least_busy(connection), "least busy"
+        return self._named(connection, self._plan.backend_name)
+
+    def _named(self, connection: Connection, name: str) -> tuple[str, str]:
+        wanted = BackendChoice(name, self._plan.use_fractional_gates, self._plan.calibration_id)
+        pause = Pause()
+        while (why := connection.backends.why_not_up(wanted)) is not None:
+            if self._plan.in_maintenance == "move":
+                qubits = connection.backends.get(wanted).num_qubits
+                needed = qubits if self._plan.min_num_qubits is None else self._plan.min_num_qubits
+                others = [one for one in connection.backends.least_busy(needed) if one != name]
+                if others:
+                    because = f"instead of {name}, which was down: {why}"
+                    _logger.warning(
+                        "Experiment %s runs on %s %s.", self._experiment, others[0], because
+                    )
+                    return others[0], because
+            self._wait(f"backend {name} is down: {why}", pause)
+        return name, "by name"
+
+    def _least_busy(self, connection: Connection) -> str:
+        pause = Pause()
+        while not (up := connection.backends.least_busy(self._plan.min_num_qubits)):
+            known = connection.backends.names(self._plan.min_num_qubits)
+            if not known:
+                raise BackendNotFoundError(
+                    f"The instance {connection.instance} has no backend with at least "
+                    f"{self._plan.min_num_qubits or 1} qubits. Ask for fewer (min_num_qubits), or "
+                    "use another instance."
+                )
+            self._wait(f"none of {', '.join(known)} is up", pause)
+        return up[0]
+
+    def _wait(self, why: str, pause: Pause) -> None:
+        _logger.warning(
+            "Experiment %s waits for its backend before its first job: %s.", self._experiment, why
+        )
+        time.sleep(pause.next())
+
+
+def _read(body: Mapping[str, Any]) -> BackendChoice:
+    return BackendChoice(body["name"], body["use_fractional_gates"], body["calibration_id"])
+
+
+def _used_before(connection: Connection, experiment: str) -> str | None:
+    jobs = connection.jobs.named(uid_tag(experiment))
+    return next((job.backend for job in jobs if job.backend is not None), None)

@@ -1,0 +1,171 @@
+"""What a person sees of the sessions of a ledger, and does to them.
+
+An operator's action is a fact like any other: the experiment knows why its session is over.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from session_block.errors import InvalidInputError
+from session_block.identity import Identity, known_experiments
+from session_block.ledger import Fact, Ledger
+from session_block.session_records import CANCELLED, SessionRecord, read_sessions
+
+if TYPE_CHECKING:
+    from qiskit_ibm_runtime import Session
+
+    from session_block.client import Connection
+    from session_block.references import SessionDetails
+
+CLOSED_BY_OPERATOR = "closed by an operator"
+
+
+@dataclass(frozen=True)
+class RecordedSession:
+    """One session of one experiment, as the ledger tells it."""
+
+    experiment: Identity
+    record: SessionRecord
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "experiment": self.experiment.name,
+            "number": self.experiment.number,
+            "uid": self.experiment.uid,
+            "session_number": self.record.number,
+            "session_id": self.record.session_id,
+            "mode": self.record.intent.get("mode"),
+            "backend": self.record.intent.get("backend"),
+            "instance": self.record.intent.get("instance"),
+            "kind": self.record.kind,
+            "opened_at": self.record.intended_at.isoformat(),
+            "end": self.record.end,
+        }
+
+
+class SessionOperator:
+    """Looks at the sessions of a ledger, and closes those that its experiments opened."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def sessions(self, experiment: str | None = None) -> list[RecordedSession]:
+        """Return the sessions of an experiment, given by name or UID, or of all.
+
+        Raises:
+            InvalidInputError: The ledger knows no such experiment.
+        """
+        known = known_experiments(self._ledger)
+        wanted = [one for one in known if experiment in {None, one.name, one.uid}]
+        if experiment is not None and not wanted:
+            raise InvalidInputError(f"The ledger {self._ledger} has no experiment {experiment!r}.")
+        return [
+            RecordedSession(one, record)
+            for one in wanted
+            for record in read_sessions(self._ledger, one.uid)
+        ]
+
+    def facts(self, session_id: str) -> list[Fact]:
+        """Return all that the ledger holds about a session, of whichever experiments, by time."""
+        numbers = {
+            (one.experiment.uid, str(one.record.number))
+            for one in self.sessions()
+            if one.record.session_id == session_id
+        }
+        deeds = f"operator/session/{session_id}/"
+        return sorted(
+            (
+                fact
+                for experiment in known_experiments(self._ledger)
+                for fact in self._ledger.facts(experiment.uid, "session", deeds)
+                if fact.key.startswith(deeds)
+                or (fact.experiment, fact.key.partition("/")[2]) in numbers
+            ),
+            key=lambda fact: fact.created_at,
+        )
+
+    def close(self, session_id: str, connection: Connection, *, cancel_jobs: bool) -> bool:
+        """Close a session that an experiment of this ledger opened, and tell the experiment why.
+
+        Args:
+            session_id: The session's ID.
+            connection: A connection to the session's instance.
+            cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
+
+        Returns:
+            Whether it was open until now.
+
+        Raises:
+            InvalidInputError: The session was borrowed, or is unknown to the ledger.
+            SessionNotFoundError: The connection's instance has no such session.
+            SessionError: The platform did not close it; it may go on billing.
+        """
+        found = self._opened(session_id)
+        uid, number = found.experiment.uid, found.record.number
+        session = _attached(session_id, connection)
+        if connection.sessions.details(session).state == "closed":
+            self._end(found, found.record.closing or "closed by the platform")
+            return False
+        reason = CANCELLED if cancel_jobs else CLOSED_BY_OPERATOR
+        note(self._ledger, uid, session_id, "cancel" if cancel_jobs else "close")
+        self._ledger.create(uid, f"session-closing/{number}", {"reason": reason})
+        connection.sessions.close(session, cancel_jobs=cancel_jobs)
+        self._end(found, reason)
+        return True
+
+    def _opened(self, session_id: str) -> RecordedSession:
+        known = [one for one in self.sessions() if one.record.session_id == session_id]
+        opened = next((one for one in known if one.record.opened), None)
+        if opened is not None:
+            return opened
+        if known:
+            raise InvalidInputError(
+                f"Session {session_id} was borrowed by experiment {known[0].experiment}: somebody "
+                "else opened it, and only who did so closes it. It is left open; ask them, or "
+                "close it with their ledger."
+            )
+        raise InvalidInputError(
+            f"No experiment of the ledger {self._ledger} opened session {session_id}, so it is "
+            "left as it is. If an opening was cut off, 'session-block sessions sweep' finds its "
+            "session; else use the ledger of who opened it (--block)."
+        )
+
+    def _end(self, found: RecordedSession, reason: str) -> None:
+        body = {"session_id": found.record.session_id, "reason": reason}
+        key = f"session-end/{found.record.number}"
+        self._ledger.create(found.experiment.uid, key, body)
+
+
+def ask(session_id: str, connection: Connection) -> SessionDetails:
+    """Return all that the platform tells of a session, whoever opened it.
+
+    Raises:
+        SessionNotFoundError: The connection's instance has no such session.
+    """
+    return connection.sessions.details(_attached(session_id, connection))
+
+
+def note(ledger: Ledger, experiment: str, session_id: str, deed: str) -> None:
+    """Record in an experiment who did what to a session."""
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    key = f"operator/session/{session_id}/{deed}"
+    ledger.create(experiment, key, {"deed": deed, "by": who})
+
+
+def _attached(session_id: str, connection: Connection) -> Session:
+    from session_block.client import BackendChoice
+
+    mode, backend = connection.sessions.place(session_id)
+    if backend is None:
+        raise InvalidInputError(
+            f"Session {session_id} has no backend yet, so it was opened by another client. Look at "
+            "it there, or again once its first job has started."
+        )
+    return connection.sessions.attach(
+        session_id, BackendChoice(backend), "batch" if mode == "batch" else "session"
+    )
