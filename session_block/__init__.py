@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from session_block.block import QuantumSession
     from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
     from session_block.errors import SessionBlockError
+    from session_block.estimate import Estimate
     from session_block.experiment import Experiment
     from session_block.references import JobRef, SessionDetails, SessionRef
+    from session_block.usage import ExperimentUsage
 
 __all__ = [
+    "Estimate",
     "Experiment",
+    "ExperimentUsage",
     "IBMSessionCredentials",
     "JobRef",
     "LocalPlatformCredentials",
@@ -31,7 +35,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Estimate": "estimate",
     "Experiment": "experiment",
+    "ExperimentUsage": "usage",
     "IBMSessionCredentials": "credentials",
     "JobRef": "references",
     "LocalPlatformCredentials": "credentials",

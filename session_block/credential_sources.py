@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from prefect.blocks.system import Secret
+from pydantic import SecretStr
 
 from session_block.account import Account
 from session_block.errors import InvalidInputError
@@ -25,86 +26,22 @@ _PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _PREFERENCES = ("region", "plans_preference", "tags")
 
 
-def environment_account() -> Account:
-    """Return the account that the variables ``QISKIT_IBM_*`` of this process describe.
+def find_account(
+    token: SecretStr | None, token_secret: str | None, account_name: str | None
+) -> Account:
+    """Return the account of an API key, of a Secret block, of a saved account or the environment.
 
     Raises:
-        InvalidInputError: There is no API key among them, or one of them is malformed.
+        InvalidInputError: There is no API key where it was looked for, or what is found with it is
+            malformed.
     """
-    token, url, channel, instance = (
-        os.environ.get(f"QISKIT_IBM_{name}") or None
-        for name in ("TOKEN", "URL", "CHANNEL", "INSTANCE")
-    )
-    if token is None:
-        raise InvalidInputError(
-            "The credentials name no API key, and this process has no environment variable "
-            "QISKIT_IBM_TOKEN. Set it where the flow runs, or fill in the Block's token, "
-            "token_secret or account_name."
-        )
-    return Account(
-        token=checked_token(token, "The environment variable QISKIT_IBM_TOKEN"),
-        url=checked_url(url, "The environment variable QISKIT_IBM_URL"),
-        channel=_checked_channel(channel, "The environment variable QISKIT_IBM_CHANNEL"),
-        instance=instance,
-    )
-
-
-def saved_account(name: str) -> Account:
-    """Return an account that the client has saved on this machine.
-
-    Raises:
-        InvalidInputError: There is none of this name, or it is malformed.
-    """
-    from qiskit_ibm_runtime import QiskitRuntimeService
-    from qiskit_ibm_runtime.exceptions import IBMError
-
-    try:
-        saved = QiskitRuntimeService.saved_accounts(name=name).get(name)
-    except (IBMError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"The accounts saved on this machine cannot be read ({error!r}). Save {name!r} anew "
-            "with QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
-        ) from error
-    if saved is None:
-        raise InvalidInputError(
-            f"No account {name!r} is saved for the user who runs this process. Save it with "
-            "QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
-        )
-    source = f"The saved account {name!r}"
-    return Account(
-        name=name,
-        token=checked_token(saved["token"], source),
-        url=checked_url(saved["url"], source),
-        channel=saved["channel"],
-        instance=saved.get("instance"),
-        verify=saved["verify"],
-        proxies=checked_proxies(saved.get("proxies"), source),
-        private_endpoint=saved["private_endpoint"],
-        preferences={key: saved[key] for key in _PREFERENCES if key in saved},
-    )
-
-
-def secret_account(name: str) -> Account:
-    """Return an account whose API key is in a Secret block of Prefect's.
-
-    Raises:
-        InvalidInputError: There is no such block, it holds no API key, or the caller is
-            asynchronous.
-    """
-    try:
-        loaded = Secret.load(name)
-    except ValueError as error:
-        raise InvalidInputError(
-            f"Prefect knows no Secret block {name!r}: {error}. Save one of that name, or check "
-            "which Prefect server (PREFECT_API_URL) this process uses."
-        ) from error
-    if not isinstance(loaded, Secret):
-        loaded.close()
-        raise InvalidInputError(
-            f"The Secret block {name!r} was to be loaded inside an event loop. Connect from a "
-            "synchronous flow or task."
-        )
-    return Account(token=checked_token(loaded.value.get_secret_value(), f"Secret block {name!r}"))
+    if token is not None:
+        return Account(token=token.get_secret_value())
+    if token_secret is not None:
+        return _secret_account(token_secret)
+    if account_name is not None:
+        return _saved_account(account_name)
+    return _environment_account()
 
 
 def checked_token(token: Any, source: str) -> str:
@@ -185,6 +122,75 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _environment_account() -> Account:
+    """Return the account that the variables ``QISKIT_IBM_*`` of this process describe."""
+    token, url, channel, instance = (
+        os.environ.get(f"QISKIT_IBM_{name}") or None
+        for name in ("TOKEN", "URL", "CHANNEL", "INSTANCE")
+    )
+    if token is None:
+        raise InvalidInputError(
+            "The credentials name no API key, and this process has no environment variable "
+            "QISKIT_IBM_TOKEN. Set it where the flow runs, or fill in the Block's token, "
+            "token_secret or account_name."
+        )
+    return Account(
+        token=checked_token(token, "The environment variable QISKIT_IBM_TOKEN"),
+        url=checked_url(url, "The environment variable QISKIT_IBM_URL"),
+        channel=_checked_channel(channel, "The environment variable QISKIT_IBM_CHANNEL"),
+        instance=instance,
+    )
+
+
+def _saved_account(name: str) -> Account:
+    """Return an account that the client has saved on this machine."""
+    from qiskit_ibm_runtime import QiskitRuntimeService
+    from qiskit_ibm_runtime.exceptions import IBMError
+
+    try:
+        saved = QiskitRuntimeService.saved_accounts(name=name).get(name)
+    except (IBMError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"The accounts saved on this machine cannot be read ({error!r}). Save {name!r} anew "
+            "with QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
+        ) from error
+    if saved is None:
+        raise InvalidInputError(
+            f"No account {name!r} is saved for the user who runs this process. Save it with "
+            "QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
+        )
+    source = f"The saved account {name!r}"
+    return Account(
+        name=name,
+        token=checked_token(saved["token"], source),
+        url=checked_url(saved["url"], source),
+        channel=saved["channel"],
+        instance=saved.get("instance"),
+        verify=saved["verify"],
+        proxies=checked_proxies(saved.get("proxies"), source),
+        private_endpoint=saved["private_endpoint"],
+        preferences={key: saved[key] for key in _PREFERENCES if key in saved},
+    )
+
+
+def _secret_account(name: str) -> Account:
+    """Return an account whose API key is in a Secret block of Prefect's."""
+    try:
+        loaded = Secret.load(name)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"Prefect knows no Secret block {name!r}: {error}. Save one of that name, or check "
+            "which Prefect server (PREFECT_API_URL) this process uses."
+        ) from error
+    if not isinstance(loaded, Secret):
+        loaded.close()
+        raise InvalidInputError(
+            f"The Secret block {name!r} was to be loaded inside an event loop. Connect from a "
+            "synchronous flow or task."
+        )
+    return Account(token=checked_token(loaded.value.get_secret_value(), f"Secret block {name!r}"))
 
 
 def _checked_channel(channel: str | None, source: str) -> str | None:

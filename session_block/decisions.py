@@ -24,6 +24,7 @@ class Situation(StrEnum):
     HELD = "intent, held for an operator"
     REJECTED_BY_CLOSED_SESSION = "rejected: the session was closed"
     REJECTED_FOR_NOW = "rejected earlier for a reason that lies outside the request"
+    REJECTED_BY_BUDGET = "rejected by our own budget"
     REJECTED = "rejected"
     ABANDONED = "abandoned"
     JOB = "a job"
@@ -34,7 +35,7 @@ class Situation(StrEnum):
 
 
 class Answer(StrEnum):
-    """What the platform says about a submission, or about its job."""
+    """What the platform says about a submission, or about its job; or what our budget says."""
 
     NOT_ASKED = "not asked"
     NO_JOB_YET = "no job bears the tag; the settle window is open"
@@ -52,6 +53,8 @@ class Answer(StrEnum):
     FAILED = "failed for good"
     CANCELLED = "cancelled by a user"
     UNKNOWN_JOB = "unknown at its instance"
+    WITHIN_BUDGET = "within the limits, which were raised"
+    OVER_BUDGET = "over the limits"
 
 
 class Action(StrEnum):
@@ -59,6 +62,7 @@ class Action(StrEnum):
 
     SUBMIT = "create the intent, submit, create the outcome"
     WAIT_FOR_OWNER = "wait for the outcome; do not submit"
+    ASK_BUDGET = "ask whether the limits now let it pass"
     LOOK = "look the tag up in the platform's listing"
     RESTORE = "create intent and outcome from the job: the ledger had lost it"
     ADOPT = "create the outcome with the earliest usable job; others are twins"
@@ -112,6 +116,11 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.REJECTED_FOR_NOW, Answer.NOT_ASKED): Action.NEXT_GENERATION,
     (Situation.REJECTED_FOR_NOW, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
     (Situation.REJECTED_FOR_NOW, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,
+    (Situation.REJECTED_BY_BUDGET, Answer.NOT_ASKED): Action.ASK_BUDGET,
+    (Situation.REJECTED_BY_BUDGET, Answer.WITHIN_BUDGET): Action.NEXT_GENERATION,
+    (Situation.REJECTED_BY_BUDGET, Answer.OVER_BUDGET): Action.RAISE,
+    (Situation.REJECTED_BY_BUDGET, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
+    (Situation.REJECTED_BY_BUDGET, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,
     (Situation.REJECTED, Answer.NOT_ASKED): Action.RAISE,
     (Situation.REJECTED, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
     (Situation.REJECTED, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,

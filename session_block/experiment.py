@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from session_block import runs
 from session_block.account import Account
+from session_block.cost_handle import CostHandle
 from session_block.errors import JobEndedInPassingError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
@@ -19,7 +20,6 @@ from session_block.policies import Policies
 from session_block.records import SEALED_KEY
 from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
-from session_block.session_handle import SessionHandle
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-class Experiment(SessionHandle):
+class Experiment(CostHandle):
     """A named, resumable unit of work inside one session.
 
     Use it as a context manager: success closes the session that it opened and seals the
@@ -61,7 +61,8 @@ class Experiment(SessionHandle):
             opener=opener,
         )
         policies = policies or Policies()
-        parts = Machinery.of(identity, ledger, self._keeper, policies, lambda: self.sealed)
+        parts = Machinery.of(identity, ledger, self._keeper, policies, lambda: self.sealed, block)
+        self._meter, self._budget = parts.meter, parts.budget
         self._reconciler = parts.reconciler
         self._submitter = parts.submitter
         self._waiter = parts.waiter

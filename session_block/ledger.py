@@ -109,6 +109,11 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({self._shown})"
 
+    @property
+    def shared(self) -> bool:
+        """Whether several machines can use it."""
+        return self._path is None
+
     def create(
         self,
         experiment: str,
@@ -200,6 +205,23 @@ class Ledger:
         with self._store(), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [self._fact(row) for row in rows]
+
+    def count(self, experiment: str, prefix: str, *, before: str | None = None) -> int:
+        """Return how many facts of an experiment have a key that starts so, without reading them.
+
+        Args:
+            experiment: The experiment's UID.
+            prefix: What the keys start with.
+            before: Only keys that come before this one in the order of characters.
+
+        Raises:
+            LedgerError: The store did not answer.
+        """
+        query = sa.select(sa.func.count()).where(_starts_with(experiment, prefix))
+        if before is not None:
+            query = query.where(facts_table.c.key < before)
+        with self._store(), self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def close(self) -> None:
         """Close the store's connections."""

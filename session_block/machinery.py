@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from session_block.budget import Budget
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.pacing import Pacer
@@ -14,13 +15,21 @@ from session_block.reconciliation import Reconciler
 from session_block.session import SessionKeeper
 from session_block.settling import Settler
 from session_block.submission import Submitter
+from session_block.usage import UsageMeter
 from session_block.waiting import Waiter
 
 
 @dataclass(frozen=True)
 class Machinery:
-    """What submits an experiment's requests, waits for its jobs, and reconciles its records."""
+    """What submits an experiment's requests, waits for its jobs, and reconciles its records.
 
+    Attributes:
+        meter: Reads what the experiment has used.
+        budget: Keeps it within its limits.
+    """
+
+    meter: UsageMeter
+    budget: Budget
     reconciler: Reconciler
     submitter: Submitter
     waiter: Waiter
@@ -33,10 +42,21 @@ class Machinery:
         keeper: Callable[[], SessionKeeper],
         policies: Policies,
         sealed: Callable[[], bool],
+        block: str | None,
     ) -> Self:
         """Put the parts together for one experiment; nothing connects yet."""
         uid = identity.uid
-        settler = Settler(ledger, uid, keeper, policies.unsettled)
+        meter = UsageMeter(
+            ledger, uid, lambda: keeper().connection, lambda: keeper().mode() == "job"
+        )
+        budget = Budget(
+            ledger,
+            uid,
+            policies.limits,
+            lambda other: meter if other == uid else meter.of_other(other),
+            block=(block, policies.block_limits),
+        )
+        settler = Settler(ledger, uid, keeper, policies.unsettled, without_job=budget.void)
         reconciler = Reconciler(
             ledger, uid, keeper, settler, existed=identity.resumed, lost=identity.lost
         )
@@ -48,9 +68,10 @@ class Machinery:
             settler=settler,
             reconciler=reconciler,
             pacer=Pacer(policies.submissions_per_minute),
+            budget=budget,
             sealed=sealed,
         )
         waiter = Waiter(
             ledger, uid, keeper, submitter=submitter, settler=settler, reconciler=reconciler
         )
-        return cls(reconciler, submitter, waiter)
+        return cls(meter, budget, reconciler, submitter, waiter)

@@ -127,6 +127,18 @@ class SessionDetails(BaseModel):
         return self.state != "closed" and self.accepting_jobs is not False
 
     @property
+    def execution_mode(self) -> SessionMode:
+        """The mode as Blocks call it."""
+        return "batch" if self.mode == "batch" else "session"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is closed and none of its jobs runs any more, so that its usage is final."""
+        started, completed = self.last_job_started, self.last_job_completed
+        idle = started is None or (completed is not None and completed >= started)
+        return self.state == "closed" and idle
+
+    @property
     def closes_at(self) -> datetime | None:
         """When it reaches its longest time, by the platform's clock; ``None`` before its start."""
         if self.started_at is None or self.max_time is None:

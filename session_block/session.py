@@ -17,10 +17,11 @@ from session_block.errors import (
     SessionError,
     SessionsNotAllowedError,
 )
+from session_block.expiry import Expiry
 from session_block.ledger import Ledger
 from session_block.pinned_backend import PinnedBackend
 from session_block.plan import SessionPlan
-from session_block.references import ExecutionMode, SessionDetails, SessionMode
+from session_block.references import ExecutionMode, SessionDetails
 from session_block.refusals import tells_of_refused_token
 from session_block.session_opening import SessionOpener
 from session_block.session_records import (
@@ -68,13 +69,13 @@ class SessionKeeper:
         self.connection = connection
         self.plan = plan
         self._pinned = PinnedBackend(ledger, experiment, plan, lost=lost)
+        self._expiry = Expiry(experiment, plan)
         self._calibration = CalibrationWatch(ledger, experiment, plan.on_recalibration)
         self._opener = SessionOpener(
             ledger, experiment, plan, lambda: self.connection, lambda: self.backend_choice
         )
         self._lock = threading.RLock()
         self._current: tuple[SessionRecord, Session] | None = None
-        self._details: SessionDetails | None = None
         self._mode = plan.mode
 
     @property
@@ -125,7 +126,7 @@ class SessionKeeper:
                 elif record.usable:
                     self._reattach(record)
                 else:
-                    self._check_renewable(record)
+                    self._expiry.check_renewable(record)
                     self._open(record.number + 1, mode)
             return self._current[1]
 
@@ -180,12 +181,11 @@ class SessionKeeper:
                 "in no session. Use a Block of mode 'session' or 'batch'."
             )
         with self._lock:
-            if self.plan.backend_name is None:
-                _, backend = self.connection.sessions.place(session_id)
-                if backend is not None:
-                    self._pinned.pin(backend, f"session {session_id} is on it")
-            session = self.connection.sessions.attach(session_id, self.backend_choice, mode)
-            if not self.connection.sessions.details(session).accepts_jobs:
+            details = self.connection.sessions.look(session_id)
+            if self.plan.backend_name is None and details.backend_name is not None:
+                self._pinned.pin(details.backend_name, f"session {session_id} is on it")
+            self.connection.sessions.attach(details, self.backend_choice, mode)
+            if not details.accepts_jobs:
                 raise SessionClosedError(
                     f"Session {session_id} is closed, so no job can join it. Reattach to one that "
                     "is open, or open a new one."
@@ -229,7 +229,7 @@ class SessionKeeper:
 
     def details_of(self, record: SessionRecord) -> SessionDetails:
         """Return the details of one of the experiment's sessions, asked from the platform."""
-        return self.connection.sessions.details(self._attached(record))
+        return self.connection.sessions.look(str(record.session_id))
 
     def is_closed(self, session_id: str) -> bool:
         """Whether the platform says that one of the experiment's sessions takes no more jobs."""
@@ -290,65 +290,41 @@ class SessionKeeper:
             )
             return
         if session is not None:
-            self._use(self.records()[number - 1], session)
+            self._current = (self.records()[number - 1], session)
 
     def _reattach(self, record: SessionRecord) -> None:
-        session = self._attached(record)
-        if self.connection.sessions.details(session).accepts_jobs:
-            self._use(record, session)
+        details = self.details_of(record)
+        if details.accepts_jobs:
+            self._current = (record, self._session(record, details))
         else:
             self._end(record, record.closing or "closed by the platform")
 
     def _attached(self, record: SessionRecord) -> Session:
         if self._current is not None and self._current[0].number == record.number:
             return self._current[1]
-        session_id = str(record.session_id)
-        # Of a session that was brought back from its jobs' tags only the platform knows the mode.
-        mode = record.intent.get("mode") or self.connection.sessions.place(session_id)[0]
-        return self.connection.sessions.attach(
-            session_id, self.backend_choice, cast(SessionMode, mode)
-        )
+        return self._session(record, self.details_of(record))
 
-    def _use(self, record: SessionRecord, session: Session) -> None:
-        self._current = (record, session)
-        self._details = None
+    def _session(self, record: SessionRecord, details: SessionDetails) -> Session:
+        # Of a session that was brought back from its jobs' tags only the platform knows the mode.
+        mode = record.intent.get("mode") or details.execution_mode
+        return self.connection.sessions.attach(details, self.backend_choice, mode)
 
     def _retire_near_its_end(self) -> None:
-        """Replace the current session, as the Block wants it, before its time is over."""
-        if self._current is None or not self.plan.min_time_left_seconds:
+        """Give up the current session, as the Block wants it, before its time is over."""
+        if self._current is None:
             return
         record, session = self._current
-        if self._details is None or self._details.closes_at is None:
-            self._details = self.connection.sessions.details(session)
-        closes_at = self._details.closes_at
-        if closes_at is None:
-            return
-        left = (closes_at - self.connection.account.now()).total_seconds()
-        if left >= self.plan.min_time_left_seconds:
+        if not self._expiry.is_near(self.connection, session):
             return
         _logger.info(
-            "Session %s of experiment %s has %.0f s left; no more is submitted to it.",
+            "Session %s of experiment %s is near its end; no more is submitted to it.",
             record.session_id,
             self._experiment,
-            left,
         )
         if record.opened:
             self._close(record, NEAR_ITS_END)
         else:
             self._end(record, NEAR_ITS_END)
-
-    def _check_renewable(self, record: SessionRecord) -> None:
-        """Refuse to replace a session that ended by itself, where the Block says so."""
-        by_itself = record.session_id is not None and record.end not in (CLOSED, CANCELLED)
-        borrowed = record.kind == "borrowed"
-        if not by_itself or self.plan.reopens(borrowed=borrowed):
-            return
-        whose = "borrowed" if borrowed else "opened"
-        raise SessionClosedError(
-            f"Session {record.session_id}, which experiment {self._experiment} {whose}, has ended "
-            f"({record.end}), and its Block does not let it be replaced. Reattach to another "
-            "session, or set on_expiry='reopen' to go on in a new one. What is recorded stays."
-        )
 
     def _end(self, record: SessionRecord, reason: str) -> None:
         self._ledger.create(

@@ -97,6 +97,18 @@ class SessionHandle(ExperimentRecords):
         """
         return self._keeper().details()
 
+    def session_status(self) -> str | None:
+        """Return the client's words for the session's state; ``None`` where there is no session.
+
+        ``Pending``, ``In progress, accepting new jobs``, ``In progress, not accepting new jobs`` or
+        ``Closed``.
+        """
+        return self._keeper().details().status if self.session_id else None
+
+    def session_usage(self) -> float | None:
+        """Return the session's usage in seconds; ``None`` where there is no session."""
+        return self._keeper().details().usage_time if self.session_id else None
+
     @property
     def service(self) -> QiskitRuntimeService:
         """The client's own service, connected to the experiment's instance."""

@@ -16,10 +16,7 @@ from session_block.ledger import Fact, Ledger
 from session_block.session_records import CANCELLED, SessionRecord, read_sessions
 
 if TYPE_CHECKING:
-    from qiskit_ibm_runtime import Session
-
     from session_block.client import Connection
-    from session_block.references import SessionDetails
 
 CLOSED_BY_OPERATOR = "closed by an operator"
 
@@ -63,7 +60,7 @@ class SessionOperator:
         known = known_experiments(self._ledger)
         wanted = [one for one in known if experiment in {None, one.name, one.uid}]
         if experiment is not None and not wanted:
-            raise InvalidInputError(f"The ledger {self._ledger} has no experiment {experiment!r}.")
+            raise InvalidInputError(f"{self._ledger} has no experiment {experiment!r}.")
         return [
             RecordedSession(one, record)
             for one in wanted
@@ -107,14 +104,14 @@ class SessionOperator:
         """
         found = self._opened(session_id)
         uid, number = found.experiment.uid, found.record.number
-        session = _attached(session_id, connection)
-        if connection.sessions.details(session).state == "closed":
+        details = connection.sessions.look(session_id)
+        if details.state == "closed":
             self._end(found, found.record.closing or "closed by the platform")
             return False
         reason = CANCELLED if cancel_jobs else CLOSED_BY_OPERATOR
         note(self._ledger, uid, session_id, "cancel" if cancel_jobs else "close")
         self._ledger.create(uid, f"session-closing/{number}", {"reason": reason})
-        connection.sessions.close(session, cancel_jobs=cancel_jobs)
+        connection.sessions.close_seen(details, cancel_jobs=cancel_jobs)
         self._end(found, reason)
         return True
 
@@ -130,7 +127,7 @@ class SessionOperator:
                 "close it with their ledger."
             )
         raise InvalidInputError(
-            f"No experiment of the ledger {self._ledger} opened session {session_id}, so it is "
+            f"No experiment of {self._ledger} opened session {session_id}, so it is "
             "left as it is. If an opening was cut off, 'session-block sessions sweep' finds its "
             "session; else use the ledger of who opened it (--block)."
         )
@@ -141,31 +138,8 @@ class SessionOperator:
         self._ledger.create(found.experiment.uid, key, body)
 
 
-def ask(session_id: str, connection: Connection) -> SessionDetails:
-    """Return all that the platform tells of a session, whoever opened it.
-
-    Raises:
-        SessionNotFoundError: The connection's instance has no such session.
-    """
-    return connection.sessions.details(_attached(session_id, connection))
-
-
 def note(ledger: Ledger, experiment: str, session_id: str, deed: str) -> None:
     """Record in an experiment who did what to a session."""
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     key = f"operator/session/{session_id}/{deed}"
     ledger.create(experiment, key, {"deed": deed, "by": who})
-
-
-def _attached(session_id: str, connection: Connection) -> Session:
-    from session_block.client import BackendChoice
-
-    mode, backend = connection.sessions.place(session_id)
-    if backend is None:
-        raise InvalidInputError(
-            f"Session {session_id} has no backend yet, so it was opened by another client. Look at "
-            "it there, or again once its first job has started."
-        )
-    return connection.sessions.attach(
-        session_id, BackendChoice(backend), "batch" if mode == "batch" else "session"
-    )

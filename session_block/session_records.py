@@ -77,7 +77,8 @@ def report_lost(experiment: str, number: int, backend: str) -> None:
     """Say that nobody knows whether a session was opened: sessions bear no tags."""
     _logger.warning(
         "The opening of session %d of experiment %s on %s was cut off. If the platform did "
-        "open it, it holds no job and is closed by the platform after 30 minutes.",
+        "open it, it holds no job and is closed by the platform after 30 minutes; "
+        "'session-block sessions sweep' lists it.",
         number,
         experiment,
         backend,

@@ -30,6 +30,13 @@ class Settler:
     """Decides the outcome of a generation, from the ledger's and the platform's evidence.
 
     Whoever creates the outcome decides it for everybody; all others take what stands.
+
+    Args:
+        ledger: Where outcomes are recorded.
+        experiment: The experiment's UID.
+        keeper: Gives the connection.
+        policy: What becomes of an intent without owner and job.
+        without_job: Told of each generation that is decided to have made no job.
     """
 
     def __init__(
@@ -38,11 +45,14 @@ class Settler:
         experiment: str,
         keeper: Callable[[], SessionKeeper],
         policy: Policy = Policy.RESUBMIT,
+        *,
+        without_job: Callable[[str, int], None] = lambda _submission, _generation: None,
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._keeper = keeper
         self._policy = policy
+        self._without_job = without_job
 
     def settle(self, submission: str, generation: Generation) -> None:
         """Give an intent without an owner its outcome, from what the platform's listing shows.
@@ -92,6 +102,8 @@ class Settler:
         fact, _ = self._ledger.create(
             self._experiment, records.outcome_key(submission, number), outcome
         )
+        if not records.made_job(fact.body):
+            self._without_job(submission, number)
         return dict(fact.body)
 
     def write_off(self, submission: str, number: int, because: str) -> None:

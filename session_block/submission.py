@@ -18,8 +18,10 @@ from qiskit_ibm_runtime import IBMBackend, RuntimeInvalidStateError, RuntimeJobV
 
 from session_block import crashpoints, owner
 from session_block import submission_records as records
+from session_block.budget import Budget
 from session_block.decisions import Action, Answer, Situation, decide
 from session_block.errors import (
+    BudgetExceededError,
     ConnectionFailedError,
     ExperimentSealedError,
     SubmissionRejectedError,
@@ -55,6 +57,7 @@ class Submitter:
         settler: Decides outcomes.
         reconciler: Brings back what the ledger lost, before anything new is submitted.
         pacer: Spaces submissions.
+        budget: Lets them through, or not.
         sealed: Whether the experiment is finished.
     """
 
@@ -68,6 +71,7 @@ class Submitter:
         settler: Settler,
         reconciler: Reconciler,
         pacer: Pacer,
+        budget: Budget,
         sealed: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
@@ -77,6 +81,7 @@ class Submitter:
         self._settler = settler
         self._reconciler = reconciler
         self._pacer = pacer
+        self._budget = budget
         self._sealed = sealed
         self._first_seen: dict[tuple[str, int], float] = {}
         self._jobs: dict[str, RuntimeJobV2] = {}
@@ -136,6 +141,9 @@ class Submitter:
             return Action.WAIT_FOR_OWNER
         if situation is Situation.NOTHING:
             return decide(situation, Answer.NO_JOB)
+        if situation is Situation.REJECTED_BY_BUDGET:
+            over = self._budget.why_no_more() is not None
+            return decide(situation, Answer.OVER_BUDGET if over else Answer.WITHIN_BUDGET)
         return decide(situation)
 
     def job(self, generation: Generation) -> RuntimeJobV2 | None:
@@ -210,6 +218,7 @@ class Submitter:
             )
             if not ours:
                 return None
+            self._check_budget(recorded.id, number)
             return self._send(request, mode, tag, recorded)
 
     def _send(
@@ -261,6 +270,18 @@ class Submitter:
             raise self._rejected(tag.submission, outcome) from error
         return None
 
+    def _check_budget(self, submission: str, number: int) -> None:
+        """Count the intent; one that is over a limit is rejected before it is sent."""
+        why = self._budget.why_not(submission, number)
+        if why is None:
+            return
+        outcome = self._settler.decide(
+            submission,
+            number,
+            {"kind": "rejected", "cause": records.BUDGET, "status": None, "message": why},
+        )
+        raise self._rejected(submission, outcome)
+
     def _refuse_when_sealed(self, recorded: Submission) -> None:
         if self._sealed():
             raise ExperimentSealedError(
@@ -280,7 +301,15 @@ class Submitter:
         within_deadline = time.monotonic() - first_seen < deadline
         return within_deadline and owner.may_be_alive(latest.intent["owner"])
 
-    def _rejected(self, submission: str, outcome: Any) -> SubmissionRejectedError:
+    def _rejected(
+        self, submission: str, outcome: Any
+    ) -> SubmissionRejectedError | BudgetExceededError:
+        if outcome.get("cause") == records.BUDGET:
+            return BudgetExceededError(
+                f"Submission {submission} of experiment {self._experiment} was not sent: "
+                f"{self._budget.why_no_more() or outcome['message']}. What is recorded stays. "
+                "Raise the limit in the Block, and run again to go on."
+            )
         who, cure = "platform", "Correct the request; a corrected one is another submission."
         if outcome["status"] is None:
             who = "client"

@@ -20,7 +20,11 @@ WRITTEN_OFF = "an operator wrote it off"
 SUPERSEDED = "a later generation took its place before the ledger was lost"
 
 _ENDED = {None: Situation.JOB, ENDED_WITH_SESSION: Situation.JOB_ENDED_WITH_SESSION}
+BUDGET = "budget"
+"""The cause of a rejection by the experiment's own budget: nothing was sent."""
+
 _REJECTED = {
+    BUDGET: Situation.REJECTED_BY_BUDGET,
     "session-closed": Situation.REJECTED_BY_CLOSED_SESSION,
     "for-now": Situation.REJECTED_FOR_NOW,
 }
@@ -99,6 +103,11 @@ class Submission:
                     f"Submission {self.id} has an outcome of the unknown kind {kind!r}. Was the "
                     "ledger written by a newer version?"
                 )
+
+
+def made_job(outcome: Mapping[str, Any]) -> bool:
+    """Whether an outcome's body says that its generation made a job."""
+    return bool(outcome["kind"] == "job")
 
 
 def intent_key(submission: str, generation: int) -> str:

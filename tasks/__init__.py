@@ -4,6 +4,7 @@ Only references without secrets pass between them. They use no cache of Prefect'
 results: the ledger remembers what must not be done twice.
 """
 
+from tasks.costs import estimate_estimator, estimate_sampler, experiment_usage
 from tasks.jobs import (
     fetch_result,
     run_estimator,
@@ -17,17 +18,24 @@ from tasks.sessions import (
     open_session,
     reattach_session,
     session_details,
+    session_status,
+    session_usage,
 )
 
 __all__ = [
     "cancel_session",
     "close_session",
+    "estimate_estimator",
+    "estimate_sampler",
+    "experiment_usage",
     "fetch_result",
     "open_session",
     "reattach_session",
     "run_estimator",
     "run_sampler",
     "session_details",
+    "session_status",
+    "session_usage",
     "submit_estimator",
     "submit_sampler",
 ]

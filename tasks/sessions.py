@@ -43,7 +43,7 @@ def reattach_session(block: str, session_id: str, experiment: str | None = None)
 
     Raises:
         SessionNotFoundError: The instance has no session of this ID.
-        SessionMismatchError: It is on another backend, or is a batch.
+        SessionMismatchError: It is on another backend, or of another mode than the Block.
         SessionClosedError: It accepts no more jobs.
     """
     opened = load_block(block).experiment(experiment)
@@ -55,6 +55,18 @@ def reattach_session(block: str, session_id: str, experiment: str | None = None)
 def session_details(session: SessionRef) -> SessionDetails:
     """Return the session's details, asked from the platform."""
     return experiment_of(session).session_details()
+
+
+@durable_task(name="session-status")
+def session_status(session: SessionRef) -> str | None:
+    """Return the client's words for the session's state; ``None`` where there is no session."""
+    return experiment_of(session).session_status()
+
+
+@durable_task(name="session-usage")
+def session_usage(session: SessionRef) -> float | None:
+    """Return the session's usage in seconds; ``None`` where there is no session."""
+    return experiment_of(session).session_usage()
 
 
 @durable_task(name="close-session")

@@ -14,10 +14,14 @@ from qiskit import QuantumCircuit, transpile
 from qiskit_ibm_runtime import RuntimeJobV2, Session
 from support import BACKEND, Platform
 
+from session_block import owner
 from session_block.client import BackendChoice, Connection
 from session_block.crashpoints import CRASH_AT
+from session_block.identity import identify
+from session_block.ledger import Ledger
 from session_block.local_platform import Admin
 from session_block.request import sampler_request
+from session_block.session_records import read_sessions
 
 _max_times = itertools.count(4001)
 
@@ -57,6 +61,37 @@ def die_while_opening(
     return session_id
 
 
+def intend(
+    ledger: Ledger, connection: Connection, max_time: int | None, name: str = "cut off", **more: Any
+) -> str:
+    """Record the intent of an opener that is gone, and return its experiment's UID."""
+    with owner.attempt() as gone:
+        return intend_as(gone, ledger, connection, max_time, name, **more)
+
+
+def intend_as(
+    opener: Mapping[str, Any],
+    ledger: Ledger,
+    connection: Connection,
+    max_time: int | None,
+    name: str,
+    **more: Any,
+) -> str:
+    """Record an opener's intent as it does itself, and return its experiment's UID."""
+    uid = identify(ledger, name).uid
+    intent = {
+        "backend": BACKEND,
+        "instance": connection.instance,
+        "mode": "session",
+        "max_time_seconds": max_time,
+        "owner": opener,
+        **more,
+    }
+    number = len(read_sessions(ledger, uid)) + 1
+    ledger.create(uid, f"session-intent/{number}", intent)
+    return uid
+
+
 def sessions_at(platform: Platform) -> Mapping[str, Mapping[str, Any]]:
     """Return the latest sessions as the server has them, by ID."""
     return {one["id"]: one for one in Admin(platform.info.origin).sessions()}
@@ -64,12 +99,12 @@ def sessions_at(platform: Platform) -> Mapping[str, Mapping[str, Any]]:
 
 def closings(platform: Platform) -> int:
     """Return how many requests to close or to cancel a session the server has seen."""
-    requests: Mapping[str, int] = platform.stats()["requests"]
-    return sum(
-        count
-        for route, count in requests.items()
-        if route.startswith(("PATCH /sessions", "DELETE /sessions"))
-    )
+    return _requests(platform, "PATCH /sessions") + cancellations(platform)
+
+
+def cancellations(platform: Platform) -> int:
+    """Return how many requests to cancel a session the server has seen."""
+    return _requests(platform, "DELETE /sessions")
 
 
 def open_as_colleague(connection: Connection, max_time: int) -> Session:
@@ -83,3 +118,8 @@ def send_job(connection: Connection, session: Session, tags: list[str]) -> Runti
     circuit.measure_all()
     device = connection.backends.get(BackendChoice(BACKEND))
     return sampler_request([transpile(circuit, device)], shots=10).send(session, tags)
+
+
+def _requests(platform: Platform, route: str) -> int:
+    counts: Mapping[str, int] = platform.stats()["requests"]
+    return sum(count for name, count in counts.items() if name.startswith(route))

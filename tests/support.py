@@ -9,12 +9,18 @@ from typing import Any
 
 import httpx
 import pytest
+from qiskit_ibm_runtime import Session
 
 from session_block import LocalPlatformCredentials, local_platform
-from session_block.client import BackendChoice
+from session_block.client import BackendChoice, Connection
 
 BACKEND = "ibm_manila"
 CHOICE = BackendChoice(BACKEND)
+
+
+def attached(connection: Connection, session_id: str) -> Session:
+    """Return a session of the tests' backend, as the client's object."""
+    return connection.sessions.attach(connection.sessions.look(session_id), CHOICE)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from qiskit import QuantumCircuit, transpile
 from qiskit_ibm_runtime import IBMRuntimeError, QiskitRuntimeService
 from qiskit_ibm_runtime.api.client import RuntimeClient
-from support import BACKEND, CHOICE, Platform
+from support import BACKEND, CHOICE, Platform, attached
 
 from session_block import IBMSessionCredentials
 from session_block.account import Account
@@ -100,14 +100,14 @@ def test_an_unknown_backend_names_the_known_ones(connection: Connection) -> None
 def test_an_unknown_session_is_a_clear_error(connection: Connection) -> None:
     """A session ID that the instance does not know is not an outage."""
     with pytest.raises(SessionNotFoundError, match="no session 'nowhere'"):
-        connection.sessions.attach("nowhere", CHOICE)
+        attached(connection, "nowhere")
 
 
 def test_a_session_of_another_backend_is_refused(connection: Connection) -> None:
     """A session ID that belongs to another backend names both."""
     other = connection.sessions.open(BackendChoice("ibm_nairobi"), 60)
     with pytest.raises(SessionMismatchError, match=f"ibm_nairobi.*{BACKEND}"):
-        connection.sessions.attach(str(other.session_id), CHOICE)
+        attached(connection, str(other.session_id))
     other.cancel()
 
 
@@ -148,7 +148,7 @@ def test_a_job_for_a_closed_session_is_a_certain_refusal(
 ) -> None:
     """The platform's 400 is dug out of the client's exception, and its cause is recognised."""
     session = connection.sessions.open(CHOICE, 60)
-    connection.sessions.attach(str(session.session_id), CHOICE).cancel()
+    attached(connection, str(session.session_id)).cancel()
     with pytest.raises(IBMRuntimeError) as caught:
         bell.send(session, [])
     refused = refusal(caught.value)

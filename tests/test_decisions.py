@@ -40,6 +40,11 @@ ROWS = [
     (Situation.REJECTED_FOR_NOW, Answer.NOT_ASKED, Action.NEXT_GENERATION),
     (Situation.REJECTED_FOR_NOW, Answer.ONE_JOB, Action.ADOPT_AS_NEXT),
     (Situation.REJECTED_FOR_NOW, Answer.SEVERAL_JOBS, Action.ADOPT_AS_NEXT),
+    (Situation.REJECTED_BY_BUDGET, Answer.NOT_ASKED, Action.ASK_BUDGET),
+    (Situation.REJECTED_BY_BUDGET, Answer.WITHIN_BUDGET, Action.NEXT_GENERATION),
+    (Situation.REJECTED_BY_BUDGET, Answer.OVER_BUDGET, Action.RAISE),
+    (Situation.REJECTED_BY_BUDGET, Answer.ONE_JOB, Action.ADOPT_AS_NEXT),
+    (Situation.REJECTED_BY_BUDGET, Answer.SEVERAL_JOBS, Action.ADOPT_AS_NEXT),
     (Situation.REJECTED, Answer.NOT_ASKED, Action.RAISE),
     (Situation.REJECTED, Answer.ONE_JOB, Action.ADOPT_AS_NEXT),
     (Situation.REJECTED, Answer.SEVERAL_JOBS, Action.ADOPT_AS_NEXT),
@@ -86,6 +91,12 @@ REACHABLE: dict[Situation, set[Answer]] = {
     Situation.HELD: {*LOOKED_UP, Answer.NOT_ASKED},
     Situation.REJECTED_BY_CLOSED_SESSION: {*LISTED, Answer.NOT_ASKED},
     Situation.REJECTED_FOR_NOW: {*LISTED, Answer.NOT_ASKED},
+    Situation.REJECTED_BY_BUDGET: {
+        *LISTED,
+        Answer.WITHIN_BUDGET,
+        Answer.OVER_BUDGET,
+        Answer.NOT_ASKED,
+    },
     Situation.REJECTED: {*LISTED, Answer.NOT_ASKED},
     Situation.ABANDONED: {*LISTED, Answer.NOT_ASKED},
     Situation.JOB: {*ASKED, Answer.OTHER_JOBS, Answer.NOT_ASKED},
@@ -133,8 +144,13 @@ def test_no_job_is_made_while_one_may_exist(
     except LedgerError:
         return
     if action in MAKES_A_JOB:
-        nothing = (situation, answer) == (Situation.NOTHING, Answer.NO_JOB)
-        assert nothing or (situation in ended and answer is Answer.NOT_ASKED)
+        first_or_allowed = {
+            (Situation.NOTHING, Answer.NO_JOB),
+            (Situation.REJECTED_BY_BUDGET, Answer.WITHIN_BUDGET),
+        }
+        assert (situation, answer) in first_or_allowed or (
+            situation in ended and answer is Answer.NOT_ASKED
+        )
 
 
 @given(st.sampled_from(Situation), st.sampled_from(Answer), st.sampled_from(Policy))
@@ -230,6 +246,11 @@ JOB = {"kind": "job", "job_id": "j1"}
             {"intent/s/1": {}, "outcome/s/1": {"kind": "rejected", "cause": "for-now"}},
             False,
             Situation.REJECTED_FOR_NOW,
+        ),
+        (
+            {"intent/s/1": {}, "outcome/s/1": {"kind": "rejected", "cause": "budget"}},
+            False,
+            Situation.REJECTED_BY_BUDGET,
         ),
         (
             {"intent/s/1": {}, "outcome/s/1": {"kind": "rejected", "cause": "session-closed"}},

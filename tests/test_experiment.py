@@ -13,7 +13,7 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
-from support import BACKEND, CHOICE, Platform, wait_until
+from support import BACKEND, Platform, attached, wait_until
 
 from session_block import JobRef, QuantumSession, owner
 from session_block.client import Connection
@@ -168,7 +168,7 @@ def _cut_off(
     with owner.attempt() as gone:
         body = {**intent.body, "fingerprint": request.fingerprint, "tag": tag, "owner": gone}
     block.ledger().create(experiment.uid, intent_key(submission, 1), {**body, "concurrent": True})
-    session = connection.sessions.attach(intent.body["session_id"], CHOICE)
+    session = attached(connection, intent.body["session_id"])
     return [request.send(session, [tag]).job_id() for _ in range(send)]
 
 
@@ -197,7 +197,7 @@ def test_success_closes_and_an_error_keeps_the_session(
     for error in (ValueError, KeyboardInterrupt):
         with pytest.raises(error):
             _leave_by(error, experiment := block.experiment("e"))
-    session = connection.sessions.attach(str(experiment.session_id), CHOICE)
+    session = attached(connection, str(experiment.session_id))
     assert session.status() == "Pending"
     with block.experiment("e") as again:
         assert again.open_session() == session.session_id
@@ -354,7 +354,7 @@ def test_a_job_that_died_with_its_session_runs_in_the_next(
     assert job is not None
     wait_until(lambda: job.status() != "QUEUED", seconds=30, what="the first job runs")
     first = str(experiment.session_id)
-    beside.sessions.attach(first, CHOICE).cancel()
+    attached(beside, first).cancel()
     with pytest.raises(JobEndedInPassingError, match="Ask for it again"):
         experiment.fetch_result(queued)
     assert experiment.fetch_result(running)[0].data.meas.num_shots == 8
@@ -374,7 +374,7 @@ def test_asking_again_for_a_job_that_died_with_its_session_is_the_same_request(
     beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
     queued = _behind_others(experiment)
-    beside.sessions.attach(str(experiment.session_id), CHOICE).cancel()
+    attached(beside, str(experiment.session_id)).cancel()
     with pytest.raises(JobEndedInPassingError):
         experiment.fetch_result(queued)
     again = experiment.submit_sampler([_bell()], shots=8)
@@ -406,7 +406,7 @@ def test_a_sealed_experiment_submits_nothing_that_lacks_its_result(
     beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
     queued = _behind_others(experiment)
-    beside.sessions.attach(str(experiment.session_id), CHOICE).cancel()
+    attached(beside, str(experiment.session_id)).cancel()
     with pytest.raises(JobEndedInPassingError):
         experiment.fetch_result(queued)
     experiment.seal()
@@ -456,7 +456,7 @@ def test_a_session_closed_between_two_jobs_is_replaced(
     experiment = block.experiment("e")
     experiment.run_sampler([_bell(0.1)], shots=8)
     first = str(experiment.session_id)
-    connection.sessions.attach(first, CHOICE).cancel()
+    attached(connection, first).cancel()
     experiment.run_sampler([_bell(0.2)], shots=8)
     assert experiment.session_id != first
     assert platform.jobs_of(experiment.uid) == 2
@@ -490,7 +490,7 @@ def test_a_job_unknown_to_the_platform_is_held(
     """An accepted job that the instance does not know is never taken for not submitted."""
     experiment = block.experiment("e")
     reference = experiment.submit_sampler([_bell()], shots=8)
-    session = connection.sessions.attach(str(experiment.session_id), CHOICE)
+    session = attached(connection, str(experiment.session_id))
     connection.service.delete_job(reference.job_id)
     assert session.session_id
     with pytest.raises(SubmissionHeldError, match=reference.job_id):

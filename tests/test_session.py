@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from qiskit_ibm_runtime import Batch
-from support import BACKEND, CHOICE, Platform
+from support import BACKEND, CHOICE, Platform, attached
 
 from session_block import local_platform, owner
 from session_block.client import BackendChoice, Connection
@@ -91,7 +91,7 @@ def test_a_session_closed_under_us_is_replaced_once(
 ) -> None:
     """P4: a new session is opened when the old one is known to be closed, and all share it."""
     first = str(keeper.current().session_id)
-    keeper.connection.sessions.attach(first, CHOICE).cancel()
+    attached(keeper.connection, first).cancel()
     before = platform.sessions()
     with ThreadPoolExecutor(4) as pool:
         ids = set(pool.map(lambda _: keeper.replace(first).session_id, range(8)))
@@ -107,7 +107,7 @@ def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
 ) -> None:
     """A restart finds that its session is closed and opens the next one."""
     first = str(keeper.current().session_id)
-    keeper.connection.sessions.attach(first, CHOICE).cancel()
+    attached(keeper.connection, first).cancel()
     second = _again(keeper, ledger, uid)
     assert second.current().session_id != first
     second.close()
@@ -215,7 +215,7 @@ def test_an_own_session_is_closed_also_after_borrowing(
     theirs = connection.sessions.open(CHOICE, 600)
     keeper.borrow(str(theirs.session_id))
     assert keeper.close() is True
-    assert connection.sessions.attach(own, CHOICE).status() == "Closed"
+    assert attached(connection, own).status() == "Closed"
     assert theirs.status() == "Pending"
     theirs.cancel()
 
@@ -241,7 +241,7 @@ def test_what_cannot_be_borrowed_is_refused(keeper: SessionKeeper, connection: C
         keeper.borrow(str(elsewhere.session_id))
     elsewhere.cancel()
     closed = connection.sessions.open(CHOICE, 60)
-    connection.sessions.attach(str(closed.session_id), CHOICE).cancel()
+    attached(connection, str(closed.session_id)).cancel()
     with pytest.raises(SessionClosedError, match="closed"):
         keeper.borrow(str(closed.session_id))
 
@@ -254,7 +254,7 @@ def test_closing_is_recorded_and_done_once(
     assert keeper.close() is True
     assert keeper.close() is False
     assert _again(keeper, ledger, uid).close() is False
-    assert connection.sessions.attach(session_id, CHOICE).status() == "Closed"
+    assert attached(connection, session_id).status() == "Closed"
 
 
 def test_a_process_that_dies_closes_nothing(
@@ -285,7 +285,7 @@ def test_a_process_that_dies_closes_nothing(
         ids.append(ran.stdout.strip())
     assert ids[0]
     assert ids[0] == ids[1]
-    session = connection.sessions.attach(ids[0], CHOICE)
+    session = attached(connection, ids[0])
     assert session.status() == "Pending"
     session.cancel()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import requests
@@ -26,7 +26,14 @@ from session_block.references import SessionDetails, SessionMode
 
 _CLASSES: dict[str, type[Session]] = {"session": Session, "batch": Batch}
 _ON_THE_WIRE = {"session": "dedicated", "batch": "batch"}
-_LISTING_PAGE = 100
+_FIELDS = {
+    "interactive_ttl": "interactive_timeout",
+    "max_ttl": "max_time",
+    "active_ttl": "active_timeout",
+    "elapsed_time": "usage_time",
+}
+"""How the client calls what the platform tells of a session."""
+_LISTING_PAGE = 50
 _NOT_FOUND = 404
 _CLOSE_TRIES = 4
 _CLOSE_PAUSE_SECONDS = 0.5
@@ -80,42 +87,53 @@ class Sessions:
         ):
             return _CLASSES[mode](device, max_time=max_time_seconds)
 
+    def look(self, session_id: str) -> SessionDetails:
+        """Return all that the platform tells of a session or batch, in one request.
+
+        Raises:
+            SessionNotFoundError: The instance has no session of this ID.
+        """
+        try:
+            with (
+                connecting(f"look up session {session_id}"),
+                crashpoints.around("look at session"),
+            ):
+                told = self._api().session_details(session_id)
+        except ConnectionFailedError as error:
+            if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
+                raise SessionNotFoundError(
+                    f"The instance {self._instance} has no session {session_id!r}. Check the ID, "
+                    "and that the Block's credentials are of the instance that opened it."
+                ) from error
+            raise
+        return SessionDetails(**{_FIELDS.get(name, name): value for name, value in told.items()})
+
     def attach(
-        self,
-        session_id: str,
-        backend: BackendChoice,
-        mode: SessionMode = "session",
+        self, details: SessionDetails, backend: BackendChoice, mode: SessionMode = "session"
     ) -> Session:
         """Return an existing session or batch, after checking that it is what is expected.
 
         Unlike ``Session.from_id`` it needs no job to have run in it, and leaves the service's
         active instance as it was.
 
+        Args:
+            details: What the platform told of it.
+            backend: The backend that it has to be on, and what of it is used.
+            mode: What it has to be.
+
         Raises:
-            SessionNotFoundError: The instance has no session of this ID.
             SessionMismatchError: It is on another backend, or of another mode.
         """
-        details = self._details(session_id)
-        found = (details.get("mode"), details.get("backend_name") or backend.name)
+        found = (details.mode, details.backend_name or backend.name)
         if found != (_ON_THE_WIRE[mode], backend.name):
             raise SessionMismatchError(
-                f"Session {session_id} is of mode {found[0]!r} on backend {found[1]!r}, but one of "
+                f"Session {details.id} is of mode {found[0]!r} on backend {found[1]!r}, but one of "
                 f"mode {_ON_THE_WIRE[mode]!r} on the Block's backend {backend.name!r} is needed. "
                 "Use a Block of that backend and mode, or another session."
             )
         session = _CLASSES[mode](self._backends.get(backend), create_new=False)
-        session._session_id = session_id  # noqa: SLF001 - as Session.from_id does
+        session._session_id = details.id  # noqa: SLF001 - as Session.from_id does
         return session
-
-    def place(self, session_id: str) -> tuple[str, str | None]:
-        """Return a session's execution mode and the name of its backend, if it has one yet.
-
-        Raises:
-            SessionNotFoundError: The instance has no session of this ID.
-        """
-        details = self._details(session_id)
-        modes = {wire: mode for mode, wire in _ON_THE_WIRE.items()}
-        return modes.get(details["mode"], details["mode"]), details.get("backend_name")
 
     def close(self, session: Session, *, cancel_jobs: bool) -> None:
         """Close a session, and try again: the client never retries this request by itself.
@@ -140,11 +158,20 @@ class Sessions:
             else:
                 return
 
-    def details(self, session: Session) -> SessionDetails:
-        """Return all that the platform tells of a session, in one request."""
-        purpose = f"read the details of session {session.session_id}"
-        with connecting(purpose), crashpoints.around("look at session"):
-            return SessionDetails(**(session.details() or {}))
+    def close_seen(self, details: SessionDetails, *, cancel_jobs: bool) -> None:
+        """Close a session or batch of whatever backend, whoever opened it.
+
+        Raises:
+            SessionError: It has no backend yet, or the platform did not close it.
+        """
+        if details.backend_name is None:
+            raise SessionError(
+                f"Session {details.id} has no backend yet, so it was opened by another client. "
+                "Close it there, or here once its first job has started."
+            )
+        backend = BackendChoice(details.backend_name)
+        session = self.attach(details, backend, details.execution_mode)
+        self.close(session, cancel_jobs=cancel_jobs)
 
     def listed(
         self, mode: SessionMode, backend: str, created_after: datetime
@@ -193,21 +220,6 @@ class Sessions:
             cursor = _cursor(page.get("next"))
             if cursor is None:
                 return
-
-    def _details(self, session_id: str) -> dict[str, Any]:
-        try:
-            with (
-                connecting(f"look up session {session_id}"),
-                crashpoints.around("look at session"),
-            ):
-                return cast(dict[str, Any], self._api().session_details(session_id))
-        except ConnectionFailedError as error:
-            if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
-                raise SessionNotFoundError(
-                    f"The instance {self._instance} has no session {session_id!r}. Check the ID, "
-                    "and that the Block's credentials are of the instance that opened it."
-                ) from error
-            raise
 
 
 def _cursor(following: Any) -> str | None:
