@@ -17,7 +17,7 @@ slow: $(VENV)/.installed-dev ## The long chaos and load runs
 	$(BIN)/pytest -m slow $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, counted at the server
-	$(BIN)/python -m tests.chaos.run $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m tests.chaos.run $(ARGS)
 
 conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by pip, on the local platform
 	$(BIN)/python tests/conformance/run.py --python $(PYTHON) --work $(VENV)/conformance $(ARGS)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+
+def machine_clock() -> datetime:
+    """Return this machine's time, by which IBM's platform goes too."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -12,9 +19,13 @@ class Account:
     """What it takes to reach one instance.
 
     Attributes:
-        name: A saved account, instead of the token and all else.
+        name: The saved account that it is, for messages.
+        proxies: As the client takes them; empty for none at all, ``None`` for the environment's.
+        ca_bundle: File of the authorities whose certificates are trusted instead of the usual ones.
+        preferences: By what the client chooses an instance if none is given.
         environment: Variables that the client reads while it connects, and only then.
         settle_seconds: How long the platform's listing may hide a job that it accepted.
+        now: The platform's clock, in UTC.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -23,7 +34,10 @@ class Account:
     url: str | None = None
     instance: str | None = None
     verify: bool = True
+    ca_bundle: Path | None = None
     proxies: Mapping[str, Any] | None = field(default=None, repr=False)
     private_endpoint: bool | None = None
+    preferences: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     settle_seconds: float = 30.0
+    now: Callable[[], datetime] = field(default=machine_clock, compare=False, repr=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from ipaddress import ip_address
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -15,7 +17,16 @@ from prefect.blocks.fields import SecretDict
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from session_block import local_platform
-from session_block.account import Account
+from session_block.account import Account, machine_clock
+from session_block.credential_sources import (
+    CHANNELS,
+    checked_ca_bundle,
+    checked_proxies,
+    checked_token,
+    checked_url,
+    find_account,
+    is_loopback,
+)
 from session_block.errors import ConnectionFailedError
 
 if TYPE_CHECKING:
@@ -59,6 +70,7 @@ class SessionCredentials(StrictBlock, CredentialsBlock):
         """Connect, and return the client's service.
 
         Raises:
+            InvalidInputError: The credentials are not where the Block says, or are malformed.
             ConnectionFailedError: The credentials are refused, or the platform is out of reach.
         """
         from session_block.client import Connection
@@ -67,9 +79,13 @@ class SessionCredentials(StrictBlock, CredentialsBlock):
 
 
 class IBMSessionCredentials(SessionCredentials):
-    """An IBM Quantum account: an API key and an instance, or the name of a saved account.
+    """An IBM Quantum account: its API key, or where the key is found, and the instance to use.
 
-    Loading it makes no network call.
+    The key is in the Block (token), in a Secret block of Prefect's (token_secret), in an account
+    that the client has saved (account_name), or, if none of these is given, in the environment of
+    the process that runs the flow: QISKIT_IBM_TOKEN, with QISKIT_IBM_INSTANCE, QISKIT_IBM_URL and
+    QISKIT_IBM_CHANNEL. The Block's other fields come before what is found with the key. A replaced
+    key is used from the next attempt on. Loading the Block makes no network call.
 
     Example:
         Load stored credentials and list the instance's backends:
@@ -91,23 +107,37 @@ class IBMSessionCredentials(SessionCredentials):
     token: SecretStr | None = Field(
         default=None,
         title="API key",
-        description="IBM Cloud API key. Needed unless a saved account is named.",
+        description="IBM Cloud API key, unless it is found elsewhere.",
     )
-    instance: str | None = Field(
+    token_secret: str | None = Field(
         default=None,
-        description="Cloud resource name (CRN) of the instance, or its service name.",
-        examples=["crn:v1:bluemix:public:quantum-computing:us-east:a/…:…::"],
+        min_length=1,
+        title="Secret block with the API key",
+        description=(
+            "Name of the Prefect Secret block that holds the API key. It is loaded whenever a "
+            "process connects, so replacing the key there is enough."
+        ),
     )
     account_name: str | None = Field(
         default=None,
+        min_length=1,
         title="Saved account",
         description=(
             "Name of an account saved with QiskitRuntimeService.save_account on the machine that "
             "runs the flow, to be used instead of an API key."
         ),
     )
-    channel: Literal["ibm_quantum_platform", "ibm_cloud"] = Field(
-        default="ibm_quantum_platform", description="Channel through which to reach IBM Quantum."
+    instance: str | None = Field(
+        default=None,
+        description="Cloud resource name (CRN) of the instance, or its service name.",
+        examples=["crn:v1:bluemix:public:quantum-computing:us-east:a/…:…::"],
+    )
+    channel: Literal["ibm_quantum_platform", "ibm_cloud"] | None = Field(
+        default=None,
+        description=(
+            "Channel through which to reach IBM Quantum; empty for the one found with the API key, "
+            "else 'ibm_quantum_platform'."
+        ),
     )
     url: str | None = Field(
         default=None,
@@ -115,12 +145,21 @@ class IBMSessionCredentials(SessionCredentials):
         description="Base URL. Leave empty for IBM Quantum; set it for another platform.",
     )
     verify: bool = Field(default=True, description="Whether to verify the server's certificate.")
+    ca_bundle: Path | None = Field(
+        default=None,
+        title="CA bundle",
+        description=(
+            "File, on the machine that runs the flow, with the PEM certificates of the authorities "
+            "to trust instead of the usual ones, such as a company's own."
+        ),
+    )
     proxies: SecretDict | None = Field(
         default=None,
         description=(
-            "Proxies, as the client takes them: 'urls', and for NTLM 'username_ntlm' and "
-            "'password_ntlm'."
+            "Proxies, as the client takes them: 'urls', which maps protocols to URLs. Those of the "
+            "environment are then not used."
         ),
+        examples=[{"urls": {"https": "http://user:password@proxy.example.org:3128"}}],
     )
     private_endpoint: bool = Field(
         default=False, description="Whether to use the instance's private endpoint."
@@ -128,56 +167,54 @@ class IBMSessionCredentials(SessionCredentials):
 
     @field_validator("token")
     @classmethod
-    def _token_is_not_empty(cls, token: SecretStr | None) -> SecretStr | None:
-        if token is not None and not token.get_secret_value().strip():
-            raise ValueError("The API key is empty. Create one in IBM Cloud and paste it here.")
-        return token
+    def _token_is_an_api_key(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None:
+            return None
+        return SecretStr(checked_token(token.get_secret_value(), "The Block's token"))
 
     @field_validator("proxies")
     @classmethod
-    def _proxies_are_the_clients(cls, proxies: SecretDict | None) -> SecretDict | None:
-        given = {} if proxies is None else proxies.get_secret_value()
-        known = set(given) <= {"urls", "username_ntlm", "password_ntlm"}
-        paired = ("username_ntlm" in given) == ("password_ntlm" in given)
-        if not (known and paired and isinstance(given.get("urls", {}), dict)):
-            raise ValueError(
-                "proxies takes 'urls', which maps protocols to URLs, and both or neither of "
-                "'username_ntlm' and 'password_ntlm'."
-            )
+    def _proxies_are_usable(cls, proxies: SecretDict | None) -> SecretDict | None:
+        if proxies is not None:
+            checked_proxies(proxies.get_secret_value(), "The Block's proxies field")
         return proxies
 
     @field_validator("url")
     @classmethod
     def _url_is_http(cls, url: str | None) -> str | None:
-        if url is not None and (urlsplit(url).scheme not in {"http", "https"} or not _host(url)):
-            raise ValueError("The URL is not an http(s) URL.")
-        if url is not None and urlsplit(url).username is not None:
-            raise ValueError("The URL holds a user name or a password: it is logged and recorded.")
-        return url
+        return checked_url(url, "The Block's url")
 
     @model_validator(mode="after")
-    def _has_one_identity(self) -> Self:
-        if (self.token is None) == (self.account_name is None):
+    def _fits_together(self) -> Self:
+        identities = (self.token, self.token_secret, self.account_name)
+        if sum(identity is not None for identity in identities) > 1:
             raise ValueError(
-                "Give either an API key (token) or the name of a saved account (account_name)."
+                "Give only one of token, token_secret and account_name, or none to use the "
+                "environment's QISKIT_IBM_TOKEN."
             )
+        if self.ca_bundle is not None and not self.verify:
+            raise ValueError("With verify off no ca_bundle is looked at: give one of the two.")
         return self
 
     def account(self) -> Account:
-        """Return what it takes to connect; makes no network call."""
+        """Return what it takes to connect, asking nobody but Prefect, and that for a Secret block.
+
+        Raises:
+            InvalidInputError: The API key or the CA bundle is not where the Block says, or is none.
+        """
+        found = find_account(self.token, self.token_secret, self.account_name)
         proxies = None if self.proxies is None else self.proxies.get_secret_value()
-        token = None if self.token is None else self.token.get_secret_value()
-        account = Account(
-            token=token,
-            name=self.account_name,
-            channel=self.channel,
-            url=self.url,
-            instance=self.instance,
-            verify=self.verify,
-            proxies=proxies,
-            private_endpoint=self.private_endpoint,
+        account = replace(
+            found,
+            channel=self.channel or found.channel or CHANNELS[0],
+            url=self.url or found.url,
+            instance=self.instance or found.instance,
+            verify=self.verify and (found.verify or self.ca_bundle is not None),
+            ca_bundle=checked_ca_bundle(self.ca_bundle),
+            proxies=proxies or found.proxies,
+            private_endpoint=self.private_endpoint or found.private_endpoint,
         )
-        return account if self.url is None or not _is_loopback(self.url) else _local(account)
+        return _local(account) if account.url and is_loopback(account.url) else account
 
 
 class LocalPlatformCredentials(SessionCredentials):
@@ -240,29 +277,25 @@ class LocalPlatformCredentials(SessionCredentials):
 
 
 def _local(account: Account) -> Account:
-    """Complete an account of a platform on this machine: all its services are at one origin."""
+    """Complete an account of a platform on this machine: all its services are at one origin.
+
+    The environment's proxies are for the world outside.
+    """
     parts = urlsplit(str(account.url))
     origin = f"{parts.scheme}://{parts.netloc}"
-    return Account(
-        token=account.token,
-        name=account.name,
-        channel=account.channel,
+    return replace(
+        account,
         url=f"{origin}/experimental/api/v1",
-        instance=account.instance,
-        verify=account.verify,
-        proxies=account.proxies,
+        proxies=account.proxies or {},
         environment=local_platform.service_environment(origin),
         settle_seconds=LOCAL_SETTLE_SECONDS,
+        now=partial(_clock_of, origin),
     )
 
 
-def _host(url: str) -> str | None:
-    return urlsplit(url).hostname
-
-
-def _is_loopback(url: str) -> bool:
-    host = _host(url) or ""
+def _clock_of(origin: str) -> datetime:
+    """Return the time of the local platform at an origin; what is none goes by the machine's."""
     try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return datetime.fromtimestamp(local_platform.Admin(origin).now(), UTC)
+    except (local_platform.PlatformError, KeyError, ValueError):
+        return machine_clock()

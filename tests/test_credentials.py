@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from support import Platform
+from support import Platform, free_port
 
 from session_block import (
     IBMSessionCredentials,
@@ -104,25 +103,33 @@ def test_without_an_instance_the_selected_one_is_pinned(platform: Platform) -> N
     assert connection.instance in known
 
 
-def test_a_saved_account_serves(platform: Platform, tmp_path: Path) -> None:
-    """The name of an account that the client has saved takes the place of a key."""
-    program = (
-        "import os\n"
-        "from qiskit_ibm_runtime import QiskitRuntimeService\n"
-        "from session_block import IBMSessionCredentials\n"
-        "take = lambda name: os.environ.pop('QISKIT_IBM_' + name)\n"
-        "take('CHANNEL')\n"
-        "QiskitRuntimeService.save_account(\n"
-        "    token=take('TOKEN'), url=take('URL'), instance=take('INSTANCE'), name='mine')\n"
-        "service = IBMSessionCredentials(account_name='mine').get_client()\n"
-        "print(service.backend('ibm_manila').num_qubits)\n"
-    )
-    environment = {
-        **os.environ,
-        **local_platform.environment(platform.info),
-        "HOME": str(tmp_path),
-    }
-    ran = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == "5\n"
+def test_a_platform_on_this_machine_brings_its_clock() -> None:
+    """What time it is at a local platform is asked of it, and passes as it says."""
+    with local_platform.LocalPlatform(time_scale=0) as platform:
+        account = IBMSessionCredentials(token=SecretStr("key"), url=platform.info.origin).account()
+        before = account.now()
+        assert account.now() == before
+        platform.advance(90)
+        assert account.now() - before == timedelta(seconds=90)
+
+
+class _Greeter(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_has_no_clock_goes_by_this_machines(answers: bool) -> None:
+    """IBM, and a server on this machine that is no local platform, have the machine's time."""
+    with HTTPServer(("127.0.0.1", 0), _Greeter) as server:
+        if answers:
+            threading.Thread(target=server.handle_request, daemon=True).start()
+        port = server.server_port if answers else free_port()
+        for url in (None, f"http://127.0.0.1:{port}"):
+            now = IBMSessionCredentials(token=SecretStr("key"), url=url).account().now()
+            assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)

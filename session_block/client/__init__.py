@@ -2,8 +2,9 @@
 
 Not public, since there is no public way: the page-wise job listing (the public one may loop for
 ever on a wrong count), the listing of workloads, attaching to a session that no job has used yet
-(``Session.from_id`` needs its backend, and changes the service's active instance), and a failed
-job's reason while its results cannot be read. ``tests/test_client.py`` notices when they change.
+(``Session.from_id`` needs its backend, and changes the service's active instance), a failed job's
+reason while its results cannot be read, and the certificates and proxies of requests after the
+first, for access tokens too (``connecting``). ``tests/test_client.py`` notices when they change.
 """
 
 from session_block.client.backends import BackendChoice

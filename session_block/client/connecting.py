@@ -49,12 +49,16 @@ def connect(account: Account) -> QiskitRuntimeService:
 def _variables(account: Account) -> dict[str, str]:
     """Return what the environment is while the client connects.
 
-    There is no other way to tell it whose certificates to trust when it asks for access tokens,
-    and some of its requests prefer the environment's proxies to those that it is given.
+    There is no other way to tell it whose certificates to trust when it asks for access tokens, or
+    not to verify any when it looks for instances; and some of its requests prefer the
+    environment's settings to those that it is given.
     """
     variables = dict(account.environment)
     if account.ca_bundle is not None:
         variables["REQUESTS_CA_BUNDLE"] = str(account.ca_bundle)
+    if not account.verify:
+        variables |= {"GLOBAL_SEARCH_DISABLE_SSL": "true", "GLOBAL_CATALOG_DISABLE_SSL": "true"}
+        variables |= {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
     if account.proxies is not None:
         variables["no_proxy"] = "*"
     return variables
@@ -69,7 +73,7 @@ def _proxies(account: Account) -> dict[str, Any] | None:
 
 def _equip(api: Any, account: Account) -> None:
     """Let the later requests to an instance, for access tokens too, go as the account says."""
-    if account.ca_bundle is None and account.proxies is None:
+    if account.verify and account.ca_bundle is None and account.proxies is None:
         return
     verify = account.verify if account.ca_bundle is None else str(account.ca_bundle)
     session = api._session  # noqa: SLF001

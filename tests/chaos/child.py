@@ -55,6 +55,7 @@ def _experiment(order: dict[str, Any]) -> dict[str, Any]:
         ),
         backend_name=BACKEND,
         ledger_url=order["ledger_url"],
+        **order["block"],
     )
     with block.experiment(order["name"]) as experiment:
         report = run_vqe(

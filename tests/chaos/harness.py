@@ -234,6 +234,7 @@ class Run:
         pause_at: str | None = None,
         environment: Mapping[str, str] | None = None,
         rules: tuple[Mapping[str, Any], ...] = (),
+        block: Mapping[str, Any] | None = None,
     ) -> Child:
         """Start an attempt.
 
@@ -242,12 +243,14 @@ class Run:
             pause_at: Passage of a crash point at which it is stopped.
             environment: More environment variables.
             rules: Faults of the platform; their ``pid`` may be ``child`` or ``platform``.
+            block: More fields of the attempt's Block.
         """
         number = len(self.children)
         at = kill_at or pause_at
         order = {
             "name": self.name,
             "ledger_url": self.ledger_url,
+            "block": dict(block or {}),
             "environment": {**(environment or {}), **({CRASH_AT: at} if at else {})},
             "pause": pause_at is not None,
             "ending": str(self._directory / f"{self.name}.{number}.json"),

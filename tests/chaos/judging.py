@@ -219,7 +219,7 @@ def _judge_sessions(
     new = run.rig.platform.sessions(limit=count) if count else []
     used = [session for session in new if session["jobs"]]
     verdict.orphans = len(new) - len(used)
-    if {job["session_id"] for job in jobs} != {session["id"] for session in used}:
+    if {job["session_id"] for job in jobs} - {None} != {session["id"] for session in used}:
         verdict.mismatch("jobs and sessions do not belong together")
     if len(used) > allowed.sessions:
         verdict.mismatch(f"{len(used)} sessions hold jobs")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from session_block.crashpoints import CRASH_LOG
@@ -27,19 +27,18 @@ class _Mess:
     """What is mended: attempts, in the last of which that is done, and what it may leave."""
 
     attempts: tuple[Attempt, ...]
-    allowed: Allowed
+    allowed: Allowed = field(default_factory=Allowed)
+    group: str = "recovery"
 
 
 _MESSES: Mapping[str, _Mess] = {
-    "an unsent job": _Mess((Attempt(kill_at="submit, before:4"), Attempt()), Allowed()),
-    "an unrecorded job": _Mess((Attempt(kill_at="submit, after:4"), Attempt()), Allowed()),
+    "an unsent job": _Mess((Attempt(kill_at="submit, before:4"), Attempt())),
+    "an unrecorded job": _Mess((Attempt(kill_at="submit, after:4"), Attempt())),
     "a twin": _Mess(
         (Attempt(rules=({"kind": "status", "status": 500, "effect": "after", **_SUBMIT},)),),
         Allowed(twins=True),
     ),
-    "a lost answer": _Mess(
-        (Attempt(rules=({"kind": "drop", "effect": "after", **_SUBMIT},)),), Allowed()
-    ),
+    "a lost answer": _Mess((Attempt(rules=({"kind": "drop", "effect": "after", **_SUBMIT},)),)),
     "a cancelled session": _Mess(
         (
             Attempt(kill_at="submit, after:4"),
@@ -47,6 +46,20 @@ _MESSES: Mapping[str, _Mess] = {
         ),
         Allowed(sessions=2, replaced=True),
     ),
+}
+_ROLLOVER = Allowed(sessions=2, replaced=True)
+_ROLLOVERS = {
+    f"a session that ends by {by}": _Mess(
+        (Attempt(rules=({"kind": "end_session", "by": by, **_SUBMIT},)),), _ROLLOVER, "rollover"
+    )
+    for by in ("max_time", "close", "cancel")
+}
+_MODES = {
+    f"{mode} mode": _Mess(
+        (Attempt(kill_at="submit, after:4", block={"mode": mode}), Attempt(block={"mode": mode})),
+        group="modes",
+    )
+    for mode in ("batch", "job")
 }
 _WIPED = _Mess(
     (Attempt(kill_at="submit, after:4", wipe=True), Attempt()),
@@ -63,7 +76,19 @@ def recoveries(rig: Rig, reference: Reference, *, wipe: bool) -> Iterator[Scenar
         wipe: Whether the ledger is a file that can be deleted.
     """
     usual = {_point(passage) for passage in reference.passages}
-    messes = {**_MESSES, **({"a lost ledger": _WIPED} if wipe else {})}
+    # As many jobs as it needs, so that one which is counted and not made would be missed.
+    budget = {"max_jobs": len(reference.submissions)}
+    messes = {
+        **_MESSES,
+        **_ROLLOVERS,
+        **_MODES,
+        "a tight budget": _Mess((Attempt(block=budget),), group="budget"),
+        "an unsent job of a tight budget": _Mess(
+            (Attempt(kill_at="submit, before:4", block=budget), Attempt(block=budget)),
+            group="budget",
+        ),
+        **({"a lost ledger": _WIPED} if wipe else {}),
+    }
     for name, mess in messes.items():
         for passage in _passages(rig, mess):
             if _point(passage) in usual and not passage.endswith(":1"):
@@ -71,7 +96,7 @@ def recoveries(rig: Rig, reference: Reference, *, wipe: bool) -> Iterator[Scenar
             *before, mending = mess.attempts
             orphans = mess.allowed.orphans or passage.startswith(OPENING)
             yield Scenario(
-                "recovery",
+                mess.group,
                 f"from {name}, {passage}",
                 in_turn(*before, replace(mending, kill_at=passage)),
                 replace(mess.allowed, orphans=orphans),

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from postgres import Postgres
+
 from . import scenarios, workers
 from .controls import CONTROLS
 from .faults import faults
@@ -37,6 +39,19 @@ def started(count: int, *, ledger_url: str | None, control: str | None) -> Itera
     with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
         rigs = [Rig(ledger_url=ledger_url, control=control) for _ in range(count)]
         yield list(pool.map(stack.enter_context, rigs))
+
+
+@contextmanager
+def shared_ledger(*, wanted: bool) -> Iterator[str | None]:
+    """Start a PostgreSQL server, if one is wanted, and give the URL of a ledger in it."""
+    if not wanted:
+        yield None
+        return
+    server = Postgres()
+    try:
+        yield server.new_store()
+    finally:
+        server.remove()
 
 
 def carry_out(rig: Rig, scenario: Scenario, reference: Reference) -> Verdict:
@@ -187,15 +202,20 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of two workers at once")
     parser.add_argument("--seed", type=int, default=1, help="of what is random")
-    parser.add_argument("--ledger-url", help="a database instead of an SQLite file for each run")
+    parser.add_argument(
+        "--postgresql", action="store_true", help="one PostgreSQL instead of an SQLite file each"
+    )
     parser.add_argument("--negative-control", choices=sorted(CONTROLS), help="must fail")
     asked = parser.parse_args()
     # So that platforms and processes are ended as well when the run is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     began = time.monotonic()
-    with started(asked.jobs, ledger_url=asked.ledger_url, control=asked.negative_control) as rigs:
+    with (
+        shared_ledger(wanted=asked.postgresql) as ledger_url,
+        started(asked.jobs, ledger_url=ledger_url, control=asked.negative_control) as rigs,
+    ):
         reference = take_reference(rigs[0])
-        wipe = asked.ledger_url is None
+        wipe = ledger_url is None
         available = everything(rigs[0], reference, seed=asked.seed, rounds=asked.rounds, wipe=wipe)
         chosen = _chosen(available, asked.only, 10 if asked.quick else 1)
         verdicts = carry_out_all(rigs, chosen, reference, _tell)

@@ -54,6 +54,7 @@ class Attempt:
         wipe: The ledger is deleted afterwards.
         kills_platform: One of the rules kills the platform, which is then started again.
         at_stop: What is done when a rule has stopped the process, before it goes on.
+        block: More fields of its Block; those of the last attempt hold for all that follow.
     """
 
     kill_at: str | None = None
@@ -62,6 +63,7 @@ class Attempt:
     wipe: bool = False
     kills_platform: bool = False
     at_stop: Callable[[Rig], Callable[[], None]] | None = None
+    block: Mapping[str, Any] = field(default_factory=dict)
 
 
 def in_turn(*attempts: Attempt, again: bool = False) -> Play:
@@ -78,7 +80,7 @@ def in_turn(*attempts: Attempt, again: bool = False) -> Play:
             endings.append(_disturbed(run, attempt))
             run.clear_faults()
         while len(endings) < MOST_ATTEMPTS and (endings[-1].result is None or again):
-            endings.append(run.start().end())
+            endings.append(run.start(block=attempts[-1].block).end())
             if again and endings[-1].error == endings[-2].error:
                 break
         return endings
@@ -87,7 +89,12 @@ def in_turn(*attempts: Attempt, again: bool = False) -> Play:
 
 
 def _disturbed(run: Run, attempt: Attempt) -> Ending:
-    child = run.start(kill_at=attempt.kill_at, rules=attempt.rules, environment=attempt.environment)
+    child = run.start(
+        kill_at=attempt.kill_at,
+        rules=attempt.rules,
+        environment=attempt.environment,
+        block=attempt.block,
+    )
     if attempt.kills_platform:
         run.rig.revive()
     ending = child.wait()
