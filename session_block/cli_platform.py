@@ -65,6 +65,10 @@ def start(
         float | None,
         typer.Option(help="Speed of the clock; with 0 it moves only when it is advanced."),
     ] = None,
+    open_plan_sessions: Annotated[
+        Literal["refuse", "ignore"] | None,
+        typer.Option(help="What the open plan does with sessions."),
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Start the platform in the background; one that runs already is left as it is."""
@@ -85,6 +89,7 @@ def start(
             pending_seconds=pending_seconds,
             token_seconds=token_seconds,
             time_scale=time_scale,
+            open_plan_sessions=open_plan_sessions,
         )
     except (local_platform.PlatformError, ValueError) as error:
         fail(str(error))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from qiskit_ibm_runtime import Session
 
 from session_block.client import Connection
-from session_block.errors import SessionClosedError
+from session_block.errors import SessionClosedError, SessionsNotAllowedError
 from session_block.plan import SessionPlan
 from session_block.references import SessionDetails
-from session_block.session_records import CANCELLED, CLOSED, SessionRecord
+from session_block.session_records import CANCELLED, CLOSED, IGNORED, SessionRecord
 
 
 class Expiry:
@@ -51,8 +51,16 @@ class Expiry:
 
         Raises:
             SessionClosedError: It is not to be replaced.
+            SessionsNotAllowedError: The platform lets it be opened, but runs no job in it.
         """
-        by_itself = record.session_id is not None and record.end not in (CLOSED, CANCELLED)
+        if record.end == IGNORED and self._plan.without_sessions == "fail":
+            raise SessionsNotAllowedError(
+                f"Session {record.session_id} was opened, but the platform ran the job of "
+                f"experiment {self._experiment} outside of it, as it does on the open plan. What "
+                "is recorded stays. Set the Block's mode to 'batch' or 'job', or without_sessions "
+                "to let it choose so by itself; or use an instance of another plan."
+            )
+        by_itself = record.session_id is not None and record.end not in (CLOSED, CANCELLED, IGNORED)
         borrowed = record.kind == "borrowed"
         if not by_itself or self._plan.reopens(borrowed=borrowed):
             return

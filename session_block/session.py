@@ -18,6 +18,7 @@ from session_block.errors import (
     SessionsNotAllowedError,
 )
 from session_block.expiry import Expiry
+from session_block.fallback import Fallback
 from session_block.ledger import Ledger
 from session_block.pinned_backend import PinnedBackend
 from session_block.plan import SessionPlan
@@ -27,12 +28,12 @@ from session_block.session_opening import SessionOpener
 from session_block.session_records import (
     CANCELLED,
     CLOSED,
+    IGNORED,
     NEAR_ITS_END,
     SessionRecord,
     read_sessions,
 )
 
-MODE_KEY = "execution-mode"
 _logger = logging.getLogger(__name__)
 
 
@@ -69,6 +70,7 @@ class SessionKeeper:
         self.connection = connection
         self.plan = plan
         self._pinned = PinnedBackend(ledger, experiment, plan, lost=lost)
+        self._fallback = Fallback(ledger, experiment, plan)
         self._expiry = Expiry(experiment, plan)
         self._calibration = CalibrationWatch(ledger, experiment, plan.on_recalibration)
         self._opener = SessionOpener(
@@ -76,7 +78,6 @@ class SessionKeeper:
         )
         self._lock = threading.RLock()
         self._current: tuple[SessionRecord, Session] | None = None
-        self._mode = plan.mode
 
     @property
     def backend_choice(self) -> BackendChoice:
@@ -132,11 +133,7 @@ class SessionKeeper:
 
     def mode(self) -> ExecutionMode:
         """Return the execution mode: the Block's, or what took its place where that is refused."""
-        if self._mode == "session" and self.plan.without_sessions != "fail":
-            fact = self._ledger.get(self._experiment, MODE_KEY)
-            if fact is not None:
-                self._mode = cast(ExecutionMode, fact.body["mode"])
-        return self._mode
+        return self._fallback.mode()
 
     @property
     def borrowed(self) -> bool:
@@ -232,9 +229,17 @@ class SessionKeeper:
         return self.connection.sessions.look(str(record.session_id))
 
     def is_closed(self, session_id: str) -> bool:
-        """Whether the platform says that one of the experiment's sessions takes no more jobs."""
-        record = next(one for one in self.records() if one.session_id == session_id)
-        return not self.details_of(record).accepts_jobs
+        """Whether the platform says that a session takes no more jobs."""
+        return not self.connection.sessions.look(session_id).accepts_jobs
+
+    def check_is_used(self, session_id: str, job_id: str) -> None:
+        """Give the session up if the platform ran a job of it outside of it."""
+        with self._lock:
+            if self._current is None or self._current[0].session_id != session_id:
+                return
+            if self._fallback.is_ignored(self.connection, session_id, job_id):
+                self._give_up(self._current[0], IGNORED)
+                self._fallback.take(self.connection, IGNORED)
 
     def close(self, *, cancel_jobs: bool = False) -> bool:
         """Close the session that this experiment opened; a borrowed one is left alone.
@@ -278,16 +283,8 @@ class SessionKeeper:
         try:
             session = self._opener.open(number, mode)
         except SessionsNotAllowedError as error:
-            if self.plan.without_sessions == "fail":
+            if not self._fallback.take(self.connection, str(error)):
                 raise
-            instead = {"mode": self.plan.without_sessions, "because": str(error)}
-            fact, _ = self._ledger.create(self._experiment, MODE_KEY, instead)
-            _logger.warning(
-                "The instance %s has no sessions, so experiment %s runs in %s mode.",
-                self.connection.instance,
-                self._experiment,
-                fact.body["mode"],
-            )
             return
         if session is not None:
             self._current = (self.records()[number - 1], session)
@@ -321,10 +318,13 @@ class SessionKeeper:
             record.session_id,
             self._experiment,
         )
+        self._give_up(record, NEAR_ITS_END)
+
+    def _give_up(self, record: SessionRecord, reason: str) -> None:
         if record.opened:
-            self._close(record, NEAR_ITS_END)
+            self._close(record, reason)
         else:
-            self._end(record, NEAR_ITS_END)
+            self._end(record, reason)
 
     def _end(self, record: SessionRecord, reason: str) -> None:
         self._ledger.create(

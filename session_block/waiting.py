@@ -224,7 +224,9 @@ class Waiter:
                 unreadable = "it is empty"
             if isinstance(result, PrimitiveResult):
                 self._submitter.forget(str(generation.job_id))
-                return self._store(submission, generation, result)
+                stored = self._store(submission, generation, result)
+                self._check_session(generation)
+                return stored
             tries += 1
             last = tries >= _RESULT_TRIES
             answer = Answer.STILL_UNREADABLE if last else Answer.DONE_UNREADABLE
@@ -232,6 +234,10 @@ class Waiter:
                 because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
                 raise self._settler.hold(submission, generation, because)
             time.sleep(tries * _RESULT_PAUSE_SECONDS)
+
+    def _check_session(self, generation: Generation) -> None:
+        if generation.intent["session_id"] is not None:
+            self._keeper().check_is_used(generation.intent["session_id"], str(generation.job_id))
 
     def _store(
         self, submission: str, generation: Generation, result: PrimitiveResult

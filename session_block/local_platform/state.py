@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Noise = Literal["exact", "shots", "device"]
 NOISES: tuple[Noise, ...] = ("exact", "shots", "device")
+OpenPlanSessions = Literal["refuse", "ignore"]
+OPEN_PLAN_SESSIONS: tuple[OpenPlanSessions, ...] = ("refuse", "ignore")
 MAX_SCALE = 1e6
 
 
@@ -42,6 +44,7 @@ class SettingsGiven(TypedDict, total=False):
     pending_seconds: float | None
     token_seconds: int | None
     time_scale: float | None
+    open_plan_sessions: OpenPlanSessions | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Settings:
             is inactive or closed. IBM's own time is not public; with 0 these states are skipped.
         token_seconds: Life of an access token, in seconds of the machine's clock.
         time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
+        open_plan_sessions: Whether the open plan refuses sessions, or ignores them: they open, and
+            their jobs run outside of them. IBM's sources say both.
     """
 
     noise: Noise = "exact"
@@ -74,6 +79,7 @@ class Settings:
     pending_seconds: float = 0.0
     token_seconds: int = 3600
     time_scale: float = 1.0
+    open_plan_sessions: OpenPlanSessions = "refuse"
 
     def with_given(self, given: SettingsGiven) -> Settings:
         """Return these settings with others in their place.
@@ -84,6 +90,11 @@ class Settings:
         changed = replace(self, **without_none(given))
         if changed.noise not in NOISES:
             raise ValueError(f"noise must be one of {', '.join(NOISES)}, not {changed.noise!r}")
+        if changed.open_plan_sessions not in OPEN_PLAN_SESSIONS:
+            raise ValueError(
+                f"open_plan_sessions must be one of {', '.join(OPEN_PLAN_SESSIONS)}, "
+                f"not {changed.open_plan_sessions!r}"
+            )
         for name in ("job_seconds", "other_jobs", "other_job_seconds", "pending_seconds"):
             if not 0 <= getattr(changed, name) < float("inf"):
                 raise ValueError(f"{name} must be zero or more, not {getattr(changed, name)}")

@@ -25,6 +25,7 @@ from session_block.local_platform.job_records import (
     NewJob,
 )
 
+_RUNS_OUTSIDE = "Sessions are not available on the open plan. The job runs in job mode."
 MAX_TAGS = 8
 MAX_TAG_LENGTH = 86
 MAX_PAGE = 200
@@ -51,13 +52,15 @@ def _submit(call: Call) -> dict[str, Any]:
     if not isinstance(private, bool):
         raise bad_request("private must be true or false")
     _refuse_beyond_limit(call)
+    wanted_session = optional_text(content, "session_id")
+    session_id = None if _is_ignored(call, wanted_session) else wanted_session
     new = NewJob(
         instance=call.instance.crn,
         account=call.account.id,
         program=program,
         backend=backend,
         params=json.dumps(params),
-        session_id=optional_text(content, "session_id"),
+        session_id=session_id,
         tags=_tags(content.get("tags")),
         cost=None if cost is None else whole_number(cost, "cost", 0, MAX_EXECUTION_SECONDS),
         private=private,
@@ -72,11 +75,21 @@ def _submit(call: Call) -> dict[str, Any]:
     answer: dict[str, Any] = {"id": job_id, "backend": backend}
     if new.session_id is not None:
         answer["session_id"] = new.session_id
+    elif wanted_session is not None:
+        answer["messages"] = [_RUNS_OUTSIDE]
     if new.calibration_id is not None:
         answer["calibration_id"] = new.calibration_id
     if new.private:
         answer["private"] = True
     return answer
+
+
+def _is_ignored(call: Call, session_id: str | None) -> bool:
+    """Whether a job is to join a session that the instance's plan lets be opened, but not used."""
+    if session_id is None or call.instance.allows_sessions:
+        return False
+    session, _ = call.platform.sessions.get(session_id, call.instance.crn)
+    return session.mode == "dedicated"
 
 
 def _list(call: Call) -> dict[str, Any]:

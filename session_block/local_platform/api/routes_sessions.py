@@ -25,7 +25,9 @@ def _open(call: Call) -> dict[str, Any]:
     instance = call.instance
     if content.get("instance") not in (None, instance.crn):
         raise bad_request("instance is not the instance of the Service-CRN header")
-    if mode == "dedicated" and not instance.allows_sessions:
+    settings = call.platform.identity.settings
+    refuses = settings.open_plan_sessions == "refuse"
+    if mode == "dedicated" and not instance.allows_sessions and refuses:
         raise open_plan()
     backend = optional_text(content, "backend") or optional_text(content, "backend_name")
     if backend is not None:
@@ -33,7 +35,6 @@ def _open(call: Call) -> dict[str, Any]:
     longest = MAX_TTL_LIMIT if instance.allows_sessions else OPEN_PLAN_MAX_TTL
     default = min(DEFAULT_MAX_TTL, longest)
     max_ttl = whole_number(content.get("max_ttl", default), "max_ttl", 1, longest)
-    settings = call.platform.identity.settings
     interactive_ttl = whole_number(
         content.get("interactive_ttl", min(settings.interactive_seconds, max_ttl)),
         "interactive_ttl",
