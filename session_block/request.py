@@ -20,6 +20,7 @@ from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
 from qiskit_ibm_runtime.options import SamplerOptions as SamplerOptionsV2
 from qiskit_ibm_runtime.options.utils import UnsetType
 from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
+from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
 from qiskit_ibm_runtime.utils.validations import (
     validate_classical_registers,
     validate_estimator_pubs,
@@ -212,7 +213,25 @@ def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
     kept = {
         key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}
     }
-    return {**{key: chosen[key] for key in chosen if key != "environment"}, "environment": kept}
+    others = {key: _described(chosen[key]) for key in chosen if key != "environment"}
+    return {**others, "environment": kept}
+
+
+def _described(option: Any) -> Any:
+    """Return an option with the client's models of noise as plain values; they have no text."""
+    match option:
+        case NoiseLearnerResult():
+            return _described(option.data)
+        case LayerError():
+            return [option.circuit, option.qubits, _described(option.error)]
+        case PauliLindbladError():
+            return [option.generators.to_labels(), option.rates]
+        case Mapping():
+            return {key: _described(value) for key, value in option.items()}
+        case list() | tuple():
+            return [_described(value) for value in option]
+        case _:
+            return option
 
 
 @cache

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
-from qiskit.quantum_info import SparsePauliOp
+from qiskit.quantum_info import PauliList, SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
 from qiskit_ibm_runtime.options_models import EstimatorOptions
+from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
 
 from session_block.errors import InvalidInputError, NotISAError
 from session_block.references import Implementation
@@ -100,3 +101,23 @@ def test_a_circuit_that_does_not_fit_is_named() -> None:
     target = FakeManilaV2().target
     with pytest.raises(NotISAError, match=r"PUB 0.*instruction h.*transpile"):
         estimator_request([(_circuit(), Z)]).check_isa(target)
+
+
+def _layer(rate: float, name: str) -> LayerError:
+    circuit = QuantumCircuit(2, name=name)
+    circuit.cz(0, 1)
+    return LayerError(circuit, [0, 1], PauliLindbladError(PauliList(["IX", "ZI"]), [0.1, rate]))
+
+
+def _with_noise(model: Any) -> str:
+    options = {"resilience": {"pec_mitigation": True, "layer_noise_model": model}}
+    return estimator_request([(_circuit(), Z)], options=options).fingerprint
+
+
+def test_a_model_of_noise_is_told_by_its_content() -> None:
+    """Learnt noise is part of a request's identity: its layers, generators and rates."""
+    known = _with_noise([_layer(0.2, "one")])
+    assert _with_noise([_layer(0.2, "another")]) == known
+    assert _with_noise(NoiseLearnerResult([_layer(0.2, "one")])) == known
+    assert _with_noise([_layer(0.3, "one")]) != known
+    assert _with_noise([_layer(0.2, "one"), _layer(0.2, "two")]) != known
