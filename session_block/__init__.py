@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from session_block.errors import SessionBlockError
     from session_block.estimate import Estimate
     from session_block.experiment import Experiment
+    from session_block.primitives import DurableEstimator, DurableSampler
     from session_block.references import JobRef, SessionDetails, SessionRef
     from session_block.usage import ExperimentUsage
 
 __all__ = [
+    "DurableEstimator",
+    "DurableSampler",
     "Estimate",
     "Experiment",
     "ExperimentUsage",
@@ -35,6 +38,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DurableEstimator": "primitives",
+    "DurableSampler": "primitives",
     "Estimate": "estimate",
     "Experiment": "experiment",
     "ExperimentUsage": "usage",

@@ -5,6 +5,7 @@
     SessionBlockError
     ├── InvalidInputError            the request is wrong; nothing was sent
     │   ├── NotISAError              a circuit does not fit the backend
+    │   ├── FaultyQubitError         a circuit uses what the backend now calls faulty
     │   ├── BackendNotFoundError     the instance has no such backend
     │   ├── LabelConflictError       one label was used for two different requests
     │   └── LabelRequiredError       a process that did not open the experiment must label
@@ -45,6 +46,10 @@ class InvalidInputError(SessionBlockError, ValueError):
 
 class NotISAError(InvalidInputError):
     """A circuit uses instructions or connections that the backend does not have."""
+
+
+class FaultyQubitError(InvalidInputError):
+    """A circuit uses a qubit or a gate that the backend's calibration now calls faulty."""
 
 
 class BackendNotFoundError(InvalidInputError):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from session_block import runs
 from session_block.account import Account
-from session_block.cost_handle import CostHandle
+from session_block.circuit_handle import CircuitHandle
+from session_block.durable_job import DurableJob
 from session_block.errors import JobEndedInPassingError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.machinery import Machinery
-from session_block.pinning import pin_circuit, record_once
 from session_block.plan import SessionPlan
 from session_block.policies import Policies
 from session_block.records import SEALED_KEY
@@ -24,14 +23,10 @@ from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
 
 if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
     from qiskit.primitives.containers import PrimitiveResult
 
 
-_logger = logging.getLogger(__name__)
-
-
-class Experiment(CostHandle):
+class Experiment(CircuitHandle):
     """A named, resumable unit of work inside one session.
 
     Use it as a context manager: success closes the session that it opened and seals the
@@ -61,46 +56,17 @@ class Experiment(CostHandle):
             opener=opener,
         )
         policies = policies or Policies()
-        parts = Machinery.of(identity, ledger, self._keeper, policies, lambda: self.sealed, block)
-        self._meter, self._budget = parts.meter, parts.budget
-        self._reconciler = parts.reconciler
-        self._submitter = parts.submitter
-        self._waiter = parts.waiter
+        self._parts = Machinery.of(
+            identity, ledger, self._keeper, policies, lambda: self.sealed, block
+        )
+        self._meter, self._budget = self._parts.meter, self._parts.budget
         self._turns = Turns(
             identity,
             ledger,
             lambda: self.sealed,
             opener=opener,
-            reconcile=self._reconciler.ensure,
+            reconcile=self._parts.reconciler.ensure,
             may_diverge=policies.may_diverge,
-        )
-
-    def once(self, key: str, draw: Callable[[], Any]) -> Any:
-        """Return ``draw()`` of the first time it was asked for, as a JSON value.
-
-        Use it for every random or time-dependent input, so that a resumed run takes the same way.
-        A NumPy array comes back as a list.
-
-        Raises:
-            InvalidInputError: The drawn value is no JSON value.
-        """
-        return record_once(self._ledger, self.uid, key, draw)
-
-    def transpile(
-        self, circuit: QuantumCircuit, *, optimization_level: int = 1, seed_transpiler: int = 0
-    ) -> QuantumCircuit:
-        """Transpile a circuit for the backend, once: a resumed run gets the very same circuit.
-
-        Apply the returned circuit's ``layout`` to observables:
-        ``observable.apply_layout(isa_circuit.layout)``.
-        """
-        return pin_circuit(
-            self._ledger,
-            self.uid,
-            circuit,
-            lambda: self._keeper().backend,
-            optimization_level=optimization_level,
-            seed_transpiler=seed_transpiler,
         )
 
     def submit_sampler(
@@ -147,7 +113,7 @@ class Experiment(CostHandle):
             JobWaitTimeoutError: The time is over; the job goes on.
             SubmissionHeldError: The platform does not know the job any more.
         """
-        generations = self._submitter.read(job.submission).generations
+        generations = self._parts.submitter.read(job.submission).generations
         if len(generations) < job.generation:
             raise LedgerError(
                 f"Experiment {self.identity} has no record of job {job.job_id}. Is this the ledger "
@@ -155,7 +121,7 @@ class Experiment(CostHandle):
             )
         generation = generations[job.generation - 1]
         try:
-            return self._waiter.result(job.submission, generation, timeout_seconds)
+            return self._parts.waiter.result(job.submission, generation, timeout_seconds)
         except JobEndedInPassingError:
             self._turns.leave(job.submission)
             raise
@@ -230,7 +196,7 @@ class Experiment(CostHandle):
             return False
         if self._has_open_session() and self._keeper().close(cancel_jobs=True):
             return True
-        self._submitter.cancel_pending(uid_tag(self.uid))
+        self._parts.submitter.cancel_pending(uid_tag(self.uid))
         return False
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -262,35 +228,37 @@ class Experiment(CostHandle):
             Whether a session was closed; a borrowed one never is.
         """
         if self._connected or any(record.usable for record in self.sessions):
-            self._reconciler.check_twins(now=True)
+            self._parts.reconciler.check_twins(now=True)
         return super().close_session()
 
-    def _submit(self, request: Request, label: str | None) -> JobRef:
+    def begin(self, request: Request, label: str | None = None) -> DurableJob:
+        """Submit a request, exactly once, and return its job at once.
+
+        See :meth:`run_sampler` for the errors.
+        """
         with self._turns.take(request, label) as turn:
-            generation = self._submitter.submit(request, turn.submission, turn.about)
+            return self._begin(request, turn)
+
+    def _begin(self, request: Request, turn: Turn) -> DurableJob:
+        generation = self._parts.submitter.submit(request, turn.submission, turn.about)
+        return DurableJob(request, turn, generation, machinery=self._parts, turns=self._turns)
+
+    def _submit(self, request: Request, label: str | None) -> JobRef:
+        job = self.begin(request, label)
         return JobRef(
             session=self.session_ref,
-            submission=turn.submission,
-            generation=generation.number,
-            job_id=str(generation.job_id),
+            submission=job.submission,
+            generation=job.generation.number,
+            job_id=job.job_id(),
             kind=request.kind,
         )
 
     def _run(self, request: Request, label: str | None) -> PrimitiveResult:
         with self._turns.take(request, label) as turn:
-            recorded = self._waiter.recorded(turn.submission)
+            recorded = self._parts.waiter.recorded(turn.submission)
             if recorded is not None:
                 return recorded
             return runs.visibly(
                 f"{request.kind} {label or turn.submission[:8]}",
-                lambda: self._run_turn(request, turn),
+                lambda: self._begin(request, turn).wait(),
             )
-
-    def _run_turn(self, request: Request, turn: Turn) -> PrimitiveResult:
-        # As often as the Block lets sessions be opened, and jobs fail in passing.
-        while True:
-            generation = self._submitter.submit(request, turn.submission, turn.about)
-            try:
-                return self._waiter.result(turn.submission, generation)
-            except JobEndedInPassingError as error:
-                _logger.info("%s", error)

@@ -56,6 +56,12 @@ class Occurrences:
             if known and occurrence not in self._returned[fingerprint]:
                 self._returned[fingerprint].append(occurrence)
 
+    def keep(self, fingerprint: str, occurrence: int) -> None:
+        """Take an occurrence back that was left, unless another request has it by now."""
+        with self._lock:
+            if occurrence in self._returned[fingerprint]:
+                self._returned[fingerprint].remove(occurrence)
+
     def _next(self, fingerprint: str, place: tuple[str, str, int] | None = None) -> int:
         if returned := self._returned[fingerprint]:
             returned.sort()

@@ -27,7 +27,7 @@ from qiskit_ibm_runtime.utils.validations import (
     validate_isa_circuits,
 )
 
-from session_block.errors import InvalidInputError, NotISAError
+from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
 from session_block.fingerprint import fingerprint_request
 from session_block.references import Implementation, PrimitiveKind
 from session_block.tags import MAX_TAG_LENGTH
@@ -55,24 +55,46 @@ class Request:
     Attributes:
         pubs: Coerced PUBs; shots or precision are in them where they were given.
         options: The client's own option object, of the class that ``implementation`` uses.
+        asked: The PUBs as they were before their circuits were transpiled, by which the request is
+            known; ``None`` where ``pubs`` are that themselves.
     """
 
     kind: PrimitiveKind
     implementation: Implementation
     pubs: Sequence[SamplerPub] | Sequence[EstimatorPub]
     options: Any
+    asked: Sequence[SamplerPub] | Sequence[EstimatorPub] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """The request's identity; see :mod:`session_block.fingerprint`."""
         return fingerprint_request(
-            self.kind, self.implementation, self.pubs, _what_reaches_the_platform(self.options)
+            self.kind,
+            self.implementation,
+            self.pubs if self.asked is None else self.asked,
+            _what_reaches_the_platform(self.options),
         )
 
     @property
     def user_tags(self) -> list[str]:
         """The tags that the user gave in ``options.environment.job_tags``."""
         return list(self.options.environment.job_tags or [])
+
+    def check_faulty(self, backend: IBMBackend) -> None:
+        """Check that no circuit uses a qubit or a gate that the backend now calls faulty.
+
+        Raises:
+            FaultyQubitError: One does; the message names the PUB and the qubit.
+        """
+        for index, pub in enumerate(self.pubs):
+            try:
+                backend.check_faulty(pub.circuit)
+            except ValueError as error:
+                raise FaultyQubitError(
+                    f"The circuit of PUB {index} cannot run on {backend.name} any more: {error} "
+                    "Nothing was submitted. Wait for a calibration that mends it, or go on with "
+                    "another layout by experiment.repin(circuit)."
+                ) from error
 
     def check_isa(self, target: Any) -> None:
         """Check that every circuit fits the backend's target.
@@ -104,6 +126,7 @@ def sampler_request(
     shots: int | None = None,
     options: Any = None,
     implementation: Implementation = "v2",
+    asked: Sequence[Any] | None = None,
 ) -> Request:
     """Make a Sampler request.
 
@@ -112,15 +135,16 @@ def sampler_request(
         shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
         options: The client's options, as a dict or an object of its option class.
         implementation: Which family of the client's primitives to use.
+        asked: The PUBs by which the request is known, where those to be sent were made of them.
 
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
     """
     chosen = _options("sampler", implementation, options)
-    with _input_errors("The Sampler request is"):
+    with input_errors("The Sampler request is"):
         coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
-    return Request("sampler", implementation, coerced, chosen)
+    return Request("sampler", implementation, coerced, chosen, asked)
 
 
 def estimator_request(
@@ -129,6 +153,7 @@ def estimator_request(
     precision: float | None = None,
     options: Any = None,
     implementation: Implementation = "v2",
+    asked: Sequence[Any] | None = None,
 ) -> Request:
     """Make an Estimator request.
 
@@ -139,19 +164,20 @@ def estimator_request(
             default.
         options: The client's options, as a dict or an object of its option class.
         implementation: Which family of the client's primitives to use.
+        asked: The PUBs by which the request is known, where those to be sent were made of them.
 
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
     """
     chosen = _options("estimator", implementation, options)
-    with _input_errors("The Estimator request is"):
+    with input_errors("The Estimator request is"):
         coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
-    return Request("estimator", implementation, coerced, chosen)
+    return Request("estimator", implementation, coerced, chosen, asked)
 
 
 @contextmanager
-def _input_errors(subject: str) -> Iterator[None]:
+def input_errors(subject: str) -> Iterator[None]:
     """Turn what Qiskit and the client raise for bad input into this package's error."""
     try:
         yield
@@ -179,7 +205,7 @@ def _options(kind: PrimitiveKind, implementation: Implementation, options: Any) 
             f"options must be a dict or {options_class.__module__}.{options_class.__name__} for a "
             f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
         )
-    with _input_errors(f"The {kind} options are"):
+    with input_errors(f"The {kind} options are"):
         chosen = (
             options_class(**(options or {})) if not isinstance(options, options_class) else options
         )

@@ -19,6 +19,7 @@ from qiskit_ibm_runtime import IBMBackend, RuntimeInvalidStateError, RuntimeJobV
 from session_block import crashpoints, owner
 from session_block import submission_records as records
 from session_block.budget import Budget
+from session_block.client.connecting import connecting
 from session_block.decisions import Action, Answer, Situation, decide
 from session_block.errors import (
     BudgetExceededError,
@@ -157,6 +158,22 @@ class Submitter:
             self._jobs[job_id] = job
         return self._jobs[job_id]
 
+    def cancel(self, generation: Generation) -> None:
+        """Cancel the job of a generation.
+
+        Raises:
+            RuntimeInvalidStateError: It has ended.
+            ConnectionFailedError: The platform does not know it, or cannot be reached.
+        """
+        job = self.job(generation)
+        if job is None:
+            raise ConnectionFailedError(
+                f"Job {generation.job_id} of experiment {self._experiment} is not known to the "
+                "platform, so it cannot be cancelled."
+            )
+        with connecting(f"cancel job {generation.job_id}"), crashpoints.around("cancel job"):
+            job.cancel()
+
     def cancel_pending(self, experiment_tag: str) -> None:
         """Cancel the queued and running jobs that bear the experiment's tag, and no others."""
         connection = self._keeper().connection
@@ -191,6 +208,7 @@ class Submitter:
         mode = keeper.current()
         session_id = session_id_of(mode)
         calibrated_at = keeper.calibrated_at(session_id)
+        request.check_faulty(keeper.backend)
         self._pacer.wait(f"Submission {recorded.id} of experiment {self._experiment}")
         number = len(recorded.generations) + 1
         tag = SubmissionTag(

@@ -114,9 +114,14 @@ class Turns:
             raise
 
     def leave(self, submission: str) -> None:
-        """Leave the place of a job that ended with its session to the next equal request."""
+        """Leave the place of a job that gave no result to the next equal request."""
         if submission in self._places:
             self._occurrences.give_back(*self._places[submission])
+
+    def keep(self, submission: str) -> None:
+        """Take a place back that was left, as its job did give a result."""
+        if submission in self._places:
+            self._occurrences.keep(*self._places[submission])
 
     def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
         submission = submission_id(identifier, occurrence)

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 
 from session_block.errors import InvalidInputError
 from session_block.experiment import Experiment
+from session_block.primitives import DurableEstimator
 from session_block.references import Implementation
 from session_block.request import estimator_request
 
@@ -120,6 +121,7 @@ def run_vqe(
         options=options,
         implementation=implementation,
     )
+    estimator = DurableEstimator(experiment, options=options, implementation=implementation)
     start = experiment.once(
         "vqe/initial-point",
         lambda: (
@@ -128,18 +130,10 @@ def run_vqe(
             else np.random.default_rng(seed).uniform(-math.pi, math.pi, circuit.num_parameters)
         ),
     )
-    isa_circuit = experiment.transpile(circuit)
-    isa_observable = observable.apply_layout(isa_circuit.layout)
     evaluations: list[Evaluation] = []
 
     def energy(point: np.ndarray) -> float:
-        result = experiment.run_estimator(
-            [(isa_circuit, isa_observable, point)],
-            precision=precision,
-            options=options,
-            implementation=implementation,
-        )
-        data = result[0].data
+        data = estimator.run([(circuit, observable, point)], precision=precision).result()[0].data
         evaluations.append(Evaluation(energy=float(data.evs), standard_error=float(data.stds)))
         if on_evaluation is not None:
             on_evaluation(len(evaluations), evaluations[-1])

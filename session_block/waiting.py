@@ -14,6 +14,7 @@ from qiskit_ibm_runtime.exceptions import IBMError
 from session_block import crashpoints
 from session_block import submission_records as records
 from session_block.client import is_known_to_have_failed, reason_of
+from session_block.client.connecting import connecting
 from session_block.decisions import Action, Answer, Situation, decide
 from session_block.errors import (
     ConnectionFailedError,
@@ -76,6 +77,21 @@ class Waiter:
         """Return a result from the ledger alone."""
         fact = self._ledger.get(self._experiment, records.result_key(submission))
         return None if fact is None or fact.payload is None else decode_result(fact.payload)
+
+    def has_result(self, submission: str) -> bool:
+        """Whether the ledger holds a result, without reading it."""
+        return self._ledger.count(self._experiment, records.result_key(submission)) > 0
+
+    def status(self, generation: Generation) -> str:
+        """Return the client's word for the state of a generation's job.
+
+        Raises:
+            ConnectionFailedError: The platform does not tell.
+            SubmissionHeldError: The job was sent to another instance.
+        """
+        job = self._job(generation)
+        with connecting(f"read the state of job {generation.job_id}"):
+            return str(job.status())
 
     def result(
         self, submission: str, generation: Generation, timeout_seconds: float | None = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import requests
-from qiskit_ibm_runtime import QiskitRuntimeService
+from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.account import Account
@@ -108,6 +108,9 @@ def connecting(purpose: str) -> Iterator[None]:
     """Turn what the client raises into this package's error, which says what was to be done."""
     try:
         yield
+    except RuntimeInvalidStateError:
+        # An answer to what was asked, not a failure to ask.
+        raise
     except (IBMError, requests.RequestException) as error:
         raise ConnectionFailedError(
             f"Could not {purpose}: {_explained(error)}. {_advice(error)}; nothing was submitted."
