@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.decisions import Policy
@@ -200,6 +200,15 @@ class SessionSettings(BaseModel):
         if seconds is not None and not 0 <= seconds < math.inf:
             raise InvalidInputError(f"A limit of {max_usage!r} s of usage cannot be kept.")
         return max_usage
+
+    @model_validator(mode="after")
+    def _calibration_is_of_a_backend(self) -> Self:
+        if self.calibration_id is not None and self.backend_name is None:
+            raise InvalidInputError(
+                "A calibration belongs to a backend: name it (backend_name), or leave "
+                "calibration_id empty."
+            )
+        return self
 
     @property
     def _plan(self) -> SessionPlan:

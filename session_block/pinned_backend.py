@@ -58,13 +58,15 @@ class PinnedBackend:
         return self._choice
 
     def _pin(self, name: str, because: str) -> BackendChoice:
+        # A calibration is the named backend's own, and means nothing on another one.
+        own = name == self._plan.backend_name
         fact, _ = self._ledger.create(
             self._experiment,
             BACKEND_KEY,
             {
                 "name": name,
                 "use_fractional_gates": self._plan.use_fractional_gates,
-                "calibration_id": self._plan.calibration_id,
+                "calibration_id": self._plan.calibration_id if own else None,
                 "because": because,
             },
         )
@@ -85,28 +87,41 @@ class PinnedBackend:
             if self._plan.in_maintenance == "move":
                 qubits = connection.backends.get(wanted).num_qubits
                 needed = qubits if self._plan.min_num_qubits is None else self._plan.min_num_qubits
-                others = [one for one in connection.backends.least_busy(needed) if one != name]
-                if others:
+                other = self._first_up(connection, needed)
+                if other is not None:
                     because = f"instead of {name}, which was down: {why}"
                     _logger.warning(
-                        "Experiment %s runs on %s %s.", self._experiment, others[0], because
+                        "Experiment %s runs on %s %s.", self._experiment, other, because
                     )
-                    return others[0], because
+                    return other, because
             self._wait(f"backend {name} is down: {why}", pause)
         return name, "by name"
 
     def _least_busy(self, connection: Connection) -> str:
+        needed = self._plan.min_num_qubits
         pause = Pause()
-        while not (up := connection.backends.least_busy(self._plan.min_num_qubits)):
-            known = connection.backends.names(self._plan.min_num_qubits)
+        while (up := self._first_up(connection, needed)) is None:
+            known = [one for one in connection.backends.names(needed) if self._has(connection, one)]
             if not known:
+                gates = " and fractional gates" if self._plan.use_fractional_gates else ""
                 raise BackendNotFoundError(
                     f"The instance {connection.instance} has no backend with at least "
-                    f"{self._plan.min_num_qubits or 1} qubits. Ask for fewer (min_num_qubits), or "
-                    "use another instance."
+                    f"{needed or 1} qubits{gates}. Ask for less, or use another instance."
                 )
             self._wait(f"none of {', '.join(known)} is up", pause)
-        return up[0]
+        return up
+
+    def _first_up(self, connection: Connection, num_qubits: int | None) -> str | None:
+        """Return the least busy backend that has what is wanted, if one is up."""
+        up = connection.backends.least_busy(num_qubits)
+        return next((name for name in up if self._has(connection, name)), None)
+
+    def _has(self, connection: Connection, name: str) -> bool:
+        try:
+            connection.backends.get(BackendChoice(name, self._plan.use_fractional_gates))
+        except BackendNotFoundError:
+            return False
+        return True
 
     def _wait(self, why: str, pause: Pause) -> None:
         _logger.warning(

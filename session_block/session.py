@@ -280,6 +280,8 @@ class SessionKeeper:
     def _open(self, number: int, mode: ExecutionMode) -> None:
         if mode == "job":
             return
+        if self.plan.on_recalibration == "stop":
+            self.calibrated_at(None)
         try:
             session = self._opener.open(number, mode)
         except SessionsNotAllowedError as error:

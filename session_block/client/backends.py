@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
+from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMRuntimeError
 
 from session_block.client.connecting import connecting
 from session_block.errors import BackendNotFoundError
@@ -34,11 +36,15 @@ class Backends:
 
     Args:
         service: The client's service.
+        api: Gives its HTTP layer for the instance.
         instance: The instance whose backends these are.
     """
 
-    def __init__(self, service: QiskitRuntimeService, instance: str) -> None:
+    def __init__(
+        self, service: QiskitRuntimeService, api: Callable[[], Any], instance: str
+    ) -> None:
         self._service = service
+        self._api = api
         self._instance = instance
         self._found: dict[BackendChoice, IBMBackend] = {}
 
@@ -59,10 +65,10 @@ class Backends:
                         calibration_id=choice.calibration_id,
                     )
                 except QiskitBackendNotFoundError as error:
+                    raise self._not_found(choice) from error
+                except IBMInputValueError as error:
                     raise BackendNotFoundError(
-                        f"The instance {self._instance} has no backend {choice.name!r}; it has "
-                        f"{', '.join(self.names()) or 'none'}. Set backend_name of the "
-                        "QuantumSession Block to one of them."
+                        f"{error.message} Change what the QuantumSession Block wants of it."
                     ) from error
         return self._found[choice]
 
@@ -72,28 +78,54 @@ class Backends:
         with connecting(f"read the properties of backend {choice.name!r}"):
             return device.target
 
+    def _not_found(self, choice: BackendChoice) -> Exception:
+        """Return why there is no such backend: the client hides it, and may not have been told."""
+        known = self.names()
+        if choice.name not in known:
+            return BackendNotFoundError(
+                f"The instance {self._instance} has no backend {choice.name!r}; it has "
+                f"{', '.join(known) or 'none'}. Set backend_name of the QuantumSession Block to "
+                "one of them."
+            )
+        if choice.calibration_id is not None:
+            return BackendNotFoundError(
+                f"Backend {choice.name!r} has no calibration {choice.calibration_id!r}. Set "
+                "calibration_id of the QuantumSession Block to one that it has, or leave it empty."
+            )
+        unreadable: Exception = IBMRuntimeError("it is listed, but cannot be read")
+        return unreadable
+
     def least_busy(self, min_num_qubits: int | None) -> list[str]:
         """Return the names of the backends with so many qubits that are up, least busy first.
 
-        The client's own ``least_busy`` answers from what it was told when it first asked.
+        The client's own ``least_busy`` answers from what it was told when it first asked, and hides
+        why it was told nothing.
+
+        Raises:
+            ConnectionFailedError: The listing failed.
         """
-        with connecting("look for the least busy backend"):
-            devices = self._service.backends(
-                instance=self._instance, min_num_qubits=min_num_qubits, operational=True
-            )
-            states = [(device.name, device.status()) for device in devices]
-        up = [(state.pending_jobs, name) for name, state in states if state.status_msg == "active"]
-        return [name for _, name in sorted(up)]
+        up = [one for one in self._listed(min_num_qubits) if one["status"]["name"] == "online"]
+        up.sort(key=lambda one: (one["queue_length"], one["name"]))
+        return [one["name"] for one in up]
 
     def names(self, min_num_qubits: int | None = None) -> Sequence[str]:
-        """Return the names of the backends with so many qubits, whatever their state."""
+        """Return the names of the backends with so many qubits, whatever their state.
+
+        Raises:
+            ConnectionFailedError: The listing failed.
+        """
+        return sorted(one["name"] for one in self._listed(min_num_qubits))
+
+    def _listed(self, min_num_qubits: int | None) -> list[dict[str, Any]]:
         with connecting("list the backends of the instance"):
-            return sorted(
-                device.name
-                for device in self._service.backends(
-                    instance=self._instance, min_num_qubits=min_num_qubits
-                )
-            )
+            try:
+                return [
+                    one
+                    for one in self._api().list_backends()
+                    if one["qubits"] >= (min_num_qubits or 0) and not one.get("is_simulator")
+                ]
+            except (KeyError, ValueError) as error:
+                raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
 
     def why_not_up(self, choice: BackendChoice) -> str | None:
         """Return the platform's words for why a backend runs no jobs now; ``None`` if it does."""

@@ -33,7 +33,7 @@ class Connection:
         with connecting(purpose), crashpoints.around("connect"):
             self.service = connect(account)
         self.instance = self._pinned_instance()
-        self.backends = Backends(self.service, self.instance)
+        self.backends = Backends(self.service, self._api, self.instance)
         self.sessions = Sessions(self._api, self.instance, self.backends)
         self.jobs = Jobs(self.service, self._api)
 
