@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 
 from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.decisions import Policy
-from session_block.durations import duration_seconds, max_time_seconds
+from session_block.durations import SYSTEM_MAX_TIME_SECONDS, duration_seconds, max_time_seconds
 from session_block.errors import InvalidInputError
 from session_block.plan import MAX_SESSIONS, SessionPlan
 from session_block.policies import Limits, Policies
@@ -200,6 +200,16 @@ class SessionSettings(BaseModel):
         if seconds is not None and not 0 <= seconds < math.inf:
             raise InvalidInputError(f"A limit of {max_usage!r} s of usage cannot be kept.")
         return max_usage
+
+    @model_validator(mode="after")
+    def _sessions_have_the_time_left(self) -> Self:
+        longest = max_time_seconds(self.max_time) or SYSTEM_MAX_TIME_SECONDS
+        if duration_seconds(self.min_time_left, "min_time_left") >= longest:
+            raise InvalidInputError(
+                f"min_time_left {self.min_time_left!r} is no less than the longest time of a "
+                f"session ({longest} s), so that each would get one job at most."
+            )
+        return self
 
     @model_validator(mode="after")
     def _calibration_is_of_a_backend(self) -> Self:

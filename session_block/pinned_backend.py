@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from session_block.client import BackendChoice, Connection
-from session_block.errors import BackendNotFoundError
+from session_block.errors import BackendNotFoundError, InvalidInputError
 from session_block.ledger import Ledger
 from session_block.patience import Pause
 from session_block.plan import SessionPlan
@@ -43,34 +44,49 @@ class PinnedBackend:
 
         Raises:
             BackendNotFoundError: The instance has none such.
+            InvalidInputError: The experiment began at another instance.
             ConnectionFailedError: The platform cannot be reached.
         """
         if self._choice is None:
-            fact = self._ledger.get(self._experiment, BACKEND_KEY)
+            known = self.known(connection)
             self._choice = (
-                self._pin(*self._chosen(connection)) if fact is None else _read(fact.body)
+                self.pin(connection, *self._chosen(connection)) if known is None else known
             )
         return self._choice
 
-    def pin(self, name: str, because: str) -> BackendChoice:
-        """Make a backend the experiment's, unless it has one; return the one it has."""
-        self._choice = self._pin(name, because)
-        return self._choice
+    def known(self, connection: Connection) -> BackendChoice | None:
+        """Return the experiment's backend if it has one, without choosing it.
 
-    def _pin(self, name: str, because: str) -> BackendChoice:
+        Raises:
+            InvalidInputError: The experiment began at another instance.
+        """
+        fact = self._ledger.get(self._experiment, BACKEND_KEY)
+        return None if fact is None else self._checked(fact.body, connection)
+
+    def wanted(self, name: str) -> BackendChoice:
+        """Return a backend of this name with what the Block wants of it."""
         # A calibration is the named backend's own, and means nothing on another one.
         own = name == self._plan.backend_name
-        fact, _ = self._ledger.create(
-            self._experiment,
-            BACKEND_KEY,
-            {
-                "name": name,
-                "use_fractional_gates": self._plan.use_fractional_gates,
-                "calibration_id": self._plan.calibration_id if own else None,
-                "because": because,
-            },
+        return BackendChoice(
+            name, self._plan.use_fractional_gates, self._plan.calibration_id if own else None
         )
-        return _read(fact.body)
+
+    def pin(self, connection: Connection, name: str, because: str) -> BackendChoice:
+        """Make a backend the experiment's, unless it has one; return the one it has."""
+        wanted = self.wanted(name)
+        body = {**asdict(wanted), "instance": connection.instance, "because": because}
+        fact, _ = self._ledger.create(self._experiment, BACKEND_KEY, body)
+        self._choice = self._checked(fact.body, connection)
+        return self._choice
+
+    def _checked(self, body: Mapping[str, Any], connection: Connection) -> BackendChoice:
+        if body["instance"] != connection.instance:
+            raise InvalidInputError(
+                f"Experiment {self._experiment} began at the instance {body['instance']}, but the "
+                f"Block names {connection.instance}. Nothing was submitted. Use a Block of the "
+                "former, or start anew with fresh=True."
+            )
+        return BackendChoice(body["name"], body["use_fractional_gates"], body["calibration_id"])
 
     def _chosen(self, connection: Connection) -> tuple[str, str]:
         """Return a backend's name, and why it is the one."""
@@ -81,7 +97,7 @@ class PinnedBackend:
         return self._named(connection, self._plan.backend_name)
 
     def _named(self, connection: Connection, name: str) -> tuple[str, str]:
-        wanted = BackendChoice(name, self._plan.use_fractional_gates, self._plan.calibration_id)
+        wanted = self.wanted(name)
         pause = Pause()
         while (why := connection.backends.why_not_up(wanted)) is not None:
             if self._plan.in_maintenance == "move":
@@ -118,7 +134,7 @@ class PinnedBackend:
 
     def _has(self, connection: Connection, name: str) -> bool:
         try:
-            connection.backends.get(BackendChoice(name, self._plan.use_fractional_gates))
+            connection.backends.get(self.wanted(name))
         except BackendNotFoundError:
             return False
         return True
@@ -128,10 +144,6 @@ class PinnedBackend:
             "Experiment %s waits for its backend before its first job: %s.", self._experiment, why
         )
         time.sleep(pause.next())
-
-
-def _read(body: Mapping[str, Any]) -> BackendChoice:
-    return BackendChoice(body["name"], body["use_fractional_gates"], body["calibration_id"])
 
 
 def _used_before(connection: Connection, experiment: str) -> str | None:

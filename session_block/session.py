@@ -22,7 +22,7 @@ from session_block.fallback import Fallback
 from session_block.ledger import Ledger
 from session_block.pinned_backend import PinnedBackend
 from session_block.plan import SessionPlan
-from session_block.references import ExecutionMode, SessionDetails
+from session_block.references import ExecutionMode, SessionDetails, SessionMode
 from session_block.refusals import tells_of_refused_token
 from session_block.session_opening import SessionOpener
 from session_block.session_records import (
@@ -115,8 +115,10 @@ class SessionKeeper:
             ConnectionFailedError: The platform could not be reached or refused to open one.
         """
         with self._lock:
-            self._retire_near_its_end()
-            while self._current is None:
+            while True:
+                self._retire_near_its_end()
+                if self._current is not None:
+                    return self._current[1]
                 mode, record = self.mode(), self._latest()
                 if mode == "job" and (record is None or not record.usable):
                     return self.backend
@@ -129,7 +131,6 @@ class SessionKeeper:
                 else:
                     self._expiry.check_renewable(record)
                     self._open(record.number + 1, mode)
-            return self._current[1]
 
     def mode(self) -> ExecutionMode:
         """Return the execution mode: the Block's, or what took its place where that is refused."""
@@ -179,36 +180,54 @@ class SessionKeeper:
             )
         with self._lock:
             details = self.connection.sessions.look(session_id)
-            if self.plan.backend_name is None and details.backend_name is not None:
-                self._pinned.pin(details.backend_name, f"session {session_id} is on it")
-            self.connection.sessions.attach(details, self.backend_choice, mode)
-            if not details.accepts_jobs:
-                raise SessionClosedError(
-                    f"Session {session_id} is closed, so no job can join it. Reattach to one that "
-                    "is open, or open a new one."
-                )
+            self._check_borrowable(details, mode)
+            known = next((one for one in self.records() if one.session_id == session_id), None)
+            kind = "borrowed" if known is None else known.kind
             while (record := self._latest()) is None or record.session_id != session_id:
                 number = 1 if record is None else record.number + 1
                 if self._opener.record_intent(number, mode, borrowed=session_id):
-                    body = {"kind": "borrowed", "session_id": session_id}
+                    body = {"kind": kind, "session_id": session_id}
                     self._ledger.create(self._experiment, f"session/{number}", body)
                     self._current = None
             return cast(Session, self.current())
 
-    def replace(self, ended_session_id: str) -> Session | IBMBackend:
+    def _check_borrowable(self, details: SessionDetails, mode: SessionMode) -> None:
+        """Check a session before it decides anything; the experiment then has its backend."""
+        pinned = self._pinned.known(self.connection)
+        name = self.plan.backend_name or details.backend_name
+        choice = pinned or (self.backend_choice if name is None else self._pinned.wanted(name))
+        self.connection.sessions.attach(details, choice, mode)
+        if not details.accepts_jobs:
+            raise SessionClosedError(
+                f"Session {details.id} is closed, so no job can join it. Reattach to one that is "
+                "open, or open a new one."
+            )
+        if pinned is None:
+            self._pinned.pin(self.connection, choice.name, f"session {details.id} is on it")
+
+    def replace(self, ended_session_id: str, *, asked_again: bool = False) -> Session | IBMBackend:
         """Return in what the next job runs after a session has ended; all callers get the same.
+
+        Args:
+            ended_session_id: The session that has ended.
+            asked_again: Whether the user asks for what it refused once more, and so wants it to run
+                although the session was cancelled.
 
         Raises:
             SessionClosedError: This experiment's user cancelled it, or it is not to be replaced.
         """
         with self._lock:
+            if self._current is not None and self._current[0].session_id == ended_session_id:
+                self._current = None
             for record in self.records():
-                if record.session_id == ended_session_id and record.closing == CANCELLED:
+                if record.session_id != ended_session_id:
+                    continue
+                if record.closing == CANCELLED and not asked_again:
                     raise SessionClosedError(
                         f"Session {ended_session_id} was cancelled, and with it what was still to "
                         "run in it. Ask again to run it in a new session."
                     )
-                if record.session_id == ended_session_id and record.end is None:
+                if record.end is None:
                     self._end(record, "closed by the platform")
             return self.current()
 
@@ -218,8 +237,8 @@ class SessionKeeper:
 
     def details(self) -> SessionDetails:
         """Return the latest session's details, asked from the platform."""
-        record = self._latest()
-        if record is None or record.session_id is None:
+        record = next((one for one in reversed(self.records()) if one.session_id), None)
+        if record is None:
             why = "runs in job mode" if self.mode() == "job" else "has not opened a session yet"
             raise SessionError(f"Experiment {self._experiment} {why}.")
         return self.details_of(record)

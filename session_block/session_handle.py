@@ -84,7 +84,7 @@ class SessionHandle(ExperimentRecords):
             SessionMismatchError: It is on another backend, or of another mode.
             SessionClosedError: It accepts no more jobs.
         """
-        if self.sealed or any(record.session_id == session_id for record in self.sessions):
+        if self.sealed or self.session_id == session_id:
             return session_id
         self._keeper().borrow(session_id)
         return self.session_id

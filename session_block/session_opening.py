@@ -136,11 +136,12 @@ class SessionOpener:
             report_lost(self._experiment, number, self._backend().name)
 
     def _check_number(self) -> None:
-        opened = [one for one in read_sessions(self._ledger, self._experiment) if one.opened]
+        records = read_sessions(self._ledger, self._experiment)
+        opened = list(dict.fromkeys(one.session_id for one in records if one.opened))
         if len(opened) >= self._plan.max_sessions:
             raise SessionError(
                 f"Experiment {self._experiment} has opened {len(opened)} sessions, the last one "
-                f"{opened[-1].session_id}, which is as many as its Block lets it (max_sessions). "
+                f"{opened[-1]}, which is as many as its Block lets it (max_sessions). "
                 "Look why they end so soon (max_time, or closed by somebody), then raise the limit "
                 "to go on, or start anew with fresh=True."
             )

@@ -106,6 +106,7 @@ class Submitter:
             ConnectionFailedError: The platform could not be reached; the next try goes on.
         """
         attempts = 0
+        tried: set[int] = set()
         failure: Exception | None = None
         began = time.monotonic()
         while True:
@@ -123,11 +124,15 @@ class Submitter:
                     raise self._rejected(submission, latest.outcome)
                 case Action.SUBMIT | Action.NEXT_GENERATION if hopeful:
                     failure = self._attempt(request, recorded, about)
+                    tried.add(len(recorded.generations) + 1)
                     attempts += failure is not None
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
                     self._refuse_when_sealed(recorded)
-                    self._keeper().replace(str(latest.intent["session_id"]))
+                    self._keeper().replace(
+                        str(latest.intent["session_id"]), asked_again=latest.number not in tried
+                    )
                     self._attempt(request, recorded, about)
+                    tried.add(latest.number + 1)
                 case _:
                     raise ConnectionFailedError(
                         f"Submission {submission} of experiment {self._experiment} was tried "

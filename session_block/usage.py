@@ -127,7 +127,9 @@ class UsageMeter:
         )
 
     def _sessions(self) -> list[SessionRecord]:
-        return [one for one in read_sessions(self._ledger, self._experiment) if one.session_id]
+        # One that the experiment went back to has several records.
+        records = read_sessions(self._ledger, self._experiment)
+        return list({one.session_id: one for one in records if one.session_id}.values())
 
     def _session(self, record: SessionRecord) -> SessionUsage:
         key = f"usage-of-session/{record.number}"
