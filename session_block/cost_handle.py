@@ -20,6 +20,14 @@ class CostHandle(SessionHandle):
     _meter: UsageMeter
     _budget: Budget
 
+    def usage_seconds(self) -> float:
+        """Return what the experiment is charged with so far, as the platform counts it.
+
+        Raises:
+            ConnectionFailedError: The platform does not tell.
+        """
+        return self._meter.seconds()
+
     def usage(self) -> ExperimentUsage:
         """Return what the experiment, its sessions and its jobs have used, as the platform says.
 

@@ -13,9 +13,9 @@ from session_block.errors import BackendNotFoundError, InvalidInputError
 from session_block.ledger import Ledger
 from session_block.patience import Pause
 from session_block.plan import SessionPlan
+from session_block.records import BACKEND_KEY
 from session_block.tags import uid_tag
 
-BACKEND_KEY = "backend"
 _logger = logging.getLogger(__name__)
 
 

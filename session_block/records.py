@@ -9,6 +9,7 @@ from session_block.ledger import Ledger
 from session_block.session_records import SessionRecord, read_sessions
 
 SEALED_KEY = "sealed"
+BACKEND_KEY = "backend"
 
 
 class ExperimentRecords:
@@ -53,6 +54,26 @@ class ExperimentRecords:
         """The ID of the experiment's latest session."""
         ids = [record.session_id for record in self.sessions]
         return next((session_id for session_id in reversed(ids) if session_id), None)
+
+    @property
+    def backend_name(self) -> str | None:
+        """The backend of all its jobs, or ``None`` while it has none."""
+        fact = self._ledger.get(self.uid, BACKEND_KEY)
+        return None if fact is None else str(fact.body["name"])
+
+    @property
+    def job_ids(self) -> list[str]:
+        """The jobs whose results are recorded, in the order in which they were asked for."""
+        by_submission = {
+            fact.key.partition("/")[2]: str(fact.body["job_id"])
+            for fact in self._ledger.facts(self.uid, "result/")
+        }
+        first_intents = (
+            fact.key.split("/")[1]
+            for fact in self._ledger.facts(self.uid, "intent/")
+            if fact.key.endswith("/1")
+        )
+        return [by_submission[one] for one in first_intents if one in by_submission]
 
     @property
     def recorded_results(self) -> int:

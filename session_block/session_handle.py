@@ -13,9 +13,8 @@ from session_block.client import Connection
 from session_block.errors import InvalidInputError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
-from session_block.pinned_backend import BACKEND_KEY
 from session_block.plan import SessionPlan
-from session_block.records import ExperimentRecords
+from session_block.records import BACKEND_KEY, ExperimentRecords
 from session_block.references import ExecutionMode, SessionDetails, SessionRef
 from session_block.session import SessionKeeper, session_id_of
 
