@@ -136,10 +136,12 @@ class SessionKeeper:
         """Return the execution mode: the Block's, or what took its place where that is refused."""
         return self._fallback.mode()
 
-    @property
-    def borrowed(self) -> bool:
-        """Whether the session in use was opened by somebody else."""
-        return self._current is not None and self._current[0].kind == "borrowed"
+    def is_borrowed(self, session_id: str | None) -> bool:
+        """Whether a session of the experiment was opened by somebody else."""
+        current = self._current
+        if current is not None and current[0].session_id == session_id:
+            return not current[0].opened
+        return any(one.session_id == session_id and not one.opened for one in self.records())
 
     def calibrated_at(self, session_id: str | None) -> str | None:
         """Return when the backend was calibrated under which the next job is submitted.

@@ -220,7 +220,7 @@ class Submitter:
             self._experiment,
             recorded.id,
             number,
-            borrowed=keeper.borrowed,
+            borrowed=session_id is not None and keeper.is_borrowed(session_id),
             labelled=about["label"] is not None,
             concurrent=about["concurrent"],
         )
