@@ -11,6 +11,7 @@ from qiskit import QuantumCircuit, qasm3
 from qiskit.quantum_info import SparsePauliOp
 
 from session_block.errors import InvalidInputError
+from session_block.hamiltonians import named_hamiltonian
 
 PauliList = Sequence[tuple[str, float]]
 
@@ -19,13 +20,17 @@ def parse_hamiltonian(description: PauliList | str) -> SparsePauliOp:
     """Return the Hamiltonian that a flow parameter describes.
 
     Args:
-        description: Pairs of a Pauli label (rightmost is qubit 0) and a real coefficient, or
-            ``module:function`` for a function that returns a ``SparsePauliOp``.
+        description: Pairs of a Pauli label (rightmost is qubit 0) and a real coefficient, a name
+            (``H2``, ``ibm-tutorial``, ``ising-N``, ``heisenberg-N``), or ``module:function`` for a
+            function that returns a ``SparsePauliOp``.
 
     Raises:
-        InvalidInputError: It is neither.
+        InvalidInputError: It is none of them.
     """
     if isinstance(description, str):
+        known = named_hamiltonian(description)
+        if known is not None:
+            return known
         return _returned_by(description, SparsePauliOp)
     if not description:
         raise InvalidInputError("The Hamiltonian has no terms.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from session_block.primitives import DurableEstimator, DurableSampler
     from session_block.references import JobRef, SessionDetails, SessionRef
     from session_block.usage import ExperimentUsage
+    from session_block.views import ExperimentView, compare
 
 __all__ = [
     "DurableEstimator",
@@ -28,6 +29,7 @@ __all__ = [
     "Estimate",
     "Experiment",
     "ExperimentUsage",
+    "ExperimentView",
     "IBMSessionCredentials",
     "JobRef",
     "LocalPlatformCredentials",
@@ -35,6 +37,7 @@ __all__ = [
     "SessionBlockError",
     "SessionDetails",
     "SessionRef",
+    "compare",
 ]
 
 _HOMES = {
@@ -43,6 +46,7 @@ _HOMES = {
     "Estimate": "estimate",
     "Experiment": "experiment",
     "ExperimentUsage": "usage",
+    "ExperimentView": "views",
     "IBMSessionCredentials": "credentials",
     "JobRef": "references",
     "LocalPlatformCredentials": "credentials",
@@ -50,6 +54,7 @@ _HOMES = {
     "SessionBlockError": "errors",
     "SessionDetails": "references",
     "SessionRef": "references",
+    "compare": "views",
 }
 
 

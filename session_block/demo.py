@@ -17,7 +17,8 @@ from qiskit.quantum_info import SparsePauliOp
 
 from session_block.block import QuantumSession, load_block
 from session_block.credentials import LocalPlatformCredentials
-from session_block.vqe import H2_PAULIS, Evaluation, VQEReport, exact_ground_energy, run_vqe
+from session_block.hamiltonians import H2_PAULIS, exact_ground_energy
+from session_block.vqe import Evaluation, VQEReport, run_vqe
 
 BLOCK_NAME = "local-demo"
 EXPERIMENT_NAME = "h2-demo"

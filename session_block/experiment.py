@@ -21,6 +21,7 @@ from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
+from session_block.views import ExperimentView, load_experiment
 
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
@@ -68,6 +69,16 @@ class Experiment(CircuitHandle):
             reconcile=self._parts.reconciler.ensure,
             may_diverge=policies.may_diverge,
         )
+
+    @staticmethod
+    def load(
+        name: str, ledger: Ledger | None = None, *, number: int | None = None
+    ) -> ExperimentView:
+        """Return a read-only view of an experiment, also while it runs; touches no network.
+
+        See :func:`session_block.views.load_experiment`.
+        """
+        return load_experiment(name, ledger, number=number)
 
     def submit_sampler(
         self,

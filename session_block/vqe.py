@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
-from scipy.optimize import minimize
 
 from session_block.errors import InvalidInputError
 from session_block.experiment import Experiment
+from session_block.hamiltonians import H2_PAULIS
+from session_block.optimizers import Gradient, Optimizer
 from session_block.primitives import DurableEstimator
 from session_block.references import Implementation
 from session_block.request import estimator_request
+from session_block.run_facts import RunFacts, run_facts
 
-H2_PAULIS = (
-    ("II", -1.052373245772859),
-    ("IZ", 0.39793742484318045),
-    ("ZI", -0.39793742484318045),
-    ("ZZ", -0.01128010425623538),
-    ("XX", 0.18093119978423156),
-)
-"""Electronic Hamiltonian of H2 at 0.735 Å in STO-3G on two qubits, in hartree (qiskit-algorithms,
-``test_vqe.py``). Its lowest eigenvalue is -1.857275."""
-
-_EXACT_LIMIT_QUBITS = 12
+_LARGEST_SEED = 2**31
 
 
 class Evaluation(BaseModel):
@@ -38,36 +32,55 @@ class Evaluation(BaseModel):
     Attributes:
         energy: Expectation value of the Hamiltonian.
         standard_error: Its standard error, as the Estimator gives it.
+        parameters: The ansatz parameters.
+        restart: Which optimisation asked for it, counted from 0.
     """
 
     model_config = ConfigDict(frozen=True)
 
     energy: float
     standard_error: float
+    parameters: list[float]
+    restart: int
 
 
-class VQEReport(BaseModel):
-    """What a VQE found.
+class Optimum(BaseModel):
+    """Where one optimisation ended.
 
     Attributes:
         energy: The lowest energy that the optimiser reports, in the Hamiltonian's unit.
         parameters: The ansatz parameters at that energy.
-        evaluations: Every evaluation, in order.
-        optimizer: The SciPy method.
         success: Whether the optimiser says that it converged.
         message: What the optimiser says of its end.
-        session_id: The session in which the last job ran.
     """
 
     model_config = ConfigDict(frozen=True)
 
     energy: float
     parameters: list[float]
-    evaluations: list[Evaluation]
-    optimizer: str
     success: bool
     message: str
-    session_id: str | None
+
+
+class VQEReport(Optimum):
+    """What a VQE found: the best of its optimisations, and how it came to it.
+
+    Attributes:
+        optimizer: The method.
+        optima: Where each optimisation ended.
+        evaluations: Every evaluation, in order. Points of one step share a job.
+        run: Experiment, sessions, jobs and usage behind it.
+    """
+
+    optimizer: str
+    optima: list[Optimum]
+    evaluations: list[Evaluation]
+    run: RunFacts
+
+    @property
+    def session_id(self) -> str | None:
+        """The session in which the last job ran; ``None`` in job mode."""
+        return self.run.session_ids[-1] if self.run.session_ids else None
 
 
 def run_vqe(
@@ -77,7 +90,9 @@ def run_vqe(
     *,
     optimizer: str = "COBYLA",
     optimizer_options: Mapping[str, Any] | None = None,
+    gradient: Gradient = "parameter-shift",
     initial_point: Sequence[float] | None = None,
+    restarts: int = 1,
     seed: int | None = None,
     precision: float | None = None,
     options: Any = None,
@@ -87,7 +102,7 @@ def run_vqe(
     """Minimise a Hamiltonian's expectation value over an ansatz's parameters.
 
     Everything that a resumed run must not make anew is recorded: the transpiled circuit, the drawn
-    initial point, each evaluation. SciPy's optimisers cannot save their state, so a resumed run
+    initial points, each evaluation. SciPy's optimisers cannot save their state, so a resumed run
     replays the recorded evaluations into the same deterministic optimiser; replaying touches no
     network. The experiment is sealed with the report; a sealed one returns it at once.
 
@@ -96,10 +111,14 @@ def run_vqe(
         hamiltonian: The observable; ``None`` for H2 at 0.735 Å.
         ansatz: A circuit with parameters and no measurements; ``None`` for ``real_amplitudes`` with
             one repetition.
-        optimizer: A method of :func:`scipy.optimize.minimize`.
+        optimizer: ``SPSA``, ``differential-evolution``, or a method of
+            :func:`scipy.optimize.minimize`. All points of a step are one job.
         optimizer_options: Its ``options``, such as ``{"maxiter": 100}``.
-        initial_point: One value for each parameter; drawn once when it is ``None``.
-        seed: Seeds that draw.
+        gradient: How the methods that take a gradient get it; see :mod:`session_block.optimizers`.
+        initial_point: One value for each parameter, of the first optimisation; drawn once when it
+            is ``None``.
+        restarts: How many optimisations; all but the first begin at points that are drawn once.
+        seed: Seeds these draws and the optimiser's own.
         precision: Standard error that is aimed at; ``None`` for the options' default.
         options: The Estimator's own options.
         implementation: Which family of the client's primitives to use.
@@ -114,7 +133,7 @@ def run_vqe(
         return VQEReport.model_validate(sealed)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
-    _check(observable, circuit, initial_point)
+    _check(observable, circuit, initial_point, restarts)
     estimator_request(
         [(circuit, observable, np.zeros(circuit.num_parameters))],
         precision=precision,
@@ -122,52 +141,68 @@ def run_vqe(
         implementation=implementation,
     )
     estimator = DurableEstimator(experiment, options=options, implementation=implementation)
-    start = experiment.once(
-        "vqe/initial-point",
-        lambda: (
-            initial_point
-            if initial_point is not None
-            else np.random.default_rng(seed).uniform(-math.pi, math.pi, circuit.num_parameters)
-        ),
+    random = np.random.default_rng(seed)
+    # Drawn here, and recorded by whoever is first.
+    points = [random.uniform(-math.pi, math.pi, circuit.num_parameters) for _ in range(restarts)]
+    points[0] = points[0] if initial_point is None else np.asarray(initial_point, dtype=float)
+    starts = experiment.once("vqe/initial-points", lambda: [one.tolist() for one in points])
+    method = Optimizer(
+        optimizer,
+        optimizer_options or {},
+        gradient,
+        experiment.once("vqe/seed", lambda: int(random.integers(_LARGEST_SEED))),
     )
     evaluations: list[Evaluation] = []
 
-    def energy(point: np.ndarray) -> float:
-        data = estimator.run([(circuit, observable, point)], precision=precision).result()[0].data
-        evaluations.append(Evaluation(energy=float(data.evs), standard_error=float(data.stds)))
-        if on_evaluation is not None:
-            on_evaluation(len(evaluations), evaluations[-1])
-        return evaluations[-1].energy
+    def energies(points: NDArray[np.float64], restart: int) -> NDArray[np.float64]:
+        data = estimator.run([(circuit, observable, points)], precision=precision).result()[0].data
+        for point, energy, error in zip(points, data.evs, data.stds, strict=True):
+            evaluations.append(
+                Evaluation(
+                    energy=float(energy),
+                    standard_error=float(error),
+                    parameters=point.tolist(),
+                    restart=restart,
+                )
+            )
+            if on_evaluation is not None:
+                on_evaluation(len(evaluations), evaluations[-1])
+        return np.asarray(data.evs, dtype=float)
 
-    found = minimize(energy, start, method=optimizer, options=dict(optimizer_options or {}))
+    optima = [
+        _optimum(method, partial(energies, restart=restart), start)
+        for restart, start in enumerate(starts)
+    ]
+    best = min(optima, key=lambda one: one.energy)
     report = VQEReport(
-        energy=float(found.fun),
-        parameters=[float(value) for value in found.x],
-        evaluations=evaluations,
+        **best.model_dump(),
         optimizer=optimizer,
-        success=bool(found.success),
-        message=str(found.message),
-        session_id=experiment.session_id,
+        optima=optima,
+        evaluations=evaluations,
+        run=run_facts(experiment),
     )
     return VQEReport.model_validate(experiment.seal(report.model_dump()))
 
 
-def exact_ground_energy(hamiltonian: SparsePauliOp) -> float:
-    """Return the lowest eigenvalue by exact diagonalisation.
-
-    Raises:
-        InvalidInputError: The Hamiltonian acts on more than 12 qubits.
-    """
-    if hamiltonian.num_qubits > _EXACT_LIMIT_QUBITS:
-        raise InvalidInputError(
-            f"Exact diagonalisation takes up to {_EXACT_LIMIT_QUBITS} qubits; this Hamiltonian has "
-            f"{hamiltonian.num_qubits}."
-        )
-    return float(np.linalg.eigvalsh(hamiltonian.to_matrix())[0])
+def _optimum(
+    method: Optimizer,
+    energies: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    start: Sequence[float],
+) -> Optimum:
+    found = method.minimize(energies, np.asarray(start, dtype=float))
+    return Optimum(
+        energy=float(found.fun),
+        parameters=[float(value) for value in found.x],
+        success=bool(found.success),
+        message=str(found.message),
+    )
 
 
 def _check(
-    observable: SparsePauliOp, circuit: QuantumCircuit, initial_point: Sequence[float] | None
+    observable: SparsePauliOp,
+    circuit: QuantumCircuit,
+    initial_point: Sequence[float] | None,
+    restarts: int,
 ) -> None:
     if observable.num_qubits != circuit.num_qubits:
         raise InvalidInputError(
@@ -181,3 +216,5 @@ def _check(
             f"The initial point has {len(initial_point)} values; the ansatz has "
             f"{circuit.num_parameters} parameters."
         )
+    if restarts < 1:
+        raise InvalidInputError(f"There is one optimisation at least, not {restarts}.")

@@ -92,7 +92,7 @@ def test_a_vqe_of_five_times_max_time_ends_as_the_uninterrupted_one(
     whole, report = _vqe(platform, whole_block, "whole")
     short, short_report = _vqe(platform, short_block, "short")
     assert len(report.evaluations) == EVALUATIONS
-    assert short_report.model_copy(update={"session_id": report.session_id}) == report
+    assert short_report.model_copy(update={"run": report.run}) == report
 
     assert len(sessions_at(platform.info, whole)) == 1
     sessions = sessions_at(platform.info, short)

@@ -61,4 +61,4 @@ def _experiment(order: dict[str, Any]) -> dict[str, Any]:
         report = run_vqe(
             experiment, seed=5, optimizer_options={"maxiter": EVALUATIONS}, precision=0.05
         )
-    return report.model_dump(mode="json", exclude={"session_id"})
+    return report.model_dump(mode="json", exclude={"run"})

@@ -1,0 +1,233 @@
+"""What QAOA optimises: Max-Cut and the Ising model, given by edge lists."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from qiskit.quantum_info import SparsePauliOp
+
+MAX_NODES = 1000
+"""More than any backend of IBM's has qubits."""
+
+BRUTE_FORCE_NODES = 20
+"""Up to so many nodes all bit strings are tried to find the exact optimum."""
+
+Edge = tuple[int, int] | tuple[int, int, float]
+Bits = NDArray[np.bool_]
+Values = NDArray[np.float64]
+
+
+class Terms(NamedTuple):
+    """The value of a bit string: Σ J_ij Z_i Z_j + Σ h_i Z_i + constant.
+
+    Attributes:
+        couplings: The J_ij, as ``(i, j, J)``.
+        fields: The h_i, as ``(i, h)``.
+        constant: What no bit changes.
+    """
+
+    couplings: list[tuple[int, int, float]]
+    fields: list[tuple[int, float]]
+    constant: float
+
+
+class SpinProblem(BaseModel, ABC):
+    """What gives each bit string a value, one bit for each node of a graph.
+
+    Node i is qubit i, and Z_i is 1 where its bit is 0, and −1 where it is 1. Strings of bits are in
+    Qiskit's order: node 0 is rightmost.
+
+    Attributes:
+        maximised: Whether the highest value is the best one, and not the lowest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    maximised: ClassVar[bool]
+
+    nodes: int | None = Field(
+        None, title="Nodes", description="How many there are; by default up to the last one named."
+    )
+
+    @property
+    @abstractmethod
+    def terms(self) -> Terms:
+        """Its value as a polynomial of the Z_i."""
+
+    @abstractmethod
+    def _named(self) -> list[tuple[int, ...]]:
+        """Return the nodes of each entry, as the user gave them."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Check that the entries make a problem.
+
+        Raises:
+            ValueError: They do not; pydantic makes a ``ValidationError`` of it.
+        """
+        super().model_post_init(context)
+        named = self._named()
+        for entry in named:
+            self._check(entry)
+        _check_unequal(named)
+        if self.nodes is not None and self.nodes < 1:
+            raise ValueError(f"There cannot be {self.nodes} nodes; leave nodes out, or give more.")
+        if self.num_nodes > MAX_NODES:
+            raise ValueError(
+                f"{self.num_nodes} nodes are too many: each takes a qubit, and no backend has more "
+                f"than {MAX_NODES}. Number the nodes from 0 without gaps, or split the problem."
+            )
+        if not self.strength:
+            raise ValueError(
+                "All bit strings have the same value, as nothing has a weight other than 0, so "
+                "there is nothing to optimise. Give edges, couplings or fields."
+            )
+
+    @property
+    def num_nodes(self) -> int:
+        """How many nodes, and so qubits, there are."""
+        if self.nodes is not None:
+            return self.nodes
+        return 1 + max((node for entry in self._named() for node in entry), default=-1)
+
+    @property
+    def strength(self) -> float:
+        """Root mean square, over all nodes, of what the other nodes do to one: √(ΣJ² + h²)."""
+        couplings, fields, _ = self.terms
+        squares = 2 * sum(j * j for _, _, j in couplings) + sum(h * h for _, h in fields)
+        return math.sqrt(squares / max(self.num_nodes, 1))
+
+    def values(self, bits: Bits) -> Values:
+        """Return the values of bit strings.
+
+        Args:
+            bits: Shape ``(strings, nodes)``; column i is node i.
+
+        Returns:
+            Shape ``(strings,)``.
+        """
+        couplings, fields, constant = self.terms
+        spins = np.ascontiguousarray(1 - 2 * bits.T.astype(np.int8))
+        total = np.full(bits.shape[0], constant)
+        for first, second, coupling in couplings:
+            total += coupling * (spins[first] * spins[second])
+        for node, field in fields:
+            total += field * spins[node]
+        return total
+
+    def operator(self) -> SparsePauliOp:
+        """Return the value as an observable, without its constant."""
+        couplings, fields, _ = self.terms
+        pairs = [("ZZ", [first, second], value) for first, second, value in couplings]
+        singles = [("Z", [node], value) for node, value in fields]
+        return SparsePauliOp.from_sparse_list([*pairs, *singles], self.num_nodes)
+
+    def extremes(self) -> tuple[float, float] | None:
+        """Return the lowest and the highest value, by trying all bit strings.
+
+        Returns:
+            ``None`` with more than 20 nodes.
+        """
+        if self.num_nodes > BRUTE_FORCE_NODES:
+            return None
+        strings = np.arange(2**self.num_nodes, dtype="<u4")
+        octets = strings.view(np.uint8).reshape(-1, 4)
+        bits = np.unpackbits(octets, axis=1, count=self.num_nodes, bitorder="little")
+        values = self.values(bits.astype(bool))
+        return float(values.min()), float(values.max())
+
+    def _check(self, entry: tuple[int, ...]) -> None:
+        if min(entry) < 0:
+            raise ValueError(f"{_shown(entry)} has a negative node; nodes are counted from 0.")
+        if len(set(entry)) < len(entry):
+            raise ValueError(
+                f"{_shown(entry)} joins a node to itself, which gives all bit strings the same. "
+                "Leave it out."
+            )
+        if self.nodes is not None and max(entry) >= self.nodes:
+            raise ValueError(
+                f"{_shown(entry)} names a node that is not there: the last of {self.nodes} nodes "
+                f"is {self.nodes - 1}."
+            )
+
+
+class MaxCut(SpinProblem):
+    """Max-Cut: divide a graph's nodes in two, so that edges of the highest weight run between.
+
+    The value is the cut: the sum of the weights w_ij of all edges whose ends have different bits,
+    Σ w_ij (1 − Z_i Z_j) / 2.
+
+    Attributes:
+        edges: Pairs of nodes, or triples of two nodes and a weight; without one it is 1.
+        nodes: How many nodes there are; by default up to the last one that an edge names.
+    """
+
+    maximised: ClassVar[bool] = True
+
+    edges: list[Edge] = Field(
+        title="Edges", description="Pairs of nodes, or triples of two nodes and a weight."
+    )
+
+    @property
+    def terms(self) -> Terms:
+        """The cut as a polynomial of the Z_i."""
+        weighted = [(edge[0], edge[1], edge[2] if len(edge) > 2 else 1.0) for edge in self.edges]  # noqa: PLR2004
+        couplings = [(first, second, -weight / 2) for first, second, weight in weighted]
+        return Terms(couplings, [], sum(weight for *_, weight in weighted) / 2)
+
+    def _named(self) -> list[tuple[int, ...]]:
+        return [edge[:2] for edge in self.edges]
+
+
+class Ising(SpinProblem):
+    """The Ising model: find the spins Z_i = ±1 of the lowest energy.
+
+    The value is the energy, Σ J_ij Z_i Z_j + Σ h_i Z_i + offset.
+
+    Attributes:
+        couplings: Triples of two nodes and J.
+        fields: Pairs of a node and h.
+        offset: Added to every energy.
+        nodes: How many nodes there are; by default up to the last one that is named.
+    """
+
+    maximised: ClassVar[bool] = False
+
+    couplings: list[tuple[int, int, float]] = Field(
+        [], title="Couplings", description="Triples of two nodes and J."
+    )
+    fields: list[tuple[int, float]] = Field(
+        [], title="Fields", description="Pairs of a node and h."
+    )
+    offset: float = Field(0.0, title="Offset", description="Added to every energy.")
+
+    @property
+    def terms(self) -> Terms:
+        """The energy as a polynomial of the Z_i."""
+        return Terms(self.couplings, self.fields, self.offset)
+
+    def _named(self) -> list[tuple[int, ...]]:
+        return [*(entry[:2] for entry in self.couplings), *(entry[:1] for entry in self.fields)]
+
+
+def _check_unequal(named: Iterable[tuple[int, ...]]) -> None:
+    seen: set[tuple[int, ...]] = set()
+    for entry in named:
+        key = tuple(sorted(entry))
+        if key in seen:
+            raise ValueError(f"{_shown(entry)} is there twice; give it once, with the sum.")
+        seen.add(key)
+
+
+def _shown(entry: Sequence[int]) -> str:
+    kind = "Field" if len(entry) == 1 else "Edge"
+    return f"{kind} {'-'.join(str(node) for node in entry)}"
+
+
+TUTORIAL = MaxCut(edges=[(0, 1), (0, 2), (0, 4), (1, 2), (2, 3), (3, 4)])
+"""The graph of IBM's QAOA tutorial. Its highest cut is 5."""

@@ -1,0 +1,172 @@
+"""Experiments as a notebook sees them: read from the ledger alone, also while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from session_block import submission_records as records
+from session_block.errors import InvalidInputError
+from session_block.identity import known_experiments
+from session_block.ledger import Ledger, default_ledger_url
+from session_block.records import ExperimentRecords
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from qiskit.primitives.containers import PrimitiveResult
+
+_COLUMNS = (
+    "submission",
+    "label",
+    "kind",
+    "state",
+    "job_id",
+    "session_id",
+    "generations",
+    "asked_at",
+    "done_at",
+)
+
+
+@dataclass(frozen=True)
+class RecordedResult:
+    """The result of one submission.
+
+    Attributes:
+        submission: Its ID.
+        label: The user's label, or ``None``.
+        job_id: The job that gave it.
+        result: What the primitive returned.
+    """
+
+    submission: str
+    label: str | None
+    job_id: str
+    result: PrimitiveResult
+
+
+class ExperimentView(ExperimentRecords):
+    """A read-only view of one experiment; no method needs the platform."""
+
+    def results(self) -> Iterator[RecordedResult]:
+        """Yield the recorded results, in the order in which they were asked for."""
+        from session_block.results import decode_result
+
+        for row in self.submissions():
+            fact = self._ledger.get(self.uid, records.result_key(row["submission"]))
+            if fact is not None and fact.payload is not None:
+                yield RecordedResult(
+                    submission=row["submission"],
+                    label=row["label"],
+                    job_id=str(fact.body["job_id"]),
+                    result=decode_result(fact.payload),
+                )
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """Return what the ledger says of each submission, in the order of asking.
+
+        Each has its ``submission`` ID, ``label``, ``kind``, ``state`` (``result``, ``job``,
+        ``rejected``, ``abandoned`` or ``unsettled``), ``job_id``, ``session_id``, number of
+        ``generations``, and the times ``asked_at`` and ``done_at``, by the clocks of the machines.
+        """
+        facts = self._ledger.facts(self.uid, "intent/", "outcome/", "ended/", "hold/", "result/")
+        times = {fact.key: fact.created_at for fact in facts}
+        bodies = {fact.key: fact.body for fact in facts}
+        asked = dict.fromkeys(
+            fact.key.split("/")[1] for fact in facts if fact.key.startswith("intent/")
+        )
+        return [self._row(submission, bodies, times) for submission in asked]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return :meth:`submissions` as a data frame; needs the extra ``analysis``.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+        """
+        return _pandas().DataFrame(self.submissions(), columns=list(_COLUMNS))
+
+    @staticmethod
+    def _row(submission: str, bodies: dict[str, Any], times: dict[str, datetime]) -> dict[str, Any]:
+        recorded = records.fold(submission, bodies.items())
+        latest = recorded.generations[-1]
+        outcome = latest.outcome or {"kind": "unsettled"}
+        done = bodies.get(records.result_key(submission))
+        values = (
+            submission,
+            latest.intent.get("label"),
+            latest.intent.get("kind"),
+            outcome["kind"] if done is None else "result",
+            latest.job_id if done is None else done["job_id"],
+            latest.intent.get("session_id"),
+            latest.number,
+            times[records.intent_key(submission, 1)],
+            times.get(records.result_key(submission)),
+        )
+        return dict(zip(_COLUMNS, values, strict=True))
+
+
+def load_experiment(
+    name: str, ledger: Ledger | None = None, *, number: int | None = None
+) -> ExperimentView:
+    """Return a view of an experiment, by its name or UID; touches no network.
+
+    Args:
+        name: The experiment's name, or its UID.
+        ledger: Where to look; by default the embedded one, or ``SESSION_BLOCK_LEDGER_URL``.
+        number: Which experiment of that name; by default the latest.
+
+    Raises:
+        InvalidInputError: The ledger knows no such experiment.
+        LedgerError: The ledger cannot be read or trusted.
+    """
+    ledger = Ledger(default_ledger_url()) if ledger is None else ledger
+    known = [one for one in known_experiments(ledger) if name in (one.name, one.uid)]
+    found = [one for one in known if number in (None, one.number)]
+    if not found:
+        which = "" if number is None else f" number {number}"
+        raise InvalidInputError(
+            f"{ledger} has no experiment {name!r}{which}. "
+            "'session-block submissions list' shows those that it has."
+        )
+    return ExperimentView(max(found, key=lambda one: one.number), ledger)
+
+
+def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
+    """Return a data frame with a row for each experiment; needs the extra ``analysis``.
+
+    Columns are what the ledger tells of each, and those numbers and texts of its report that stand
+    at its top, such as a VQE's ``energy``.
+
+    Raises:
+        InvalidInputError: pandas is not installed.
+    """
+    return _pandas().DataFrame([_summary(one) for one in experiments])
+
+
+def _summary(view: ExperimentView) -> dict[str, Any]:
+    report = view.report or {}
+    plain = {key: value for key, value in report.items() if isinstance(value, int | float | str)}
+    rows = view.submissions()
+    return {
+        "experiment": view.identity.name,
+        "number": view.identity.number,
+        "uid": view.uid,
+        "sealed": view.sealed,
+        "backend": view.backend_name,
+        "sessions": len({one.session_id for one in view.sessions if one.session_id}),
+        "submissions": len(rows),
+        "results": sum(row["state"] == "result" for row in rows),
+        **plain,
+    }
+
+
+def _pandas() -> Any:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise InvalidInputError(
+            "Data frames need pandas: pip install 'prefect-quantum-sessions[analysis]'."
+        ) from error
+    return pd
