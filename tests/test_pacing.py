@@ -134,7 +134,7 @@ def test_a_rate_limit_is_sat_out_visibly(
         kind="status", method="POST", path="/jobs", status=429, code=1202, retry_after=2, times=2
     )
     began = time.monotonic()
-    pacer = experiment._submitter._pacer
+    pacer = experiment._parts.submitter._pacer
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr("session_block.pacing.WINDOW_SECONDS", 3.0)
         experiment.run_sampler([_circuit(1)], shots=8)

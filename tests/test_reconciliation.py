@@ -175,7 +175,7 @@ def test_a_pending_twin_is_cancelled(tmp_path: Path, name: str) -> None:
         experiment = block.experiment(name)
         platform.add_fault(kind="status", method="POST", path="/jobs", status=503, effect="after")
         job = experiment.submit_sampler([circuit(1)], shots=16)
-        experiment._reconciler.check_twins(now=True)
+        experiment._parts.reconciler.check_twins(now=True)
         states = platform.stats()["jobs"]["by_state"]
         assert states["cancelled"] == 1
         assert len(facts(experiment, block, "twin")) == 1

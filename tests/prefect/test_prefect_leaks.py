@@ -9,14 +9,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
-from postgres import PASSWORD, Postgres
+from postgres import Postgres
 from pydantic import SecretStr
 from support import BACKEND, Platform
 
 from session_block import IBMSessionCredentials, QuantumSession
 from session_block.local_platform import Admin
 
+PASSWORD = f"password-{uuid4().hex}"
 WRONG_KEY = f"wrong-key-{uuid4().hex}"
 _RUN = """
 import logging, sys
@@ -80,8 +82,12 @@ def _files(directory: Path) -> bytes:
 
 @pytest.fixture
 def store(postgres: Postgres) -> str:
-    """A ledger whose URL holds a password."""
-    return postgres.new_store()
+    """A ledger whose URL holds a password that nobody else has."""
+    owner, _, place = postgres.new_store().rpartition("@")
+    role = f"r{uuid4().hex[:8]}"
+    with psycopg.connect(f"{owner}@{place}", autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+    return f"postgresql://{role}:{PASSWORD}@{place}"
 
 
 def _block(platform: Platform, store: str, key: str, name: str) -> str:
