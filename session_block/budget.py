@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from session_block import submission_records as records
 from session_block.errors import InvalidInputError
 from session_block.ledger import Ledger
+from session_block.notices import Happening, Notices
 from session_block.policies import NO_LIMITS, Limits
 from session_block.tickets import Tickets
 from session_block.usage import UsageMeter
@@ -42,6 +43,7 @@ class Budget:
         limits: Those of the experiment.
         meter: Returns what an experiment, given by its UID, has used.
         block: The Block's name, and its own limits.
+        notices: Told when a limit is near.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Budget:
         meter: Callable[[str], UsageMeter],
         *,
         block: tuple[str | None, Limits] = (None, NO_LIMITS),
+        notices: Notices | None = None,
     ) -> None:
         name, block_limits = block
         if block_limits and name is None:
@@ -67,8 +70,8 @@ class Budget:
         self._accounts = [
             one
             for one in (
-                _Account(ledger, experiment, f"experiment {experiment}", limits),
-                _Account(ledger, scope, f"Block {name!r}", block_limits),
+                _Account(ledger, experiment, f"experiment {experiment}", limits, notices),
+                _Account(ledger, scope, f"Block {name!r}", block_limits, notices),
             )
             if one.limits
         ]
@@ -157,7 +160,10 @@ class Budget:
 class _Account:
     """One set of limits, and what is counted against it."""
 
-    def __init__(self, ledger: Ledger, scope: str, name: str, limits: Limits) -> None:
+    def __init__(
+        self, ledger: Ledger, scope: str, name: str, limits: Limits, notices: Notices | None
+    ) -> None:
+        self._notices = notices or Notices()
         self.scope = scope
         self.name = name
         self.limits = limits
@@ -177,9 +183,9 @@ class _Account:
     def warn_when_near(self, what: str, used: float, limit: float) -> None:
         if used >= WARNING_SHARE * limit and what not in self._warned:
             self._warned.add(what)
-            _logger.warning(
-                "The budget of %s is nearly spent: %s %g of %g.", self.name, what, used, limit
-            )
+            said = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
+            _logger.warning(said)
+            self._notices.tell(Happening.BUDGET_NEAR, self.scope, said)
 
     def _why_too_many(self, rank: int) -> str | None:
         limit = self.limits.jobs

@@ -58,7 +58,7 @@ class Experiment(CircuitHandle):
         )
         policies = policies or Policies()
         self._parts = Machinery.of(
-            identity, ledger, self._keeper, policies, lambda: self.sealed, block
+            identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
         )
         self._meter, self._budget = self._parts.meter, self._parts.budget
         self._turns = Turns(

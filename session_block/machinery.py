@@ -9,6 +9,7 @@ from typing import Self
 from session_block.budget import Budget
 from session_block.identity import Identity
 from session_block.ledger import Ledger
+from session_block.notices import Notices
 from session_block.pacing import Pacer
 from session_block.policies import Policies
 from session_block.reconciliation import Reconciler
@@ -43,6 +44,7 @@ class Machinery:
         policies: Policies,
         sealed: Callable[[], bool],
         block: str | None,
+        notices: Notices,
     ) -> Self:
         """Put the parts together for one experiment; nothing connects yet."""
         uid = identity.uid
@@ -55,8 +57,11 @@ class Machinery:
             policies.limits,
             lambda other: meter if other == uid else meter.of_other(other),
             block=(block, policies.block_limits),
+            notices=notices,
         )
-        settler = Settler(ledger, uid, keeper, policies.unsettled, without_job=budget.void)
+        settler = Settler(
+            ledger, uid, keeper, policies.unsettled, without_job=budget.void, notices=notices
+        )
         reconciler = Reconciler(
             ledger, uid, keeper, settler, existed=identity.resumed, lost=identity.lost
         )
@@ -70,8 +75,15 @@ class Machinery:
             pacer=Pacer(policies.submissions_per_minute),
             budget=budget,
             sealed=sealed,
+            notices=notices,
         )
         waiter = Waiter(
-            ledger, uid, keeper, submitter=submitter, settler=settler, reconciler=reconciler
+            ledger,
+            uid,
+            keeper,
+            submitter=submitter,
+            settler=settler,
+            reconciler=reconciler,
+            notices=notices,
         )
         return cls(meter, budget, reconciler, submitter, waiter)

@@ -20,6 +20,7 @@ from session_block.errors import (
 from session_block.expiry import Expiry
 from session_block.fallback import Fallback
 from session_block.ledger import Ledger
+from session_block.notices import Happening, Notices
 from session_block.pinned_backend import PinnedBackend
 from session_block.plan import SessionPlan
 from session_block.references import ExecutionMode, SessionDetails, SessionMode
@@ -54,6 +55,7 @@ class SessionKeeper:
         connection: To the experiment's instance.
         plan: What the Block says of sessions.
         lost: Whether the ledger had lost the experiment.
+        notices: Told what happens to sessions.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class SessionKeeper:
         plan: SessionPlan,
         *,
         lost: bool = False,
+        notices: Notices | None = None,
     ) -> None:
+        self._notices = notices or Notices()
         self._ledger = ledger
         self._experiment = experiment
         self.connection = connection
@@ -311,11 +315,15 @@ class SessionKeeper:
             return
         if session is not None:
             self._current = (self.records()[number - 1], session)
+            renewed = any(one.opened and one.number < number for one in self.records())
+            what = Happening.SESSION_RENEWED if renewed else Happening.SESSION_OPENED
+            self._notices.tell(what, session.session_id, f"on {self.backend_choice.name}")
 
     def _reattach(self, record: SessionRecord) -> None:
         details = self.details_of(record)
         if details.accepts_jobs:
             self._current = (record, self._session(record, details))
+            self._notices.tell(Happening.SESSION_REATTACHED, record.session_id, details.status)
         else:
             self._end(record, record.closing or "closed by the platform")
 
@@ -341,6 +349,7 @@ class SessionKeeper:
             record.session_id,
             self._experiment,
         )
+        self._notices.tell(Happening.SESSION_NEAR_ITS_END, record.session_id)
         self._give_up(record, NEAR_ITS_END)
 
     def _give_up(self, record: SessionRecord, reason: str) -> None:
@@ -356,3 +365,4 @@ class SessionKeeper:
             {"session_id": record.session_id, "reason": reason},
         )
         self._current = None
+        self._notices.tell(Happening.SESSION_CLOSED, record.session_id, reason)

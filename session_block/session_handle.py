@@ -13,6 +13,7 @@ from session_block.client import Connection
 from session_block.errors import InvalidInputError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
+from session_block.notices import Notices
 from session_block.plan import SessionPlan
 from session_block.records import BACKEND_KEY, ExperimentRecords
 from session_block.references import ExecutionMode, SessionDetails, SessionRef
@@ -24,6 +25,7 @@ class SessionHandle(ExperimentRecords):
 
     Attributes:
         opening: Token of this opening; ``None`` in a process that did not open the experiment.
+        notices: Tells who listens what happens to the experiment in this process.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SessionHandle(ExperimentRecords):
         self._block = block
         self._lock = threading.Lock()
         self._keeper_made: SessionKeeper | None = None
+        self.notices = Notices()
         self._check_backend()
 
     @property
@@ -169,5 +172,6 @@ class SessionHandle(ExperimentRecords):
                     Connection(self._account()),
                     self._plan,
                     lost=self.identity.lost,
+                    notices=self.notices,
                 )
             return self._keeper_made

@@ -17,6 +17,7 @@ from session_block.client import ListedJob
 from session_block.decisions import Action, Answer, Policy, Situation, decide
 from session_block.errors import ConnectionFailedError, SubmissionHeldError
 from session_block.ledger import Ledger
+from session_block.notices import Happening, Notices
 from session_block.patience import Patience
 from session_block.session import SessionKeeper
 from session_block.submission_records import Generation
@@ -37,6 +38,7 @@ class Settler:
         keeper: Gives the connection.
         policy: What becomes of an intent without owner and job.
         without_job: Told of each generation that is decided to have made no job.
+        notices: Told of jobs that are found, and of holds.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Settler:
         policy: Policy = Policy.RESUBMIT,
         *,
         without_job: Callable[[str, int], None] = lambda _submission, _generation: None,
+        notices: Notices | None = None,
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._keeper = keeper
         self._policy = policy
         self._without_job = without_job
+        self._notices = notices or Notices()
 
     def settle(self, submission: str, generation: Generation) -> None:
         """Give an intent without an owner its outcome, from what the platform's listing shows.
@@ -93,6 +97,8 @@ class Settler:
         outcome = self.decide(
             submission, number, {"kind": "job", "job_id": chosen.job_id, "adopted": True}
         )
+        if outcome.get("job_id") is not None:
+            self._notices.tell(Happening.JOB_ADOPTED, outcome["job_id"], submission)
         self.cancel_twins(
             submission, [job.job_id for job in jobs if job.job_id != outcome.get("job_id")]
         )
@@ -119,6 +125,7 @@ class Settler:
             records.hold_key(submission, generation.number),
             {"because": because, "job_id": generation.job_id},
         )
+        self._notices.tell(Happening.SUBMISSION_HELD, submission, because)
         place = f"{self._experiment} {submission}"
         cure = (
             f"'session-block submissions retry {place}' runs it again"

@@ -28,6 +28,7 @@ from session_block.errors import (
     SubmissionRejectedError,
 )
 from session_block.ledger import Ledger
+from session_block.notices import Happening, Notices
 from session_block.pacing import Pacer
 from session_block.patience import OUTAGE_SECONDS
 from session_block.reconciliation import Reconciler
@@ -60,6 +61,7 @@ class Submitter:
         pacer: Spaces submissions.
         budget: Lets them through, or not.
         sealed: Whether the experiment is finished.
+        notices: Told of each job that is submitted.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Submitter:
         pacer: Pacer,
         budget: Budget,
         sealed: Callable[[], bool],
+        notices: Notices,
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
@@ -84,6 +87,7 @@ class Submitter:
         self._pacer = pacer
         self._budget = budget
         self._sealed = sealed
+        self._notices = notices
         self._first_seen: dict[tuple[str, int], float] = {}
         self._jobs: dict[str, RuntimeJobV2] = {}
 
@@ -260,6 +264,8 @@ class Submitter:
         )
         if outcome.get("job_id") != job.job_id():
             self._settler.cancel_twins(tag.submission, [job.job_id()])
+        else:
+            self._notices.tell(Happening.JOB_SUBMITTED, job.job_id(), tag.submission)
         return None
 
     def _failed(

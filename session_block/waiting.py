@@ -26,6 +26,7 @@ from session_block.errors import (
     SubmissionHeldError,
 )
 from session_block.ledger import Ledger
+from session_block.notices import Happening, Notices
 from session_block.patience import Patience
 from session_block.reconciliation import Reconciler
 from session_block.refusals import tells_of_closed_session, tells_of_passing_failure
@@ -65,7 +66,10 @@ class Waiter:
         submitter: Submitter,
         settler: Settler,
         reconciler: Reconciler,
+        notices: Notices,
     ) -> None:
+        self._notices = notices
+        self._running: set[str] = set()
         self._ledger = ledger
         self._experiment = experiment
         self._submitter = submitter
@@ -116,20 +120,27 @@ class Waiter:
         answer = self._await_end(submission, generation, timeout_seconds)
         match decide(Situation.JOB, answer):
             case Action.FETCH:
-                return self._fetch(submission, generation)
+                result = self._fetch(submission, generation)
+                self._notices.tell(Happening.JOB_DONE, generation.job_id, submission)
+                return result
             case Action.END_WITH_SESSION:
+                self._notices.tell(
+                    Happening.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
+                )
                 self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
                 raise self._ended(generation, records.ENDED_WITH_SESSION)
             case Action.WRITE_OFF:
                 self._settler.write_off(submission, generation.number, records.FAILED_IN_PASSING)
                 raise self._ended(generation, records.FAILED_IN_PASSING)
             case Action.RAISE if answer is Answer.CANCELLED:
+                self._notices.tell(Happening.JOB_FAILED, generation.job_id, "it was cancelled")
                 raise JobCancelledError(
                     f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
                     f"run it after all: {self._retry(submission)}; or start anew with fresh=True."
                 )
             case Action.RAISE:
                 reason = reason_of(self._job(generation))
+                self._notices.tell(Happening.JOB_FAILED, generation.job_id, reason)
                 raise JobFailedError(
                     f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}. "
                     f"To run it once more: {self._retry(submission)}."
@@ -188,7 +199,13 @@ class Waiter:
                 with_session = self._session_ended_under(job)
                 return Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED
             case _:
+                self._tell_when_running(str(generation.job_id), str(status))
                 return Answer.PENDING
+
+    def _tell_when_running(self, job_id: str, status: str) -> None:
+        if status == "RUNNING" and job_id not in self._running:
+            self._running.add(job_id)
+            self._notices.tell(Happening.JOB_RUNNING, job_id)
 
     def _failure(self, submission: str, reason: str) -> Answer:
         """A failure that passes is one only so often."""

@@ -1,0 +1,71 @@
+"""What happens to an experiment, told to whoever watches it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+_logger = logging.getLogger(__name__)
+
+
+class Happening(StrEnum):
+    """What can happen."""
+
+    SESSION_OPENED = "session.opened"
+    SESSION_REATTACHED = "session.reattached"
+    SESSION_RENEWED = "session.renewed"
+    SESSION_NEAR_ITS_END = "session.near-its-end"
+    SESSION_CLOSED = "session.closed"
+    JOB_SUBMITTED = "job.submitted"
+    JOB_ADOPTED = "job.adopted"
+    JOB_RUNNING = "job.running"
+    JOB_DONE = "job.done"
+    JOB_FAILED = "job.failed"
+    SUBMISSION_HELD = "submission.held"
+    RESULT_REPLAYED = "result.replayed"
+    BUDGET_NEAR = "budget.near"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing that has happened.
+
+    Attributes:
+        what: What it is.
+        subject: ID of the session, job or submission that it happened to.
+        text: More, for people.
+    """
+
+    what: Happening
+    subject: str
+    text: str = ""
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+Listener = Callable[[Notice], None]
+
+
+class Notices:
+    """Tells what happens. A listener that fails is logged, and never fails a run."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell a listener all that happens from now on; it should return at once."""
+        with self._lock:
+            self._listeners.append(listener)
+
+    def tell(self, what: Happening, subject: object, text: str = "") -> None:
+        """Tell the listeners."""
+        notice = Notice(what, str(subject), text)
+        for listener in self._listeners:
+            try:
+                listener(notice)
+            except Exception:
+                _logger.exception("Watching %s failed; the run goes on.", notice.what)
