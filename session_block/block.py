@@ -96,6 +96,7 @@ class QuantumSession(SessionSettings, StrictBlock):
             )
             if runs.inside():
                 _openings[opening] = experiment
+                experiment.watch()
         return experiment
 
     def attach(self, session: SessionRef) -> Experiment:

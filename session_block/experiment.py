@@ -17,7 +17,7 @@ from session_block.machinery import Machinery
 from session_block.plan import SessionPlan
 from session_block.policies import Policies
 from session_block.records import SEALED_KEY
-from session_block.references import Implementation, JobRef
+from session_block.references import Implementation, JobRef, SessionDetails
 from session_block.request import Request, estimator_request, sampler_request
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
@@ -25,6 +25,8 @@ from session_block.views import ExperimentView, load_experiment
 
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
+
+    from session_block.monitor import Monitor
 
 
 class Experiment(CircuitHandle):
@@ -56,6 +58,7 @@ class Experiment(CircuitHandle):
             block=block,
             opener=opener,
         )
+        self._monitor: Monitor | None = None
         policies = policies or Policies()
         self._parts = Machinery.of(
             identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
@@ -222,15 +225,31 @@ class Experiment(CircuitHandle):
     def __enter__(self) -> Self:
         return self
 
+    def watch(self) -> None:
+        """Show the experiment in the Prefect UI, as long as this process works on it."""
+        from session_block.monitor import Monitor
+
+        view = ExperimentView(self.identity, self._ledger)
+        self._monitor = Monitor(view, self._known_details)
+        self.notices.listen(self._monitor.notice)
+
+    def _known_details(self) -> SessionDetails | None:
+        """Return the session's details where asking for them connects to nothing anew."""
+        return self.session_details() if self._connected and self.session_id else None
+
     def __exit__(
         self,
         error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close_session()
-            self.seal()
+        try:
+            if error is None:
+                self.close_session()
+                self.seal()
+        finally:
+            if self._monitor is not None:
+                self._monitor.close()
 
     def close_session(self) -> bool:
         """Close the session that this experiment opened; queued and running jobs finish.

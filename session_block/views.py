@@ -50,19 +50,19 @@ class RecordedResult:
 class ExperimentView(ExperimentRecords):
     """A read-only view of one experiment; no method needs the platform."""
 
-    def results(self) -> Iterator[RecordedResult]:
-        """Yield the recorded results, in the order in which they were asked for."""
+    def result(self, submission: str) -> PrimitiveResult | None:
+        """Return the recorded result of a submission, or ``None`` while there is none."""
         from session_block.results import decode_result
 
+        fact = self._ledger.get(self.uid, records.result_key(submission))
+        return None if fact is None or fact.payload is None else decode_result(fact.payload)
+
+    def results(self) -> Iterator[RecordedResult]:
+        """Yield the recorded results, in the order in which they were asked for."""
         for row in self.submissions():
-            fact = self._ledger.get(self.uid, records.result_key(row["submission"]))
-            if fact is not None and fact.payload is not None:
-                yield RecordedResult(
-                    submission=row["submission"],
-                    label=row["label"],
-                    job_id=str(fact.body["job_id"]),
-                    result=decode_result(fact.payload),
-                )
+            result = self.result(row["submission"])
+            if result is not None:
+                yield RecordedResult(row["submission"], row["label"], row["job_id"], result)
 
     def submissions(self) -> list[dict[str, Any]]:
         """Return what the ledger says of each submission, in the order of asking.
