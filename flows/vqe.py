@@ -10,6 +10,7 @@ from flows.problems import parse_ansatz, parse_hamiltonian
 from session_block.block import QuantumSession, load_block
 from session_block.errors import InvalidInputError
 from session_block.experiment import Experiment
+from session_block.lifecycle import cancel_experiments
 from session_block.optimizers import Gradient
 from session_block.references import Implementation
 from session_block.vqe import Evaluation, VQEReport, run_vqe
@@ -17,7 +18,7 @@ from session_block.vqe import Evaluation, VQEReport, run_vqe
 __all__ = ["VQEReport", "run_vqe", "vqe"]
 
 
-@flow(name="vqe")
+@flow(name="vqe", on_cancellation=[cancel_experiments])
 def vqe(
     block: str,
     hamiltonian: list[tuple[str, float]] | str | None = None,

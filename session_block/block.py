@@ -14,6 +14,7 @@ from session_block.ledger import Ledger, default_ledger_url
 
 if TYPE_CHECKING:
     from session_block.experiment import Experiment
+    from session_block.identity import Identity
     from session_block.references import SessionRef
 
 
@@ -105,22 +106,32 @@ class QuantumSession(SessionSettings, StrictBlock):
         Raises:
             InvalidInputError: The reference is of another experiment than this ledger knows.
         """
-        from session_block.experiment import Experiment
         from session_block.identity import Identity
         from session_block.session_records import read_sessions
 
-        ledger = self.ledger()
-        if not read_sessions(ledger, session.uid):
+        if not read_sessions(self.ledger(), session.uid):
             raise InvalidInputError(
                 f"This ledger does not know experiment {session.experiment!r} number "
                 f"{session.number}. Use the ledger in which it was opened."
             )
+        identity = Identity(session.experiment, session.number, session.uid, resumed=True)
+        return self.open(identity, block=session.block)
+
+    def open(self, identity: Identity, *, block: str | None = None) -> Experiment:
+        """Open a known experiment from beside; requests then need labels.
+
+        Args:
+            identity: The experiment.
+            block: The name of the Block that opened it; by default this one's.
+        """
+        from session_block.experiment import Experiment
+
         return Experiment(
-            identity=Identity(session.experiment, session.number, session.uid, resumed=True),
-            ledger=ledger,
+            identity=identity,
+            ledger=self.ledger(),
             account=self.credentials.account,
             plan=self._plan,
-            block=session.block,
+            block=block or self._block_document_name,
             opener=False,
             policies=self._policies,
         )

@@ -130,6 +130,20 @@ class _Names:
         return uids[0] if uids else None
 
 
+def opened_by(ledger: Ledger, flow_run_id: str) -> list[Identity]:
+    """Return the experiments that an outermost flow run has opened."""
+    prefix = f"run/{flow_run_id}/"
+    return [
+        Identity(
+            unquote(fact.key.removeprefix(prefix)),
+            int(fact.body["number"]),
+            fact.body["uid"],
+            resumed=True,
+        )
+        for fact in ledger.facts(_NAMES, prefix)
+    ]
+
+
 def known_experiments(ledger: Ledger) -> list[Identity]:
     """Return every experiment that a ledger knows by a name, oldest first."""
     return [

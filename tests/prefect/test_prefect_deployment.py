@@ -28,6 +28,9 @@ from session_block.tags import uid_tag
 FILE = "deployments/prefect.yaml"
 DEPLOYMENT = "vqe/h2-nightly"
 BLOCK = "quantum-session"
+CANCELLATION_SECONDS = 15.0
+"""Ten, and what a loaded machine adds."""
+
 SECOND_CRASH_SECONDS = 5.0
 """A worker proposes Crashed once more about two seconds after the first time; a retry that is
 scheduled in between is overwritten."""
@@ -43,6 +46,11 @@ class SlowPlatform:
         """Return what the server has seen."""
         stats: dict[str, Any] = httpx.get(f"{self.info.origin}/_local/stats").json()
         return stats
+
+    @property
+    def admin(self) -> local_platform.Admin:
+        """What lists all that it ever saw."""
+        return local_platform.Admin(self.info.origin)
 
     def jobs_named(self, experiment: str) -> int:
         """Return how many jobs bear the tag of an experiment's name."""
@@ -193,6 +201,31 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     assert reference.report is not None
     assert resumed.report["parameters"] == reference.report["parameters"]
     assert resumed.report["evaluations"] == reference.report["evaluations"]
+
+
+def test_a_cancelled_run_leaves_no_bill(
+    slow_platform: SlowPlatform, deployment: UUID, worker: psutil.Process
+) -> None:
+    """A user's cancellation closes the session within seconds, and cancels what was pending."""
+    assert worker.is_running()
+    parameters = {"block": BLOCK, "seed": 3, "optimizer_options": {"maxiter": 200}}
+    run = run_deployment(deployment, parameters=parameters, timeout=0)
+    assert isinstance(run, FlowRun)
+    name = str(run.id)
+    eventually(lambda: slow_platform.jobs_named(name) >= 3, seconds=90, what="jobs are submitted")
+    prefect_cli("flow-run", "cancel", name)
+    cancelled_at = time.monotonic()
+
+    def session() -> dict[str, Any]:
+        jobs = slow_platform.admin.jobs()
+        session_id = next(job["session_id"] for job in jobs if f"qs-exp:{name}" in job["tags"])
+        return next(one for one in slow_platform.admin.sessions() if one["id"] == session_id)
+
+    eventually(lambda: session()["state"] == "closed", seconds=60, what="the session is closed")
+    assert time.monotonic() - cancelled_at < CANCELLATION_SECONDS
+    eventually(_in_state(run.id, "Cancelled"), seconds=60, what="the run is Cancelled")
+    states = {job["state"] for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]}
+    assert states <= {"completed", "cancelled"}
 
 
 @pytest.fixture
