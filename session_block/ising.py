@@ -97,10 +97,16 @@ class SpinProblem(BaseModel, ABC):
 
     @property
     def strength(self) -> float:
-        """Root mean square, over all nodes, of what the other nodes do to one: √(ΣJ² + h²)."""
+        """Root mean square, over all nodes, of what acts on one: √((2 ΣJ² + Σh²) / nodes)."""
         couplings, fields, _ = self.terms
         squares = 2 * sum(j * j for _, _, j in couplings) + sum(h * h for _, h in fields)
         return math.sqrt(squares / max(self.num_nodes, 1))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the values of all bit strings: √(ΣJ² + Σh²)."""
+        couplings, fields, _ = self.terms
+        return math.hypot(*(j for *_, j in couplings), *(h for _, h in fields))
 
     def values(self, bits: Bits) -> Values:
         """Return the values of bit strings.
@@ -146,8 +152,8 @@ class SpinProblem(BaseModel, ABC):
             raise ValueError(f"{_shown(entry)} has a negative node; nodes are counted from 0.")
         if len(set(entry)) < len(entry):
             raise ValueError(
-                f"{_shown(entry)} joins a node to itself, which gives all bit strings the same. "
-                "Leave it out."
+                f"{_shown(entry)} joins a node to itself, and so counts the same for all bit "
+                "strings. Leave it out."
             )
         if self.nodes is not None and max(entry) >= self.nodes:
             raise ValueError(
@@ -225,8 +231,7 @@ def _check_unequal(named: Iterable[tuple[int, ...]]) -> None:
 
 
 def _shown(entry: Sequence[int]) -> str:
-    kind = "Field" if len(entry) == 1 else "Edge"
-    return f"{kind} {'-'.join(str(node) for node in entry)}"
+    return f"{'Field' if len(entry) == 1 else 'Edge'} {list(entry)}"
 
 
 TUTORIAL = MaxCut(edges=[(0, 1), (0, 2), (0, 4), (1, 2), (2, 3), (3, 4)])
