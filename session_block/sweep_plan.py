@@ -258,7 +258,9 @@ class SweepPlan(_Model):
         limits = self.limits
         spans: list[Span] = []
         points, executions = limits.max_points, limits.max_executions
-        for repetition, number in product(range(1, self.repetitions + 1), range(len(self.circuits))):
+        for repetition, number in product(
+            range(1, self.repetitions + 1), range(len(self.circuits))
+        ):
             cost = self.circuits[number].executions
             first = 0
             while first < self.grid.size:

@@ -9,6 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from session_block.errors import InvalidInputError
+from session_block.fingerprint import fingerprint_label, submission_id
+from session_block.identity import Identity
 from session_block.ledger import Ledger, default_ledger_url
 from session_block.pinning import record_once
 from session_block.run_facts import RunFacts
@@ -16,7 +18,7 @@ from session_block.sweep_plan import Chunk, Span, SweepPlan
 from session_block.views import load_experiment
 
 if TYPE_CHECKING:
-    from qiskit.primitives.containers import BitArray, PrimitiveResult
+    from qiskit.primitives.containers import PrimitiveResult, PubResult
 
 PLAN_KEY = "sweep/plan"
 """The key of ``experiment.once`` under which the plan is recorded."""
@@ -35,9 +37,9 @@ class SweepRow(BaseModel):
         parameters: The parameters' values.
         values: Expectation values by the observables' names; none where counts were taken.
         standard_errors: Their standard errors, as the Estimator gives them.
-        counts: Shots by outcome, the most frequent first; several classical registers are joined,
-            the first one leftmost. Lists up to 100,000 / rows outcomes.
-        other_shots: Shots of outcomes that are not listed.
+        counts: Shots by outcome; several classical registers are joined, the first one rightmost.
+            The most frequent outcomes of each row, up to 100,000 / rows of the sweep.
+        other_shots: Shots of the outcomes that are left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -154,33 +156,85 @@ def partial_sweep(
     ledger = Ledger(default_ledger_url()) if ledger is None else ledger
     view = load_experiment(experiment, ledger, number=number)
     if (report := view.report) is not None:
-        return read_report(SweepTable, report, str(view.identity))
+        return SweepTable.model_validate(checked_report(report, view.identity))
 
     def none_recorded() -> Any:
         raise InvalidInputError(
             f"The ledger holds no sweep of experiment {view.identity}. If one was started, it has "
-            "not come to its first job; look again later."
+            "not come to its first job yet; look again later."
         )
 
     plan = SweepPlan.model_validate(record_once(ledger, view.uid, PLAN_KEY, none_recorded))
-    results = {one.label: one.result for one in view.results()}
-    jobs = {one["label"]: one["job_id"] for one in view.submissions()}
-    chunks = [
-        chunk_record(
-            chunk,
-            "done" if chunk.label in results else "submitted" if jobs.get(chunk.label) else "waiting",
-            jobs.get(chunk.label),
+    chunks = {submission_of(chunk): chunk for chunk in plan.chunks}
+    submitted = {one["submission"]: one["job_id"] for one in view.submissions()}
+    done: dict[str, str] = {}
+    rows: list[SweepRow] = []
+    for one in view.results():
+        if one.submission in chunks:
+            done[one.submission] = one.job_id
+            rows.extend(rows_of(plan, chunks[one.submission], one.result))
+    records = []
+    for submission, chunk in chunks.items():
+        if submission in done:
+            records.append(chunk_record(chunk, "done", done[submission]))
+        else:
+            job_id = submitted.get(submission)
+            records.append(chunk_record(chunk, "submitted" if job_id else "waiting", job_id))
+    return SweepTable(rows=sorted(rows, key=lambda row: row.index), chunks=records)
+
+
+def chunk_record(
+    chunk: Chunk, state: ChunkState, job_id: str | None, message: str | None = None
+) -> SweepChunk:
+    """Return the report's record of a chunk."""
+    return SweepChunk(
+        number=chunk.number,
+        label=chunk.label,
+        points=chunk.points,
+        state=state,
+        job_id=job_id,
+        message=message,
+    )
+
+
+def submission_of(chunk: Chunk) -> str:
+    """Return the ID of the submission that a chunk's label stands for."""
+    return submission_id(fingerprint_label(chunk.label), 1)
+
+
+def checked_report(report: dict[str, Any], experiment: Identity) -> dict[str, Any]:
+    """Return the report of a finished experiment, if it is that of a sweep.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if "chunks" not in report:
+        raise InvalidInputError(
+            f"Experiment {experiment} is finished, and was no sweep. Use another name, or start "
+            "anew with fresh=True."
         )
-        for chunk in plan.chunks
-    ]
-    rows = [
-        row
-        for chunk in plan.chunks
-        if chunk.label in results
-        for row in rows_of(plan, chunk, results[chunk.label])
-    ]
-    return SweepTable(rows=rows, chunks=chunks)
+    return report
 
 
-def read_report[Table: SweepTable](kind: type[Table], report: Any, experiment: str) -> Table:
-    ...
+def _measured(plan: SweepPlan, span: Span, result: PubResult) -> Iterator[dict[str, Any]]:
+    """Yield what each point of a span has given, as fields of its row."""
+    if plan.observables:
+        shape = (span.count, len(plan.observables))
+        values = np.reshape(result.data.evs, shape).tolist()
+        errors = np.reshape(result.data.stds, shape).tolist()
+        for value, error in zip(values, errors, strict=True):
+            yield {
+                "values": dict(zip(plan.observables, value, strict=True)),
+                "standard_errors": dict(zip(plan.observables, error, strict=True)),
+            }
+        return
+    bits = result.join_data().reshape(span.count)
+    for point in range(span.count):
+        counts = bits.get_counts(point)
+        listed = dict(sorted(counts.items(), key=_frequency)[: plan.outcomes_per_row])
+        yield {"counts": listed, "other_shots": bits.num_shots - sum(listed.values())}
+
+
+def _frequency(outcome: tuple[str, int]) -> tuple[int, str]:
+    """Return by what outcomes are sorted: the most frequent first, equal ones by their bits."""
+    return -outcome[1], outcome[0]

@@ -1,0 +1,136 @@
+"""A sweep as a flow: a grid of points in jobs of bounded size, resumable at each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from pydantic import BaseModel, ConfigDict, Field
+from qiskit import QuantumCircuit
+
+from flows.problems import parse_ansatz, parse_hamiltonian
+from session_block.block import load_block
+from session_block.errors import InvalidInputError
+from session_block.references import Implementation
+from session_block.sweep import ChunkLimits, OnFailure, SweepGrid, SweepReport, run_sweep
+
+__all__ = ["SweepCircuit", "SweepObservable", "SweepReport", "run_sweep", "sweep"]
+
+
+class SweepCircuit(BaseModel):
+    """A circuit of a sweep.
+
+    Attributes:
+        name: What the report calls it.
+        circuit: OpenQASM 3 whose ``input`` variables are the parameters, or ``module:function`` for
+            a function that returns a ``QuantumCircuit``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    circuit: str
+
+
+class SweepObservable(BaseModel):
+    """An observable of a sweep.
+
+    Attributes:
+        name: What the report calls it.
+        observable: Pairs of Pauli label (rightmost is qubit 0) and coefficient, or
+            ``module:function`` for a function that returns a ``SparsePauliOp``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    observable: list[tuple[str, float]] | str
+
+
+@flow(name="sweep")
+def sweep(
+    block: str,
+    circuits: list[SweepCircuit],
+    grid: SweepGrid,
+    observables: list[SweepObservable] | None = None,
+    repetitions: int = 1,
+    shots: int | None = None,
+    precision: float | None = None,
+    options: dict[str, Any] | None = None,
+    implementation: Implementation = "v2",
+    limits: ChunkLimits | None = None,
+    jobs_ahead: int = 2,
+    on_failure: OnFailure = "stop",
+    experiment: str | None = None,
+    fresh: bool = False,
+) -> SweepReport:
+    """Run circuits over a grid of parameter values, in one session.
+
+    A retry of this flow run, by whatever process, goes on at the job where it stopped. The rows
+    that there are can be read meanwhile: ``session_block.sweep.partial_sweep``.
+
+    Args:
+        block: Name of a ``QuantumSession`` Block.
+        circuits: All have just the grid's parameters; measured, unless there are observables.
+        grid: ``{"axes": [{"name": "theta", "values": [0.0, 0.1]}]}`` for the product of axes, of
+            which the last varies fastest, or ``{"points": [{"theta": 0.0}]}``. ``{}`` for circuits
+            without parameters.
+        observables: What is estimated; ``None`` to take counts.
+        repetitions: How often each point of each circuit is run.
+        shots: Shots of each point; with observables it takes the place of ``precision``.
+        precision: Standard error that is aimed at, for observables.
+        options: The client's own options for the primitive.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        limits: How much goes into one job: ``max_points``, ``max_pubs``, ``max_executions``. A
+            resumed run keeps those with which it began.
+        jobs_ahead: How many jobs may be in flight at once.
+        on_failure: ``stop``, or ``skip`` to go on without the rows of a job that failed for good.
+        experiment: Name by which other flow runs can resume it; ``None`` for this flow run's own.
+        fresh: Start the next experiment of that name.
+
+    Returns:
+        The rows in order, and the jobs that gave them.
+    """
+    logger = get_run_logger()
+
+    def log(number: int, total: int, replayed: bool) -> None:
+        logger.info("Chunk %d of %d%s", number, total, ", recorded before" if replayed else "")
+
+    parsed = [(one.name, _circuit(one)) for one in circuits]
+    estimated = (
+        None
+        if observables is None
+        else [(one.name, parse_hamiltonian(one.observable)) for one in observables]
+    )
+    if shots is not None and estimated is not None:
+        options, shots, precision = {**(options or {}), "default_shots": shots}, None, None
+    opened = load_block(block).experiment(experiment, fresh=fresh)
+    with opened:
+        if opened.sealed:
+            logger.warning(
+                "Experiment %s is finished: this is its report, and nothing was submitted. Use "
+                "fresh=True for a new one.",
+                opened.identity,
+            )
+        return run_sweep(
+            opened,
+            parsed,
+            grid,
+            estimated,
+            repetitions=repetitions,
+            shots=shots,
+            precision=precision,
+            options=options,
+            implementation=implementation,
+            limits=limits,
+            jobs_ahead=jobs_ahead,
+            on_failure=on_failure,
+            on_chunk=log,
+        )
+
+
+def _circuit(described: SweepCircuit) -> QuantumCircuit:
+    try:
+        return parse_ansatz(described.circuit)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"Circuit {described.name!r}: {error}") from error
