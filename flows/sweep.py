@@ -11,6 +11,7 @@ from qiskit import QuantumCircuit
 from flows.problems import parse_ansatz, parse_hamiltonian
 from session_block.block import load_block
 from session_block.errors import InvalidInputError
+from session_block.lifecycle import cancel_experiments
 from session_block.references import Implementation
 from session_block.sweep import ChunkLimits, OnFailure, SweepGrid, SweepReport, run_sweep
 
@@ -47,7 +48,7 @@ class SweepObservable(BaseModel):
     observable: list[tuple[str, float]] | str
 
 
-@flow(name="sweep")
+@flow(name="sweep", on_cancellation=[cancel_experiments])
 def sweep(
     block: str,
     circuits: list[SweepCircuit],

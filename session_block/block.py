@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from session_block.block_settings import SessionSettings
+from session_block.crash_loops import note_attempt
 from session_block.credentials import DOCUMENTATION_URL, LOGO_URL, StrictBlock
 from session_block.errors import InvalidInputError
 from session_block.ledger import Ledger, default_ledger_url
@@ -96,6 +97,8 @@ class QuantumSession(SessionSettings, StrictBlock):
                 policies=self._policies,
             )
             if runs.inside():
+                results = experiment.recorded_results
+                note_attempt(ledger, identity, results, self.max_attempts)
                 _openings[opening] = experiment
                 experiment.watch()
         return experiment

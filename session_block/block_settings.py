@@ -138,6 +138,15 @@ class SessionSettings(BaseModel):
             "was recorded: 'stop' before it buys anything, or 'warn' and go on."
         ),
     )
+    max_attempts: int = Field(
+        default=10,
+        ge=1,
+        title="Most attempts without progress",
+        description=(
+            "How many attempts of a flow run in a row may end without a new result, before it is "
+            "stopped instead of tried again."
+        ),
+    )
     submissions_per_minute: int | None = Field(
         default=None,
         ge=1,

@@ -16,6 +16,7 @@
     ├── ExperimentError
     │   ├── ExperimentDivergedError  a resumed run asks out of turn
     │   ├── ExperimentSealedError    a finished experiment was asked for something new
+    │   ├── CrashLoopError           a run was tried too often without getting on
     │   ├── BackendRecalibratedError the backend is not calibrated as it was
     │   └── BudgetExceededError      a limit of jobs or of usage is reached
     ├── ConnectionFailedError        the platform refused the credentials or could not be reached
@@ -90,6 +91,10 @@ class ExperimentDivergedError(ExperimentError):
 
 class ExperimentSealedError(ExperimentError):
     """A finished experiment was asked for something that it never recorded."""
+
+
+class CrashLoopError(ExperimentError):
+    """A flow run was tried again and again, and got no new result."""
 
 
 class BackendRecalibratedError(ExperimentError):

@@ -203,6 +203,49 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     assert resumed.report["evaluations"] == reference.report["evaluations"]
 
 
+@pytest.mark.parametrize("name", ["qaoa/max-cut-nightly", "sweep/rabi-weekly"])
+@pytest.mark.usefixtures("deployment", "worker")
+def test_the_other_deployments_run_as_they_are(slow_platform: SlowPlatform, name: str) -> None:
+    """Their parameters are those of their flows, and their jobs run in one session each."""
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name(name)
+    run = run_deployment(made.id, timeout=0)
+    assert isinstance(run, FlowRun)
+    eventually(_in_state(run.id, "Completed"), seconds=120, what=f"{name} is Completed")
+    assert slow_platform.jobs_named(str(run.id)) > 0
+
+
+@pytest.fixture
+def automations(deployment: UUID) -> Iterator[None]:  # noqa: ARG001 - whose runs they serve
+    """The automations of ``deployments/automations.yaml``, made as its comment says."""
+    prefect_cli("automation", "create", "--from-file", "deployments/automations.yaml")
+    yield
+    with get_client(sync_client=True) as client:
+        made = client.request("POST", "/automations/filter", json={}).json()
+        for automation in made:
+            client.request("DELETE", "/automations/{id}", path_params={"id": automation["id"]})
+
+
+@pytest.mark.usefixtures("automations")
+def test_a_killed_run_goes_on_by_itself(
+    slow_platform: SlowPlatform,
+    session_block: QuantumSession,
+    deployment: UUID,
+    worker: psutil.Process,
+) -> None:
+    """After SIGKILL nobody does anything, and the run ends in the same session, unattended."""
+    parameters = {"block": BLOCK, "seed": 5, "optimizer_options": {"maxiter": 16}}
+    run = run_deployment(deployment, parameters=parameters, timeout=0)
+    assert isinstance(run, FlowRun)
+    name = str(run.id)
+    eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are submitted")
+    _engine_of(run.id, worker).kill()
+    eventually(_in_state(run.id, "Completed"), seconds=120, what="the run is Completed")
+    experiment = session_block.experiment(name)
+    assert len({one.session_id for one in experiment.sessions}) == 1
+    assert slow_platform.jobs_named(name) == 16
+
+
 def test_a_cancelled_run_leaves_no_bill(
     slow_platform: SlowPlatform, deployment: UUID, worker: psutil.Process
 ) -> None:
@@ -232,7 +275,8 @@ def test_a_cancelled_run_leaves_no_bill(
 def deployed_to_fire_soon(deployment: UUID, tmp_path: Path) -> Iterator[UUID]:  # noqa: ARG001
     """The same deployment once more, under another name and with a schedule of a few seconds."""
     content = yaml.safe_load((CHECKOUT / FILE).read_text())
-    (settings,) = content["deployments"]
+    [settings] = [one for one in content["deployments"] if one["name"] == "h2-nightly"]
+    content["deployments"] = [settings]
     settings["name"] = "h2-soon"
     settings["schedules"] = [{"slug": "soon", "interval": 15, "active": True}]
     settings["parameters"]["optimizer_options"] = {"maxiter": 6}
