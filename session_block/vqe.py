@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
@@ -130,7 +130,7 @@ def run_vqe(
         SubmissionError: A job went wrong; running again goes on at that evaluation.
     """
     if (sealed := experiment.report) is not None:
-        return VQEReport.model_validate(sealed)
+        return _sealed(experiment, sealed)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
     _check(observable, circuit, initial_point, restarts)
@@ -144,8 +144,12 @@ def run_vqe(
     random = np.random.default_rng(seed)
     # Drawn here, and recorded by whoever is first.
     points = [random.uniform(-math.pi, math.pi, circuit.num_parameters) for _ in range(restarts)]
-    points[0] = points[0] if initial_point is None else np.asarray(initial_point, dtype=float)
-    starts = experiment.once("vqe/initial-points", lambda: [one.tolist() for one in points])
+    starts = [
+        experiment.once(f"vqe/initial-point/{number}", point.tolist)
+        for number, point in enumerate(points)
+    ]
+    if initial_point is not None:
+        starts[0] = list(initial_point)
     method = Optimizer(
         optimizer,
         optimizer_options or {},
@@ -182,6 +186,16 @@ def run_vqe(
         run=run_facts(experiment),
     )
     return VQEReport.model_validate(experiment.seal(report.model_dump()))
+
+
+def _sealed(experiment: Experiment, report: Mapping[str, Any]) -> VQEReport:
+    try:
+        return VQEReport.model_validate(report)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"Experiment {experiment.identity} is finished, and its report is not of a VQE. Use "
+            "another name, or start anew with fresh=True."
+        ) from error
 
 
 def _optimum(

@@ -215,3 +215,11 @@ def test_too_many_qubits_for_diagonalisation() -> None:
     """A matrix that would not fit into memory is refused."""
     with pytest.raises(InvalidInputError, match="13"):
         exact_ground_energy(SparsePauliOp("Z" * 13))
+
+
+def test_a_report_of_something_else_is_no_vqe(block: QuantumSession) -> None:
+    """A name that stands for another finished experiment is said to do so."""
+    with block.experiment("something else") as experiment:
+        experiment.seal({"cuts": 5})
+    with pytest.raises(InvalidInputError, match="not of a VQE"):
+        run_vqe(block.experiment("something else"))
