@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
+from flows.opening import opened
 from session_block.block import load_block
 from session_block.ising import TUTORIAL, Ising, MaxCut
 from session_block.lifecycle import cancel_experiments
@@ -71,16 +72,9 @@ def qaoa(
     def log(number: int, evaluation: QAOAEvaluation) -> None:
         logger.info("Evaluation %d: %.6f", number, evaluation.value)
 
-    opened = load_block(block).experiment(experiment, fresh=fresh)
-    with opened:
-        if opened.sealed:
-            logger.warning(
-                "Experiment %s is finished: this is its report, and nothing was submitted. Use "
-                "fresh=True for a new one.",
-                opened.identity,
-            )
+    with opened(load_block(block), experiment, fresh=fresh) as durable:
         return run_qaoa(
-            opened,
+            durable,
             problem,
             reps=reps,
             objective=objective,

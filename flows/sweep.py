@@ -8,6 +8,7 @@ from prefect import flow, get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 from qiskit import QuantumCircuit
 
+from flows.opening import opened
 from flows.problems import parse_ansatz, parse_hamiltonian
 from session_block.block import load_block
 from session_block.errors import InvalidInputError
@@ -105,16 +106,9 @@ def sweep(
     )
     if shots is not None and estimated is not None:
         options, shots, precision = {**(options or {}), "default_shots": shots}, None, None
-    opened = load_block(block).experiment(experiment, fresh=fresh)
-    with opened:
-        if opened.sealed:
-            logger.warning(
-                "Experiment %s is finished: this is its report, and nothing was submitted. Use "
-                "fresh=True for a new one.",
-                opened.identity,
-            )
+    with opened(load_block(block), experiment, fresh=fresh) as durable:
         return run_sweep(
-            opened,
+            durable,
             parsed,
             grid,
             estimated,

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
+from flows.opening import opened
 from flows.problems import parse_ansatz, parse_hamiltonian
 from session_block.block import QuantumSession, load_block
 from session_block.errors import InvalidInputError
@@ -83,16 +84,9 @@ def vqe(
     loaded = load_block(block)
     if warm_start is not None:
         initial_point = found_by(loaded, warm_start)
-    opened = loaded.experiment(experiment, fresh=fresh)
-    with opened:
-        if opened.sealed:
-            logger.warning(
-                "Experiment %s is finished: this is its report, and nothing was submitted. Use "
-                "fresh=True for a new one.",
-                opened.identity,
-            )
+    with opened(loaded, experiment, fresh=fresh) as durable:
         return run_vqe(
-            opened,
+            durable,
             observable,
             circuit,
             optimizer=optimizer,

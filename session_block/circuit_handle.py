@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
 from session_block.cost_handle import CostHandle
-from session_block.pinning import OPTIMIZATION_LEVEL, SEED, PinnedTranspiler, Pins, record_once
+from session_block.pinning import PinnedTranspiler, Pins, record_once
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -32,8 +32,8 @@ class CircuitHandle(CostHandle):
         self,
         circuit: QuantumCircuit,
         *,
-        optimization_level: int = ...,
-        seed_transpiler: int = ...,
+        optimization_level: int | None = ...,
+        seed_transpiler: int | None = ...,
     ) -> QuantumCircuit: ...
 
     @overload
@@ -41,27 +41,30 @@ class CircuitHandle(CostHandle):
         self,
         circuit: QuantumCircuit,
         *observables: SparsePauliOp,
-        optimization_level: int = ...,
-        seed_transpiler: int = ...,
+        optimization_level: int | None = ...,
+        seed_transpiler: int | None = ...,
     ) -> tuple[Any, ...]: ...
 
     def transpile(
         self,
         circuit: QuantumCircuit,
         *observables: SparsePauliOp,
-        optimization_level: int = OPTIMIZATION_LEVEL,
-        seed_transpiler: int = SEED,
+        optimization_level: int | None = None,
+        seed_transpiler: int | None = None,
     ) -> Any:
         """Transpile a circuit for the backend, once: a resumed run gets the very same circuit.
 
         Args:
             circuit: What to transpile.
             observables: Laid out like the circuit.
-            optimization_level: Of Qiskit's preset pass manager.
-            seed_transpiler: Of its random choices.
+            optimization_level: Of Qiskit's preset pass manager; ``None`` for 1.
+            seed_transpiler: Of its random choices; ``None`` for 0.
 
         Returns:
             The ISA circuit; with observables a tuple of it and of them.
+
+        Raises:
+            NotISAError: The backend cannot run the circuit, however it is laid out.
         """
         isa_circuit = self._pins.transpiled(circuit, optimization_level, seed_transpiler)
         if not observables:
@@ -69,7 +72,7 @@ class CircuitHandle(CostHandle):
         return (isa_circuit, *(one.apply_layout(isa_circuit.layout) for one in observables))
 
     def transpiler(
-        self, *, optimization_level: int = OPTIMIZATION_LEVEL, seed_transpiler: int = SEED
+        self, *, optimization_level: int | None = None, seed_transpiler: int | None = None
     ) -> PinnedTranspiler:
         """Return :meth:`transpile` in the form that algorithms take for a transpiler."""
         return PinnedTranspiler(
@@ -77,21 +80,34 @@ class CircuitHandle(CostHandle):
         )
 
     def fitting(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """Return a circuit that fits the backend as it is, and of any other the pinned one."""
+        """Return a circuit that fits the backend as it is, and of any other the pinned one.
+
+        Raises:
+            FaultyQubitError: It fitted the backend once, and does not any more.
+            NotISAError: The backend cannot run the circuit, however it is laid out.
+        """
         return self._pins.fitting(circuit)
 
     def repin(
         self,
         circuit: QuantumCircuit,
         *,
-        optimization_level: int = OPTIMIZATION_LEVEL,
-        seed_transpiler: int = SEED,
+        optimization_level: int | None = None,
+        seed_transpiler: int | None = None,
     ) -> QuantumCircuit:
         """Transpile a circuit anew, for the backend as it is now, and keep that one from now on.
 
         What is recorded stays recorded: the durable primitives know a request by the circuit that
         they were given, so a resumed run replays what the old ISA circuit gave and submits the new
         one. A run that passes ISA circuits itself asks for something else then, and stops.
+
+        Args:
+            circuit: The circuit as it was given to the primitive, or to :meth:`transpile`.
+            optimization_level: As it was given to :meth:`transpile`, if it was.
+            seed_transpiler: Likewise.
+
+        Raises:
+            NotISAError: The backend cannot run the circuit, however it is laid out.
         """
         self._keeper().backend.refresh()
         return self._pins.repin(circuit, optimization_level, seed_transpiler)

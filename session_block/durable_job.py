@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob
-from qiskit.primitives.containers import PrimitiveResult
+from qiskit.primitives.containers import DataBin, PrimitiveResult
 
 from session_block import runs
-from session_block.errors import JobEndedInPassingError
+from session_block.errors import JobEndedInPassingError, JobWaitTimeoutError
+from session_block.submission_records import Generation
 
 if TYPE_CHECKING:
+    from qiskit.circuit import ClassicalRegister
+
     from session_block.machinery import Machinery
     from session_block.request import Request
-    from session_block.submission_records import Generation
     from session_block.turns import Turn, Turns
+    from session_block.waiting import RecordedJob
 
+T = TypeVar("T")
 _DONE = "DONE"
 _FINAL = frozenset({_DONE, "ERROR", "CANCELLED"})
 _logger = logging.getLogger(__name__)
+
+
+class RunContext:
+    """The Prefect run, if there is one, in which this object was made."""
+
+    def __init__(self) -> None:
+        self._context: Context | None = copy_context() if runs.inside() else None
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in that run, unless it is called in a run anyway."""
+        if self._context is None or runs.inside():
+            return function()
+        return self._context.copy().run(function)
 
 
 class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  # untyped
@@ -32,18 +51,21 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         self,
         request: Request,
         turn: Turn,
-        generation: Generation,
+        made: Generation | RecordedJob,
         *,
         machinery: Machinery,
         turns: Turns,
     ) -> None:
-        super().__init__(str(generation.job_id))
+        super().__init__(str(made.job_id))
         self._request = request
         self._turn = turn
-        self._generation = generation
+        self._made = made
         self._machinery = machinery
         self._turns = turns
-        self._result: PrimitiveResult | None = None
+        self._made_in = RunContext()
+        self._result: PrimitiveResult | None = (
+            None if isinstance(made, Generation) else _as_asked(made.result, request)
+        )
 
     @property
     def submission(self) -> str:
@@ -53,11 +75,13 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     @property
     def generation(self) -> Generation:
         """The attempt at the submission that made it."""
-        return self._generation
+        if isinstance(self._made, Generation):
+            return self._made
+        return self._machinery.submitter.read(self.submission).generations[-1]
 
     def job_id(self) -> str:
         """Return the platform's ID of the job; that of its replacement once there is one."""
-        return str(self._generation.job_id)
+        return str(self._made.job_id)
 
     def result(self, timeout: float | None = None) -> PrimitiveResult:
         """Wait for the job and return its result; a recorded one costs no request.
@@ -73,14 +97,15 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """
         if self._result is None:
             recorded = self._machinery.waiter.recorded(self.submission)
-            self._result = recorded if recorded is not None else self._awaited(timeout)
+            found = recorded if recorded is not None else self._awaited(timeout)
+            self._result = _as_asked(found, self._request)
         return self._result
 
     def status(self) -> str:
         """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``."""
         if self._result is not None or self._machinery.waiter.has_result(self.submission):
             return _DONE
-        return self._machinery.waiter.status(self._generation)
+        return self._machinery.waiter.status(self.generation)
 
     def done(self) -> bool:
         """Return whether the job has given its result."""
@@ -104,12 +129,15 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         Raises:
             qiskit_ibm_runtime.RuntimeInvalidStateError: It has ended before.
         """
-        self._machinery.submitter.cancel(self._generation)
+        self._machinery.submitter.cancel(self.generation)
 
     def _awaited(self, timeout: float | None) -> PrimitiveResult:
         name = f"{self._request.kind} {self._turn.about['label'] or self.submission[:8]}"
         try:
-            result = runs.visibly(name, lambda: self.wait(timeout))
+            result = self._made_in.call(lambda: runs.visibly(name, lambda: self.wait(timeout)))
+        except JobWaitTimeoutError:
+            # This object can still wait on; an equal request is another one.
+            raise
         except BaseException:
             self._turns.leave(self.submission)
             raise
@@ -121,9 +149,34 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         # As often as the Block lets sessions be opened, and jobs fail in passing.
         while True:
             try:
-                return self._machinery.waiter.result(self.submission, self._generation, timeout)
+                return self._machinery.waiter.result(self.submission, self.generation, timeout)
             except JobEndedInPassingError as error:
                 _logger.info("%s", error)
-            self._generation = self._machinery.submitter.submit(
+            self._made = self._machinery.submitter.submit(
                 self._request, self.submission, self._turn.about
             )
+
+
+def _as_asked(result: PrimitiveResult, request: Request) -> PrimitiveResult:
+    """Return a result with the names that the asked circuits' registers have.
+
+    Qiskit numbers the registers that nobody names, through the whole process, so the run that
+    recorded a result may have called them otherwise.
+    """
+    if request.kind != "sampler":
+        return result
+    pubs = request.pubs if request.asked is None else request.asked
+    return PrimitiveResult(
+        [_renamed(one, pub.circuit.cregs) for one, pub in zip(result, pubs, strict=True)],
+        metadata=result.metadata,
+    )
+
+
+def _renamed(result: Any, registers: Sequence[ClassicalRegister]) -> Any:
+    asked, known = [register.name for register in registers], list(result.data)
+    if set(asked) == set(known):
+        return result
+    missing = iter([name for name in asked if name not in known])
+    names = {name: name if name in asked else next(missing, name) for name in known}
+    fields = {names[name]: result.data[name] for name in known}
+    return type(result)(DataBin(**fields, shape=result.data.shape), metadata=result.metadata)

@@ -270,8 +270,9 @@ class Experiment(CircuitHandle):
             return self._begin(request, turn)
 
     def _begin(self, request: Request, turn: Turn) -> DurableJob:
-        generation = self._parts.submitter.submit(request, turn.submission, turn.about)
-        return DurableJob(request, turn, generation, machinery=self._parts, turns=self._turns)
+        recorded = self._parts.waiter.recorded_job(turn.submission)
+        made = recorded or self._parts.submitter.submit(request, turn.submission, turn.about)
+        return DurableJob(request, turn, made, machinery=self._parts, turns=self._turns)
 
     def _submit(self, request: Request, label: str | None) -> JobRef:
         job = self.begin(request, label)

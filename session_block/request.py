@@ -126,7 +126,6 @@ def sampler_request(
     shots: int | None = None,
     options: Any = None,
     implementation: Implementation = "v2",
-    asked: Sequence[Any] | None = None,
 ) -> Request:
     """Make a Sampler request.
 
@@ -135,7 +134,6 @@ def sampler_request(
         shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
         options: The client's options, as a dict or an object of its option class.
         implementation: Which family of the client's primitives to use.
-        asked: The PUBs by which the request is known, where those to be sent were made of them.
 
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
@@ -144,7 +142,8 @@ def sampler_request(
     with input_errors("The Sampler request is"):
         coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
-    return Request("sampler", implementation, coerced, chosen, asked)
+    _check_alike(implementation, "shots", [pub.shots for pub in coerced])
+    return Request("sampler", implementation, coerced, chosen)
 
 
 def estimator_request(
@@ -153,7 +152,6 @@ def estimator_request(
     precision: float | None = None,
     options: Any = None,
     implementation: Implementation = "v2",
-    asked: Sequence[Any] | None = None,
 ) -> Request:
     """Make an Estimator request.
 
@@ -164,7 +162,6 @@ def estimator_request(
             default.
         options: The client's options, as a dict or an object of its option class.
         implementation: Which family of the client's primitives to use.
-        asked: The PUBs by which the request is known, where those to be sent were made of them.
 
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
@@ -173,7 +170,17 @@ def estimator_request(
     with input_errors("The Estimator request is"):
         coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
-    return Request("estimator", implementation, coerced, chosen, asked)
+    _check_alike(implementation, "precision", [pub.precision for pub in coerced])
+    return Request("estimator", implementation, coerced, chosen)
+
+
+def _check_alike(implementation: Implementation, what: str, values: Sequence[Any]) -> None:
+    """The client's own primitives of the executor take one number for all PUBs."""
+    if implementation == "executor" and len(set(values)) > 1:
+        raise InvalidInputError(
+            f"The PUBs of one job ask for different {what} ({', '.join(map(str, values))}), which "
+            "the implementation 'executor' does not take. Give them alike, or in several requests."
+        )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import requests
 from qiskit.primitives.containers import PrimitiveResult
@@ -49,6 +50,14 @@ MAX_FAILURES_IN_PASSING = 3
 _OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 
 
+@dataclass(frozen=True)
+class RecordedJob:
+    """A job whose result is recorded."""
+
+    job_id: str
+    result: PrimitiveResult
+
+
 class Waiter:
     """Waits for the jobs of one experiment and keeps their results.
 
@@ -79,8 +88,15 @@ class Waiter:
 
     def recorded(self, submission: str) -> PrimitiveResult | None:
         """Return a result from the ledger alone."""
+        found = self.recorded_job(submission)
+        return None if found is None else found.result
+
+    def recorded_job(self, submission: str) -> RecordedJob | None:
+        """Return a result from the ledger alone, and the ID of the job that gave it."""
         fact = self._ledger.get(self._experiment, records.result_key(submission))
-        return None if fact is None or fact.payload is None else decode_result(fact.payload)
+        if fact is None or fact.payload is None:
+            return None
+        return RecordedJob(str(fact.body["job_id"]), decode_result(fact.payload))
 
     def has_result(self, submission: str) -> bool:
         """Whether the ledger holds a result, without reading it."""

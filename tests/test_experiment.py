@@ -245,7 +245,7 @@ def test_a_transpiled_circuit_is_pinned(block: QuantumSession, platform: Platfor
     ansatz = real_amplitudes(3, reps=1)
     first = block.experiment("e").transpile(ansatz, optimization_level=3)
     before = platform.stats()["requests"]
-    again = block.experiment("e").transpile(real_amplitudes(3, reps=1), optimization_level=3)
+    again = block.experiment("e").transpile(ansatz, optimization_level=3)
     assert platform.stats()["requests"].keys() == before.keys()
     assert again == first
     observable = SparsePauliOp("XYZ")
