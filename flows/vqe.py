@@ -108,7 +108,7 @@ def found_by(block: QuantumSession, experiment: str) -> list[float]:
     Raises:
         InvalidInputError: The ledger knows none of that name, or it is not finished.
     """
-    report = Experiment.load(experiment, block.ledger()).report
+    report = Experiment.load(experiment, block.ledger()).report()
     if report is None or "parameters" not in report:
         raise InvalidInputError(
             f"Experiment {experiment!r} is no finished VQE, so it has no parameters to begin with."

@@ -14,11 +14,13 @@ from session_block.errors import JobEndedInPassingError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.machinery import Machinery
+from session_block.outcomes import plain
 from session_block.plan import SessionPlan
 from session_block.policies import Policies
 from session_block.records import SEALED_KEY
 from session_block.references import Implementation, JobRef, SessionDetails
 from session_block.request import Request, estimator_request, sampler_request
+from session_block.run_facts import run_facts
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
 from session_block.views import ExperimentView, load_experiment
@@ -212,6 +214,21 @@ class Experiment(CircuitHandle):
             return True
         self._parts.submitter.cancel_pending(uid_tag(self.uid))
         return False
+
+    def report(self, outcome: Any = None) -> dict[str, Any] | None:
+        """Return the report with which the experiment was finished, or ``None`` while it is not.
+
+        Args:
+            outcome: What an optimiser or an algorithm found: the experiment is finished with it
+                first, and its report says of which run it is. See :mod:`session_block.outcomes`.
+
+        Raises:
+            InvalidInputError: The outcome has no JSON value.
+        """
+        if outcome is not None and not self.sealed:
+            found = plain(outcome)
+            self.seal({**found, "run": run_facts(self).model_dump()})
+        return super().report()
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Finish the experiment: from now on it only answers from its records.

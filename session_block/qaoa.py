@@ -158,7 +158,7 @@ def run_qaoa(
             experiment is finished with the report of something else.
         SubmissionError: A job went wrong; running again goes on at that evaluation.
     """
-    if (sealed := experiment.report) is not None:
+    if (sealed := experiment.report()) is not None:
         return _finished(experiment, sealed, problem)
     landscape = Landscape(
         experiment,

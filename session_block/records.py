@@ -38,7 +38,6 @@ class ExperimentRecords:
         """Whether the experiment is finished: it answers from its records and submits nothing."""
         return self._ledger.get(self.uid, SEALED_KEY) is not None
 
-    @property
     def report(self) -> dict[str, Any] | None:
         """The report with which the experiment was sealed, or ``None`` while it is not."""
         fact = self._ledger.get(self.uid, SEALED_KEY)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
 
-from session_block.experiment import Experiment
+if TYPE_CHECKING:
+    from session_block.experiment import Experiment
 
 
 class RunFacts(BaseModel):

@@ -112,7 +112,7 @@ def run_sweep(
         ExperimentDivergedError: The experiment began as another sweep; nothing was sent.
         SubmissionError: A job went wrong; running again goes on there.
     """
-    if (sealed := experiment.report) is not None:
+    if (sealed := experiment.report()) is not None:
         return SweepReport.model_validate(checked_report(sealed, experiment.identity))
     if jobs_ahead < 1:
         raise InvalidInputError(f"jobs_ahead is {jobs_ahead}; a sweep needs 1 or more.")

@@ -155,7 +155,7 @@ def partial_sweep(
     """
     ledger = Ledger(default_ledger_url()) if ledger is None else ledger
     view = load_experiment(experiment, ledger, number=number)
-    if (report := view.report) is not None:
+    if (report := view.report()) is not None:
         return SweepTable.model_validate(checked_report(report, view.identity))
 
     def none_recorded() -> Any:

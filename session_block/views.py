@@ -146,7 +146,7 @@ def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
 
 
 def _summary(view: ExperimentView) -> dict[str, Any]:
-    report = view.report or {}
+    report = view.report() or {}
     plain = {key: value for key, value in report.items() if isinstance(value, int | float | str)}
     rows = view.submissions()
     return {

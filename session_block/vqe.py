@@ -129,7 +129,7 @@ def run_vqe(
             and precision are wrong; nothing was sent.
         SubmissionError: A job went wrong; running again goes on at that evaluation.
     """
-    if (sealed := experiment.report) is not None:
+    if (sealed := experiment.report()) is not None:
         return _sealed(experiment, sealed)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz

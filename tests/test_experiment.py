@@ -180,7 +180,7 @@ def test_a_finished_experiment_only_answers(block: QuantumSession, platform: Pla
     sessions = platform.sessions()
     with block.experiment("e") as again:
         assert again.sealed
-        assert again.report == {"energy": -1.5}
+        assert again.report() == {"energy": -1.5}
         assert _counts(again) == counts
         with pytest.raises(ExperimentSealedError, match="fresh=True"):
             again.run_sampler([_bell(1.0)])

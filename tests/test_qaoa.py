@@ -165,7 +165,7 @@ def test_a_killed_qaoa_ends_where_the_uninterrupted_one_does(
     assert noisy_platform.sessions() == sessions + 1
     block = _block(noisy_platform, ledger_url)
     reports = [
-        QAOAReport.model_validate(block.experiment(name).report) for name in ("whole", "killed")
+        QAOAReport.model_validate(block.experiment(name).report()) for name in ("whole", "killed")
     ]
     runs = [report.run for report in reports]
     assert len(runs[1].session_ids) == 1

@@ -525,8 +525,8 @@ def test_a_killed_sweep_ends_where_the_uninterrupted_one_does(
     assert noisy_platform.jobs_of(uid) == noisy_platform.jobs_of(whole_uid) == _PROGRAM_CHUNKS
     assert noisy_platform.sessions() == sessions + 1
     block = _block(noisy_platform, ledger_url)
-    report = block.experiment("killed").report
-    assert results(report) == results(block.experiment("whole").report)
+    report = block.experiment("killed").report()
+    assert results(report) == results(block.experiment("whole").report())
     assert report is not None
     assert len(report["rows"]) == 36
     by_session = noisy_platform.stats()["jobs"]["by_session"]
@@ -569,7 +569,7 @@ def test_another_process_reads_what_there_is(noisy_platform: Platform, tmp_path:
     assert whole.model_dump() == {
         key: value
         for key, value in (
-            _block(noisy_platform, ledger_url).experiment("read").report or {}
+            _block(noisy_platform, ledger_url).experiment("read").report() or {}
         ).items()
         if key != "run"
     }

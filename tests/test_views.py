@@ -41,7 +41,7 @@ def test_what_is_recorded_is_seen_while_it_runs(
     [recorded] = view.results()
     assert (recorded.label, recorded.job_id) == ("done", done.job_id)
     assert recorded.result[0].data.c.num_shots == 8
-    assert view.report is None
+    assert view.report() is None
     after = platform.stats()["requests"]
     assert {key: n for key, n in after.items() if "_local" not in key} == {
         key: n for key, n in before.items() if "_local" not in key
@@ -95,7 +95,7 @@ def test_frames_hold_the_jobs_and_compare_experiments(block: QuantumSession) -> 
     both = compare(views)
     assert list(both["experiment"]) == ["short", "longer"]
     assert list(both["results"]) == [7, 9]
-    report = VQEReport.model_validate(views[1].report)
+    report = VQEReport.model_validate(views[1].report())
     assert both["energy"][1] == report.energy
     empty = Experiment.load(block.experiment("empty").uid, ledger).to_dataframe()
     assert list(empty.columns) == list(frame.columns)

@@ -101,8 +101,8 @@ def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
     assert noisy_platform.jobs_of(uid) == jobs == 25
     assert noisy_platform.sessions() == sessions + 1
     block = _block(noisy_platform, ledger_url)
-    report = block.experiment("whole").report
-    killed_report = block.experiment("killed").report
+    report = block.experiment("whole").report()
+    killed_report = block.experiment("killed").report()
     assert report is not None
     assert killed_report is not None
     assert killed_report["parameters"] == report["parameters"]

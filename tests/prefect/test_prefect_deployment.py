@@ -197,10 +197,11 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     assert stats["sessions"]["total"] == sessions_before + 1
     assert stats["jobs"]["by_session"][str(resumed.session_id)] == expected_jobs
     assert stats["jobs"]["by_tag"][uid_tag(resumed.uid)] == expected_jobs
-    assert resumed.report is not None
-    assert reference.report is not None
-    assert resumed.report["parameters"] == reference.report["parameters"]
-    assert resumed.report["evaluations"] == reference.report["evaluations"]
+    found, expected = resumed.report(), reference.report()
+    assert found is not None
+    assert expected is not None
+    assert found["parameters"] == expected["parameters"]
+    assert found["evaluations"] == expected["evaluations"]
 
 
 @pytest.mark.parametrize("name", ["qaoa/max-cut-nightly", "sweep/rabi-weekly"])
