@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -210,3 +211,15 @@ def test_without_transpiling_a_circuit_must_fit(block: QuantumSession, platform:
     with pytest.raises(NotISAError):
         DurableSampler(experiment, transpile=False).run([_bell()])
     assert platform.jobs_of(experiment.uid) == 0
+
+
+def test_a_notebooks_event_loop_is_not_in_the_way(block: QuantumSession) -> None:
+    """Where an event loop runs already, as in a notebook's cell, they work as everywhere."""
+
+    async def cell() -> int:
+        with block.experiment("cell") as experiment:
+            result = DurableSampler(experiment).run([_bell()], shots=8).result()
+            shots: int = result[0].data.meas.num_shots
+            return shots
+
+    assert asyncio.run(cell()) == 8
