@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,10 @@ def deployment(session_block: QuantumSession) -> UUID:  # noqa: ARG001 - its run
         return client.read_deployment_by_name(DEPLOYMENT).id
 
 
-@pytest.fixture(scope="module")
-def worker(
-    deployment: UUID,  # noqa: ARG001 - it makes the pool
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[psutil.Process]:
-    """A real process worker for the deployment's pool; none of its processes outlives it."""
-    log = (tmp_path_factory.mktemp("worker") / "worker.log").open("wb")
+@contextmanager
+def _working(directory: Path) -> Iterator[psutil.Process]:
+    """Start a worker; none of its processes outlives the block."""
+    log = (directory / "worker.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", "quantum"],
         cwd=CHECKOUT.parent,
@@ -117,6 +115,16 @@ def worker(
                 child.kill()
         psutil.wait_procs(left, timeout=10)
         log.close()
+
+
+@pytest.fixture(scope="module")
+def worker(
+    deployment: UUID,  # noqa: ARG001 - it makes the pool
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[psutil.Process]:
+    """A real process worker for the deployment's pool."""
+    with _working(tmp_path_factory.mktemp("worker")) as running:
+        yield running
 
 
 def _flow_run(run_id: UUID) -> FlowRun:
@@ -242,6 +250,31 @@ def test_a_killed_run_goes_on_by_itself(
     eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are submitted")
     _engine_of(run.id, worker).kill()
     eventually(_in_state(run.id, "Completed"), seconds=120, what="the run is Completed")
+    experiment = session_block.experiment(name)
+    assert len({one.session_id for one in experiment.sessions}) == 1
+    assert slow_platform.jobs_named(name) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("automations")
+def test_a_run_whose_worker_is_killed_goes_on_at_another(
+    slow_platform: SlowPlatform, session_block: QuantumSession, deployment: UUID, tmp_path: Path
+) -> None:
+    """Nobody tells of such a run, but its heartbeats stop: a minute and a half later it goes on."""
+    parameters = {"block": BLOCK, "seed": 6, "optimizer_options": {"maxiter": 16}}
+    directories = [tmp_path / "first", tmp_path / "second"]
+    for directory in directories:
+        directory.mkdir()
+    with _working(directories[0]) as first:
+        run = run_deployment(deployment, parameters=parameters, timeout=0)
+        assert isinstance(run, FlowRun)
+        name = str(run.id)
+        eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are sent")
+        for process in (first, *first.children(recursive=True)):
+            process.kill()
+    assert not _in_state(run.id, "Completed")()
+    with _working(directories[1]):
+        eventually(_in_state(run.id, "Completed"), seconds=300, what="the run is Completed")
     experiment = session_block.experiment(name)
     assert len({one.session_id for one in experiment.sessions}) == 1
     assert slow_platform.jobs_named(name) == 16
