@@ -42,9 +42,18 @@ class Platform:
         by_tag = self.stats()["jobs"]["by_tag"]
         return sum(n for tag, n in by_tag.items() if tag.startswith(f"qs-sub:{uid}.{submission}."))
 
+    def jobs_named(self, experiment: str) -> int:
+        """Return how many jobs bear the tag of an experiment's name."""
+        return int(self.stats()["jobs"]["by_tag"].get(f"qs-exp:{experiment}", 0))
+
     def sessions(self) -> int:
         """Return how many sessions were ever opened."""
         return self.stats()["sessions"]["total"]
+
+    @property
+    def admin(self) -> local_platform.Admin:
+        """What lists all that it ever saw."""
+        return local_platform.Admin(self.info.origin)
 
     def credentials(self) -> LocalPlatformCredentials:
         """Return the Block that finds this platform."""

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
+import psutil
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 from qiskit import QuantumCircuit
 
@@ -90,3 +94,44 @@ def stop_group(process: subprocess.Popen[bytes], *, patience: float) -> None:
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(patience)
+
+
+@contextmanager
+def working(directory: Path) -> Iterator[psutil.Process]:
+    """Start a worker; none of its processes outlives the block."""
+    log = (directory / "worker.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "quantum"],
+        cwd=CHECKOUT.parent,
+        env=api_environment(PREFECT_WORKER_QUERY_SECONDS="1"),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    running = psutil.Process(process.pid)
+    try:
+        yield running
+    finally:
+        left = running.children(recursive=True) if running.is_running() else []
+        stop_group(process, patience=10)
+        for child in left:
+            if child.is_running():
+                child.kill()
+        psutil.wait_procs(left, timeout=10)
+        log.close()
+
+
+def flow_run(run_id: UUID) -> FlowRun:
+    """Return a flow run as the server has it now."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id)
+
+
+def in_state(run_id: UUID, name: str) -> Callable[[], bool]:
+    """Return a function that says whether a flow run is in the state of this name."""
+
+    def reached() -> bool:
+        state = flow_run(run_id).state
+        return state is not None and state.name == name
+
+    return reached

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -20,7 +15,8 @@ from prefect import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect_helpers import CHECKOUT, api_environment, eventually, prefect_cli, stop_group
+from prefect_helpers import CHECKOUT, eventually, in_state, prefect_cli, working
+from support import Platform
 
 from flows.vqe import vqe
 from session_block import LocalPlatformCredentials, QuantumSession, local_platform
@@ -37,39 +33,18 @@ SECOND_CRASH_SECONDS = 5.0
 scheduled in between is overwritten."""
 
 
-@dataclass(frozen=True)
-class SlowPlatform:
-    """A local platform whose jobs take so long that a run can be killed in its middle."""
-
-    info: local_platform.PlatformInfo
-
-    def stats(self) -> dict[str, Any]:
-        """Return what the server has seen."""
-        stats: dict[str, Any] = httpx.get(f"{self.info.origin}/_local/stats").json()
-        return stats
-
-    @property
-    def admin(self) -> local_platform.Admin:
-        """What lists all that it ever saw."""
-        return local_platform.Admin(self.info.origin)
-
-    def jobs_named(self, experiment: str) -> int:
-        """Return how many jobs bear the tag of an experiment's name."""
-        return int(self.stats()["jobs"]["by_tag"].get(f"qs-exp:{experiment}", 0))
-
-
 @pytest.fixture(scope="module")
-def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowPlatform]:
+def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform of this module's own, slowed down."""
     state_dir = tmp_path_factory.mktemp("slow-platform")
-    yield SlowPlatform(local_platform.start(state_dir, job_seconds=0.15))
+    yield Platform(local_platform.start(state_dir, job_seconds=0.15))
     local_platform.stop(state_dir)
 
 
 @pytest.fixture(scope="module")
 def session_block(
     prefect_server: str,  # noqa: ARG001 - where it is saved
-    slow_platform: SlowPlatform,
+    slow_platform: Platform,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> QuantumSession:
     """The Block that the deployment names, as its flow runs load it."""
@@ -92,58 +67,20 @@ def deployment(session_block: QuantumSession) -> UUID:  # noqa: ARG001 - its run
         return client.read_deployment_by_name(DEPLOYMENT).id
 
 
-@contextmanager
-def _working(directory: Path) -> Iterator[psutil.Process]:
-    """Start a worker; none of its processes outlives the block."""
-    log = (directory / "worker.log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "quantum"],
-        cwd=CHECKOUT.parent,
-        env=api_environment(PREFECT_WORKER_QUERY_SECONDS="1"),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    running = psutil.Process(process.pid)
-    try:
-        yield running
-    finally:
-        left = running.children(recursive=True) if running.is_running() else []
-        stop_group(process, patience=10)
-        for child in left:
-            if child.is_running():
-                child.kill()
-        psutil.wait_procs(left, timeout=10)
-        log.close()
-
-
 @pytest.fixture(scope="module")
 def worker(
     deployment: UUID,  # noqa: ARG001 - it makes the pool
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[psutil.Process]:
     """A real process worker for the deployment's pool."""
-    with _working(tmp_path_factory.mktemp("worker")) as running:
+    with working(tmp_path_factory.mktemp("worker")) as running:
         yield running
-
-
-def _flow_run(run_id: UUID) -> FlowRun:
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(run_id)
 
 
 def _runs_of(deployment_id: UUID) -> list[FlowRun]:
     only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(deployment_filter=only)
-
-
-def _in_state(run_id: UUID, name: str) -> Callable[[], bool]:
-    def reached() -> bool:
-        state = _flow_run(run_id).state
-        return state is not None and state.name == name
-
-    return reached
 
 
 def _engine_of(run_id: UUID, worker: psutil.Process) -> psutil.Process:
@@ -167,7 +104,7 @@ def test_the_file_deploys_a_schedule_that_is_off(deployment: UUID) -> None:
 
 
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(
-    slow_platform: SlowPlatform,
+    slow_platform: Platform,
     session_block: QuantumSession,
     deployment: UUID,
     worker: psutil.Process,
@@ -194,11 +131,11 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     _engine_of(run.id, worker).kill()
     killed_at = slow_platform.jobs_named(name)
     assert killed_at < expected_jobs
-    eventually(_in_state(run.id, "Crashed"), seconds=60, what="the run is Crashed")
+    eventually(in_state(run.id, "Crashed"), seconds=60, what="the run is Crashed")
     time.sleep(SECOND_CRASH_SECONDS)
     prefect_cli("flow-run", "retry", name)
     eventually(lambda: slow_platform.jobs_named(name) > killed_at, seconds=90, what="it goes on")
-    eventually(_in_state(run.id, "Completed"), seconds=90, what="the retried run is Completed")
+    eventually(in_state(run.id, "Completed"), seconds=90, what="the retried run is Completed")
 
     resumed = session_block.experiment(name)
     stats = slow_platform.stats()
@@ -214,13 +151,13 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
 
 @pytest.mark.parametrize("name", ["qaoa/max-cut-nightly", "sweep/rabi-weekly"])
 @pytest.mark.usefixtures("deployment", "worker")
-def test_the_other_deployments_run_as_they_are(slow_platform: SlowPlatform, name: str) -> None:
+def test_the_other_deployments_run_as_they_are(slow_platform: Platform, name: str) -> None:
     """Their parameters are those of their flows, and their jobs run in one session each."""
     with get_client(sync_client=True) as client:
         made = client.read_deployment_by_name(name)
     run = run_deployment(made.id, timeout=0)
     assert isinstance(run, FlowRun)
-    eventually(_in_state(run.id, "Completed"), seconds=120, what=f"{name} is Completed")
+    eventually(in_state(run.id, "Completed"), seconds=120, what=f"{name} is Completed")
     assert slow_platform.jobs_named(str(run.id)) > 0
 
 
@@ -237,7 +174,7 @@ def automations(deployment: UUID) -> Iterator[None]:  # noqa: ARG001 - whose run
 
 @pytest.mark.usefixtures("automations")
 def test_a_killed_run_goes_on_by_itself(
-    slow_platform: SlowPlatform,
+    slow_platform: Platform,
     session_block: QuantumSession,
     deployment: UUID,
     worker: psutil.Process,
@@ -249,7 +186,7 @@ def test_a_killed_run_goes_on_by_itself(
     name = str(run.id)
     eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are submitted")
     _engine_of(run.id, worker).kill()
-    eventually(_in_state(run.id, "Completed"), seconds=120, what="the run is Completed")
+    eventually(in_state(run.id, "Completed"), seconds=120, what="the run is Completed")
     experiment = session_block.experiment(name)
     assert len({one.session_id for one in experiment.sessions}) == 1
     assert slow_platform.jobs_named(name) == 16
@@ -258,30 +195,30 @@ def test_a_killed_run_goes_on_by_itself(
 @pytest.mark.slow
 @pytest.mark.usefixtures("automations")
 def test_a_run_whose_worker_is_killed_goes_on_at_another(
-    slow_platform: SlowPlatform, session_block: QuantumSession, deployment: UUID, tmp_path: Path
+    slow_platform: Platform, session_block: QuantumSession, deployment: UUID, tmp_path: Path
 ) -> None:
     """Nobody tells of such a run, but its heartbeats stop: a minute and a half later it goes on."""
     parameters = {"block": BLOCK, "seed": 6, "optimizer_options": {"maxiter": 16}}
     directories = [tmp_path / "first", tmp_path / "second"]
     for directory in directories:
         directory.mkdir()
-    with _working(directories[0]) as first:
+    with working(directories[0]) as first:
         run = run_deployment(deployment, parameters=parameters, timeout=0)
         assert isinstance(run, FlowRun)
         name = str(run.id)
         eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are sent")
         for process in (first, *first.children(recursive=True)):
             process.kill()
-    assert not _in_state(run.id, "Completed")()
-    with _working(directories[1]):
-        eventually(_in_state(run.id, "Completed"), seconds=300, what="the run is Completed")
+    assert not in_state(run.id, "Completed")()
+    with working(directories[1]):
+        eventually(in_state(run.id, "Completed"), seconds=300, what="the run is Completed")
     experiment = session_block.experiment(name)
     assert len({one.session_id for one in experiment.sessions}) == 1
     assert slow_platform.jobs_named(name) == 16
 
 
 def test_a_cancelled_run_leaves_no_bill(
-    slow_platform: SlowPlatform, deployment: UUID, worker: psutil.Process
+    slow_platform: Platform, deployment: UUID, worker: psutil.Process
 ) -> None:
     """A user's cancellation closes the session within seconds, and cancels what was pending."""
     assert worker.is_running()
@@ -300,7 +237,7 @@ def test_a_cancelled_run_leaves_no_bill(
 
     eventually(lambda: session()["state"] == "closed", seconds=60, what="the session is closed")
     assert time.monotonic() - cancelled_at < CANCELLATION_SECONDS
-    eventually(_in_state(run.id, "Cancelled"), seconds=60, what="the run is Cancelled")
+    eventually(in_state(run.id, "Cancelled"), seconds=60, what="the run is Cancelled")
     states = {job["state"] for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]}
     assert states <= {"completed", "cancelled"}
 
@@ -325,7 +262,7 @@ def deployed_to_fire_soon(deployment: UUID, tmp_path: Path) -> Iterator[UUID]:  
 
 @pytest.mark.usefixtures("worker")
 def test_a_scheduled_run_fires_and_completes(
-    slow_platform: SlowPlatform, deployed_to_fire_soon: UUID
+    slow_platform: Platform, deployed_to_fire_soon: UUID
 ) -> None:
     """On the pinned versions a schedule fires by itself, and its run ends well."""
 
