@@ -17,8 +17,9 @@ from session_block.machinery import Machinery
 from session_block.outcomes import plain
 from session_block.plan import SessionPlan
 from session_block.policies import Policies
+from session_block.progress import Point, Progress
 from session_block.records import SEALED_KEY
-from session_block.references import Implementation, JobRef, SessionDetails
+from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
 from session_block.run_facts import run_facts
 from session_block.tags import uid_tag
@@ -61,6 +62,7 @@ class Experiment(CircuitHandle):
             opener=opener,
         )
         self._monitor: Monitor | None = None
+        self._progress = Progress()
         policies = policies or Policies()
         self._parts = Machinery.of(
             identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
@@ -245,14 +247,28 @@ class Experiment(CircuitHandle):
     def watch(self) -> None:
         """Show the experiment in the Prefect UI, as long as this process works on it."""
         from session_block.monitor import Monitor
+        from session_block.watched import Watched
 
         view = ExperimentView(self.identity, self._ledger)
-        self._monitor = Monitor(view, self._known_details)
+        watched = Watched(view, self._progress, lambda: self._keeper_made, self._budget)
+        self._monitor = Monitor(watched)
         self.notices.listen(self._monitor.notice)
 
-    def _known_details(self) -> SessionDetails | None:
-        """Return the session's details where asking for them connects to nothing anew."""
-        return self.session_details() if self._connected and self.session_id else None
+    def progress(
+        self, value: float | None = None, error: float = 0.0, *, of: int | None = None
+    ) -> None:
+        """Tell the report in the Prefect UI how far the work is; nothing is recorded.
+
+        Args:
+            value: The next value of the objective, for the figure of convergence. Where none is
+                told, the figure shows the Estimator's expectation values.
+            error: Its standard error.
+            of: How many results the experiment will have, if that is known.
+        """
+        if value is not None:
+            self._progress.add(Point(value, error))
+        if of is not None:
+            self._progress.total = of
 
     def __exit__(
         self,

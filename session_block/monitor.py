@@ -1,4 +1,4 @@
-"""What people see of an experiment in the Prefect UI: events, and a report that is kept up to date.
+"""What people see of an experiment in the Prefect UI: logs, events, states, and a report.
 
 Nothing here lies on the path between two jobs: notices are queued, and a thread of its own tells
 Prefect. What fails there is logged, and never fails the run.
@@ -20,10 +20,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
 
+from session_block import runs
 from session_block.monitor_report import ReportWriter
+from session_block.monitor_states import JobStates
 from session_block.notices import Happening, Notice
-from session_block.references import SessionDetails
-from session_block.views import ExperimentView
+from session_block.watched import Watched
 
 EVENT_PREFIX = "session-block."
 REPORT_SECONDS = 2.0
@@ -32,10 +33,19 @@ REPORT_SECONDS = 2.0
 _SHARE = 0.05
 """The share of the time that may go into writing it."""
 
-SESSION_SECONDS = 15.0
-"""The session's state is asked for at most so often."""
-
 _CLOSING_SECONDS = 10.0
+_SAID = {
+    Happening.SESSION_OPENED: (logging.INFO, "Session %s is opened%s."),
+    Happening.SESSION_REATTACHED: (logging.INFO, "Session %s is gone on with%s."),
+    Happening.SESSION_RENEWED: (logging.INFO, "Session %s takes the place of an ended one%s."),
+    Happening.SESSION_CLOSED: (logging.INFO, "Session %s is over%s."),
+    Happening.JOB_SUBMITTED: (logging.INFO, "Job %s is submitted%s."),
+    Happening.JOB_ADOPTED: (logging.INFO, "Job %s is found again%s."),
+    Happening.JOB_FAILED: (logging.WARNING, "Job %s gave no result%s."),
+    Happening.SUBMISSION_HELD: (logging.WARNING, "Submission %s is held%s."),
+}
+"""What the run's log says."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -43,20 +53,17 @@ class Monitor:
     """Watches one experiment within a flow run.
 
     Args:
-        view: What the ledger tells of the experiment.
-        details: Asks for the state of its session.
+        watched: What is known of the experiment, and of its jobs at the platform.
     """
 
-    def __init__(self, view: ExperimentView, details: Callable[[], SessionDetails | None]) -> None:
-        self._view = view
-        self._writer = ReportWriter(view)
-        self._ask = details
+    def __init__(self, watched: Watched) -> None:
+        self._view = watched.view
+        self._watched = watched
+        self._writer = ReportWriter(watched)
+        self._states = JobStates(watched.position)
+        self._flow_logger = runs.logger() or _logger
         self._queue: queue.SimpleQueue[Notice | None] = queue.SimpleQueue()
         self._artifact: UUID | None = None
-        self._details: SessionDetails | None = None
-        self._asked_at = 0.0
-        self._submitted = 0
-        self._replayed = view.recorded_results
         # The run's context, so that Prefect knows whose events and artifacts these are.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -66,6 +73,12 @@ class Monitor:
 
     def notice(self, notice: Notice) -> None:
         """Take note of something that happened; returns at once."""
+        about = self._watched.about(notice)
+        if notice.what in _SAID:
+            level, text = _SAID[notice.what]
+            logger = runs.logger() or self._flow_logger
+            logger.log(level, text, notice.subject, f" ({about})" if about else "")
+        self._states.notice(notice, runs.task_run_id(), about)
         self._queue.put(notice)
 
     def close(self) -> None:
@@ -74,28 +87,43 @@ class Monitor:
         self._thread.join(_CLOSING_SECONDS)
 
     def _work(self) -> None:
-        going, due = True, time.monotonic()
-        while going:
-            going = self._take_notice(max(0.0, due - time.monotonic()))
-            while going and not self._queue.empty():
-                going = self._take_notice(0.0)
-            if not going or time.monotonic() >= due:
-                began = time.monotonic()
-                self._guarded(self._write_report)
-                took = time.monotonic() - began
-                due = time.monotonic() + max(REPORT_SECONDS, took / _SHARE)
+        due, news, over = time.monotonic(), False, False
+        while not over:
+            # A place in a queue is news that has to be asked for.
+            idle = not news and not self._states.waiting
+            heard, over = self._hear(None if idle else due)
+            news = news or heard
+            if idle and not over:
+                continue
+            began = time.monotonic()
+            if over:
+                self._guarded(lambda: self._write_report(last=True))
+            else:
+                self._guarded(self._states.tell)
+                if news:
+                    self._guarded(self._write_report)
+            news = False
+            now = time.monotonic()
+            due = now + max(REPORT_SECONDS, (now - began) / _SHARE)
 
-    def _take_notice(self, seconds: float) -> bool:
-        """Tell one notice; say whether more may come. Without any to come soon it waits for one."""
-        try:
-            notice = self._queue.get(timeout=seconds) if seconds else self._queue.get()
-        except queue.Empty:
-            return True
-        if notice is None:
-            return False
-        self._submitted += notice.what is Happening.JOB_SUBMITTED
-        self._guarded(lambda: self._emit(notice))
-        return True
+    def _hear(self, until: float | None) -> tuple[bool, bool]:
+        """Tell Prefect what happens until a moment, or until something does.
+
+        Returns:
+            Whether anything happened, and whether the watch is over.
+        """
+        heard = False
+        while until is not None or not heard:
+            seconds = None if until is None else max(0.0, until - time.monotonic())
+            try:
+                notice = self._queue.get(timeout=seconds)
+            except queue.Empty:
+                break
+            if notice is None:
+                return heard, True
+            heard = True
+            self._guarded(lambda told=notice: self._emit(told))  # type: ignore[misc]  # a default
+        return heard, False
 
     def _emit(self, notice: Notice) -> None:
         identity = self._view.identity
@@ -108,22 +136,16 @@ class Monitor:
             },
             related=[
                 {
-                    "prefect.resource.id": f"session-block.{notice.what.split('.')[0]}."
-                    f"{notice.subject}",
-                    "prefect.resource.role": notice.what.split(".")[0],
+                    "prefect.resource.id": f"session-block.{notice.of}.{notice.subject}",
+                    "prefect.resource.role": notice.of,
                 }
             ],
             occurred=notice.moment,
             payload={"subject": notice.subject, "text": notice.text},
         )
 
-    def _write_report(self) -> None:
-        if time.monotonic() - self._asked_at > SESSION_SECONDS or self._details is None:
-            self._details = self._ask()
-            self._asked_at = time.monotonic()
-        text = self._writer.markdown(
-            self._details, replayed=self._replayed, submitted=self._submitted
-        )
+    def _write_report(self, *, last: bool = False) -> None:
+        text = self._writer.markdown(last=last)
         if self._artifact is None:
             made = create_markdown_artifact(
                 text,

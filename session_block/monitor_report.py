@@ -4,75 +4,146 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 from qiskit.primitives.containers import PrimitiveResult
 
+from session_block.client import JobMetrics
 from session_block.errors import InvalidInputError
 from session_block.figures import convergence
-from session_block.references import SessionDetails
-from session_block.views import ExperimentView
+from session_block.job_pages import job_page
+from session_block.watched import Watched
 
 JOBS_SHOWN = 20
-WORKLOADS_URL = "https://quantum.cloud.ibm.com/workloads/"
+_ASKED_EACH_TIME = 3
+"""Of how many jobs that have ended the platform is asked how they fared, for one report."""
+
+_ASKED_AT_LAST = 10
+_BAR = 20
 
 
 class ReportWriter:
     """Writes the report of one experiment, and reads each result only once for it.
 
     Args:
-        view: What the ledger tells.
+        watched: The experiment, as the writer's process watches it.
     """
 
-    def __init__(self, view: ExperimentView) -> None:
-        self._view = view
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._view = watched.view
+        self._known_before = set(self._view.job_ids)
+        self._replayed = self._view.recorded_results
         self._values: dict[str, list[tuple[float, float]]] = {}
 
-    def markdown(self, details: SessionDetails | None, *, replayed: int, submitted: int) -> str:
+    def markdown(self, *, last: bool = False) -> str:
         """Return the report.
 
         Args:
-            details: The session's state, as far as it is known.
-            replayed: How many results were there before this run.
-            submitted: How many jobs this run has submitted.
+            last: Whether it is the last one, for which more may be asked.
         """
+        self._watched.refresh(now=last)
         rows = self._view.submissions()
-        states = Counter(row["state"] for row in rows)
-        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        summary = (
-            f"{len(rows)} submissions ({told or 'none yet'}); {replayed} results were there "
-            f"before, {submitted} jobs were submitted in this run."
-        )
         parts = [
             f"# Experiment {self._view.identity}",
-            f"{summary} It is finished." if self._view.sealed else summary,
+            self._summary(rows),
             "## Sessions",
-            _sessions(self._view, details),
+            self._sessions(),
             "## Jobs",
-            _jobs(rows),
+            self._jobs(rows, _ASKED_AT_LAST if last else _ASKED_EACH_TIME),
         ]
-        picture = self._picture(rows)
+        points = [(point.value, point.error) for point in self._watched.progress.points]
+        title = "Convergence" if points else "Expectation values"
+        picture = _picture(points or self._expectation_values(rows))
         if picture is not None:
-            parts += ["## Convergence", f"![convergence]({picture})"]
+            parts += [f"## {title}", f"![{title.lower()}]({picture})"]
         return "\n\n".join(parts)
 
-    def _picture(self, rows: list[dict[str, Any]]) -> str | None:
-        """Return the convergence of an Estimator's values as a data URI, if there is any."""
+    def _summary(self, rows: list[dict[str, Any]]) -> str:
+        states = Counter(row["state"] for row in rows)
+        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        submitted = len(set(self._view.job_ids) - self._known_before)
+        text = (
+            f"{len(rows)} submissions ({told or 'none yet'}); {self._replayed} results were there "
+            f"before, {submitted} jobs were submitted in this run."
+        )
+        total = self._watched.progress.total
+        if total:
+            share = min(1.0, states["result"] / total)
+            bar = "█" * round(share * _BAR) + "░" * (_BAR - round(share * _BAR))
+            text += f"\n\n`{bar}` {states['result']} of {total} results ({share:.0%})"
+        return f"{text} It is finished." if self._view.sealed else text
+
+    def _sessions(self) -> str:
+        details = self._watched.details
+        lines = [
+            "| session | backend | opened (UTC) | state | time left | usage |",
+            "|---|---|---|---|---|---|",
+        ]
+        for record in self._view.sessions:
+            if record.session_id is None:
+                continue
+            seen = details if details is not None and details.id == record.session_id else None
+            state = record.end or ("in use" if seen is None else seen.status)
+            left = None if record.end or seen is None else self._watched.seconds_left()
+            usage = None if seen is None else seen.usage_time
+            lines.append(
+                f"| `{record.session_id}` | {record.intent.get('backend')} | "
+                f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {state} | {_duration(left)} | "
+                f"{_duration(usage)} |"
+            )
+        table = "\n".join(lines) if len(lines) > 2 else "None."  # noqa: PLR2004 - the head
+        budget = self._budget()
+        return table if budget is None else f"{table}\n\n{budget}"
+
+    def _budget(self) -> str | None:
+        left = self._watched.left
+        if left is None or (left.jobs is None and left.usage_seconds is None):
+            return None
+        parts = [
+            None if left.jobs is None else f"{left.jobs} jobs",
+            None if left.usage_seconds is None else f"{_duration(left.usage_seconds)} of usage",
+        ]
+        return f"Budget: {' and '.join(part for part in parts if part)} left."
+
+    def _jobs(self, rows: list[dict[str, Any]], most_asked: int) -> str:
+        if not rows:
+            return "None yet."
+        lines = [
+            "| job | primitive | state | asked (UTC) | queued | ran | usage |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in reversed(rows[-JOBS_SHOWN:]):
+            metrics = None
+            if row["job_id"] is not None:
+                metrics = self._watched.known_metrics(row["job_id"])
+                if metrics is None and most_asked:
+                    most_asked -= 1
+                    metrics = self._watched.metrics(row["job_id"])
+            lines.append(_job(row, metrics))
+        left_out = len(rows) - JOBS_SHOWN
+        more = [f"\nand {left_out} earlier ones."] if left_out > 0 else []
+        return "\n".join([*lines, *more])
+
+    def _expectation_values(self, rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
         for row in rows:
             submission = row["submission"]
             if row["state"] == "result" and submission not in self._values:
                 self._values[submission] = _values(self._view.result(submission))
-        points = [point for row in rows for point in self._values.get(row["submission"], ())]
-        try:
-            picture = convergence(
-                [value for value, _ in points],
-                [error for _, error in points],
-                label="expectation value",
-            )
-        except InvalidInputError:
-            # Nothing to draw, or nothing to draw it with.
-            return None
-        return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+        return [point for row in rows for point in self._values.get(row["submission"], ())]
+
+
+def _picture(points: list[tuple[float, float]]) -> str | None:
+    """Return values and their errors as a data URI of a figure, if there is any."""
+    try:
+        picture = convergence(
+            [value for value, _ in points], [error for _, error in points], label="value"
+        )
+    except InvalidInputError:
+        # Nothing to draw, or nothing to draw it with.
+        return None
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
 
 def _values(result: PrimitiveResult | None) -> list[tuple[float, float]]:
@@ -83,35 +154,40 @@ def _values(result: PrimitiveResult | None) -> list[tuple[float, float]]:
     return [(float(value), float(error)) for value, error in pairs]
 
 
-def _sessions(view: ExperimentView, details: SessionDetails | None) -> str:
-    lines = ["| session | backend | opened | state | usage |", "|---|---|---|---|---|"]
-    for record in view.sessions:
-        if record.session_id is None:
-            continue
-        current = details if details is not None and details.id == record.session_id else None
-        state = record.end or ("in use" if current is None else current.status)
-        usage = "" if current is None or current.usage_time is None else f"{current.usage_time:g} s"
-        lines.append(
-            f"| `{record.session_id}` | {record.intent.get('backend')} | "
-            f"{record.intended_at:%Y-%m-%d %H:%M:%S} UTC | {state} | {usage} |"
-        )
-    return "\n".join(lines) if len(lines) > 2 else "None."  # noqa: PLR2004 - the head
+def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:
+    job_id = row["job_id"]
+    page = None if job_id is None else job_page(row["url"], job_id)
+    link = "" if job_id is None else f"`{job_id}`" if page is None else f"[`{job_id}`]({page})"
+    cells = (
+        link,
+        row["kind"] or "",
+        _state(row["state"], metrics),
+        f"{row['asked_at']:%H:%M:%S}",
+        "" if metrics is None else _duration(_between(metrics.created, metrics.running)),
+        "" if metrics is None else _duration(_between(metrics.running, metrics.finished)),
+        "" if metrics is None else _duration(metrics.usage_seconds),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
-def _jobs(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return "None yet."
-    lines = ["| job | primitive | state | asked | took |", "|---|---|---|---|---|"]
-    for row in reversed(rows[-JOBS_SHOWN:]):
-        job = row["job_id"]
-        link = "" if job is None else f"[`{job}`]({WORKLOADS_URL}{job})"
-        took = (
-            ""
-            if row["done_at"] is None
-            else f"{(row['done_at'] - row['asked_at']).total_seconds():.1f} s"
-        )
-        kind, asked = row["kind"] or "", f"{row['asked_at']:%H:%M:%S}"
-        lines.append(f"| {link} | {kind} | {row['state']} | {asked} | {took} |")
-    left_out = len(rows) - JOBS_SHOWN
-    more = [f"\nand {left_out} earlier ones."] if left_out > 0 else []
-    return "\n".join([*lines, *more])
+def _state(state: str, metrics: JobMetrics | None) -> str:
+    if state != "job" or metrics is None or metrics.finished is not None:
+        return state
+    if metrics.running is not None:
+        return "running"
+    return "queued" if metrics.position is None else f"queued at place {metrics.position}"
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def _duration(seconds: float | None) -> str:
+    """Return a duration for people: seconds, and from two minutes on also minutes and hours."""
+    if seconds is None:
+        return ""
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

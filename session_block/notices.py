@@ -22,11 +22,11 @@ class Happening(StrEnum):
     SESSION_CLOSED = "session.closed"
     JOB_SUBMITTED = "job.submitted"
     JOB_ADOPTED = "job.adopted"
+    JOB_QUEUED = "job.queued"
     JOB_RUNNING = "job.running"
     JOB_DONE = "job.done"
     JOB_FAILED = "job.failed"
     SUBMISSION_HELD = "submission.held"
-    RESULT_REPLAYED = "result.replayed"
     BUDGET_NEAR = "budget.near"
 
 
@@ -44,6 +44,11 @@ class Notice:
     subject: str
     text: str = ""
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def of(self) -> str:
+        """Of what it is told: ``session``, ``job``, ``submission`` or ``budget``."""
+        return self.what.partition(".")[0]
 
 
 Listener = Callable[[Notice], None]

@@ -185,6 +185,7 @@ def run_qaoa(
                     **_angles(point, reps), value=mean.value, standard_error=mean.standard_error
                 )
             )
+            experiment.progress(mean.value, mean.standard_error)
             if on_evaluation is not None:
                 on_evaluation(len(evaluations), evaluations[-1])
         return np.array([mean.value for mean in means])

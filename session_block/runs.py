@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
-from prefect import Task, task
+from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.runtime import flow_run
@@ -46,6 +48,17 @@ def task_attempt() -> TaskAttempt | None:
 def inside() -> bool:
     """Whether this thread runs in the context of a flow run or a task run."""
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def task_run_id() -> UUID | None:
+    """Return the ID of the task run in which this thread is, if it is in one."""
+    context = TaskRunContext.get()
+    return None if context is None else context.task_run.id
+
+
+def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
+    """Return the logger of this thread's run, whose lines the Prefect UI shows, if it is in one."""
+    return get_run_logger() if inside() else None
 
 
 def flow_attempt() -> tuple[str, int] | None:

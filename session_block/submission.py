@@ -265,7 +265,9 @@ class Submitter:
         if outcome.get("job_id") != job.job_id():
             self._settler.cancel_twins(tag.submission, [job.job_id()])
         else:
-            self._notices.tell(Happening.JOB_SUBMITTED, job.job_id(), tag.submission)
+            session_id = session_id_of(mode)
+            where = f"in session {session_id}" if session_id else "in job mode"
+            self._notices.tell(Happening.JOB_SUBMITTED, job.job_id(), where)
         return None
 
     def _failed(

@@ -120,6 +120,7 @@ def run_sweep(
         raise InvalidInputError(f"on_failure must be 'stop' or 'skip', not {on_failure!r}.")
     work = SweepWork.of(circuits, observables, shots, precision, options, implementation)
     plan = _recorded(experiment, work.plan(grid, repetitions, limits))
+    experiment.progress(of=len(plan.chunks))
     submit = work.runner(experiment)
     collected = _Collected(plan, set(experiment.job_ids), on_failure, on_chunk)
     in_flight: deque[tuple[Chunk, DurableJob]] = deque()

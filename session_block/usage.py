@@ -184,7 +184,7 @@ class UsageMeter:
     def _job(self, job_id: str, known: object) -> float | None:
         if isinstance(known, dict):
             return float(known["seconds"])
-        seconds = self._connection().jobs.usage_seconds(job_id)
+        seconds = self._connection().jobs.metrics(job_id).usage_seconds
         if seconds is not None:
             self._ledger.create(self._experiment, f"usage/{job_id}", {"seconds": seconds})
         return seconds

@@ -24,6 +24,7 @@ _COLUMNS = (
     "state",
     "job_id",
     "session_id",
+    "url",
     "generations",
     "asked_at",
     "done_at",
@@ -68,8 +69,9 @@ class ExperimentView(ExperimentRecords):
         """Return what the ledger says of each submission, in the order of asking.
 
         Each has its ``submission`` ID, ``label``, ``kind``, ``state`` (``result``, ``job``,
-        ``rejected``, ``abandoned`` or ``unsettled``), ``job_id``, ``session_id``, number of
-        ``generations``, and the times ``asked_at`` and ``done_at``, by the clocks of the machines.
+        ``rejected``, ``abandoned`` or ``unsettled``), ``job_id``, ``session_id``, the platform's
+        ``url``, number of ``generations``, and the times ``asked_at`` and ``done_at``, by the
+        clocks of the machines.
         """
         facts = self._ledger.facts(self.uid, "intent/", "outcome/", "ended/", "hold/", "result/")
         times = {fact.key: fact.created_at for fact in facts}
@@ -100,6 +102,7 @@ class ExperimentView(ExperimentRecords):
             outcome["kind"] if done is None else "result",
             latest.job_id if done is None else done["job_id"],
             latest.intent.get("session_id"),
+            latest.intent.get("url"),
             latest.number,
             times[records.intent_key(submission, 1)],
             times.get(records.result_key(submission)),

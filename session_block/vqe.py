@@ -169,6 +169,7 @@ def run_vqe(
                     restart=restart,
                 )
             )
+            experiment.progress(float(energy), float(error))
             if on_evaluation is not None:
                 on_evaluation(len(evaluations), evaluations[-1])
         return np.asarray(data.evs, dtype=float)

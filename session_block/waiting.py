@@ -78,7 +78,7 @@ class Waiter:
         notices: Notices,
     ) -> None:
         self._notices = notices
-        self._running: set[str] = set()
+        self._told: dict[str, str] = {}
         self._ledger = ledger
         self._experiment = experiment
         self._submitter = submitter
@@ -134,6 +134,7 @@ class Waiter:
         if generation.ended is not None:
             raise self._ended(generation, generation.ended)
         answer = self._await_end(submission, generation, timeout_seconds)
+        self._told.pop(str(generation.job_id), None)
         match decide(Situation.JOB, answer):
             case Action.FETCH:
                 result = self._fetch(submission, generation)
@@ -215,13 +216,14 @@ class Waiter:
                 with_session = self._session_ended_under(job)
                 return Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED
             case _:
-                self._tell_when_running(str(generation.job_id), str(status))
+                self._tell_state(str(generation.job_id), str(status))
                 return Answer.PENDING
 
-    def _tell_when_running(self, job_id: str, status: str) -> None:
-        if status == "RUNNING" and job_id not in self._running:
-            self._running.add(job_id)
-            self._notices.tell(Happening.JOB_RUNNING, job_id)
+    def _tell_state(self, job_id: str, status: str) -> None:
+        if self._told.get(job_id) != status:
+            self._told[job_id] = status
+            what = Happening.JOB_RUNNING if status == "RUNNING" else Happening.JOB_QUEUED
+            self._notices.tell(what, job_id)
 
     def _failure(self, submission: str, reason: str) -> Answer:
         """A failure that passes is one only so often."""

@@ -9,12 +9,13 @@ first, for access tokens too (``connecting``). ``tests/test_client.py`` notices 
 
 from session_block.client.backends import BackendChoice
 from session_block.client.connection import Connection
-from session_block.client.jobs import ListedJob, is_known_to_have_failed, reason_of
+from session_block.client.jobs import JobMetrics, ListedJob, is_known_to_have_failed, reason_of
 from session_block.client.sessions import ListedSession
 
 __all__ = [
     "BackendChoice",
     "Connection",
+    "JobMetrics",
     "ListedJob",
     "ListedSession",
     "is_known_to_have_failed",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Self
 
 from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeJobNotFound, RuntimeJobV2
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError
@@ -36,6 +37,43 @@ class ListedJob:
     def can_give_a_result(self) -> bool:
         """Whether the job has a result or may still get one."""
         return self.status.casefold() not in {"failed", "cancelled"}
+
+
+@dataclass(frozen=True)
+class JobMetrics:
+    """How a job fares at the platform, by the platform's clock.
+
+    Attributes:
+        created: When it was accepted.
+        running: When it began to run; ``None`` before.
+        finished: When it ended; ``None`` before.
+        usage_seconds: What it is charged with; ``None`` while that is not final.
+        position: Its place in the queue, counted from 1, where the platform tells it.
+    """
+
+    created: datetime | None
+    running: datetime | None
+    finished: datetime | None
+    usage_seconds: float | None
+    position: int | None
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Read what the platform answers."""
+        times = content.get("timestamps") or {}
+        usage = content.get("usage") or {}
+        settled = usage.get("status", "pending") != "pending"
+        return cls(
+            created=_moment(times.get("created")),
+            running=_moment(times.get("running")),
+            finished=_moment(times.get("finished")),
+            usage_seconds=float(usage.get("qpu_charge_time_seconds") or 0.0) if settled else None,
+            position=content.get("position_in_queue"),
+        )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 class Jobs:
@@ -84,17 +122,14 @@ class Jobs:
         with connecting(f"list the jobs tagged {tag!r}"), _whole_listing():
             return self.tagged(tag)
 
-    def usage_seconds(self, job_id: str) -> float | None:
-        """Return the seconds that a job is charged with, or ``None`` while that is not final.
+    def metrics(self, job_id: str) -> JobMetrics:
+        """Return how a job fares.
 
         Raises:
             ConnectionFailedError: The platform does not tell.
         """
-        with connecting(f"read the usage of job {job_id}"):
-            usage = self._api().job_metadata(job_id).get("usage") or {}
-        if usage.get("status", "pending") == "pending":
-            return None
-        return float(usage.get("qpu_charge_time_seconds") or 0.0)
+        with connecting(f"read the metrics of job {job_id}"):
+            return JobMetrics.of(self._api().job_metadata(job_id))
 
     def _listed(self, **filters: Any) -> list[ListedJob]:
         jobs: list[ListedJob] = []

@@ -181,6 +181,25 @@ class Jobs:
             ).fetchone()
             return int(length) + self._other_jobs
 
+    def position(self, job: sqlite3.Row) -> int | None:
+        """Return a queued job's place in line: its active session's, else its backend's.
+
+        A backend's line begins with the jobs of other users, and goes by arrival.
+        """
+        if job["state"] != "queued":
+            return None
+        with self._store.reading() as db:
+            session = db.execute(
+                "SELECT state FROM sessions WHERE id=?", (job["session_id"],)
+            ).fetchone()
+            in_session = session is not None and session["state"] == "active"
+            (before,) = db.execute(
+                "SELECT COUNT(*) FROM jobs WHERE backend=? AND state='queued' AND seq<? "
+                "AND (? IS NULL OR session_id=?)",
+                (job["backend"], job["seq"], *[job["session_id"] if in_session else None] * 2),
+            ).fetchone()
+            return int(before) + 1 + (0 if in_session else self._other_jobs)
+
     def usage_seconds(self, instance: str) -> float:
         """Return what an instance has used: its sessions' active time, and its other jobs' time."""
         now = self._clock.now()

@@ -44,6 +44,11 @@ class Still:
         """Return the states of jobs."""
         return [self.api.get(f"/jobs/{job}").json()["state"]["status"] for job in jobs]
 
+    def position(self, job: str) -> int | None:
+        """Return a job's place in the queue."""
+        place: int | None = self.api.get(f"/jobs/{job}/metrics").json()["position_in_queue"]
+        return place
+
     def used(self) -> float:
         """Return what the instance has used."""
         return float(self.api.get("/instances/usage").json()["usage_consumed_seconds"])
@@ -81,6 +86,16 @@ def busy() -> Iterator[Still]:
         raw_client(platform.info) as api,
     ):
         yield Still(platform, api)
+
+
+def test_a_queued_job_has_a_place(busy: Still) -> None:
+    """Others' jobs are ahead of what has to queue; in an active session only its own jobs are."""
+    session = busy.open()
+    first, outside = busy.submit(session), busy.submit()
+    assert [busy.position(job) for job in (first, outside)] == [4, 5]
+    busy.pass_seconds(300)
+    waiting = [busy.submit(session) for _ in range(2)]
+    assert [busy.position(job) for job in (first, *waiting)] == [None, 1, 2]
 
 
 def test_an_active_session_has_its_backend_for_itself(still: Still) -> None:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prefect import flow
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect_helpers import eventually, flipped
 from qiskit import QuantumCircuit
-from support import Platform, wait_until
+from support import BACKEND, Platform, free_port, wait_until
 
 from flows.vqe import vqe
-from session_block import QuantumSession
+from session_block import LocalPlatformCredentials, QuantumSession, local_platform
 from session_block.block import load_block
 from session_block.errors import BudgetExceededError
 from session_block.monitor import Monitor
-from session_block.notices import Happening, Notice
+from session_block.progress import Progress
 from session_block.views import ExperimentView
+from session_block.watched import Watched
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+
+
+@pytest.fixture
+def slow_queue(tmp_path: Path, block: QuantumSession) -> Iterator[QuantumSession]:
+    """A Block for a platform on which a job waits for others' jobs, and then takes its time."""
+    state_dir = tmp_path / "slow-queue"
+    local_platform.start(state_dir, job_seconds=3.0, other_jobs=2, other_job_seconds=1.5)
+    credentials = LocalPlatformCredentials(state_dir=state_dir)
+    yield block.model_copy(update={"credentials": credentials, "mode": "job"})
+    local_platform.stop(state_dir)
 
 
 def _artifacts(server: str, uid: str) -> list[dict[str, Any]]:
@@ -39,6 +54,30 @@ def _events(server: str, uid: str) -> list[dict[str, Any]]:
         },
     )
     return list(answer.raise_for_status().json()["events"])
+
+
+def _task_runs(server: str, flow_run_id: str) -> list[str]:
+    answer = httpx.post(
+        f"{server}/task_runs/filter", json={"flow_runs": {"id": {"any_": [flow_run_id]}}}
+    )
+    return [run["id"] for run in answer.raise_for_status().json()]
+
+
+def _states(server: str, task_run_id: str) -> list[str]:
+    answer = httpx.get(f"{server}/task_run_states/", params={"task_run_id": task_run_id})
+    states = sorted(answer.raise_for_status().json(), key=lambda state: state["timestamp"])
+    return [state["name"] for state in states]
+
+
+def _log(server: str, flow_run_id: str, until: str) -> list[str]:
+    """Return the lines of a flow run's log, once the result after a text is in it."""
+    answer = httpx.post(
+        f"{server}/logs/filter",
+        json={"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC"},
+    )
+    lines = [line["message"] for line in answer.raise_for_status().json()]
+    over = any(until in line for line in lines) and any("Finished in" in line for line in lines)
+    return lines if over else []
 
 
 def _names(server: str, uid: str) -> list[str]:
@@ -108,17 +147,66 @@ def test_a_failure_and_a_budget_have_their_events(
     assert platform.jobs_of(uids[0]) == 1
 
 
+def test_a_job_that_waits_has_a_state_of_its_own(
+    prefect_server: str, slow_queue: QuantumSession
+) -> None:
+    """The waiting task run says that its job is queued and where, and then that it runs."""
+    slow_queue.save("t-queue", overwrite=True)
+
+    @flow
+    def wait_in_line() -> str:
+        with load_block("t-queue").experiment() as experiment:
+            experiment.run_sampler([flipped()], shots=8)
+            return experiment.uid
+
+    uid = wait_in_line()
+    [artifact] = _artifacts(prefect_server, uid)
+    flow_run_id = artifact["flow_run_id"]
+    [run] = _task_runs(prefect_server, flow_run_id)
+    wait_until(lambda: "Completed" in _states(prefect_server, run), seconds=30, what="its end")
+    states = _states(prefect_server, run)
+    assert [name for name in states if name.startswith("Queued at place ")]
+    assert states.index("Running on QPU") > 1
+    assert states[-1] == "Completed"
+
+
+def test_the_log_names_session_and_job_before_the_wait(
+    prefect_server: str, saved_block: str, platform: Platform
+) -> None:
+    """IDs of session and job, and where to look at the job, are in the flow run's log."""
+    report = vqe(saved_block, optimizer_options={"maxiter": 7}, seed=1)
+    [job, *_] = report.run.job_ids
+    lines = eventually(
+        lambda: _log(prefect_server, report.run.experiment, job), seconds=30, what="the log"
+    )
+    assert f"Session {report.session_id} is opened (on {BACKEND})." in lines
+    assert (
+        f"Job {job} is submitted (in session {report.session_id}, "
+        f"{platform.info.origin}/#{job})." in lines
+    )
+    submitted, evaluated = (
+        next(number for number, line in enumerate(lines) if text in line)
+        for text in (f"Job {job} is submitted", "Evaluation 1:")
+    )
+    assert submitted < evaluated
+
+
 def test_what_cannot_be_told_fails_nothing(
     block: QuantumSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A report that cannot be written is logged, and the run does not notice."""
+    """Without a Prefect server there is no report; that is logged, and the run does not notice."""
     experiment = block.experiment("unwatched")
-
-    def broken() -> None:
-        raise RuntimeError("as the test wants it")
-
-    with caplog.at_level(logging.ERROR):
-        monitor = Monitor(ExperimentView(experiment.identity, block.ledger()), broken)
-        monitor.notice(Notice(Happening.JOB_DONE, "a job"))
+    watched = Watched(
+        ExperimentView(experiment.identity, block.ledger()),
+        Progress(),
+        lambda: None,
+        experiment._budget,
+    )
+    nobody = f"http://127.0.0.1:{free_port()}/api"
+    with (
+        temporary_settings({PREFECT_API_URL: nobody, PREFECT_CLIENT_MAX_RETRIES: 0}),
+        caplog.at_level(logging.ERROR),
+    ):
+        monitor = Monitor(watched)
         monitor.close()
     assert "could not be told" in caplog.text

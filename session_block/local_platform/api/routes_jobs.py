@@ -151,6 +151,7 @@ def _metrics(call: Call) -> dict[str, Any]:
             "quantum_seconds": row["usage_seconds"],
             "status": "pending" if pending else "complete",
         },
+        "position_in_queue": call.platform.jobs.position(row),
         "executions": None,
         "num_circuits": None,
         "num_qubits": None,
