@@ -7,10 +7,13 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from session_block.attempts import note_attempt
 from session_block.block_settings import SessionSettings
-from session_block.crash_loops import note_attempt
-from session_block.credentials import DOCUMENTATION_URL, LOGO_URL, StrictBlock
+from session_block.credentials import DOCUMENTATION_URL, LOGO_URL
 from session_block.errors import InvalidInputError
+from session_block.forms import FormBlock, reasons
 from session_block.ledger import Ledger, default_ledger_url
 
 if TYPE_CHECKING:
@@ -25,22 +28,32 @@ _openings: dict[tuple[str, str | None, tuple[str, int] | None], Experiment] = {}
 _openings_lock = threading.Lock()
 
 
-class QuantumSession(SessionSettings, StrictBlock):
+class QuantumSession(SessionSettings, FormBlock):
     """How to open an IBM Quantum session: credentials, backend and longest duration.
 
-    Loading it makes no network call. Pass its *name* to flows, and load it inside: Prefect stores
-    the parameters of a flow run, and masks secrets in them for good.
+    Pass its *name* to flows, and load it inside: Prefect stores the parameters of a flow run, and
+    masks secrets in them for good.
+
+    Note:
+        Loading it makes no network call.
 
     Example:
         Open an experiment, or go on with it where it was interrupted:
 
         ```python
+        from qiskit import QuantumCircuit
         from session_block import QuantumSession
+
+        bell_pair = QuantumCircuit(2)
+        bell_pair.h(0)
+        bell_pair.cx(0, 1)
+        bell_pair.measure_all()
 
         block = QuantumSession.load("BLOCK_NAME")
         with block.experiment("bell-pairs") as experiment:
-            circuit = experiment.transpile(bell_circuit)
+            circuit = experiment.transpile(bell_pair)
             result = experiment.run_sampler([circuit], shots=1000)
+        print(result[0].data.meas.get_counts())
         ```
     """
 
@@ -88,17 +101,18 @@ class QuantumSession(SessionSettings, StrictBlock):
         with _openings_lock:
             if opening in _openings:
                 return _openings[opening]
+            results = ledger.count(identity.uid, "result/")
+            most = self.max_attempts if runs.inside() else None
             experiment = Experiment(
                 identity=identity,
                 ledger=ledger,
                 account=self.credentials.account,
                 plan=self._plan,
                 block=self._block_document_name,
+                attempt=note_attempt(ledger, identity, results, most),
                 policies=self._policies,
             )
             if runs.inside():
-                results = experiment.recorded_results
-                note_attempt(ledger, identity, results, self.max_attempts)
                 _openings[opening] = experiment
                 experiment.watch()
         return experiment
@@ -159,7 +173,8 @@ def load_block(name: str) -> QuantumSession:
     """Load a Block by its name, from synchronous code.
 
     Raises:
-        InvalidInputError: There is no such Block, or the caller is asynchronous.
+        InvalidInputError: There is no such Block, its fields are not valid, or the caller is
+            asynchronous.
     """
     try:
         loaded = QuantumSession.load(name)
@@ -167,6 +182,13 @@ def load_block(name: str) -> QuantumSession:
         raise InvalidInputError(
             f"Prefect knows no QuantumSession Block {name!r}: {error}. Save one of that name, or "
             "check which Prefect server (PREFECT_API_URL) this process uses."
+        ) from error
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        raise InvalidInputError(
+            f"The QuantumSession Block {name!r} was saved with fields that are not valid: "
+            f"{reasons(error.__cause__)} Edit it in Prefect's UI, or save it anew."
         ) from error
     if not isinstance(loaded, QuantumSession):
         loaded.close()

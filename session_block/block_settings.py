@@ -11,6 +11,7 @@ from session_block.credentials import IBMSessionCredentials, LocalPlatformCreden
 from session_block.decisions import Policy
 from session_block.durations import SYSTEM_MAX_TIME_SECONDS, duration_seconds, max_time_seconds
 from session_block.errors import InvalidInputError
+from session_block.forms import Duration, FractionalDuration, YesNoAll
 from session_block.plan import MAX_SESSIONS, SessionPlan
 from session_block.policies import Limits, Policies
 from session_block.references import ExecutionMode
@@ -20,7 +21,11 @@ class SessionSettings(BaseModel):
     """Whose sessions, on which backend, for how long, and what to do when something happens."""
 
     credentials: IBMSessionCredentials | LocalPlatformCredentials = Field(
-        default=..., description="Whose account to use: IBM's, or the local platform's."
+        default=...,
+        description=(
+            "Whose account to use: IBM's, or the local platform's. Choose it again whenever you "
+            "edit this Block in Prefect's UI, whose form forgets it."
+        ),
     )
     backend_name: str | None = Field(
         default=None,
@@ -46,12 +51,51 @@ class SessionSettings(BaseModel):
             "one another, or single jobs ('job')."
         ),
     )
-    max_time: int | str | None = Field(
+    max_time: Duration | None = Field(
         default=None,
         title="Maximum time",
         description=(
             "Longest time a session or batch may be open, in seconds or as text such as "
             "'2h 30m 40s'; empty for the platform's own maximum."
+        ),
+    )
+    max_jobs: int | None = Field(
+        default=None,
+        ge=0,
+        title="Most jobs of an experiment",
+        description="How many jobs one experiment may submit; empty for no limit.",
+    )
+    max_usage: FractionalDuration | None = Field(
+        default=None,
+        title="Most usage of an experiment",
+        description=(
+            "How much usage one experiment may be charged with, in seconds or as text such as "
+            "'10m'; it may be passed by the jobs in flight. Empty for no limit."
+        ),
+    )
+    block_max_jobs: int | None = Field(
+        default=None,
+        ge=0,
+        title="Most jobs of this Block",
+        description=(
+            "How many jobs all experiments of this Block may submit together, counted in the "
+            "ledger that they share and from when the limit is set. Empty for no limit."
+        ),
+    )
+    block_max_usage: FractionalDuration | None = Field(
+        default=None,
+        title="Most usage of this Block",
+        description=(
+            "How much usage all experiments of this Block may be charged with together, counted "
+            "as their jobs are. Empty for no limit."
+        ),
+    )
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        title="Ledger URL",
+        description=(
+            "Database that remembers every job, as an SQLAlchemy URL; several machines share one "
+            "PostgreSQL. Empty for an SQLite file under PREFECT_HOME."
         ),
     )
     on_expiry: Literal["reopen", "fail"] | None = Field(
@@ -63,8 +107,8 @@ class SessionSettings(BaseModel):
             "ones."
         ),
     )
-    min_time_left: int | str = Field(
-        default=0,
+    min_time_left: Duration = Field(
+        default="0s",
         title="Least time left",
         description=(
             "A session with less time left gets no more jobs, and a new one takes its place: "
@@ -77,6 +121,15 @@ class SessionSettings(BaseModel):
         title="Most sessions",
         description="How many sessions an experiment opens before it stops and asks.",
     )
+    keep_failed: Duration | None = Field(
+        default="15m",
+        title="Sessions of failed runs",
+        description=(
+            "How long the session of a run that failed is kept for a retry: seconds, or text such "
+            "as '15m'; 0 closes it at once, and otherwise the flow 'tidy' does. Empty to leave it "
+            "open until its own end."
+        ),
+    )
     without_sessions: Literal["fail", "batch", "job"] = Field(
         default="fail",
         title="Plans without sessions",
@@ -84,19 +137,6 @@ class SessionSettings(BaseModel):
             "What happens where the instance's plan, such as the open one, has no sessions: "
             "'fail', or run in 'batch' or 'job' mode instead."
         ),
-    )
-    use_fractional_gates: bool | None = Field(
-        default=False,
-        title="Fractional gates",
-        description=(
-            "Whether circuits may use the backend's fractional gates; empty for all instructions "
-            "that it has."
-        ),
-    )
-    calibration_id: str | None = Field(
-        default=None,
-        title="Calibration",
-        description="ID of the backend's calibration to be used; empty for the newest.",
     )
     in_maintenance: Literal["wait", "move"] = Field(
         default="wait",
@@ -114,13 +154,19 @@ class SessionSettings(BaseModel):
             "has to 'stop'."
         ),
     )
-    ledger_url: SecretStr | None = Field(
-        default=None,
-        title="Ledger URL",
+    use_fractional_gates: YesNoAll = Field(
+        default=False,
+        json_schema_extra={"default": "no"},
+        title="Fractional gates",
         description=(
-            "Database that remembers every job, as an SQLAlchemy URL; several machines share one "
-            "PostgreSQL. Empty for an SQLite file under PREFECT_HOME."
+            "Whether circuits may use the backend's fractional gates: 'no', 'yes', or 'all' "
+            "instructions that it has."
         ),
+    )
+    calibration_id: str | None = Field(
+        default=None,
+        title="Calibration",
+        description="ID of the backend's calibration to be used; empty for the newest.",
     )
     unsettled: Literal["resubmit", "hold"] = Field(
         default="resubmit",
@@ -157,38 +203,6 @@ class SessionSettings(BaseModel):
         ),
     )
 
-    max_jobs: int | None = Field(
-        default=None,
-        ge=0,
-        title="Most jobs of an experiment",
-        description="How many jobs one experiment may submit; empty for no limit.",
-    )
-    max_usage: float | str | None = Field(
-        default=None,
-        title="Most usage of an experiment",
-        description=(
-            "How much usage one experiment may be charged with, in seconds or as text such as "
-            "'10m'; it may be passed by the jobs in flight. Empty for no limit."
-        ),
-    )
-    block_max_jobs: int | None = Field(
-        default=None,
-        ge=0,
-        title="Most jobs of this Block",
-        description=(
-            "How many jobs all experiments of this Block may submit together, counted in the "
-            "ledger that they share and from when the limit is set. Empty for no limit."
-        ),
-    )
-    block_max_usage: float | str | None = Field(
-        default=None,
-        title="Most usage of this Block",
-        description=(
-            "How much usage all experiments of this Block may be charged with together, counted "
-            "as their jobs are. Empty for no limit."
-        ),
-    )
-
     @field_validator("max_time")
     @classmethod
     def _max_time_is_a_duration(cls, max_time: int | str | None) -> int | str | None:
@@ -201,6 +215,13 @@ class SessionSettings(BaseModel):
         if duration_seconds(min_time_left, "min_time_left") < 0:
             raise InvalidInputError(f"min_time_left {min_time_left!r} is negative.")
         return min_time_left
+
+    @field_validator("keep_failed")
+    @classmethod
+    def _keep_failed_is_a_duration(cls, keep_failed: int | str | None) -> int | str | None:
+        if keep_failed is not None and duration_seconds(keep_failed, "keep_failed") < 0:
+            raise InvalidInputError(f"keep_failed {keep_failed!r} is negative.")
+        return keep_failed
 
     @field_validator("max_usage", "block_max_usage")
     @classmethod
@@ -254,6 +275,11 @@ class SessionSettings(BaseModel):
             submissions_per_minute=self.submissions_per_minute,
             limits=Limits(self.max_jobs, _seconds(self.max_usage)),
             block_limits=Limits(self.block_max_jobs, _seconds(self.block_max_usage)),
+            keep_failed_seconds=(
+                None
+                if self.keep_failed is None
+                else duration_seconds(self.keep_failed, "keep_failed")
+            ),
         )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from session_block import runs
 from session_block.account import Account
+from session_block.attempts import note_failure
 from session_block.circuit_handle import CircuitHandle
 from session_block.durable_job import DurableJob
-from session_block.errors import JobEndedInPassingError, LedgerError
+from session_block.errors import JobEndedInPassingError, LedgerError, SessionBlockError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.machinery import Machinery
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from session_block.monitor import Monitor
 
 
+_logger = logging.getLogger(__name__)
+
+
 class Experiment(CircuitHandle):
     """A named, resumable unit of work inside one session.
 
@@ -51,6 +56,7 @@ class Experiment(CircuitHandle):
         plan: SessionPlan,
         block: str | None = None,
         opener: bool = True,
+        attempt: int | None = None,
         policies: Policies | None = None,
     ) -> None:
         super().__init__(
@@ -64,6 +70,8 @@ class Experiment(CircuitHandle):
         self._monitor: Monitor | None = None
         self._progress = Progress()
         policies = policies or Policies()
+        self._attempt = attempt
+        self._keep_failed_seconds = policies.keep_failed_seconds
         self._parts = Machinery.of(
             identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
         )
@@ -280,9 +288,31 @@ class Experiment(CircuitHandle):
             if error is None:
                 self.close_session()
                 self.seal()
+            elif isinstance(error, Exception):
+                self._note_failure()
+            elif runs.is_cancelled(error):
+                self._end_quietly(self.cancel_session)
         finally:
             if self._monitor is not None:
                 self._monitor.close()
+
+    def _note_failure(self) -> None:
+        """Note that this attempt failed; its session is kept for another one for a while."""
+        keep = self._keep_failed_seconds
+        if self._attempt is None or keep is None:
+            return
+        note_failure(self._ledger, self.identity, self._attempt, keep)
+        if keep == 0:
+            self._end_quietly(self.close_session)
+
+    def _end_quietly(self, end: Callable[[], bool]) -> None:
+        """End the session while an error is on its way; that one is what is raised."""
+        try:
+            end()
+        except SessionBlockError as error:
+            _logger.warning(
+                "The session of experiment %s may be open still: %s", self.identity, error
+            )
 
     def close_session(self) -> bool:
         """Close the session that this experiment opened; queued and running jobs finish.

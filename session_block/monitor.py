@@ -64,6 +64,7 @@ class Monitor:
         self._flow_logger = runs.logger() or _logger
         self._queue: queue.SimpleQueue[Notice | None] = queue.SimpleQueue()
         self._artifact: UUID | None = None
+        self._submitted = 0
         # The run's context, so that Prefect knows whose events and artifacts these are.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -122,6 +123,7 @@ class Monitor:
             if notice is None:
                 return heard, True
             heard = True
+            self._submitted += notice.what is Happening.JOB_SUBMITTED
             self._guarded(lambda told=notice: self._emit(told))  # type: ignore[misc]  # a default
         return heard, False
 
@@ -145,7 +147,7 @@ class Monitor:
         )
 
     def _write_report(self, *, last: bool = False) -> None:
-        text = self._writer.markdown(last=last)
+        text = self._writer.markdown(self._submitted, last=last)
         if self._artifact is None:
             made = create_markdown_artifact(
                 text,

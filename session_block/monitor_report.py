@@ -33,21 +33,21 @@ class ReportWriter:
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._view = watched.view
-        self._known_before = set(self._view.job_ids)
         self._replayed = self._view.recorded_results
         self._values: dict[str, list[tuple[float, float]]] = {}
 
-    def markdown(self, *, last: bool = False) -> str:
+    def markdown(self, submitted: int, *, last: bool = False) -> str:
         """Return the report.
 
         Args:
+            submitted: How many jobs this run has submitted.
             last: Whether it is the last one, for which more may be asked.
         """
         self._watched.refresh(now=last)
         rows = self._view.submissions()
         parts = [
             f"# Experiment {self._view.identity}",
-            self._summary(rows),
+            self._summary(rows, submitted),
             "## Sessions",
             self._sessions(),
             "## Jobs",
@@ -60,10 +60,9 @@ class ReportWriter:
             parts += [f"## {title}", f"![{title.lower()}]({picture})"]
         return "\n\n".join(parts)
 
-    def _summary(self, rows: list[dict[str, Any]]) -> str:
+    def _summary(self, rows: list[dict[str, Any]], submitted: int) -> str:
         states = Counter(row["state"] for row in rows)
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-        submitted = len(set(self._view.job_ids) - self._known_before)
         text = (
             f"{len(rows)} submissions ({told or 'none yet'}); {self._replayed} results were there "
             f"before, {submitted} jobs were submitted in this run."

@@ -37,6 +37,8 @@ class Policies:
         submissions_per_minute: A fixed limit; ``None`` to go as fast as the platform lets.
         limits: What the experiment may spend.
         block_limits: What all experiments of the Block may spend together.
+        keep_failed_seconds: How long the session of an attempt that failed is kept for another
+            one; ``None`` until its own end.
     """
 
     unsettled: Policy = Policy.RESUBMIT
@@ -44,3 +46,4 @@ class Policies:
     submissions_per_minute: int | None = None
     limits: Limits = NO_LIMITS
     block_limits: Limits = NO_LIMITS
+    keep_failed_seconds: int | None = None

@@ -77,4 +77,4 @@ class ExperimentRecords:
     @property
     def recorded_results(self) -> int:
         """How many results the ledger holds."""
-        return len(self._ledger.facts(self.uid, "result/"))
+        return self._ledger.count(self.uid, "result/")

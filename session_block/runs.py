@@ -9,9 +9,11 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-from prefect import Task, get_run_logger, task
+import httpx
+from prefect import Task, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
 
 from session_block.errors import LabelRequiredError
@@ -19,6 +21,7 @@ from session_block.occurrences import TaskAttempt
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 _caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)
 
 
@@ -59,6 +62,26 @@ def task_run_id() -> UUID | None:
 def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
     """Return the logger of this thread's run, whose lines the Prefect UI shows, if it is in one."""
     return get_run_logger() if inside() else None
+
+
+def is_cancelled(error: BaseException | None) -> bool:
+    """Whether an error is the end of a flow run that a user has cancelled.
+
+    A worker that is stopped ends its runs by the same signal, and that is no cancellation.
+
+    Args:
+        error: What ended the run's code.
+    """
+    context = FlowRunContext.get()
+    if not isinstance(error, TerminationSignal) or context is None or context.flow_run is None:
+        return False
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(context.flow_run.id).state
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Whether the flow run is cancelled could not be asked: %s", unanswered)
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def flow_attempt() -> tuple[str, int] | None:

@@ -1,0 +1,37 @@
+"""A flow that closes the sessions which failed runs have left open."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger
+
+from session_block.block import load_block
+from session_block.client import Connection
+from session_block.tidying import close_left_open, left_open
+
+
+@flow(name="tidy")
+def tidy(block: str) -> list[str]:
+    """Close the sessions of failed runs that nobody has gone on with.
+
+    A run that failed keeps its session for as long as its Block says (``keep_failed``), so that a
+    retry goes on in it. Schedule this flow to close it afterwards. Runs that crashed, and what
+    other people have opened, are left alone.
+
+    Args:
+        block: Name of the QuantumSession Block whose ledger and credentials are used.
+
+    Returns:
+        The IDs of the sessions that were closed.
+    """
+    loaded = load_block(block)
+    ledger = loaded.ledger()
+    if not left_open(ledger):
+        return []
+    closed = close_left_open(ledger, Connection(loaded.credentials.account()))
+    for session in closed:
+        get_run_logger().info(
+            "Session %s of experiment %s is closed: its run had failed, and was not tried again.",
+            session.record.session_id,
+            session.experiment,
+        )
+    return [str(session.record.session_id) for session in closed]

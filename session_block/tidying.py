@@ -1,0 +1,58 @@
+"""Close what failed attempts have left open, once nobody has gone on with it for long enough."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from session_block.attempts import last_failure
+from session_block.session_operator import RecordedSession, SessionOperator
+
+if TYPE_CHECKING:
+    from session_block.client import Connection
+    from session_block.ledger import Ledger
+
+_logger = logging.getLogger(__name__)
+
+
+def left_open(ledger: Ledger) -> list[RecordedSession]:
+    """Return the sessions of failed attempts whose time is over (``keep_failed`` of their Block).
+
+    The session of an attempt that was killed is none of them: the worker's death closes nothing.
+    """
+    now = datetime.now(UTC)
+    return [
+        session
+        for session in SessionOperator(ledger).sessions()
+        if session.record.opened
+        and session.record.usable
+        and (failure := last_failure(ledger, session.experiment.uid)) is not None
+        and failure.kept_until <= now
+    ]
+
+
+def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSession]:
+    """Close those of them that belong to the connection's instance; their jobs finish.
+
+    An attempt that begins meanwhile opens a session anew.
+
+    Raises:
+        SessionError: The platform did not close one; it may go on billing.
+        ConnectionFailedError: The platform could not be reached.
+    """
+    closed = []
+    for session in left_open(ledger):
+        place = session.record.intent
+        here = (connection.instance, str(connection.account.url))
+        if (place["instance"], place["url"]) != here:
+            continue
+        session_id = str(session.record.session_id)
+        if SessionOperator(ledger).close(session_id, connection, cancel_jobs=False):
+            _logger.info(
+                "Session %s of experiment %s, which had failed, is closed.",
+                session_id,
+                session.experiment,
+            )
+            closed.append(session)
+    return closed

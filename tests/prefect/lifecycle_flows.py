@@ -1,0 +1,19 @@
+"""Flows of the tests that a worker runs from this file."""
+
+from __future__ import annotations
+
+from prefect import flow, suspend_flow_run
+from prefect_helpers import rotated
+
+from session_block.block import load_block
+
+
+@flow
+def suspended_between_two_jobs(block: str) -> str:
+    """Run a job, be suspended until somebody resumes the run, and run another job."""
+    with load_block(block).experiment() as experiment:
+        for turns in (1, 2):
+            experiment.run_estimator([(rotated(turns), "Z")])
+            if turns == 1:
+                suspend_flow_run(timeout=600, key="between")
+        return experiment.uid
