@@ -121,13 +121,13 @@ class SessionSettings(BaseModel):
         title="Most sessions",
         description="How many sessions an experiment opens before it stops and asks.",
     )
-    keep_failed: Duration | None = Field(
+    keep_failed: Duration = Field(
         default="15m",
         title="Sessions of failed runs",
         description=(
             "How long the session of a run that failed is kept for a retry: seconds, or text such "
-            "as '15m'; 0 closes it at once, and otherwise the flow 'tidy' does. Empty to leave it "
-            "open until its own end."
+            "as '15m'; 0 closes it at once, and otherwise the flow 'tidy' does. No session lasts "
+            "longer than '8h'."
         ),
     )
     without_sessions: Literal["fail", "batch", "job"] = Field(
@@ -218,8 +218,8 @@ class SessionSettings(BaseModel):
 
     @field_validator("keep_failed")
     @classmethod
-    def _keep_failed_is_a_duration(cls, keep_failed: int | str | None) -> int | str | None:
-        if keep_failed is not None and duration_seconds(keep_failed, "keep_failed") < 0:
+    def _keep_failed_is_a_duration(cls, keep_failed: int | str) -> int | str:
+        if duration_seconds(keep_failed, "keep_failed") < 0:
             raise InvalidInputError(f"keep_failed {keep_failed!r} is negative.")
         return keep_failed
 
@@ -275,11 +275,7 @@ class SessionSettings(BaseModel):
             submissions_per_minute=self.submissions_per_minute,
             limits=Limits(self.max_jobs, _seconds(self.max_usage)),
             block_limits=Limits(self.block_max_jobs, _seconds(self.block_max_usage)),
-            keep_failed_seconds=(
-                None
-                if self.keep_failed is None
-                else duration_seconds(self.keep_failed, "keep_failed")
-            ),
+            keep_failed_seconds=duration_seconds(self.keep_failed, "keep_failed"),
         )
 
 

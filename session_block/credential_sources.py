@@ -6,6 +6,7 @@ included, in errors of its own.
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from prefect.blocks.fields import SecretDict
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
@@ -75,6 +77,28 @@ def checked_url(url: str | None, source: str) -> str | None:
             f"{source} holds a URL with a user name or a password. Leave them out: it is logged."
         )
     return url
+
+
+def proxies_as_text(proxies: Any) -> Any:
+    """Return proxies, given as a mapping, as the text that a form can hold; others as they are."""
+    given = proxies.get_secret_value() if isinstance(proxies, SecretDict) else proxies
+    return json.dumps(given) if isinstance(given, Mapping) else given
+
+
+def proxies_of(text: SecretStr | None) -> dict[str, dict[str, str]] | None:
+    """Return the proxies of a Block's field: one URL for all requests, or JSON.
+
+    Raises:
+        InvalidInputError: They are malformed. The message does not show them.
+    """
+    if text is None:
+        return None
+    given = text.get_secret_value().strip()
+    proxies: Any = {"urls": {"http": given, "https": given}}
+    if given.startswith("{"):
+        with suppress(ValueError):
+            proxies = json.loads(given)
+    return checked_proxies(proxies, "The Block's proxies field")
 
 
 def checked_proxies(proxies: Any, source: str) -> dict[str, dict[str, str]] | None:

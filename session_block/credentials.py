@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,22 +11,28 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
-from prefect.blocks.core import Block
-from prefect.blocks.fields import SecretDict
-from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    HttpUrl,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from session_block import local_platform
 from session_block.account import Account, machine_clock
 from session_block.credential_sources import (
     CHANNELS,
     checked_ca_bundle,
-    checked_proxies,
     checked_token,
     checked_url,
     find_account,
     is_loopback,
+    proxies_as_text,
+    proxies_of,
 )
 from session_block.errors import ConnectionFailedError
+from session_block.forms import FormBlock
 
 if TYPE_CHECKING:
     from qiskit_ibm_runtime import QiskitRuntimeService
@@ -40,26 +45,7 @@ DOCUMENTATION_URL = HttpUrl("https://quantum.cloud.ibm.com/docs/guides/run-jobs-
 LOCAL_SETTLE_SECONDS = 1.0
 
 
-class StrictBlock(Block):
-    """A Block that refuses fields it does not have, and never shows its input in an error.
-
-    Prefect's Blocks take any field. Credentials that are wrong for IBM would then pass for those of
-    the local platform, which needs none.
-    """
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_no_other_fields(cls, fields: Any) -> Any:
-        known = {*cls.model_fields, "block_type_slug"}
-        given = fields if isinstance(fields, Mapping) else {}
-        if others := [name for name in given if name not in known and not name.startswith("_")]:
-            raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")
-        return fields
-
-
-class SessionCredentials(StrictBlock, CredentialsBlock):
+class SessionCredentials(FormBlock, CredentialsBlock):
     """What all credentials of a session have in common."""
 
     @abstractmethod
@@ -81,11 +67,13 @@ class SessionCredentials(StrictBlock, CredentialsBlock):
 class IBMSessionCredentials(SessionCredentials):
     """An IBM Quantum account: its API key, or where the key is found, and the instance to use.
 
-    The key is in the Block (token), in a Secret block of Prefect's (token_secret), in an account
-    that the client has saved (account_name), or, if none of these is given, in the environment of
-    the process that runs the flow: QISKIT_IBM_TOKEN, with QISKIT_IBM_INSTANCE, QISKIT_IBM_URL and
-    QISKIT_IBM_CHANNEL. The Block's other fields come before what is found with the key. A replaced
-    key is used from the next attempt on. Loading the Block makes no network call.
+    Note:
+        The key is in the Block (token), in a Secret block of Prefect's (token_secret), in an
+        account that the client has saved (account_name), or, if none of these is given, in the
+        environment of the process that runs the flow: QISKIT_IBM_TOKEN, with QISKIT_IBM_INSTANCE,
+        QISKIT_IBM_URL and QISKIT_IBM_CHANNEL. The Block's other fields come before what is found
+        with the key. A replaced key is used from the next attempt on. Loading the Block makes no
+        network call.
 
     Example:
         Load stored credentials and list the instance's backends:
@@ -107,7 +95,18 @@ class IBMSessionCredentials(SessionCredentials):
     token: SecretStr | None = Field(
         default=None,
         title="API key",
-        description="IBM Cloud API key, unless it is found elsewhere.",
+        description=(
+            "IBM Cloud API key. Empty if it is found elsewhere: in a Secret block, in a saved "
+            "account, or as QISKIT_IBM_TOKEN in the environment of the process that runs the flow."
+        ),
+    )
+    instance: str | None = Field(
+        default=None,
+        description=(
+            "Cloud resource name (CRN) of the instance, or its service name. Empty for the one "
+            "found with the API key, else for all that the key may use."
+        ),
+        examples=["crn:v1:bluemix:public:quantum-computing:us-east:a/…:…::"],
     )
     token_secret: str | None = Field(
         default=None,
@@ -117,6 +116,7 @@ class IBMSessionCredentials(SessionCredentials):
             "Name of the Prefect Secret block that holds the API key. It is loaded whenever a "
             "process connects, so replacing the key there is enough."
         ),
+        examples=["ibm-api-key"],
     )
     account_name: str | None = Field(
         default=None,
@@ -126,11 +126,6 @@ class IBMSessionCredentials(SessionCredentials):
             "Name of an account saved with QiskitRuntimeService.save_account on the machine that "
             "runs the flow, to be used instead of an API key."
         ),
-    )
-    instance: str | None = Field(
-        default=None,
-        description="Cloud resource name (CRN) of the instance, or its service name.",
-        examples=["crn:v1:bluemix:public:quantum-computing:us-east:a/…:…::"],
     )
     channel: Literal["ibm_quantum_platform", "ibm_cloud"] | None = Field(
         default=None,
@@ -144,7 +139,22 @@ class IBMSessionCredentials(SessionCredentials):
         title="URL",
         description="Base URL. Leave empty for IBM Quantum; set it for another platform.",
     )
-    verify: bool = Field(default=True, description="Whether to verify the server's certificate.")
+    private_endpoint: bool = Field(
+        default=False,
+        title="Private endpoint",
+        description="Whether to use the instance's private endpoint.",
+    )
+    proxies: SecretStr | None = Field(
+        default=None,
+        description=(
+            "URL of the proxy for all requests, or JSON as the client takes it: 'urls', which maps "
+            "protocols to URLs. Those of the environment are then not used."
+        ),
+        examples=[
+            "http://user:password@proxy.example.org:3128",
+            {"urls": {"https": "http://user:password@proxy.example.org:3128"}},
+        ],
+    )
     ca_bundle: Path | None = Field(
         default=None,
         title="CA bundle",
@@ -153,16 +163,10 @@ class IBMSessionCredentials(SessionCredentials):
             "to trust instead of the usual ones, such as a company's own."
         ),
     )
-    proxies: SecretDict | None = Field(
-        default=None,
-        description=(
-            "Proxies, as the client takes them: 'urls', which maps protocols to URLs. Those of the "
-            "environment are then not used."
-        ),
-        examples=[{"urls": {"https": "http://user:password@proxy.example.org:3128"}}],
-    )
-    private_endpoint: bool = Field(
-        default=False, description="Whether to use the instance's private endpoint."
+    verify: bool = Field(
+        default=True,
+        title="Verify certificates",
+        description="Whether to verify the server's certificate.",
     )
 
     @field_validator("token")
@@ -172,11 +176,15 @@ class IBMSessionCredentials(SessionCredentials):
             return None
         return SecretStr(checked_token(token.get_secret_value(), "The Block's token"))
 
+    @field_validator("proxies", mode="before")
+    @classmethod
+    def _proxies_are_text(cls, proxies: Any) -> Any:
+        return proxies_as_text(proxies)
+
     @field_validator("proxies")
     @classmethod
-    def _proxies_are_usable(cls, proxies: SecretDict | None) -> SecretDict | None:
-        if proxies is not None:
-            checked_proxies(proxies.get_secret_value(), "The Block's proxies field")
+    def _proxies_are_usable(cls, proxies: SecretStr | None) -> SecretStr | None:
+        proxies_of(proxies)
         return proxies
 
     @field_validator("url")
@@ -203,7 +211,6 @@ class IBMSessionCredentials(SessionCredentials):
             InvalidInputError: The API key or the CA bundle is not where the Block says, or is none.
         """
         found = find_account(self.token, self.token_secret, self.account_name)
-        proxies = None if self.proxies is None else self.proxies.get_secret_value()
         account = replace(
             found,
             channel=self.channel or found.channel or CHANNELS[0],
@@ -211,7 +218,7 @@ class IBMSessionCredentials(SessionCredentials):
             instance=self.instance or found.instance,
             verify=self.verify and (found.verify or self.ca_bundle is not None),
             ca_bundle=checked_ca_bundle(self.ca_bundle),
-            proxies=proxies or found.proxies,
+            proxies=proxies_of(self.proxies) or found.proxies,
             private_endpoint=self.private_endpoint or found.private_endpoint,
         )
         return _local(account) if account.url and is_loopback(account.url) else account
@@ -220,8 +227,9 @@ class IBMSessionCredentials(SessionCredentials):
 class LocalPlatformCredentials(SessionCredentials):
     """The local platform: an IBM Quantum of one's own, for development and for tests.
 
-    It is started on this machine when first needed, and found again when it runs. Circuits really
-    run, on Aer. Loading the Block neither starts it nor makes a network call.
+    Note:
+        It is started on this machine when first needed, and found again when it runs. Circuits
+        really run, on Aer. Loading the Block neither starts it nor makes a network call.
 
     Example:
         Load a stored Block and connect, which starts the platform if need be:

@@ -1,0 +1,133 @@
+"""Blocks as Prefect's forms show, save and load them.
+
+A form has one input for a field of one type. A union is a row of tabs, of which ``None`` is one;
+the value of another tab than the one that Prefect takes for it is not shown. A document that a form
+saves is not validated before it is loaded in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from prefect.blocks.core import Block
+from prefect.utilities.names import obfuscate
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+MASK = obfuscate(None)
+"""What Prefect's API gives in the place of a secret."""
+
+_CHOICES: dict[str, bool | None] = {"no": False, "yes": True, "all": None}
+
+
+def _leave_empty_for_none(field: JsonSchemaValue) -> None:
+    """Make a field that may be ``None`` one input that may be left empty."""
+    options = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        del field["anyOf"]
+        field.update(options[0])
+    if field.get("default", MASK) is None:
+        del field["default"]
+
+
+class FormBlock(Block):
+    """A Block that refuses fields it does not have, and never shows its input in an error.
+
+    Prefect's Blocks take any field. Credentials that are wrong for IBM would then pass for those of
+    the local platform, which needs none.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe the fields to Prefect's forms."""
+        schema = handler(core_schema)
+        for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
+            _leave_empty_for_none(field)
+        return schema
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_other_fields(cls, fields: Any) -> Any:
+        known = {*cls.model_fields, "block_type_slug"}
+        given = fields if isinstance(fields, Mapping) else {}
+        if others := [name for name in given if name not in known and not name.startswith("_")]:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")
+        return fields
+
+    @model_validator(mode="after")
+    def _holds_no_masks(self) -> Self:
+        masked = [
+            name
+            for name, value in self
+            if isinstance(value, SecretStr) and value.get_secret_value() == MASK
+        ]
+        if masked:
+            raise ValueError(
+                f"In the place of {' and '.join(masked)} only Prefect's mask {MASK} was saved. Its "
+                "UI does so when a Block is edited that names these credentials, and they are not "
+                "chosen again: edit that Block, choose its credentials and save it."
+            )
+        return self
+
+
+def _seconds_of_digits(duration: Any) -> Any:
+    """Return the number that a text without units is."""
+    if not isinstance(duration, str):
+        return duration
+    text = duration.strip()
+    if text.isdecimal():
+        return int(text)
+    whole, point, part = text.partition(".")
+    return float(text) if point and f"{whole}{part}".isdecimal() else duration
+
+
+def _text_of(duration: float | str) -> str:
+    whole = isinstance(duration, float) and duration.is_integer()
+    return str(int(duration) if whole else duration)
+
+
+Duration = Annotated[
+    int | str,
+    BeforeValidator(_seconds_of_digits),
+    PlainSerializer(_text_of),
+    WithJsonSchema({"type": "string"}),
+]
+"""Seconds, or text such as "2h 30m". In a form both are text."""
+
+FractionalDuration = Annotated[
+    float | str,
+    BeforeValidator(_seconds_of_digits),
+    PlainSerializer(_text_of),
+    WithJsonSchema({"type": "string"}),
+]
+"""Seconds with fractions, or text such as "10m". In a form both are text."""
+
+YesNoAll = Annotated[
+    bool | None,
+    BeforeValidator(lambda given: _CHOICES.get(given, given) if isinstance(given, str) else given),
+    PlainSerializer({choice: text for text, choice in _CHOICES.items()}.__getitem__),
+    WithJsonSchema({"type": "string", "enum": list(_CHOICES)}),
+]
+"""Yes, no, or ``None`` for all. In a form one of three words: an empty input means the default."""
+
+
+def reasons(error: ValidationError) -> str:
+    """Return what is wrong with which fields, in sentences that show no value."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    told = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].rstrip('.')}." for one in errors]
+    return " ".join(told)
