@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
@@ -17,6 +20,8 @@ from pydantic import HttpUrl, SecretStr, ValidationError
 
 import session_block
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
+from session_block.block import load_block
+from session_block.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from support import Platform
@@ -123,6 +128,106 @@ def test_loading_imports_no_qiskit(saved_block: str) -> None:
         "print(sorted(name for name in sys.modules if name.partition('.')[0].startswith('qiskit')))"
     )
     assert said.strip() == "[]"
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_form_has_one_input_for_each_field(block: type[Block]) -> None:
+    """No field is a union but that of the credentials: a form shows a union as tabs."""
+    schema = block.model_json_schema()
+    unions = [name for name, field in schema["properties"].items() if "type" not in field]
+    assert unions == (["credentials"] if block is QuantumSession else [])
+    assert not [
+        name for name, field in schema["properties"].items() if field.get("default", 0) is None
+    ]
+
+
+def test_a_form_asks_for_what_matters_first() -> None:
+    """Whose account, which backend, how and how long come before limits and policies."""
+    fields = QuantumSession.model_json_schema()["properties"]
+    first = ["credentials", "backend_name", "min_num_qubits", "mode", "max_time", "max_jobs"]
+    assert sorted(fields, key=lambda name: fields[name]["position"])[:6] == first
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_prefect_knows_each_secret(block: type[Block]) -> None:
+    """P9: what is a secret in Python is one for Prefect's API, which else shows it."""
+    fields = block.model_json_schema()
+    written_only = {name for name, field in fields["properties"].items() if "writeOnly" in field}
+    secrets = {n for n, field in block.model_fields.items() if "SecretStr" in str(field)}
+    assert written_only == secrets == {name for name in fields["secret_fields"] if "." not in name}
+
+
+def test_fields_that_are_no_text_come_back_from_their_text(prefect_server: str) -> None:  # noqa: ARG001
+    """Durations and choices are text in a form; in Python they are what they were."""
+    saved = QuantumSession(
+        credentials=LocalPlatformCredentials(),
+        max_time=90,
+        min_time_left=5,
+        max_usage=0.5,
+        block_max_usage=600.0,
+        keep_failed=0,
+        use_fractional_gates=None,
+    )
+    assert saved.model_dump(include={"max_time", "max_usage", "block_max_usage"}) == {
+        "max_time": "90",
+        "max_usage": "0.5",
+        "block_max_usage": "600",
+    }
+    saved.save("texts", overwrite=True)
+    loaded = QuantumSession.load("texts")
+    assert isinstance(loaded, QuantumSession)
+    assert loaded.model_copy(update={"credentials": saved.credentials}) == saved
+    assert (loaded.max_time, loaded.max_usage, loaded.use_fractional_gates) == (90, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://user:pass@proxy:3128", ' {"urls": {"https": "http://p:1"}}']
+)
+def test_proxies_are_one_text(text: str) -> None:
+    """A form's URL of a proxy, or JSON, is what the client takes."""
+    urls = IBMSessionCredentials(token=SecretStr(TOKEN), proxies=SecretStr(text)).account().proxies
+    expected = {"https": "http://p:1"} if "{" in text else {"http": text, "https": text}
+    assert urls == {"urls": expected}
+
+
+def test_what_a_form_saved_wrongly_is_named(prefect_server: str) -> None:
+    """A form's values are first looked at when the Block is loaded: the error names the field."""
+    block = QuantumSession(credentials=_ibm_credentials())
+    block.save("wrong", overwrite=True)
+    api = httpx.Client(base_url=prefect_server)
+    document = api.get("/block_types/slug/quantum-session/block_documents/name/wrong").json()
+    api.patch(f"/block_documents/{document['id']}", json={"data": {"max_time": "soon"}})
+    with pytest.raises(
+        InvalidInputError, match=r"Block 'wrong'.*max_time.*'soon'.*Edit it"
+    ) as raised:
+        load_block("wrong")
+    assert TOKEN not in str(raised.value)
+
+
+def test_a_mask_is_no_secret() -> None:
+    """What Prefect shows in a secret's place, and its UI may save, is refused, and says why."""
+    with pytest.raises(ValidationError, match=r"token.*choose its credentials"):
+        _ibm_credentials("********")
+
+
+def test_the_examples_run(platform: Platform, block: QuantumSession, prefect_server: str) -> None:  # noqa: ARG001
+    """The snippets that the UI shows beside the Blocks run as they are."""
+    info = platform.info
+    saved: list[Block] = [
+        IBMSessionCredentials(token=SecretStr(info.token), url=info.origin, instance=info.instance),
+        platform.credentials(),
+        block,
+    ]
+    snippets = []
+    for one in saved:
+        one.save("example", overwrite=True)
+        snippet = re.search(r"```python\n(.*?)```", one.get_code_example() or "", re.DOTALL)
+        assert snippet is not None
+        snippets.append(snippet[1].replace("BLOCK_NAME", "example"))
+    *listings, counts = run_python("".join(snippets)).splitlines()
+    assert all("ibm_manila" in listing for listing in listings)
+    assert len(listings) == 2
+    assert sum(ast.literal_eval(counts).values()) == 1000
 
 
 def test_no_text_of_a_block_shows_the_key() -> None:
