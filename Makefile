@@ -5,12 +5,19 @@ BIN := $(VENV)/bin
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test slow chaos conformance bench lint types clean
+.PHONY: demo browser pictures test slow chaos conformance bench lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
 
+browser: ## Debian's Chromium, in which the tests of Prefect's UI run
+	@bash tests/browser/install.sh
+
+pictures: browser $(VENV)/.installed-dev ## The screenshots of the documentation
+	$(BIN)/python tests/browser/pictures.py $(ARGS)
+
 test: $(VENV)/.installed-dev ## All tests but the slow ones
+	@$(MAKE) --no-print-directory browser || true
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 slow: $(VENV)/.installed-dev ## The long chaos and load runs
