@@ -82,6 +82,7 @@ def prefect_server(_home: None) -> Iterator[str]:
     log = (_HOME / "prefect-server.log").open("wb")
     server = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+        env={**os.environ, "PREFECT_UI_API_URL": url},
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
