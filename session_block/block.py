@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from session_block import aio
 from session_block.attempts import note_attempt
 from session_block.block_settings import SessionSettings
 from session_block.credentials import DOCUMENTATION_URL, LOGO_URL
@@ -168,16 +169,27 @@ class QuantumSession(SessionSettings, FormBlock):
         )
         return _open_ledger(url, os.getpid())
 
+    aexperiment = aio.async_twin(experiment)  # type: ignore[pydantic-field]  # no field
+    aattach = aio.async_twin(attach)  # type: ignore[pydantic-field]
+    aopen = aio.async_twin(open)  # type: ignore[pydantic-field]  # noqa: A003 - this class's
+    aledger = aio.async_twin(ledger)  # type: ignore[pydantic-field]
+
 
 def load_block(name: str) -> QuantumSession:
-    """Load a Block by its name, from synchronous code.
+    """Load a Block by its name, from synchronous code or in the thread of an async twin.
 
     Raises:
-        InvalidInputError: There is no such Block, its fields are not valid, or the caller is
-            asynchronous.
+        InvalidInputError: There is no such Block, its fields are not valid, or this thread runs an
+            event loop.
     """
     try:
-        loaded = QuantumSession.load(name)
+        loaded: QuantumSession = aio.answered(
+            QuantumSession.load(name),
+            f"Block {name!r}",
+            f"Await QuantumSession.aload({name!r}), or a task's async twin, such as aopen_session.",
+        )
+    except InvalidInputError:
+        raise
     except ValueError as error:
         raise InvalidInputError(
             f"Prefect knows no QuantumSession Block {name!r}: {error}. Save one of that name, or "
@@ -190,12 +202,6 @@ def load_block(name: str) -> QuantumSession:
             f"The QuantumSession Block {name!r} was saved with fields that are not valid: "
             f"{reasons(error.__cause__)} Edit it in Prefect's UI, or save it anew."
         ) from error
-    if not isinstance(loaded, QuantumSession):
-        loaded.close()
-        raise InvalidInputError(
-            f"Block {name!r} was to be loaded inside an event loop. Call this from a synchronous "
-            "flow or task."
-        )
     return loaded
 
 

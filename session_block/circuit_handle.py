@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, overload
 
+from session_block import aio
 from session_block.cost_handle import CostHandle
-from session_block.pinning import PinnedTranspiler, Pins, record_once
+from session_block.pinning import PinnedTranspiler, Pins, record_once, was_drawn
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -26,6 +28,14 @@ class CircuitHandle(CostHandle):
             InvalidInputError: The drawn value is no JSON value.
         """
         return record_once(self._ledger, self.uid, key, draw)
+
+    async def aonce(self, key: str, draw: Callable[[], Any]) -> Any:
+        """Async twin of :meth:`once`; ``draw`` may be asynchronous."""
+        if await aio.in_thread(was_drawn, self._ledger, self.uid, key):
+            return await aio.in_thread(self.once, key, draw)
+        drawn = await aio.in_thread(draw)
+        value = await drawn if isawaitable(drawn) else drawn
+        return await aio.in_thread(self.once, key, lambda: value)
 
     @overload
     def transpile(
@@ -111,6 +121,10 @@ class CircuitHandle(CostHandle):
         """
         self._keeper().backend.refresh()
         return self._pins.repin(circuit, optimization_level, seed_transpiler)
+
+    atranspile = aio.async_twin(transpile)
+    afitting = aio.async_twin(fitting)
+    arepin = aio.async_twin(repin)
 
     @property
     def _pins(self) -> Pins:

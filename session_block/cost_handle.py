@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from session_block import aio
 from session_block.budget import Budget
 from session_block.errors import InvalidInputError
 from session_block.estimate import Estimate, estimate
@@ -69,6 +70,11 @@ class CostHandle(SessionHandle):
             pubs, precision=precision, options=options, implementation=implementation
         )
         return self._estimate(request, jobs)
+
+    ausage_seconds = aio.async_twin(usage_seconds)
+    ausage = aio.async_twin(usage)
+    aestimate_sampler = aio.async_twin(estimate_sampler)
+    aestimate_estimator = aio.async_twin(estimate_estimator)
 
     def _estimate(self, request: Request, jobs: int) -> Estimate:
         if jobs < 0:

@@ -20,6 +20,7 @@ from prefect.blocks.fields import SecretDict
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
+from session_block import aio
 from session_block.account import Account
 from session_block.errors import InvalidInputError
 
@@ -202,18 +203,18 @@ def _saved_account(name: str) -> Account:
 def _secret_account(name: str) -> Account:
     """Return an account whose API key is in a Secret block of Prefect's."""
     try:
-        loaded = Secret.load(name)
+        loaded = aio.answered(
+            Secret.load(name),
+            f"The Secret block {name!r}",
+            "Await the async twin of this call.",
+        )
+    except InvalidInputError:
+        raise
     except ValueError as error:
         raise InvalidInputError(
             f"Prefect knows no Secret block {name!r}: {error}. Save one of that name, or check "
             "which Prefect server (PREFECT_API_URL) this process uses."
         ) from error
-    if not isinstance(loaded, Secret):
-        loaded.close()
-        raise InvalidInputError(
-            f"The Secret block {name!r} was to be loaded inside an event loop. Connect from a "
-            "synchronous flow or task."
-        )
     return Account(token=checked_token(loaded.value.get_secret_value(), f"Secret block {name!r}"))
 
 

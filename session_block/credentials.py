@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from session_block import local_platform
+from session_block import aio, local_platform
 from session_block.account import Account, machine_clock
 from session_block.credential_sources import (
     CHANNELS,
@@ -62,6 +62,8 @@ class SessionCredentials(FormBlock, CredentialsBlock):
         from session_block.client import Connection
 
         return Connection(self.account()).service
+
+    aget_client = aio.async_twin(get_client)  # type: ignore[pydantic-field]  # no field
 
 
 class IBMSessionCredentials(SessionCredentials):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qiskit.primitives import BasePrimitiveJob
 from qiskit.primitives.containers import DataBin, PrimitiveResult
 
-from session_block import runs
+from session_block import aio, runs
 from session_block.errors import JobEndedInPassingError, JobWaitTimeoutError
 from session_block.submission_records import Generation
 
@@ -131,18 +131,19 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """
         self._machinery.submitter.cancel(self.generation)
 
+    aresult = aio.async_twin(result)
+    astatus = aio.async_twin(status)
+    adone = aio.async_twin(done)
+    arunning = aio.async_twin(running)
+    acancelled = aio.async_twin(cancelled)
+    ain_final_state = aio.async_twin(in_final_state)
+    acancel = aio.async_twin(cancel)
+
     def _awaited(self, timeout: float | None) -> PrimitiveResult:
         name = f"{self._request.kind} {self._turn.about['label'] or self.submission[:8]}"
-        try:
-            result = self._made_in.call(lambda: runs.visibly(name, lambda: self.wait(timeout)))
-        except JobWaitTimeoutError:
-            # This object can still wait on; an equal request is another one.
-            raise
-        except BaseException:
-            self._turns.leave(self.submission)
-            raise
-        self._turns.keep(self.submission)
-        return result
+        # After a timeout this object can still wait on; an equal request is another one.
+        with self._turns.held(self.submission, unless=JobWaitTimeoutError):
+            return self._made_in.call(lambda: runs.visibly(name, lambda: self.wait(timeout)))
 
     def wait(self, timeout: float | None = None) -> PrimitiveResult:
         """Wait like :meth:`result`, but not as a task run of its own."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from session_block import runs
+from session_block import aio, runs
 from session_block.account import Account
 from session_block.attempts import note_failure
 from session_block.circuit_handle import CircuitHandle
@@ -26,7 +26,7 @@ from session_block.request import Request, estimator_request, sampler_request
 from session_block.run_facts import run_facts
 from session_block.tags import uid_tag
 from session_block.turns import Turn, Turns
-from session_block.views import ExperimentView, load_experiment
+from session_block.views import ExperimentView, aload_experiment, load_experiment
 
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
@@ -149,6 +149,7 @@ class Experiment(CircuitHandle):
         try:
             return self._parts.waiter.result(job.submission, generation, timeout_seconds)
         except JobEndedInPassingError:
+            aio.current().end_if_abandoned()
             self._turns.leave(job.submission)
             raise
 
@@ -314,6 +315,17 @@ class Experiment(CircuitHandle):
                 "The session of experiment %s may be open still: %s", self.identity, error
             )
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await aio.in_thread(self.__exit__, error_type, error, traceback)
+
     def close_session(self) -> bool:
         """Close the session that this experiment opened; queued and running jobs finish.
 
@@ -336,6 +348,16 @@ class Experiment(CircuitHandle):
         recorded = self._parts.waiter.recorded_job(turn.submission)
         made = recorded or self._parts.submitter.submit(request, turn.submission, turn.about)
         return DurableJob(request, turn, made, machinery=self._parts, turns=self._turns)
+
+    aload = staticmethod(aload_experiment)
+    asubmit_sampler = aio.async_twin(submit_sampler)
+    asubmit_estimator = aio.async_twin(submit_estimator)
+    afetch_result = aio.async_twin(fetch_result)
+    arun_sampler = aio.async_twin(run_sampler)
+    arun_estimator = aio.async_twin(run_estimator)
+    acancel_session = aio.async_twin(cancel_session)
+    areport = aio.async_twin(report)
+    aseal = aio.async_twin(seal)
 
     def _submit(self, request: Request, label: str | None) -> JobRef:
         job = self.begin(request, label)

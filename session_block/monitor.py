@@ -6,16 +6,16 @@ Prefect. What fails there is logged, and never fails the run.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
 from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
@@ -149,13 +149,14 @@ class Monitor:
     def _write_report(self, *, last: bool = False) -> None:
         text = self._writer.markdown(self._submitted, last=last)
         if self._artifact is None:
-            made = create_markdown_artifact(
-                text,
-                key=f"experiment-{self._view.uid}",
-                description=f"Experiment {self._view.identity}",
+            # Explicitly: the context may be that of an asynchronous run.
+            self._artifact = asyncio.run(
+                acreate_markdown_artifact(
+                    text,
+                    key=f"experiment-{self._view.uid}",
+                    description=f"Experiment {self._view.identity}",
+                )
             )
-            # This thread has no event loop, so that Prefect answers at once.
-            self._artifact = cast(UUID, made)
         else:
             with get_client(sync_client=True) as client:
                 client.update_artifact(self._artifact, ArtifactUpdate(data=text))

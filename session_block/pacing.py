@@ -7,6 +7,8 @@ import threading
 import time
 from collections import deque
 
+from session_block import aio
+
 WINDOW_SECONDS = 60.0
 FORGET_SECONDS = 600.0
 """A limit that was learnt is tried again after this time without a refusal."""
@@ -49,7 +51,7 @@ class Pacer:
                     self.per_minute or "only so many",
                 )
                 told = True
-            time.sleep(pause)
+            aio.pause(pause)
 
     def refused(self, retry_after_seconds: float | None) -> None:
         """Note that the platform refused a submission because there were too many (429)."""

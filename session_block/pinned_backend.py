@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from session_block import aio
 from session_block.client import BackendChoice, Connection
 from session_block.errors import BackendNotFoundError, InvalidInputError
 from session_block.ledger import Ledger
@@ -143,7 +143,7 @@ class PinnedBackend:
         _logger.warning(
             "Experiment %s waits for its backend before its first job: %s.", self._experiment, why
         )
-        time.sleep(pause.next())
+        aio.pause(pause.next())
 
 
 def _used_before(connection: Connection, experiment: str) -> str | None:

@@ -31,7 +31,7 @@ def record_once(ledger: Ledger, experiment: str, key: str, draw: Callable[[], An
     Raises:
         InvalidInputError: The drawn value is no JSON value.
     """
-    fact_key = f"once/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    fact_key = _draw_key(key)
     fact = ledger.get(experiment, fact_key)
     if fact is None:
         value = draw()
@@ -48,6 +48,15 @@ def record_once(ledger: Ledger, experiment: str, key: str, draw: Callable[[], An
     if fact is None:
         raise LedgerError(f"The ledger lost what once({key!r}) had recorded.")
     return fact.body["value"]
+
+
+def was_drawn(ledger: Ledger, experiment: str, key: str) -> bool:
+    """Whether :func:`record_once` has a value under this key."""
+    return ledger.get(experiment, _draw_key(key)) is not None
+
+
+def _draw_key(key: str) -> str:
+    return f"once/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 class Pins:

@@ -13,6 +13,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime.options.utils import UnsetType
 
+from session_block import aio
 from session_block.durable_job import RunContext
 from session_block.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
 from session_block.references import Implementation
@@ -96,6 +97,8 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
         )
         return self._begin(request, self._fitting, label)
 
+    arun = aio.async_twin(run)
+
     @property
     def default_shots(self) -> int:
         """Shots of the PUBs for which nobody says any; some algorithms ask for it."""
@@ -144,6 +147,8 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
             pubs, precision=precision, options=self.options, implementation=self._implementation
         )
         return self._begin(request, self._fitting, label)
+
+    arun = aio.async_twin(run)
 
     @property
     def default_precision(self) -> float:

@@ -19,6 +19,7 @@ from typing import Any
 import requests
 from qiskit_ibm_runtime.exceptions import IBMError
 
+from session_block import aio
 from session_block import submission_records as records
 from session_block.client import ListedJob
 from session_block.decisions import Action, Answer, Situation, decide
@@ -78,13 +79,13 @@ class Reconciler:
                 return False
             if self._lost:
                 # What was submitted just before the ledger was lost may not be listed yet.
-                time.sleep(self._keeper().connection.account.settle_seconds)
+                aio.pause(self._keeper().connection.account.settle_seconds)
             patience = Patience(f"The job listing of experiment {self._experiment}")
             while True:
                 try:
                     self._reconcile()
                 except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-                    time.sleep(patience.lose(error))
+                    aio.pause(patience.lose(error))
                     self._keeper().reconnect_after(error)
                 else:
                     self._done = True

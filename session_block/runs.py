@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -97,8 +97,9 @@ class DurableTask(Task[P, T]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; see :meth:`prefect.Task.__call__`."""
-        with _in_the_callers_name():
-            return super().__call__(*args, **kwargs)
+        with _in_the_callers_name() as caller:
+            made = super().__call__(*args, **kwargs)
+        return _in_the_name_of(caller, made) if isinstance(made, Coroutine) else made
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit the task to the flow's task runner; see :meth:`prefect.Task.submit`."""
@@ -113,11 +114,21 @@ class DurableTask(Task[P, T]):
 
 
 @contextmanager
-def _in_the_callers_name() -> Iterator[None]:
+def _in_the_callers_name() -> Iterator[TaskAttempt | None]:
     """Remember the calling task's run; threads of a task runner copy the context."""
-    token = _caller.set(_caller.get() or _current_attempt())
+    caller = _caller.get() or _current_attempt()
+    token = _caller.set(caller)
     try:
-        yield
+        yield caller
+    finally:
+        _caller.reset(token)
+
+
+async def _in_the_name_of(caller: TaskAttempt | None, run: Coroutine[Any, Any, T]) -> T:
+    """Await a task's run, which begins only then, as its caller's."""
+    token = _caller.set(caller)
+    try:
+        return await run
     finally:
         _caller.reset(token)
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
+from session_block import aio
 from session_block.account import Account
 from session_block.client import Connection
 from session_block.errors import InvalidInputError
@@ -137,6 +138,25 @@ class SessionHandle(ExperimentRecords):
             Whether a session was closed; a borrowed one never is.
         """
         return self._has_open_session() and self._keeper().close()
+
+    aopen_session = aio.async_twin(open_session)
+    aborrow_session = aio.async_twin(borrow_session)
+    asession_details = aio.async_twin(session_details)
+    asession_status = aio.async_twin(session_status)
+    asession_usage = aio.async_twin(session_usage)
+    aclose_session = aio.async_twin(close_session)
+
+    async def aservice(self) -> QiskitRuntimeService:
+        """Async twin of :attr:`service`."""
+        return await aio.in_thread(lambda: self.service)
+
+    async def abackend(self) -> IBMBackend:
+        """Async twin of :attr:`backend`."""
+        return await aio.in_thread(lambda: self.backend)
+
+    async def amode(self) -> ExecutionMode:
+        """Async twin of :attr:`mode`."""
+        return await aio.in_thread(lambda: self.mode)
 
     def _check_backend(self) -> None:
         about = {

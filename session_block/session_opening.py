@@ -10,7 +10,7 @@ from typing import Any
 
 from qiskit_ibm_runtime import Session
 
-from session_block import owner
+from session_block import aio, owner
 from session_block.client import BackendChoice, Connection
 from session_block.errors import ConnectionFailedError, SessionError, SessionsNotAllowedError
 from session_block.ledger import Ledger
@@ -113,7 +113,7 @@ class SessionOpener:
                 return
             if "owner" not in record.intent or not owner.may_be_alive(record.intent["owner"]):
                 break
-            time.sleep(_LOOK_SECONDS)
+            aio.pause(_LOOK_SECONDS)
         self._record_lost(record.number)
 
     def _failed(self, number: int, refused: Refusal | None, error: ConnectionFailedError) -> None:

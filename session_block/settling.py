@@ -11,7 +11,7 @@ import requests
 from qiskit_ibm_runtime import RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import crashpoints
+from session_block import aio, crashpoints
 from session_block import submission_records as records
 from session_block.client import ListedJob
 from session_block.decisions import Action, Answer, Policy, Situation, decide
@@ -89,7 +89,7 @@ class Settler:
                     )
                 case _:
                     pause = max(account.settle_seconds / 10, _SHORTEST_PAUSE_SECONDS)
-                    time.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
+                    aio.pause(min(pause, _LONGEST_PAUSE_SECONDS))
 
     def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
         """Take the earliest usable of these jobs for a generation's own; the rest are twins."""
@@ -187,7 +187,7 @@ class Settler:
         try:
             jobs = self._keeper().connection.jobs.tagged(generation.intent["tag"])
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-            time.sleep(patience.lose(error))
+            aio.pause(patience.lose(error))
             self._keeper().reconnect_after(error)
             return Answer.UNREADABLE, []
         patience.regain()

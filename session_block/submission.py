@@ -16,7 +16,7 @@ from typing import Any
 
 from qiskit_ibm_runtime import IBMBackend, RuntimeInvalidStateError, RuntimeJobV2, Session
 
-from session_block import crashpoints, owner
+from session_block import aio, crashpoints, owner
 from session_block import submission_records as records
 from session_block.budget import Budget
 from session_block.client.connecting import connecting
@@ -121,7 +121,7 @@ class Submitter:
                 case Action.ANSWER | Action.ASK_JOB if latest is not None:
                     return latest
                 case Action.WAIT_FOR_OWNER:
-                    time.sleep(_LOOK_SECONDS)
+                    aio.pause(_LOOK_SECONDS)
                 case Action.LOOK if latest is not None:
                     self._settler.settle(submission, latest)
                 case Action.RAISE if latest is not None and latest.outcome is not None:
@@ -211,6 +211,7 @@ class Submitter:
         Returns:
             What went wrong, when it is not known whether the job was made.
         """
+        aio.current().end_if_abandoned()
         self._refuse_when_sealed(recorded)
         keeper = self._keeper()
         request.check_isa(keeper.target)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from session_block import runs
+from session_block import aio, runs
 from session_block import submission_records as records
 from session_block.errors import (
     ExperimentDivergedError,
@@ -73,7 +74,7 @@ class Turns:
         self._pid = os.getpid() if opener else None
         self._in_run = runs.inside()
         self._lock = threading.Lock()
-        self._threads: set[int] = {threading.get_ident()}
+        self._askers: set[object] = {aio.current().asker}
         self._occurrences = Occurrences()
         self._read_records()
 
@@ -102,32 +103,39 @@ class Turns:
                 "a task's retry could not recognise. Give it a label=, submit it as a task, "
                 "or start the thread's work by contextvars.copy_context().run."
             )
-        occurrence = self._occurrences.take(request.fingerprint, runs.task_attempt())
-        self._places[submission_id(request.fingerprint, occurrence)] = (
-            request.fingerprint,
-            occurrence,
+        fingerprint, attempt = request.fingerprint, runs.task_attempt()
+        with aio.current().holding(
+            lambda: self._occurrences.take(fingerprint, attempt),
+            lambda taken: self._occurrences.give_back(fingerprint, taken),
+        ) as occurrence:
+            self._places[submission_id(fingerprint, occurrence)] = (fingerprint, occurrence)
+            yield self._turn(request, fingerprint, occurrence, None)
+
+    def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
+        """Hold the place of a job while its result is waited for; leave it if there is none.
+
+        Args:
+            submission: The job's submission.
+            unless: An error after which the place is kept.
+        """
+        return aio.current().holding(
+            lambda: self._keep(submission), lambda _: self.leave(submission), unless=(unless,)
         )
-        try:
-            yield self._turn(request, request.fingerprint, occurrence, None)
-        except BaseException:
-            self._occurrences.give_back(request.fingerprint, occurrence)
-            raise
 
     def leave(self, submission: str) -> None:
         """Leave the place of a job that gave no result to the next equal request."""
         if submission in self._places:
             self._occurrences.give_back(*self._places[submission])
 
-    def keep(self, submission: str) -> None:
-        """Take a place back that was left, as its job did give a result."""
+    def _keep(self, submission: str) -> None:
+        """Take a place back that was left, unless another request has it by now."""
         if submission in self._places:
             self._occurrences.keep(*self._places[submission])
 
     def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
         submission = submission_id(identifier, occurrence)
         with self._lock:
-            self._threads.add(threading.get_ident())
-            concurrent = self._concurrent or len(self._threads) > 1
+            concurrent = self._concurrent or self._several_ask()
             self._asked.add(submission)
             self._unasked.discard(submission)
             recorded = self._record_of(submission)
@@ -148,6 +156,12 @@ class Turns:
                 "concurrent": concurrent,
             },
         )
+
+    def _several_ask(self) -> bool:
+        """Note who asks, and say whether that is done concurrently: by threads, or live tasks."""
+        ended = {one for one in self._askers if isinstance(one, asyncio.Task) and one.done()}
+        self._askers = (self._askers - ended) | {aio.current().asker}
+        return len(self._askers) > 1
 
     def _record_of(self, submission: str) -> dict[str, Any] | None:
         if submission not in self._recorded:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from session_block import aio
 from session_block import submission_records as records
 from session_block.errors import InvalidInputError
 from session_block.identity import known_experiments
@@ -89,6 +90,17 @@ class ExperimentView(ExperimentRecords):
         """
         return _pandas().DataFrame(self.submissions(), columns=list(_COLUMNS))
 
+    aresult = aio.async_twin(result)
+    asubmissions = aio.async_twin(submissions)
+    areport = aio.async_twin(ExperimentRecords.report)
+    ato_dataframe = aio.async_twin(to_dataframe)
+
+    async def aresults(self) -> AsyncIterator[RecordedResult]:
+        """Async twin of :meth:`results`."""
+        results = self.results()
+        while (one := await aio.in_thread(next, results, None)) is not None:
+            yield one
+
     @staticmethod
     def _row(submission: str, bodies: dict[str, Any], times: dict[str, datetime]) -> dict[str, Any]:
         recorded = records.fold(submission, bodies.items())
@@ -136,6 +148,9 @@ def load_experiment(
     return ExperimentView(max(found, key=lambda one: one.number), ledger)
 
 
+aload_experiment = aio.async_twin_of_function(load_experiment)
+
+
 def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
     """Return a data frame with a row for each experiment; needs the extra ``analysis``.
 
@@ -146,6 +161,9 @@ def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
         InvalidInputError: pandas is not installed.
     """
     return _pandas().DataFrame([_summary(one) for one in experiments])
+
+
+acompare = aio.async_twin_of_function(compare)
 
 
 def _summary(view: ExperimentView) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import crashpoints
+from session_block import aio, crashpoints
 from session_block import submission_records as records
 from session_block.client import is_known_to_have_failed, reason_of
 from session_block.client.connecting import connecting
@@ -188,7 +188,7 @@ class Waiter:
                     f"Job {generation.job_id} of experiment {self._experiment} is not done after "
                     f"{timeout_seconds:g} s. It goes on; ask for its result again."
                 )
-            time.sleep(pause)
+            aio.pause(pause)
 
     def _ask(self, submission: str, generation: Generation) -> Answer:
         job = self._submitter.job(generation)
@@ -266,7 +266,7 @@ class Waiter:
                 with crashpoints.around("fetch result"):
                     result = self._job(generation).result()
             except _OUTAGES as error:
-                time.sleep(patience.lose(error))
+                aio.pause(patience.lose(error))
                 self._reconnect_after(error)
                 continue
             except ValueError as error:
@@ -284,7 +284,7 @@ class Waiter:
             if decide(Situation.JOB, answer) is Action.HOLD:
                 because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
                 raise self._settler.hold(submission, generation, because)
-            time.sleep(tries * _RESULT_PAUSE_SECONDS)
+            aio.pause(tries * _RESULT_PAUSE_SECONDS)
 
     def _check_session(self, generation: Generation) -> None:
         if generation.intent["session_id"] is not None:

@@ -1,11 +1,24 @@
 """Prefect tasks: the named steps of a flow that uses IBM Quantum sessions.
 
 Only references without secrets pass between them. They use no cache of Prefect's and persist no
-results: the ledger remembers what must not be done twice.
+results: the ledger remembers what must not be done twice. Each has an async twin, whose name begins
+with an ``a``.
 """
 
-from tasks.costs import estimate_estimator, estimate_sampler, experiment_usage
+from tasks.costs import (
+    aestimate_estimator,
+    aestimate_sampler,
+    aexperiment_usage,
+    estimate_estimator,
+    estimate_sampler,
+    experiment_usage,
+)
 from tasks.jobs import (
+    afetch_result,
+    arun_estimator,
+    arun_sampler,
+    asubmit_estimator,
+    asubmit_sampler,
     fetch_result,
     run_estimator,
     run_sampler,
@@ -13,6 +26,13 @@ from tasks.jobs import (
     submit_sampler,
 )
 from tasks.sessions import (
+    acancel_session,
+    aclose_session,
+    aopen_session,
+    areattach_session,
+    asession_details,
+    asession_status,
+    asession_usage,
     cancel_session,
     close_session,
     open_session,
@@ -23,6 +43,21 @@ from tasks.sessions import (
 )
 
 __all__ = [
+    "acancel_session",
+    "aclose_session",
+    "aestimate_estimator",
+    "aestimate_sampler",
+    "aexperiment_usage",
+    "afetch_result",
+    "aopen_session",
+    "areattach_session",
+    "arun_estimator",
+    "arun_sampler",
+    "asession_details",
+    "asession_status",
+    "asession_usage",
+    "asubmit_estimator",
+    "asubmit_sampler",
     "cancel_session",
     "close_session",
     "estimate_estimator",

@@ -7,7 +7,7 @@ from typing import Any
 
 from session_block import Estimate, ExperimentUsage, SessionRef
 from session_block.references import Implementation
-from tasks.handles import durable_task, experiment_of
+from tasks.handles import durable_task, experiment_of, twin_task
 
 
 @durable_task(name="experiment-usage")
@@ -52,3 +52,8 @@ def estimate_estimator(
     return experiment_of(session).estimate_estimator(
         pubs, precision=precision, options=options, implementation=implementation, jobs=jobs
     )
+
+
+aexperiment_usage = twin_task(experiment_usage)
+aestimate_sampler = twin_task(estimate_sampler)
+aestimate_estimator = twin_task(estimate_estimator)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 
 from session_block import SessionRef
+from session_block.aio import async_twin_of_function
 from session_block.block import load_block
 from session_block.errors import InvalidInputError
 from session_block.runs import DurableTask
@@ -27,6 +28,11 @@ def durable_task(name: str) -> Callable[[Callable[P, T]], DurableTask[P, T]]:
         return DurableTask(function, name=name, cache_policy=NO_CACHE, persist_result=False)
 
     return decorate
+
+
+def twin_task(task: DurableTask[P, T]) -> DurableTask[P, Coroutine[Any, Any, T]]:
+    """Make the async twin of a task: it is awaited, and all else is the same."""
+    return durable_task(task.name)(async_twin_of_function(task.fn))
 
 
 def remember(experiment: Experiment) -> SessionRef:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_block import JobRef, SessionRef
 from session_block.references import Implementation
-from tasks.handles import durable_task, experiment_of
+from tasks.handles import durable_task, experiment_of, twin_task
 
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
@@ -96,3 +96,10 @@ def run_estimator(
     return experiment_of(session).run_estimator(
         pubs, precision=precision, options=options, implementation=implementation, label=label
     )
+
+
+asubmit_sampler = twin_task(submit_sampler)
+asubmit_estimator = twin_task(submit_estimator)
+afetch_result = twin_task(fetch_result)
+arun_sampler = twin_task(run_sampler)
+arun_estimator = twin_task(run_estimator)

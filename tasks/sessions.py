@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from session_block import SessionDetails, SessionRef
 from session_block.block import load_block
-from tasks.handles import durable_task, experiment_of, remember
+from tasks.handles import durable_task, experiment_of, remember, twin_task
 
 
 @durable_task(name="open-session")
@@ -90,3 +90,12 @@ def cancel_session(session: SessionRef) -> bool:
         Whether a session was closed; in a borrowed one only the experiment's jobs are cancelled.
     """
     return experiment_of(session).cancel_session()
+
+
+aopen_session = twin_task(open_session)
+areattach_session = twin_task(reattach_session)
+asession_details = twin_task(session_details)
+asession_status = twin_task(session_status)
+asession_usage = twin_task(session_usage)
+aclose_session = twin_task(close_session)
+acancel_session = twin_task(cancel_session)

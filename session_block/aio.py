@@ -1,0 +1,198 @@
+"""Async twins: blocking calls, made in threads for the coroutines that await them.
+
+IBM's client is synchronous, so a twin makes the very call that it is named after, in a daemon
+thread of its own and with its caller's context variables; the event loop goes on.
+
+When the coroutine is cancelled, its call is *abandoned*: the coroutine ends at once, what the call
+held is given back, and the thread ends at its next pause, or before it submits anything more. What
+it was sending just then still arrives, and is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial, update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from session_block.errors import InvalidInputError
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Call:
+    """A blocking call for somebody who may stop waiting for it.
+
+    Attributes:
+        asker: The asyncio task that awaits it, or the ID of the thread that makes it for itself.
+    """
+
+    def __init__(self, asker: object) -> None:
+        self.asker = asker
+        self._lock = threading.Lock()
+        self._abandoned = threading.Event()
+        self._undo: list[Callable[[], object]] = []
+
+    def abandon(self) -> None:
+        """Give back all that the call holds, and let it end soon."""
+        with self._lock:
+            self._abandoned.set()
+            while self._undo:
+                self._undo.pop()()
+
+    def end_if_abandoned(self, pause_seconds: float = 0) -> None:
+        """End a call for which nobody waits any more, also in the middle of a pause.
+
+        Raises:
+            asyncio.CancelledError: Nobody does.
+        """
+        if self._abandoned.wait(pause_seconds):
+            raise asyncio.CancelledError
+
+    @contextmanager
+    def holding(
+        self,
+        take: Callable[[], T],
+        give_back: Callable[[T], object],
+        *,
+        unless: tuple[type[Exception], ...] = (),
+    ) -> Iterator[T]:
+        """Hold something that is given back if the call fails, and at once if it is abandoned.
+
+        Args:
+            take: Takes it.
+            give_back: Gives back what was taken; never called twice.
+            unless: Errors after which it is kept.
+        """
+        with self._lock:
+            self.end_if_abandoned()
+            taken = take()
+            undo = partial(give_back, taken)
+            self._undo.append(undo)
+        try:
+            yield taken
+        except BaseException as error:
+            with self._lock:
+                if undo in self._undo:
+                    self._undo.remove(undo)
+                    if not isinstance(error, unless):
+                        undo()
+            raise
+
+
+class _Thread(threading.local):
+    call: Call | None = None
+
+
+_thread = _Thread()
+
+
+def current() -> Call:
+    """Return the call that this thread makes."""
+    return _thread.call or Call(threading.get_ident())
+
+
+def pause(seconds: float) -> None:
+    """Sleep; an abandoned call ends here.
+
+    Raises:
+        asyncio.CancelledError: Nobody waits for the call any more.
+    """
+    if _thread.call is None:
+        time.sleep(seconds)
+    else:
+        _thread.call.end_if_abandoned(seconds)
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await a blocking call, made in a thread of its own; cancelling abandons it."""
+    call, future, context = Call(asyncio.current_task()), Future[T](), copy_context()
+    future.set_running_or_notify_cancel()
+
+    def make() -> None:
+        _thread.call = call
+        try:
+            answer = context.run(function, *args, **kwargs)
+        except StopIteration as error:
+            # No future of asyncio's can hold it.
+            future.set_exception(RuntimeError(f"A call in a thread raised {error!r}."))
+        except BaseException as error:  # noqa: BLE001 - raised where the call is awaited
+            future.set_exception(error)
+        else:
+            future.set_result(answer)
+
+    threading.Thread(target=make, name="session-block-twin", daemon=True).start()
+    try:
+        return await asyncio.wrap_future(future)
+    except BaseException:
+        call.abandon()
+        raise
+
+
+def answered(answer: T | Coroutine[Any, Any, T], question: str, instead: str) -> T:
+    """Return what Prefect answers; in an async run, in its threads as well, that is a coroutine.
+
+    Args:
+        answer: The answer, or the coroutine that gives it.
+        question: What was asked for, to begin a sentence with.
+        instead: What to await where an event loop runs.
+
+    Raises:
+        InvalidInputError: This thread runs an event loop, so that it cannot wait for the coroutine.
+    """
+    if not isinstance(answer, Coroutine):
+        return answer
+    if _in_event_loop():
+        answer.close()
+        raise InvalidInputError(
+            f"{question} cannot be read by a blocking call inside an event loop. {instead}"
+        )
+    coroutine: Coroutine[Any, Any, T] = answer
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+def async_twin(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make the async twin of a blocking method, also of one that overrides it."""
+
+    async def twin(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        blocking: Callable[P, T] = getattr(self, method.__name__)
+        return await in_thread(blocking, *args, **kwargs)
+
+    return _named_after(method, twin)
+
+
+def async_twin_of_function(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make the async twin of a blocking function."""
+
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await in_thread(function, *args, **kwargs)
+
+    return _named_after(function, twin)
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _named_after(blocking: Callable[..., Any], twin: F) -> F:
+    name = blocking.__name__
+    update_wrapper(twin, blocking)
+    twin.__name__ = f"a{name}"
+    twin.__qualname__ = blocking.__qualname__.removesuffix(name) + twin.__name__
+    twin.__doc__ = f"Async twin of :meth:`{name}`: the same, but awaited."
+    return twin
