@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger
+from pydantic import Field
 
 from flows.opening import opened
+from flows.parameters import (
+    METHODS_OWN,
+    Angles,
+    Count,
+    ExperimentName,
+    Name,
+    OptimizerName,
+    OptimizerOptions,
+    Options,
+    Precision,
+    Seed,
+    Shots,
+)
 from session_block.block import load_block
 from session_block.ising import TUTORIAL, Ising, MaxCut
 from session_block.lifecycle import cancel_experiments
@@ -19,22 +33,24 @@ __all__ = ["Ising", "MaxCut", "QAOAReport", "qaoa", "run_qaoa"]
 
 @flow(name="qaoa", on_cancellation=[cancel_experiments])
 def qaoa(
-    block: str,
+    block: Name,
     problem: MaxCut | Ising = TUTORIAL,
-    reps: int = 1,
+    reps: Count = 1,
     objective: Objective = "estimator",
-    alpha: float = 1.0,
-    optimizer: str | None = "COBYLA",
-    optimizer_options: dict[str, Any] | None = None,
-    initial_point: list[float] | Literal["ramp", "random"] = "ramp",
-    seed: int | None = None,
-    shots: int | None = None,
-    precision: float | None = None,
-    options: dict[str, Any] | None = None,
-    final_shots: int | None = None,
-    final_options: dict[str, Any] | None = None,
+    alpha: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    optimizer: Annotated[OptimizerName, Field(title="Method")]
+    | Annotated[None, Field(title="None: the initial point only")] = "COBYLA",
+    optimizer_options: OptimizerOptions = METHODS_OWN,
+    initial_point: Angles
+    | Annotated[Literal["ramp", "random"], Field(title="Ramp or random")] = "ramp",
+    seed: Seed = None,
+    shots: Shots = None,
+    precision: Precision = None,
+    options: Options = None,
+    final_shots: Shots = None,
+    final_options: Options = None,
     implementation: Implementation = "v2",
-    experiment: str | None = None,
+    experiment: ExperimentName = None,
     fresh: bool = False,
 ) -> QAOAReport:
     """Find a large cut, or spins of low energy, in one session.
@@ -42,26 +58,27 @@ def qaoa(
     A retry of this flow run, by whatever process, goes on at the evaluation where it stopped.
 
     Args:
-        block: Name of a ``QuantumSession`` Block.
-        problem: ``{"edges": [[0, 1], [1, 2, 0.5]]}`` for Max-Cut, with weights or without, or
-            ``{"couplings": [[0, 1, -1.0]], "fields": [[0, 0.5]], "offset": 0.0}`` for an Ising
-            energy. Node i is qubit i. By default the graph of IBM's tutorial.
+        block: Name of a QuantumSession Block.
+        problem: Max-Cut, such as {"edges": [[0, 1], [1, 2, 0.5]]}, with weights or without, or an
+            Ising energy, such as {"couplings": [[0, 1, -1.0]], "fields": [[0, 0.5]]}. Node i is
+            qubit i. By default the graph of IBM's tutorial.
         reps: The number p of layers.
-        objective: ``estimator`` for the expectation value, ``sampler`` for a mean over samples.
-        alpha: With the Sampler, the share of best samples that count (CVaR).
-        optimizer: ``SPSA``, ``differential-evolution``, or a method of
-            ``scipy.optimize.minimize``. ``None`` evaluates the initial point only.
-        optimizer_options: Its ``options``, such as ``{"maxiter": 100}``.
-        initial_point: ``ramp``, ``random`` (drawn once), or the 2p angles, first all γ and then all
-            β, in the convention of Farhi et al.
+        objective: estimator for the expectation value, sampler for a mean over samples.
+        alpha: With the Sampler, the share of best samples that count (CVaR), above 0 and at most 1.
+        optimizer: SPSA, differential-evolution, or a method of scipy.optimize.minimize. All points
+            of a step are one job.
+        optimizer_options: The method's own options. Those beside maxiter are given as JSON.
+        initial_point: ramp, random (drawn once), or the 2p angles in radians, first all γ and then
+            all β, in the convention of Farhi et al.
         seed: Seeds that draw and the optimiser's own.
         shots: Shots for each evaluation by the Sampler.
         precision: Standard error that is aimed at for each evaluation by the Estimator.
         options: The client's own options for the objective's primitive.
         final_shots: Shots of the final sampling.
         final_options: The Sampler's options for it.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        experiment: Name by which other flow runs can resume it; ``None`` for this flow run's own.
+        implementation: v2 or executor, the client's two families of primitives.
+        experiment: Name by which other flow runs can resume it. By default each flow run is an
+            experiment of its own, with which its retries go on.
         fresh: Start the next experiment of that name.
 
     Returns:
@@ -80,7 +97,7 @@ def qaoa(
             objective=objective,
             alpha=alpha,
             optimizer=optimizer,
-            optimizer_options=optimizer_options,
+            optimizer_options=optimizer_options.given(),
             initial_point=initial_point,
             seed=seed,
             shots=shots,

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 from qiskit import QuantumCircuit
 
 from flows.opening import opened
+from flows.parameters import (
+    Count,
+    ExperimentName,
+    Name,
+    Options,
+    Precision,
+    Shots,
+    Terms,
+    Text,
+)
 from flows.problems import parse_ansatz, parse_hamiltonian
 from session_block.block import load_block
 from session_block.errors import InvalidInputError
@@ -20,50 +30,51 @@ __all__ = ["SweepCircuit", "SweepObservable", "SweepReport", "run_sweep", "sweep
 
 
 class SweepCircuit(BaseModel):
-    """A circuit of a sweep.
-
-    Attributes:
-        name: What the report calls it.
-        circuit: OpenQASM 3 whose ``input`` variables are the parameters, or ``module:function`` for
-            a function that returns a ``QuantumCircuit``.
-    """
+    """A circuit of a sweep."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
-    circuit: str
+    name: Name = Field(title="name", description="What the report calls it.")
+    circuit: Text = Field(
+        title="circuit",
+        description=(
+            "OpenQASM 3 whose input variables are the parameters, or module:function for a "
+            "function that returns a QuantumCircuit."
+        ),
+    )
 
 
 class SweepObservable(BaseModel):
-    """An observable of a sweep.
-
-    Attributes:
-        name: What the report calls it.
-        observable: Pairs of Pauli label (rightmost is qubit 0) and coefficient, or
-            ``module:function`` for a function that returns a ``SparsePauliOp``.
-    """
+    """An observable of a sweep."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
-    observable: list[tuple[str, float]] | str
+    name: Name = Field(title="name", description="What the report calls it.")
+    observable: Terms | Annotated[Text, Field(title="Name or function")] = Field(
+        title="observable",
+        description=(
+            "Pairs of a Pauli label, whose rightmost letter is qubit 0, and a coefficient, or "
+            "module:function for a function that returns a SparsePauliOp."
+        ),
+    )
 
 
 @flow(name="sweep", on_cancellation=[cancel_experiments])
 def sweep(
-    block: str,
+    block: Name,
     circuits: list[SweepCircuit],
     grid: SweepGrid,
-    observables: list[SweepObservable] | None = None,
-    repetitions: int = 1,
-    shots: int | None = None,
-    precision: float | None = None,
-    options: dict[str, Any] | None = None,
+    observables: Annotated[list[SweepObservable], Field(title="Observables")]
+    | Annotated[None, Field(title="Counts")] = None,
+    repetitions: Count = 1,
+    shots: Shots = None,
+    precision: Precision = None,
+    options: Options = None,
     implementation: Implementation = "v2",
-    limits: ChunkLimits | None = None,
-    jobs_ahead: int = 2,
+    limits: ChunkLimits | Annotated[None, Field(title="Default")] = None,
+    jobs_ahead: Count = 2,
     on_failure: OnFailure = "stop",
-    experiment: str | None = None,
+    experiment: ExperimentName = None,
     fresh: bool = False,
 ) -> SweepReport:
     """Run circuits over a grid of parameter values, in one session.
@@ -72,22 +83,22 @@ def sweep(
     that there are can be read meanwhile: ``session_block.sweep.partial_sweep``.
 
     Args:
-        block: Name of a ``QuantumSession`` Block.
+        block: Name of a QuantumSession Block.
         circuits: All have just the grid's parameters; measured, unless there are observables.
-        grid: ``{"axes": [{"name": "theta", "values": [0.0, 0.1]}]}`` for the product of axes, of
-            which the last varies fastest, or ``{"points": [{"theta": 0.0}]}``. ``{}`` for circuits
-            without parameters.
-        observables: What is estimated; ``None`` to take counts.
+        grid: Axes, such as {"axes": [{"name": "theta", "values": [0.0, 0.1]}]}, of whose product
+            the last varies fastest, or points, such as {"points": [{"theta": 0.0}]}. An empty one,
+            {}, is for circuits without parameters.
+        observables: What is estimated. By default counts are taken.
         repetitions: How often each point of each circuit is run.
-        shots: Shots of each point; with observables it takes the place of ``precision``.
+        shots: Shots of each point; with observables it takes the place of precision.
         precision: Standard error that is aimed at, for observables.
         options: The client's own options for the primitive.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        limits: How much goes into one job: ``max_points``, ``max_pubs``, ``max_executions``. A
-            resumed run keeps those with which it began.
+        implementation: v2 or executor, the client's two families of primitives.
+        limits: How much goes into one job. A resumed run keeps those with which it began.
         jobs_ahead: How many jobs may be in flight at once.
-        on_failure: ``stop``, or ``skip`` to go on without the rows of a job that failed for good.
-        experiment: Name by which other flow runs can resume it; ``None`` for this flow run's own.
+        on_failure: stop, or skip to go on without the rows of a job that failed for good.
+        experiment: Name by which other flow runs can resume it. By default each flow run is an
+            experiment of its own, with which its retries go on.
         fresh: Start the next experiment of that name.
 
     Returns:

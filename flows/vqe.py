@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
 from prefect import flow, get_run_logger
+from pydantic import Field
 
 from flows.opening import opened
+from flows.parameters import (
+    METHODS_OWN,
+    Angles,
+    ClientDefault,
+    Count,
+    ExperimentName,
+    Name,
+    OptimizerName,
+    OptimizerOptions,
+    Options,
+    Precision,
+    Seed,
+    Shots,
+    Terms,
+    Text,
+)
 from flows.problems import parse_ansatz, parse_hamiltonian
 from session_block.block import QuantumSession, load_block
 from session_block.errors import InvalidInputError
@@ -21,22 +38,23 @@ __all__ = ["VQEReport", "run_vqe", "vqe"]
 
 @flow(name="vqe", on_cancellation=[cancel_experiments])
 def vqe(
-    block: str,
-    hamiltonian: list[tuple[str, float]] | str | None = None,
-    ansatz: str | None = None,
-    optimizer: str = "COBYLA",
-    optimizer_options: dict[str, Any] | None = None,
+    block: Name,
+    hamiltonian: Annotated[Text, Field(title="Name or function")] | Terms = "H2",
+    ansatz: Annotated[Text, Field(title="OpenQASM 3 or function")]
+    | Annotated[None, Field(title="real_amplitudes")] = None,
+    optimizer: OptimizerName = "COBYLA",
+    optimizer_options: OptimizerOptions = METHODS_OWN,
     gradient: Gradient = "parameter-shift",
-    initial_point: list[float] | None = None,
-    warm_start: str | None = None,
-    restarts: int = 1,
-    seed: int | None = None,
-    precision: float | None = None,
-    shots: int | None = None,
-    resilience_level: int | None = None,
-    options: dict[str, Any] | None = None,
+    initial_point: Angles | Annotated[None, Field(title="Drawn")] = None,
+    warm_start: Name | Annotated[None, Field(title="No")] = None,
+    restarts: Count = 1,
+    seed: Seed = None,
+    precision: Precision = None,
+    shots: Shots = None,
+    resilience_level: Annotated[int, Field(ge=0, le=2, title="Level")] | ClientDefault = None,
+    options: Options = None,
     implementation: Implementation = "v2",
-    experiment: str | None = None,
+    experiment: ExperimentName = None,
     fresh: bool = False,
 ) -> VQEReport:
     """Minimise a Hamiltonian's energy in one session.
@@ -44,26 +62,29 @@ def vqe(
     A retry of this flow run, by whatever process, goes on at the evaluation where it stopped.
 
     Args:
-        block: Name of a ``QuantumSession`` Block.
-        hamiltonian: Pairs of Pauli label (rightmost is qubit 0) and coefficient, a name (``H2``,
-            ``ibm-tutorial``, ``ising-N``, ``heisenberg-N``), or ``module:function``; ``None`` for
-            H2 at 0.735 Å.
-        ansatz: OpenQASM 3 with ``input`` parameters, or ``module:function``; ``None`` for
-            ``real_amplitudes`` with one repetition.
-        optimizer: ``SPSA``, ``differential-evolution``, or a method of
-            ``scipy.optimize.minimize``. All points of a step are one job.
-        optimizer_options: Its ``options``, such as ``{"maxiter": 100}``.
-        gradient: ``parameter-shift`` or ``finite-difference``, for methods that take a gradient.
-        initial_point: One value for each parameter; drawn once when it is ``None``.
+        block: Name of a QuantumSession Block.
+        hamiltonian: H2 (at 0.735 Å), ibm-tutorial, ising-N or heisenberg-N for a chain of N sites,
+            or module:function for a function that returns a SparsePauliOp. Or pairs of a Pauli
+            label, whose rightmost letter is qubit 0, and a coefficient.
+        ansatz: OpenQASM 3 whose input variables are the parameters, or module:function for a
+            function that returns a QuantumCircuit. By default real_amplitudes with one repetition.
+        optimizer: SPSA, differential-evolution, or a method of scipy.optimize.minimize. All points
+            of a step are one job.
+        optimizer_options: The method's own options. Those beside maxiter are given as JSON.
+        gradient: How methods that take a gradient get it: parameter-shift, exact where each
+            parameter turns one Pauli rotation by its full angle, or finite-difference.
+        initial_point: One value for each parameter of the ansatz, in radians. By default it is
+            drawn, once.
         warm_start: Name of a finished VQE experiment, whose parameters are the initial point.
         restarts: How many optimisations; the best one counts.
         seed: Seeds that draw.
         precision: Standard error that is aimed at for each evaluation.
-        shots: Shots for each evaluation; takes the place of ``precision``.
+        shots: Shots for each evaluation; takes the place of precision.
         resilience_level: The Estimator's level of error mitigation, 0 to 2.
-        options: The Estimator's own options.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        experiment: Name by which other flow runs can resume it; ``None`` for this flow run's own.
+        options: The Estimator's own options, such as {"dynamical_decoupling": {"enable": true}}.
+        implementation: v2 or executor, the client's two families of primitives.
+        experiment: Name by which other flow runs can resume it. By default each flow run is an
+            experiment of its own, with which its retries go on.
         fresh: Start the next experiment of that name.
 
     Returns:
@@ -74,7 +95,7 @@ def vqe(
     def log(number: int, evaluation: Evaluation) -> None:
         logger.info("Evaluation %d: %.6f", number, evaluation.energy)
 
-    observable = None if hamiltonian is None else parse_hamiltonian(hamiltonian)
+    observable = parse_hamiltonian(hamiltonian)
     circuit = None if ansatz is None else parse_ansatz(ansatz)
     chosen = dict(options or {})
     if shots is not None:
@@ -90,7 +111,7 @@ def vqe(
             observable,
             circuit,
             optimizer=optimizer,
-            optimizer_options=optimizer_options,
+            optimizer_options=optimizer_options.given(),
             gradient=gradient,
             initial_point=initial_point,
             restarts=restarts,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from qiskit.quantum_info import SparsePauliOp
 
 MAX_NODES = 1000
@@ -18,7 +18,19 @@ MAX_NODES = 1000
 BRUTE_FORCE_NODES = 20
 """Up to so many nodes all bit strings are tried to find the exact optimum."""
 
-Edge = tuple[int, int] | tuple[int, int, float]
+Edge = Annotated[
+    tuple[int, int] | tuple[int, int, float],
+    WithJsonSchema(
+        {
+            "type": "array",
+            "prefixItems": [{"type": "integer"}, {"type": "integer"}, {"type": "number"}],
+            "minItems": 2,
+            "maxItems": 3,
+        }
+    ),
+]
+"""Two nodes, and a weight if it is not 1: in a form one list, not one of two kinds of list."""
+
 Bits = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
@@ -167,16 +179,13 @@ class MaxCut(SpinProblem):
 
     The value is the cut: the sum of the weights w_ij of all edges whose ends have different bits,
     Σ w_ij (1 − Z_i Z_j) / 2.
-
-    Attributes:
-        edges: Pairs of nodes, or triples of two nodes and a weight; without one it is 1.
-        nodes: How many nodes there are; by default up to the last one that an edge names.
     """
 
     maximised: ClassVar[bool] = True
 
     edges: list[Edge] = Field(
-        title="Edges", description="Pairs of nodes, or triples of two nodes and a weight."
+        title="Edges",
+        description="Pairs of nodes, or triples of two nodes and a weight; without one it is 1.",
     )
 
     @property
@@ -194,12 +203,6 @@ class Ising(SpinProblem):
     """The Ising model: find the spins Z_i = ±1 of the lowest energy.
 
     The value is the energy, Σ J_ij Z_i Z_j + Σ h_i Z_i + offset.
-
-    Attributes:
-        couplings: Triples of two nodes and J.
-        fields: Pairs of a node and h.
-        offset: Added to every energy.
-        nodes: How many nodes there are; by default up to the last one that is named.
     """
 
     maximised: ClassVar[bool] = False

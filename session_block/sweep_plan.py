@@ -34,28 +34,32 @@ class _Model(BaseModel):
 
 
 class Axis(_Model):
-    """One parameter of a grid.
+    """One parameter of a grid."""
 
-    Attributes:
-        name: The circuits' parameter.
-        values: Its values, in order; radians, where it is an angle.
-    """
-
-    name: str = Field(min_length=1)
-    values: list[FiniteFloat] = Field(min_length=1)
+    name: str = Field(min_length=1, title="name", description="The circuits' parameter.")
+    values: list[FiniteFloat] = Field(
+        min_length=1,
+        title="values",
+        description="Its values, in order; radians, where it is an angle.",
+    )
 
 
 class SweepGrid(_Model):
-    """The parameter values of a sweep: a product of axes, or a list of points.
+    """The parameter values of a sweep: a product of axes, or a list of points."""
 
-    Attributes:
-        axes: Their product is the grid; the last axis varies fastest. None at all is one point, for
-            circuits without parameters.
-        points: The points one by one, instead of axes; each names all parameters.
-    """
-
-    axes: list[Axis] = []
-    points: list[dict[str, FiniteFloat]] | None = None
+    axes: list[Axis] = Field(
+        [],
+        title="axes",
+        description=(
+            "Their product is the grid; the last axis varies fastest. None at all is one point, "
+            "for circuits without parameters."
+        ),
+    )
+    points: list[dict[str, FiniteFloat]] | None = Field(
+        None,
+        title="points",
+        description="The points one by one, instead of axes; each names all parameters.",
+    )
 
     @model_validator(mode="after")
     def _is_a_grid(self) -> Self:
@@ -100,19 +104,31 @@ class SweepGrid(_Model):
 
 
 class ChunkLimits(_Model):
-    """How much goes into one job.
+    """How much goes into one job."""
 
-    Attributes:
-        max_points: Most points, each of which is one row of the report.
-        max_pubs: Most PUBs. A PUB holds points of one circuit and one repetition.
-        max_executions: Most executions, circuits after broadcasting × shots; IBM's limit at most.
-            An observable counts once for each basis that it is measured in, as if it were measured
-            by itself. What error mitigation adds is not counted: leave room for it.
-    """
-
-    max_points: int = Field(default=1000, ge=1)
-    max_pubs: int = Field(default=100, ge=1)
-    max_executions: int = Field(default=MAX_EXECUTIONS, ge=1, le=MAX_EXECUTIONS)
+    max_points: int = Field(
+        1000,
+        ge=1,
+        title="max_points",
+        description="Most points, each of which is one row of the report.",
+    )
+    max_pubs: int = Field(
+        100,
+        ge=1,
+        title="max_pubs",
+        description="Most PUBs. A PUB holds points of one circuit and one repetition.",
+    )
+    max_executions: int = Field(
+        MAX_EXECUTIONS,
+        ge=1,
+        le=MAX_EXECUTIONS,
+        title="max_executions",
+        description=(
+            "Most executions, circuits after broadcasting × shots; IBM's limit at most. An "
+            "observable counts once for each basis that it is measured in, as if it were measured "
+            "by itself. What error mitigation adds is not counted: leave room for it."
+        ),
+    )
 
 
 class PlannedCircuit(_Model):

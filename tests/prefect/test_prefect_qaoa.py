@@ -102,7 +102,7 @@ def test_the_form_describes_each_parameter() -> None:
         ({"reps": 3}, InvalidInputError, "6 finite angles"),
         ({"options": {"no_such_option": 1}}, InvalidInputError, "options"),
         ({"precision": 0.1}, InvalidInputError, "precision is for the Estimator"),
-        ({"final_shots": 0}, InvalidInputError, "shots"),
+        ({"final_shots": 0}, ParameterTypeError, "final_shots.*greater than or equal to 1"),
     ],
 )
 def test_bad_parameters_cost_nothing(

@@ -156,7 +156,7 @@ def test_a_failed_job_stops_the_flow_or_is_skipped(
             InvalidInputError,
             "Pauli",
         ),
-        ({"shots": -1}, InvalidInputError, "options"),
+        ({"shots": -1}, ParameterTypeError, "shots.*greater than or equal to 1"),
     ],
 )
 def test_bad_parameters_cost_nothing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect.exceptions import ParameterTypeError
 from pydantic import SecretStr
 from support import BACKEND, Platform
 
@@ -74,23 +75,30 @@ def test_a_name_finishes_once(saved_block: str, platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "error", "message"),
     [
-        ({"hamiltonian": [["AB", 1.0]]}, "Pauli"),
-        ({"hamiltonian": []}, "no terms"),
-        ({"ansatz": "OPENQASM 3.0; nonsense"}, "OpenQASM"),
-        ({"ansatz": "no_such_module:f"}, "imported"),
-        ({"initial_point": [0.1]}, "1 values"),
-        ({"options": {"no_such_option": 1}}, "options"),
-        ({"shots": -1}, "options"),
+        ({"hamiltonian": [["AB", 1.0]]}, InvalidInputError, "Pauli"),
+        ({"hamiltonian": []}, InvalidInputError, "no terms"),
+        ({"ansatz": "OPENQASM 3.0; nonsense"}, InvalidInputError, "OpenQASM"),
+        ({"ansatz": "no_such_module:f"}, InvalidInputError, "imported"),
+        ({"initial_point": [0.1]}, InvalidInputError, "1 values"),
+        ({"options": {"no_such_option": 1}}, InvalidInputError, "options"),
+        ({"shots": -1}, ParameterTypeError, r"shots.*greater than or equal to 1"),
+        ({"optimizer": "cobyla"}, ParameterTypeError, "optimizer.*'COBYLA'"),
+        ({"optimizer_options": {"maxiter": 0}}, ParameterTypeError, "maxiter.*equal to 1"),
+        ({"options": "{not JSON"}, ParameterTypeError, "options.*Invalid JSON"),
     ],
 )
 def test_bad_parameters_cost_nothing(
-    saved_block: str, platform: Platform, wrong: dict[str, Any], message: str
+    saved_block: str,
+    platform: Platform,
+    wrong: dict[str, Any],
+    error: type[Exception],
+    message: str,
 ) -> None:
     """What cannot be read fails the flow run before a session is opened."""
     sessions = platform.sessions()
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(error, match=message):
         vqe(saved_block, **{**PARAMETERS, **wrong})
     assert platform.sessions() == sessions
 
