@@ -1,4 +1,4 @@
-"""What the Prefect tests share."""
+"""What the tests on a real Prefect server share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 from qiskit import QuantumCircuit
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 
 T = TypeVar("T")
 
