@@ -1,4 +1,4 @@
-"""A flow that closes the sessions which failed runs have left open."""
+"""A flow that closes the sessions which runs have left open."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from session_block.tidying import close_left_open, left_open
 
 @flow(name="tidy")
 def tidy(block: str) -> list[str]:
-    """Close the sessions of failed runs that nobody has gone on with.
+    """Close the sessions that runs have left open and nobody has gone on with.
 
     A run that failed keeps its session for as long as its Block says (``keep_failed``), so that a
-    retry goes on in it. Schedule this flow to close it afterwards. Runs that crashed, and what
-    other people have opened, are left alone.
+    retry goes on in it. Schedule this flow to close it afterwards. Runs that crashed before their
+    end, and what other people have opened, are left alone.
 
     Args:
         block: Name of the QuantumSession Block whose ledger and credentials are used.
@@ -30,7 +30,7 @@ def tidy(block: str) -> list[str]:
     closed = close_left_open(ledger, Connection(loaded.credentials.account()))
     for session in closed:
         get_run_logger().info(
-            "Session %s of experiment %s is closed: its run had failed, and was not tried again.",
+            "Session %s of experiment %s is closed: nobody went on with it.",
             session.record.session_id,
             session.experiment,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from session_block.block import load_block
-from session_block.identity import opened_by
+from session_block.block import QuantumSession, load_block
+from session_block.identity import Identity, opened_by
 from session_block.session_records import CANCELLED
 
 if TYPE_CHECKING:
@@ -36,8 +36,23 @@ def cancel_experiments(
     _logger.info("Flow run %s of %s is %s.", flow_run.name, flow.name, state.name)
     block = load_block(str(flow_run.parameters["block"]))
     for identity in opened_by(block.ledger(), str(flow_run.id)):
-        experiment = block.open(identity)
-        if experiment.sealed:
-            continue
-        experiment.cancel_session()
-        _logger.info("Experiment %s is %s.", identity, CANCELLED)
+        cancel_experiment(block, identity)
+
+
+def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
+    """Cancel an experiment's pending jobs from beside, and close the session that it opened.
+
+    Returns:
+        Whether it was not finished yet; of a finished one only the session is closed.
+
+    Raises:
+        SessionError: The platform did not close the session; it may go on billing.
+        ConnectionFailedError: The platform could not be reached.
+    """
+    experiment = block.open(identity)
+    if experiment.sealed:
+        experiment.close_session()
+        return False
+    experiment.cancel_session()
+    _logger.info("Experiment %s is %s.", identity, CANCELLED)
+    return True

@@ -1,4 +1,4 @@
-"""Close what failed attempts have left open, once nobody has gone on with it for long enough."""
+"""Close the sessions that were left open, once nobody has gone on with them for long enough."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from session_block.attempts import last_failure
+from session_block.records import SEALED_KEY
 from session_block.session_operator import RecordedSession, SessionOperator
 
 if TYPE_CHECKING:
@@ -17,19 +18,26 @@ _logger = logging.getLogger(__name__)
 
 
 def left_open(ledger: Ledger) -> list[RecordedSession]:
-    """Return the sessions of failed attempts whose time is over (``keep_failed`` of their Block).
+    """Return the open sessions that nobody goes on with.
 
-    The session of an attempt that was killed is none of them: the worker's death closes nothing.
+    They are those of failed attempts whose time is over (``keep_failed`` of their Block), and of
+    experiments that were killed when they were finished already. The session of another attempt
+    that was killed is none of them: the worker's death closes nothing.
     """
-    now = datetime.now(UTC)
     return [
         session
         for session in SessionOperator(ledger).sessions()
         if session.record.opened
         and session.record.usable
-        and (failure := last_failure(ledger, session.experiment.uid)) is not None
-        and failure.kept_until <= now
+        and _is_over(ledger, session.experiment.uid)
     ]
+
+
+def _is_over(ledger: Ledger, experiment: str) -> bool:
+    if ledger.get(experiment, SEALED_KEY) is not None:
+        return True
+    failure = last_failure(ledger, experiment)
+    return failure is not None and failure.kept_until <= datetime.now(UTC)
 
 
 def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSession]:
@@ -50,7 +58,7 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
         session_id = str(session.record.session_id)
         if SessionOperator(ledger).close(session_id, connection, cancel_jobs=False):
             _logger.info(
-                "Session %s of experiment %s, which had failed, is closed.",
+                "Session %s of experiment %s, which was left open, is closed.",
                 session_id,
                 session.experiment,
             )

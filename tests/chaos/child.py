@@ -17,6 +17,8 @@ import qiskit_ibm_runtime.qiskit_runtime_service  # noqa: F401 - likewise
 
 from session_block import IBMSessionCredentials, QuantumSession, crashpoints
 from session_block.errors import SessionBlockError
+from session_block.identity import known_experiments
+from session_block.lifecycle import cancel_experiment
 from session_block.vqe import run_vqe
 
 from . import controls
@@ -35,7 +37,7 @@ def run(order: dict[str, Any]) -> int:
         crashpoints.signal = SimpleNamespace(SIGKILL=signal.SIGSTOP)  # type: ignore[attr-defined]
     controls.apply(order["control"])
     try:
-        ending = {"result": _experiment(order)}
+        ending = {"result": _DEEDS[order["deed"]](order)}
         code = FINISHED
     except SessionBlockError as error:
         traceback.print_exc()
@@ -48,8 +50,8 @@ def run(order: dict[str, Any]) -> int:
     return code
 
 
-def _experiment(order: dict[str, Any]) -> dict[str, Any]:
-    block = QuantumSession(
+def _block(order: dict[str, Any]) -> QuantumSession:
+    return QuantumSession(
         credentials=IBMSessionCredentials(
             token=order["token"], instance=order["instance"], url=order["url"]
         ),
@@ -57,8 +59,21 @@ def _experiment(order: dict[str, Any]) -> dict[str, Any]:
         ledger_url=order["ledger_url"],
         **order["block"],
     )
-    with block.experiment(order["name"]) as experiment:
+
+
+def _experiment(order: dict[str, Any]) -> dict[str, Any]:
+    with _block(order).experiment(order["name"]) as experiment:
         report = run_vqe(
             experiment, seed=5, optimizer_options={"maxiter": EVALUATIONS}, precision=0.05
         )
     return report.model_dump(mode="json", exclude={"run"})
+
+
+def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
+    block = _block(order)
+    known = [one for one in known_experiments(block.ledger()) if one.name == order["name"]]
+    cancelled = [one.uid for one in known if cancel_experiment(block, one)]
+    return {"cancelled": cancelled}
+
+
+_DEEDS = {"run": _experiment, "cancel": _cancellation}

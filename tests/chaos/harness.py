@@ -235,6 +235,7 @@ class Run:
         environment: Mapping[str, str] | None = None,
         rules: tuple[Mapping[str, Any], ...] = (),
         block: Mapping[str, Any] | None = None,
+        deed: str = "run",
     ) -> Child:
         """Start an attempt.
 
@@ -244,10 +245,12 @@ class Run:
             environment: More environment variables.
             rules: Faults of the platform; their ``pid`` may be ``child`` or ``platform``.
             block: More fields of the attempt's Block.
+            deed: Whether to ``run`` the experiment, or to ``cancel`` it.
         """
         number = len(self.children)
         at = kill_at or pause_at
         order = {
+            "deed": deed,
             "name": self.name,
             "ledger_url": self.ledger_url,
             "block": dict(block or {}),

@@ -18,10 +18,11 @@ from contextlib import ExitStack, contextmanager
 from postgres import Postgres
 
 from . import scenarios, workers
+from .cancellation import cancellations
 from .controls import CONTROLS
 from .faults import faults
 from .harness import Rig
-from .judging import Reference, Verdict, judge
+from .judging import Reference, Verdict
 from .recovery import recoveries
 from .reference import take_reference
 from .scenarios import Scenario
@@ -60,7 +61,7 @@ def carry_out(rig: Rig, scenario: Scenario, reference: Reference) -> Verdict:
     run = rig.begin("chaos")
     try:
         endings = scenario.play(run)
-        verdict = judge(run, scenario.allowed, endings, reference)
+        verdict = scenario.judge(run, scenario.allowed, endings, reference)
     except Exception:  # noqa: BLE001 - one broken run must not end all others
         verdict = Verdict()
         verdict.mismatch(f"the run broke off: {traceback.format_exc()}")
@@ -118,6 +119,7 @@ def everything(
         *workers.paused(),
         *workers.paused_openings(),
         *workers.rounds(rounds, seed),
+        *cancellations(rig, reference),
         *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
     ]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .harness import Ending, Rig, Run
-from .judging import Allowed, Reference
+from .judging import Allowed, Reference, Verdict, judge
 
 MOST_ATTEMPTS = 6
 OPENING = ("open session", "record session", "POST /sessions", "look at session")
@@ -28,6 +28,7 @@ class Scenario:
         allowed: What may be besides the uninterrupted run's.
         kills: How many attempts must have been killed, else the run did not reach its points.
         strict: Every fault must have acted, or it did not either.
+        judge: Counts what became of it.
     """
 
     group: str
@@ -36,6 +37,7 @@ class Scenario:
     allowed: Allowed = field(default_factory=Allowed)
     kills: int = 0
     strict: bool = True
+    judge: Callable[[Run, Allowed, list[Ending], Reference], Verdict] = judge
 
     @property
     def title(self) -> str:
