@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from session_block import aio
-from session_block.attempts import note_attempt
 from session_block.block_settings import SessionSettings
 from session_block.credentials import DOCUMENTATION_URL, LOGO_URL
 from session_block.errors import InvalidInputError
@@ -102,17 +101,15 @@ class QuantumSession(SessionSettings, FormBlock):
         with _openings_lock:
             if opening in _openings:
                 return _openings[opening]
-            results = ledger.count(identity.uid, "result/")
-            most = self.max_attempts if runs.inside() else None
             experiment = Experiment(
                 identity=identity,
                 ledger=ledger,
                 account=self.credentials.account,
                 plan=self._plan,
                 block=self._block_document_name,
-                attempt=note_attempt(ledger, identity, results, most),
                 policies=self._policies,
             )
+            experiment.note_attempt(self.max_attempts if runs.inside() else None)
             if runs.inside():
                 _openings[opening] = experiment
                 experiment.watch()

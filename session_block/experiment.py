@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from session_block import aio, runs
 from session_block.account import Account
-from session_block.attempts import note_failure
+from session_block.attempts import note_attempt, note_failure
 from session_block.circuit_handle import CircuitHandle
 from session_block.durable_job import DurableJob
 from session_block.errors import JobEndedInPassingError, LedgerError, SessionBlockError
@@ -56,7 +56,6 @@ class Experiment(CircuitHandle):
         plan: SessionPlan,
         block: str | None = None,
         opener: bool = True,
-        attempt: int | None = None,
         policies: Policies | None = None,
     ) -> None:
         super().__init__(
@@ -70,7 +69,7 @@ class Experiment(CircuitHandle):
         self._monitor: Monitor | None = None
         self._progress = Progress()
         policies = policies or Policies()
-        self._attempt = attempt
+        self._attempt: int | None = None
         self._keep_failed_seconds = policies.keep_failed_seconds
         self._parts = Machinery.of(
             identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
@@ -252,6 +251,18 @@ class Experiment(CircuitHandle):
 
     def __enter__(self) -> Self:
         return self
+
+    def note_attempt(self, most: int | None) -> None:
+        """Record that an attempt begins.
+
+        Args:
+            most: How many in a row may begin without a new result; ``None`` for no limit.
+
+        Raises:
+            CrashLoopError: This is one more.
+        """
+        results = self.recorded_results
+        self._attempt = note_attempt(self._ledger, self.identity, results, most)
 
     def watch(self) -> None:
         """Show the experiment in the Prefect UI, as long as this process works on it."""

@@ -299,7 +299,7 @@ def test_a_circuit_that_does_not_fit_makes_no_job_and_no_session(
         experiment.run_sampler([circuit])
     assert platform.sessions() == sessions
     kept = [fact.key for fact in block.ledger().facts(experiment.uid)]
-    assert kept == ["experiment", "backend"]
+    assert kept == ["experiment", "attempt/000001", "backend"]
 
 
 def test_an_experiment_stays_on_its_backend(block: QuantumSession) -> None:
