@@ -192,6 +192,24 @@ def test_a_killed_run_goes_on_by_itself(
     assert slow_platform.jobs_named(name) == 16
 
 
+@pytest.mark.usefixtures("automations", "worker")
+def test_a_budget_that_is_nearly_spent_pauses_its_deployment(
+    slow_platform: Platform, session_block: QuantumSession, deployment: UUID
+) -> None:
+    """The run goes on to its limit, and the deployment makes no further one."""
+    session_block.model_copy(update={"max_jobs": 8}).save("quantum-tight", overwrite=True)
+    parameters = {"block": "quantum-tight", "seed": 4, "optimizer_options": {"maxiter": 16}}
+    run = run_deployment(deployment, parameters=parameters, timeout=0)
+    assert isinstance(run, FlowRun)
+    with get_client(sync_client=True) as client:
+        eventually(
+            lambda: client.read_deployment(deployment).paused, seconds=90, what="it is paused"
+        )
+        eventually(in_state(run.id, "Failed"), seconds=60, what="the budget is spent")
+        client.resume_deployment(deployment)
+    assert slow_platform.jobs_named(str(run.id)) == 8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
 @pytest.mark.usefixtures("automations")
