@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo browser pictures test slow chaos conformance bench lint types clean
+.PHONY: demo up browser pictures test slow chaos conformance bench lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -15,6 +15,9 @@ browser: ## Debian's Chromium, in which the tests of Prefect's UI run
 
 pictures: browser $(VENV)/.installed-dev ## The screenshots of the documentation
 	$(BIN)/python tests/browser/pictures.py $(ARGS)
+
+up: $(VENV)/.installed ## Prefect server, worker, local platform and deployments, until Ctrl-C
+	$(BIN)/session-block up $(ARGS)
 
 test: $(VENV)/.installed-dev ## All tests but the slow ones
 	@$(MAKE) --no-print-directory browser || true

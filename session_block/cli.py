@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from session_block import cli_platform, cli_sessions, cli_submissions
+from session_block import cli_platform, cli_sessions, cli_submissions, cli_up
 from session_block.cli_platform import fail
 from session_block.errors import SessionBlockError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.add_typer(cli_platform.app, name="platform")
 app.add_typer(cli_submissions.app, name="submissions")
 app.add_typer(cli_sessions.app, name="sessions")
+app.command()(cli_up.up)
+app.command()(cli_up.deploy)
 
 _INTERRUPTED = 130
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
 from prefect import flow
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_LOGGING_LEVEL,
-    get_current_settings,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
 from pydantic import BaseModel, ConfigDict
 from qiskit.quantum_info import SparsePauliOp
 
 from session_block.block import QuantumSession, load_block
 from session_block.credentials import LocalPlatformCredentials
 from session_block.hamiltonians import H2_PAULIS, exact_ground_energy
+from session_block.prefect_server import find_prefect_server
 from session_block.vqe import Evaluation, VQEReport, run_vqe
 
 BLOCK_NAME = "local-demo"
@@ -46,16 +41,6 @@ class DemoOutcome(BaseModel):
     already_finished: bool
     experiment: str
     server_url: str | None
-
-
-def find_prefect_server() -> str | None:
-    """Return the API URL of the Prefect server that answers: the configured one, else the local."""
-    settings = get_current_settings()
-    local = f"http://{settings.server.api.host}:{settings.server.api.port}/api"
-    for url in (settings.api.url, local):
-        if url is not None and _answers(f"{url}/health"):
-            return url
-    return None
 
 
 def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
@@ -112,10 +97,3 @@ def _run(
         experiment=str(experiment.identity),
         server_url=server_url,
     )
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).is_success
-    except httpx.HTTPError:
-        return False

@@ -25,6 +25,7 @@
     │   ├── SessionMismatchError     the session exists, but is not what the Block describes
     │   ├── SessionClosedError       the session accepts no more jobs
     │   └── SessionsNotAllowedError  the instance's plan has no sessions
+    ├── UpError                      what 'session-block up' runs cannot be brought up, or ended
     └── SubmissionError
         ├── SubmissionRejectedError  the platform refused the job; none was made
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
@@ -127,6 +128,10 @@ class SessionClosedError(SessionError):
 
 class SessionsNotAllowedError(SessionError):
     """The instance's plan, such as the open one, has no sessions."""
+
+
+class UpError(SessionBlockError):
+    """What ``session-block up`` runs cannot be started or deployed, or has ended by itself."""
 
 
 class SubmissionError(SessionBlockError):

@@ -1,0 +1,92 @@
+"""What ``session-block up`` remembers, for the next one if it is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from session_block.errors import UpError
+
+
+class UpRecord:
+    """A file that names processes and the flow runs that they execute.
+
+    A process is told from a later one of the same PID by when it was created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._content: dict[str, Any] = self._read()
+
+    def begin(self) -> None:
+        """Begin to record this process; the flow runs of the last one stay."""
+        self.note(pid=os.getpid(), url=None, processes=[])
+
+    def add_process(self, pid: int) -> None:
+        """Note a process that was started."""
+        started = [pid, psutil.Process(pid).create_time()]
+        self.note(processes=[*self._content["processes"], started])
+
+    def note(self, **changed: Any) -> None:
+        """Note what has changed, if it has."""
+        content = {**self._content, **changed}
+        if content == self._content:
+            return
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps(content))
+        new.replace(self._path)
+        self._content = content
+
+    @property
+    def flow_runs(self) -> list[str]:
+        """The IDs of the flow runs that were executed when it was last looked."""
+        flow_runs: list[str] = self._content["flow_runs"]
+        return flow_runs
+
+    def left(self) -> list[psutil.Process]:
+        """Return the noted processes that live, the last one first."""
+        found = [_living(pid, created) for pid, created in self._content["processes"]]
+        return [process for process in reversed(found) if process is not None]
+
+    def describe(self) -> str:
+        """Say which process runs it, and where."""
+        content = self._read()
+        where = f": {content['url']}" if content["url"] else ", and is starting"
+        return f"process {content['pid']}{where}"
+
+    def _read(self) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"pid": None, "url": None, "processes": [], "flow_runs": []}
+        return json.loads(self._path.read_text()) if self._path.exists() else nothing
+
+
+@contextmanager
+def only_one(path: Path, record: UpRecord) -> Iterator[None]:
+    """Hold a lock that ends with this process, whatever ends it.
+
+    Raises:
+        UpError: Another process holds it.
+    """
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UpError(
+                f"'session-block up' runs already ({record.describe()}). End it there with Ctrl-C, "
+                "or with the signal SIGTERM."
+            ) from None
+        yield
+
+
+def _living(pid: int, created: float) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        return process if process.create_time() == created else None
+    except psutil.NoSuchProcess:
+        return None
