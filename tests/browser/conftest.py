@@ -1,0 +1,112 @@
+"""Prefect's UI in a real browser: Debian's Chromium, with real servers and a real worker behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from prefect import get_client
+from prefect_helpers import prefect_cli, working
+from support import BACKEND, Platform
+
+import session_block
+from session_block import QuantumSession, local_platform
+from session_block.credentials import LOGO_URL
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",  # the tests may run as root
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MILLISECONDS = 20_000
+"""The page shows within this time what it is expected to, also on a loaded machine."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, headless. While it lives its thread has an event loop: see ``aside``."""
+    if CHROMIUM is None:
+        pytest.skip("No Chromium: `make browser` installs it, or says what to install.")
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+def new_page(browser: Browser, **context: object) -> Page:
+    """Open a page that reaches this machine only; the Blocks' logo comes from this checkout."""
+    opened: BrowserContext = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
+    opened.set_default_timeout(PATIENCE_MILLISECONDS)
+    opened.route("**/*", _keep_on_this_machine)
+    return opened.new_page()
+
+
+def _keep_on_this_machine(route: Route) -> None:
+    if route.request.url == str(LOGO_URL):
+        route.fulfill(path=Path(session_block.__file__).parent / "logo.png")
+    elif urlsplit(route.request.url).hostname in {"127.0.0.1", None}:
+        route.continue_()
+    else:
+        route.abort()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page of a fresh visitor."""
+    opened = new_page(browser)
+    yield opened
+    opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def ui(prefect_server: str) -> str:
+    """The address of Prefect's UI, which new visitors see."""
+    return prefect_server.removesuffix("/api") + "/v2"
+
+
+@pytest.fixture(scope="module")
+def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform whose jobs take so long that a run is seen going."""
+    state_dir = tmp_path_factory.mktemp("slow-platform")
+    yield Platform(local_platform.start(state_dir, job_seconds=0.3))
+    local_platform.stop(state_dir)
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    prefect_server: str,  # noqa: ARG001 - where they are made
+    slow_platform: Platform,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """The deployments of ``deployments/prefect.yaml``, and the Block that they name."""
+    QuantumSession(
+        credentials=slow_platform.credentials(),
+        backend_name=BACKEND,
+        max_time="1h",
+        ledger_url=f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}",
+    ).save("quantum-session", overwrite=True)
+    prefect_cli("work-pool", "create", "quantum", "--type", "process", "--overwrite")
+    prefect_cli("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
+    yield
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            client.delete_deployment(deployment.id)
+
+
+@pytest.fixture(scope="module")
+def worker(
+    deployed: None,  # noqa: ARG001 - it makes the pool
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[psutil.Process]:
+    """A real process worker for the deployments' pool."""
+    with working(tmp_path_factory.mktemp("worker")) as running:
+        yield running
