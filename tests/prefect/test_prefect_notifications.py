@@ -29,7 +29,7 @@ def inbox() -> Iterator[tuple[str, queue.SimpleQueue[dict[str, Any]]]]:
     posted: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the base class's name
+        def do_POST(self) -> None:
             posted.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
