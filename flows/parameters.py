@@ -69,7 +69,9 @@ class OptimizerOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     maxiter: Count | Annotated[None, Field(title="The method's")] = Field(
-        None, title="maxiter", description="Most iterations; COBYLA counts evaluations."
+        None,
+        title="maxiter",
+        description="Most iterations; COBYLA counts evaluations, and TNC has maxfun instead.",
     )
 
     def given(self) -> dict[str, Any]:

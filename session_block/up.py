@@ -34,7 +34,7 @@ from session_block.up_record import UpRecord, only_one
 LOOPBACK = "127.0.0.1"
 _SERVER_SECONDS = 120
 _WORKER_SECONDS = 60
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.5
 _WATCH_SECONDS = 1.0
 _FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"
 """The variable by which a worker tells a process which flow run to execute."""
