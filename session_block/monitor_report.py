@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
 from qiskit.primitives.containers import PrimitiveResult
@@ -156,14 +155,15 @@ def _values(result: PrimitiveResult | None) -> list[tuple[float, float]]:
 def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:
     job_id = row["job_id"]
     page = None if job_id is None else job_page(row["url"], job_id)
+    took = None if metrics is None else metrics.duration
     link = "" if job_id is None else f"`{job_id}`" if page is None else f"[`{job_id}`]({page})"
     cells = (
         link,
         row["kind"] or "",
         _state(row["state"], metrics),
         f"{row['asked_at']:%H:%M:%S}",
-        "" if metrics is None else _duration(_between(metrics.created, metrics.running)),
-        "" if metrics is None else _duration(_between(metrics.running, metrics.finished)),
+        "" if took is None else _duration(took.queued),
+        "" if took is None else _duration(took.ran),
         "" if metrics is None else _duration(metrics.usage_seconds),
     )
     return f"| {' | '.join(cells)} |"
@@ -175,10 +175,6 @@ def _state(state: str, metrics: JobMetrics | None) -> str:
     if metrics.running is not None:
         return "running"
     return "queued" if metrics.position is None else f"queued at place {metrics.position}"
-
-
-def _between(start: datetime | None, end: datetime | None) -> float | None:
-    return None if start is None or end is None else (end - start).total_seconds()
 
 
 def _duration(seconds: float | None) -> str:

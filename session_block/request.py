@@ -76,6 +76,12 @@ class Request:
         )
 
     @property
+    def like(self) -> Hashable:
+        """What requests have in common whose jobs take equally long."""
+        pubs = self.pubs if self.asked is None else self.asked
+        return self.kind, self.implementation, tuple(_size(pub) for pub in pubs)
+
+    @property
     def user_tags(self) -> list[str]:
         """The tags that the user gave in ``options.environment.job_tags``."""
         return list(self.options.environment.job_tags or [])
@@ -118,6 +124,11 @@ class Request:
             mode=mode, options=_replace(self.options, environment=environment)
         )
         return primitive.run(self.pubs)
+
+
+def _size(pub: SamplerPub | EstimatorPub) -> Hashable:
+    wanted = pub.shots if isinstance(pub, SamplerPub) else pub.precision
+    return pub.circuit.num_qubits, len(pub.circuit.data), pub.shape, wanted
 
 
 def sampler_request(

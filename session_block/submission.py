@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 from qiskit_ibm_runtime import IBMBackend, RuntimeInvalidStateError, RuntimeJobV2, Session
@@ -46,6 +47,19 @@ SUBMIT_DEADLINE_SECONDS = 960.0
 _ATTEMPTS_PER_CALL = 3
 _LOOK_SECONDS = 0.05
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A job that this process has sent.
+
+    Attributes:
+        at: When the platform had accepted it, by :func:`time.monotonic`.
+        like: What it has in common with the jobs that take as long.
+    """
+
+    at: float
+    like: Hashable
 
 
 class Submitter:
@@ -90,6 +104,7 @@ class Submitter:
         self._notices = notices
         self._first_seen: dict[tuple[str, int], float] = {}
         self._jobs: dict[str, RuntimeJobV2] = {}
+        self._sent: dict[str, Sent] = {}
 
     def read(self, submission: str) -> Submission:
         """Return what the ledger says about a submission."""
@@ -167,6 +182,10 @@ class Submitter:
             self._jobs[job_id] = job
         return self._jobs[job_id]
 
+    def sent(self, job_id: str) -> Sent | None:
+        """Return when this process sent a job; ``None`` if another one did."""
+        return self._sent.get(job_id)
+
     def cancel(self, generation: Generation) -> None:
         """Cancel the job of a generation.
 
@@ -198,6 +217,7 @@ class Submitter:
     def forget(self, job_id: str) -> None:
         """Let go of a job that is done with."""
         self._jobs.pop(job_id, None)
+        self._sent.pop(job_id, None)
 
     def forget_all(self) -> None:
         """Let go of all jobs: they belong to a connection that is no more."""
@@ -260,6 +280,7 @@ class Submitter:
             return self._failed(tag, error, refusal(error, handled), before)
         self._pacer.accepted()
         self._jobs[job.job_id()] = job
+        self._sent[job.job_id()] = Sent(time.monotonic(), request.like)
         outcome = self._settler.decide(
             tag.submission, tag.generation, {"kind": "job", "job_id": job.job_id()}
         )

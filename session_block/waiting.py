@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import requests
@@ -12,7 +13,7 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import aio, crashpoints
+from session_block import aio, crashpoints, rhythm
 from session_block import submission_records as records
 from session_block.client import is_known_to_have_failed, reason_of
 from session_block.client.connecting import connecting
@@ -32,21 +33,26 @@ from session_block.patience import Patience
 from session_block.reconciliation import Reconciler
 from session_block.refusals import tells_of_closed_session, tells_of_passing_failure
 from session_block.results import decode_result, encode_result
+from session_block.rhythm import Duration, Expectation, Rhythm
 from session_block.session import SessionKeeper
 from session_block.session_records import CANCELLED, CLOSED
 from session_block.settling import Settler
 from session_block.submission import Submitter
 from session_block.submission_records import Generation
 
-_FASTEST_POLL_SECONDS = 0.05
-_SLOWEST_POLL_SECONDS = 2.0
-_POLL_SHARE = 0.1
+_ROOM_SECONDS = 0.05
+"""In a pause that is as long the platform may be asked for twins."""
+
+_SURE_SHARE = 0.05
+"""The share of a job's time within which its end was seen, to be learnt from."""
+
 _RESULT_TRIES = 4
 _RESULT_PAUSE_SECONDS = 0.5
 _NOT_FOUND = 404
 MAX_FAILURES_IN_PASSING = 3
 """How often a submission's job may fail for a reason that passes, and be run again."""
 
+_logger = logging.getLogger(__name__)
 _OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 
 
@@ -79,6 +85,8 @@ class Waiter:
     ) -> None:
         self._notices = notices
         self._told: dict[str, str] = {}
+        self._rhythm = Rhythm()
+        self._unsure: dict[Hashable, str] = {}
         self._ledger = ledger
         self._experiment = experiment
         self._submitter = submitter
@@ -169,10 +177,17 @@ class Waiter:
         self, submission: str, generation: Generation, timeout_seconds: float | None
     ) -> Answer:
         began = time.monotonic()
+        sent = self._submitter.sent(str(generation.job_id))
+        since = began if sent is None else sent.at
+        expected = None if sent is None else self._expectation(sent.like)
         patience = Patience(f"The state of job {generation.job_id}")
+        pending: list[float] = []
+        # One that was sent long ago, or by another process, is looked at at once.
+        late = sent is None or (expected is not None and began - since > expected.earliest)
+        pause = 0.0 if late else rhythm.pause(expected, began - since)
         while True:
-            waited = time.monotonic() - began
-            pause = min(max(waited * _POLL_SHARE, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
+            self._pause(pause, began, timeout_seconds)
+            asked = time.monotonic() - since
             try:
                 answer = self._ask(submission, generation)
             except _OUTAGES as error:
@@ -181,14 +196,48 @@ class Waiter:
             else:
                 patience.regain()
                 if answer is not Answer.PENDING:
+                    if sent is not None:
+                        self._learn(sent.like, generation, pending, asked)
                     return answer
-                self._reconciler.check_twins()
-            if timeout_seconds is not None and waited >= timeout_seconds:
+                pending.append(asked)
+                pause = rhythm.pause(expected, time.monotonic() - since)
+                if pause > _ROOM_SECONDS:
+                    self._reconciler.check_twins()
+            if timeout_seconds is not None and time.monotonic() - began >= timeout_seconds:
                 raise JobWaitTimeoutError(
                     f"Job {generation.job_id} of experiment {self._experiment} is not done after "
                     f"{timeout_seconds:g} s. It goes on; ask for its result again."
                 )
-            aio.pause(pause)
+
+    def _expectation(self, like: Hashable) -> Expectation | None:
+        """Return when a job may end that has just been sent; there is time to ask for it."""
+        job_id = self._unsure.pop(like, None)
+        if job_id is not None:
+            try:
+                metrics = self._keeper().connection.jobs.metrics(job_id)
+            except ConnectionFailedError as error:
+                _logger.info("How long job %s took could not be asked: %s", job_id, error)
+            else:
+                if metrics.duration is not None:
+                    self._rhythm.learn(like, metrics.duration)
+        return self._rhythm.expectation(like)
+
+    def _learn(
+        self, like: Hashable, generation: Generation, pending: list[float], done: float
+    ) -> None:
+        """Learn from when a job was seen to end; where that says little, ask for it later."""
+        self._rhythm.looked(like, len(pending))
+        if not pending or done - pending[-1] > _SURE_SHARE * done:
+            self._unsure[like] = str(generation.job_id)
+        else:
+            self._rhythm.learn(like, Duration(0.0, done))
+
+    @staticmethod
+    def _pause(seconds: float, began: float, timeout_seconds: float | None) -> None:
+        if timeout_seconds is not None:
+            seconds = min(seconds, began + timeout_seconds - time.monotonic())
+        if seconds > 0:
+            aio.pause(seconds)
 
     def _ask(self, submission: str, generation: Generation) -> Answer:
         job = self._submitter.job(generation)

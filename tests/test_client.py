@@ -51,6 +51,50 @@ def test_the_private_listing_is_still_there() -> None:
     assert "instance" in inspect.signature(QiskitRuntimeService._get_api_client).parameters
 
 
+def test_what_is_asked_for_less_often_is_still_asked_for() -> None:
+    """The client asks for the usage where this package lets it do so only once a minute."""
+    source = inspect.getsource(QiskitRuntimeService._run)
+    assert "self._check_instance_usage()" in source
+    assert "backend.status()" in source
+    assert list(inspect.signature(QiskitRuntimeService._check_instance_usage).parameters) == [
+        "self"
+    ]
+
+
+def test_a_job_costs_one_request(platform: Platform, bell: Request) -> None:
+    """What the client only warns of is asked for before the first job, and not before each."""
+    connection = Connection(platform.credentials().account())
+    backend = connection.backends.get(CHOICE)
+    bell.send(backend, ["qs-uid:lean"])
+    before = platform.stats()["requests"]
+    for _ in range(3):
+        bell.send(backend, ["qs-uid:lean"])
+    after = platform.stats()["requests"]
+    made = {name: after[name] - before.get(name, 0) for name in after if "_local" not in name}
+    assert {name: count for name, count in made.items() if count} == {"POST /jobs": 3}
+
+
+def test_a_status_that_is_asked_for_is_new(platform: Platform, connection: Connection) -> None:
+    """Only the client's own question before a job is answered from memory."""
+    asked = platform.stats()["requests"].get("GET /backends/{name}/status", 0)
+    for _ in range(2):
+        connection.backends.why_not_up(CHOICE)
+    assert platform.stats()["requests"]["GET /backends/{name}/status"] == asked + 2
+
+
+@pytest.mark.parametrize("chosen", [None, "True", "False"])
+def test_callers_are_told_only_if_the_environment_says_so(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    """The user's own choice about usage data is left as it is."""
+    if chosen is None:
+        monkeypatch.delenv("USAGE_DATA_OPT_OUT", raising=False)
+    else:
+        monkeypatch.setenv("USAGE_DATA_OPT_OUT", chosen)
+    Connection(platform.credentials().account())
+    assert os.environ["USAGE_DATA_OPT_OUT"] == (chosen or "True")
+
+
 @pytest.mark.parametrize("path", ["", "/", "/experimental/api/v1"])
 def test_ibm_credentials_reach_the_local_platform(platform: Platform, path: str) -> None:
     """URL, API key and CRN, typed as a user would, are enough; no environment variable is left."""

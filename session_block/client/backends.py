@@ -9,10 +9,11 @@ from typing import Any
 
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit.transpiler import Target
-from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
+from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMRuntimeError
 
 from session_block.client.connecting import connecting
+from session_block.client.lean import LeanBackend
 from session_block.errors import BackendNotFoundError
 
 
@@ -46,9 +47,9 @@ class Backends:
         self._service = service
         self._api = api
         self._instance = instance
-        self._found: dict[BackendChoice, IBMBackend] = {}
+        self._found: dict[BackendChoice, LeanBackend] = {}
 
-    def get(self, choice: BackendChoice) -> IBMBackend:
+    def get(self, choice: BackendChoice) -> LeanBackend:
         """Return a backend of the instance.
 
         Raises:
@@ -58,7 +59,7 @@ class Backends:
         if choice not in self._found:
             with connecting(f"look up backend {choice.name!r}"):
                 try:
-                    self._found[choice] = self._service.backend(
+                    found = self._service.backend(
                         choice.name,
                         instance=self._instance,
                         use_fractional_gates=choice.use_fractional_gates,
@@ -70,6 +71,7 @@ class Backends:
                     raise BackendNotFoundError(
                         f"{error.message} Change what the QuantumSession Block wants of it."
                     ) from error
+            self._found[choice] = LeanBackend.of(found)
         return self._found[choice]
 
     def target(self, choice: BackendChoice) -> Target:
@@ -131,7 +133,7 @@ class Backends:
         """Return the platform's words for why a backend runs no jobs now; ``None`` if it does."""
         device = self.get(choice)
         with connecting(f"read the state of backend {choice.name!r}"):
-            state = device.status()
+            state = device.status_now()
         if state.operational and state.status_msg == "active":
             return None
         return str(state.status_msg or "not operational")

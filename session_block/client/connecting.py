@@ -13,6 +13,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.account import Account
+from session_block.client.lean import LeanService
 from session_block.errors import ConnectionFailedError
 
 _environment_lock = threading.Lock()
@@ -22,7 +23,7 @@ def connect(account: Account) -> QiskitRuntimeService:
     """Make the client's service for an account."""
     variables = _variables(account)
     with _environment(variables):
-        service = QiskitRuntimeService(
+        service = LeanService(
             channel=account.channel,
             token=account.token,
             url=account.url,

@@ -13,6 +13,7 @@ from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 
 from session_block import crashpoints
 from session_block.client.connecting import connecting
+from session_block.rhythm import Duration
 
 _LISTING_PAGE = 100
 
@@ -56,6 +57,16 @@ class JobMetrics:
     finished: datetime | None
     usage_seconds: float | None
     position: int | None
+
+    @property
+    def duration(self) -> Duration | None:
+        """How long it took; ``None`` while it has not ended, or if it never ran."""
+        if self.created is None or self.running is None or self.finished is None:
+            return None
+        return Duration(
+            queued=(self.running - self.created).total_seconds(),
+            ran=(self.finished - self.running).total_seconds(),
+        )
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
