@@ -55,7 +55,7 @@ def test_every_make_target_exists() -> None:
 
 def test_every_command_exists() -> None:
     """What the README tells to run of ``session-block`` has a help page."""
-    command_line = r"session-block (platform \w+|sessions \w+|submissions \w+|demo)"
+    command_line = r"session-block (platform \w+|sessions \w+|submissions \w+|demo|up|deploy)"
     told = set(re.findall(command_line, "".join(PAGES.values())))
     assert len(told) >= 4
     for command in told:

@@ -11,8 +11,10 @@ import asyncio
 import json
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +48,7 @@ CONFIGURATIONS: dict[str, type[BaseJobConfiguration]] = {
     "docker": DockerWorkerJobConfiguration,
     "kubernetes": KubernetesWorkerJobConfiguration,
 }
+CONTAINERS = ("docker", "kubernetes")
 HEARTBEATS = ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 EVALUATIONS = 12
 
@@ -175,6 +178,25 @@ def test_the_example_secret_has_the_keys_that_are_needed() -> None:
     assert {
         name: f"{{{{ ${name} }}}}" for name in secret["stringData"]
     }.items() <= docker_env.items()
+
+
+def test_compose_asks_for_what_the_example_has() -> None:
+    """The variables of compose.yaml are those of env.example, and its services run one image."""
+    text = (DEPLOYMENTS / "compose.yaml").read_text()
+    example = (DEPLOYMENTS / "env.example").read_text()
+    asked = set(re.findall(r"\$\{(\w+)", text))
+    assert asked == set(re.findall(r"^(\w+)=", example, re.MULTILINE))
+    content = yaml.safe_load(text)
+    assert set(content["services"]) == {"postgres", "server", "deploy", "worker"}
+    images = {one["image"] for name, one in content["services"].items() if name != "postgres"}
+    images |= {
+        _template(kind)["variables"]["properties"]["image"]["default"] for kind in CONTAINERS
+    }
+    assert images == {f"prefect-quantum-sessions:{version('prefect-quantum-sessions')}"}
+    for service in ("server", "deploy", "worker"):
+        options = content["services"][service]["command"].split()
+        program = [sys.executable, "-m", options[0].replace("-", "_"), *options[1:]]
+        assert subprocess.run([*program, "--help"], check=False).returncode == 0
 
 
 def test_a_bad_variable_is_refused_before_a_run_begins(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_helpers import eventually, flow_run, in_state
+from prefect_helpers import CHECKOUT, eventually, flow_run, in_state
 from support import Platform, free_port
 
 from session_block import local_platform
@@ -29,13 +30,16 @@ from session_block.prefect_server import answers
 NIGHTLY = "vqe/h2-nightly"
 EVALUATIONS = 24
 COMMAND = [sys.executable, "-m", "session_block"]
+SYSTEM_PYTHON = os.environ.get("PYTHON", "python3")
+"""The one that has pip."""
 
 
 class Lab:
     """A home of its own, in which ``session-block up`` is started and ended."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, command: list[str]) -> None:
         self._home = home
+        self._command = command
         self._output = home / "output"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +67,7 @@ class Lab:
         """Start it, and wait until it says that it is up."""
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [*COMMAND, "up", "--server-port", str(self.port)],
+                [*self._command, "up", "--server-port", str(self.port)],
                 cwd=self._home,
                 env={**os.environ, "PREFECT_HOME": str(self._home)},
                 stdout=output,
@@ -111,8 +115,8 @@ class Lab:
 
 
 @contextmanager
-def _lab(home: Path) -> Iterator[Lab]:
-    lab = Lab(home)
+def _lab(home: Path, command: list[str] = COMMAND) -> Iterator[Lab]:
+    lab = Lab(home, command)
     try:
         with temporary_settings({PREFECT_API_URL: lab.api_url}):
             yield lab
@@ -192,6 +196,49 @@ def test_a_killed_up_goes_on_as_well(tmp_path: Path, everything: bool) -> None:
         assert len([one for one in lab.processes() if "worker" in one.cmdline()]) == 1
         _check_that_it_ends_in_its_session(lab, run)
         assert flow_run(run).run_count == 2
+        lab.end()
+        assert lab.processes() == []
+
+
+def _installed_as_the_image(directory: Path) -> Path:
+    """Do what the Dockerfile says in an empty environment; return the directory of its commands."""
+    recipe = (CHECKOUT / "deployments" / "Dockerfile").read_text().replace("\\\n", "")
+    source, wheels, environment = (directory / name for name in ("source", "wheels", "venv"))
+    source.mkdir()
+    for names in re.findall(r"^COPY (.*) \S+$", recipe, re.MULTILINE):
+        for name in names.split():
+            copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
+            copy(CHECKOUT / name, source / name)
+    subprocess.run([SYSTEM_PYTHON, "-m", "venv", "--without-pip", environment], check=True)
+    pip = f"{SYSTEM_PYTHON} -m pip --python {environment}/bin/python"
+    lines = re.findall(r"^RUN .*?(pip .*)$", recipe, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        command = line.replace("/wheels", str(wheels)).replace("pip ", f"{pip} ", 1)
+        done = subprocess.run(
+            ["sh", "-c", command.replace("/constraints.txt", str(CHECKOUT / "constraints.txt"))],
+            cwd=source,
+            env={"EXTRAS": "postgres", **os.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    return environment / "bin"
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the image's recipe installs brings a lab up in an empty directory, and runs in it."""
+    commands = _installed_as_the_image(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    with _lab(home, [str(commands / "session-block")]) as lab:
+        lab.start()
+        run = _begin_a_run(lab)
+        _check_that_it_ends_in_its_session(lab, run)
+        assert all(str(CHECKOUT) not in " ".join(one.cmdline()) for one in lab.processes())
         lab.end()
         assert lab.processes() == []
 
