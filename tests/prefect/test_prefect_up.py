@@ -28,7 +28,7 @@ from session_block import local_platform
 from session_block.prefect_server import answers
 
 NIGHTLY = "vqe/h2-nightly"
-EVALUATIONS = 24
+EVALUATIONS = 14
 COMMAND = [sys.executable, "-m", "session_block"]
 SYSTEM_PYTHON = os.environ.get("PYTHON", "python3")
 """The one that has pip."""
