@@ -32,9 +32,8 @@ chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, co
 conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by pip, on the local platform
 	$(BIN)/python tests/conformance/run.py --python $(PYTHON) --work $(VENV)/conformance $(ARGS)
 
-bench: $(VENV)/.installed-dev ## Benchmarks; nothing is judged
-	$(BIN)/python benchmarks/platform_latency.py
-	$(BIN)/python benchmarks/ledger.py
+bench: $(VENV)/.installed-dev ## All benchmarks; fails where a target is missed
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

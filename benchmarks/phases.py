@@ -1,0 +1,112 @@
+"""What the time of a profiled evaluation goes into.
+
+A profiler slows Python down, so these are shares to look at and no target's figures. Each phase is
+the time in some functions of the product, or of the client for the bare loop, with all that they
+call; none of them calls another one, but where a phase is said to be without others.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+from dataclasses import dataclass
+from pathlib import PurePath
+
+Function = tuple[str, str]
+"""File (its end) and name of a function."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of an evaluation.
+
+    Attributes:
+        functions: Where its time is spent.
+        callers: If given, only as far as these functions called them directly.
+        without: Functions whose time, spent below, belongs to other phases.
+    """
+
+    name: str
+    functions: tuple[Function, ...]
+    callers: tuple[str, ...] = ()
+    without: tuple[Function, ...] = ()
+
+
+_SEND = ("session_block/request.py", "send")
+_CREATE = ("session_block/ledger.py", "create")
+_WAIT = ("session_block/waiting.py", "_await_end")
+_VISIBLY = ("session_block/runs.py", "visibly")
+_WAITED = ("session_block/durable_job.py", "wait")
+_RESULT = ("qiskit_ibm_runtime/runtime_job_v2.py", "result")
+_DECODE = ("qiskit_ibm_runtime/decoders/result_decoder.py", "decode")
+_STATUS = ("qiskit_ibm_runtime/runtime_job_v2.py", "wait_for_final_state")
+_DURABLE = (
+    Phase("fingerprint", (("session_block/request.py", "fingerprint"),)),
+    Phase("intent", (_CREATE,), callers=("_attempt",)),
+    Phase("POST", (_SEND,)),
+    Phase("wait", (_WAIT,)),
+    Phase(
+        "fetch",
+        (("session_block/waiting.py", "_fetch"),),
+        without=(_DECODE, ("session_block/waiting.py", "_store")),
+    ),
+    Phase("decode", (_DECODE,)),
+    Phase(
+        "record",
+        (("session_block/waiting.py", "_store"), ("session_block/settling.py", "decide")),
+    ),
+)
+PHASES = {
+    "bare": (
+        Phase("POST", (("qiskit_ibm_runtime/base_primitive.py", "_run"),)),
+        Phase("wait", (_STATUS,)),
+        Phase("fetch", (_RESULT,), without=(_STATUS, _DECODE)),
+        Phase("decode", (_DECODE,)),
+    ),
+    "library": _DURABLE,
+    "flow": (*_DURABLE, Phase("Prefect", (_VISIBLY,), without=(_WAITED,))),
+}
+"""By loop."""
+
+
+class UnknownPhaseError(LookupError):
+    """A phase's functions were never called: the product or the client has changed."""
+
+
+def phases_of(profile: cProfile.Profile, loop: str) -> dict[str, float]:
+    """Return the seconds of each phase, and of the ``rest``."""
+    times = _Times(profile)
+    seconds = {phase.name: times.of(phase) for phase in PHASES[loop]}
+    return {**seconds, "rest": max(0.0, times.total - sum(seconds.values()))}
+
+
+class _Times:
+    def __init__(self, profile: cProfile.Profile) -> None:
+        stats = pstats.Stats(profile)
+        self.total: float = stats.total_tt  # type: ignore[attr-defined]
+        self._entries = stats.stats  # type: ignore[attr-defined]
+
+    def of(self, phase: Phase) -> float:
+        taken = sum(self._spent(one, phase.callers) for one in phase.functions)
+        return max(0.0, taken - sum(self._spent(one, ()) for one in phase.without))
+
+    def _spent(self, function: Function, callers: tuple[str, ...]) -> float:
+        found = [
+            entry
+            for (path, _, name), entry in self._entries.items()
+            if name == function[1] and PurePath(path).as_posix().endswith(function[0])
+        ]
+        if not found:
+            raise UnknownPhaseError(
+                f"{function[1]} of {function[0]} was not called. Say in {__name__} what it is now."
+            )
+        if not callers:
+            return float(sum(entry[3] for entry in found))
+        return float(
+            sum(
+                called[3]
+                for entry in found
+                for (_, _, name), called in entry[4].items()
+                if name in callers
+            )
+        )

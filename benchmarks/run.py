@@ -1,0 +1,75 @@
+# ruff: noqa: T201 - what it prints is what it is for
+"""``python -m benchmarks.run [--only PART,PART] [--quick]``: measure, judge, write, say.
+
+Writes ``results.json``, ``table.md`` and ``figure.svg``, prints the table, and ends with how many
+targets are met. The exit status is 0 where all are that were measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import vqe_loop
+from benchmarks.measuring import Part
+from benchmarks.report import about_the_machine, markdown
+from benchmarks.rig import CHECKOUT, Rig
+from benchmarks.targets import conclusion, judge
+
+PARTS: dict[str, Callable[[Rig], Part]] = {
+    "vqe": vqe_loop.measure,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts that are asked for, and return the exit status."""
+    asked = _parser().parse_args(arguments)
+    chosen = asked.only.split(",") if asked.only else list(PARTS)
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        print(f"There is no part {', '.join(unknown)}, only {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    machine = about_the_machine()
+    parts: dict[str, Part] = {}
+    with Rig(asked.results, quick=asked.quick) as rig:
+        for name in chosen:
+            began = time.monotonic()
+            print(f"{name} …", end=" ", file=sys.stderr, flush=True)
+            parts[name] = PARTS[name](rig)
+            print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    figures = {key: one for part in parts.values() for key, one in part.figures.items()}
+    missing = {key: why for part in parts.values() for key, why in part.missing.items()}
+    verdicts = judge(figures, missing, chosen)
+    table = markdown(parts, verdicts, machine)
+    written = {
+        "machine": machine,
+        "quick": asked.quick,
+        "figures": {key: asdict(one) for key, one in figures.items()},
+        "missing": missing,
+        "met": {one.target.key: one.met for one in verdicts if one.figure is not None},
+        "data": {name: part.data for name, part in parts.items()},
+    }
+    (asked.results / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    (asked.results / "table.md").write_text(table)
+    print(table)
+    line, status = conclusion(verdicts)
+    print(line)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--only", help=f"some of the parts, with commas: {','.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument(
+        "--results", type=Path, default=CHECKOUT / "benchmarks" / "results", help="where to write"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
