@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,24 @@ def test_the_other_deployments_run_as_they_are(slow_platform: Platform, name: st
     assert isinstance(run, FlowRun)
     eventually(in_state(run.id, "Completed"), seconds=120, what=f"{name} is Completed")
     assert slow_platform.jobs_named(str(run.id)) > 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_tidy_deployment_closes_what_a_failed_run_has_left(
+    slow_platform: Platform, session_block: QuantumSession
+) -> None:
+    """A run that failed leaves its session open, and the deployed flow closes it afterwards."""
+    block = session_block.model_copy(update={"keep_failed": 1})
+    with suppress(ZeroDivisionError), block.experiment("given-up") as experiment:
+        experiment.open_session()
+        raise ZeroDivisionError
+    with get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name("tidy/left-open-sessions")
+    run = run_deployment(made.id, timeout=0)
+    assert isinstance(run, FlowRun)
+    eventually(in_state(run.id, "Completed"), seconds=90, what="it is tidied up")
+    states = {one["id"]: one["state"] for one in slow_platform.admin.sessions()}
+    assert states[str(experiment.session_id)] == "closed"
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_up_runs_ends_in_good_order_and_goes_on(tmp_path: Path) -> None:
             deployments = client.read_deployments()
             nightly = client.read_deployment_by_name(NIGHTLY)
         assert len(automations) == len(set(automations)) > 0
-        assert len(deployments) == 3
+        assert len(deployments) == 4
         assert [schedule.active for schedule in nightly.schedules] == [True]
         lab.end(signal.SIGTERM)
         assert lab.processes() == []
