@@ -279,6 +279,7 @@ def _sessions_of(platform: Platform, run: FlowRun) -> set[str]:
     return {job["session_id"] for job in jobs if f"qs-exp:{run.id}" in job["tags"]}
 
 
+@pytest.mark.slow
 def test_pods_go_on_where_a_lost_one_was(
     pools: dict[str, WorkPool], nightly: UUID, pods: Pods, platform_of_pods: Platform
 ) -> None:
