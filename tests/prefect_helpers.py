@@ -97,6 +97,26 @@ def stop_group(process: subprocess.Popen[bytes], *, patience: float) -> None:
 
 
 @contextmanager
+def flow_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run ``own_process.py`` with these arguments; give its process, and the flow run's ID.
+
+    None of its processes outlives the block.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(CHECKOUT / "tests/prefect/own_process.py"), *arguments],
+        env=api_environment(PYTHONPATH=f"{CHECKOUT}:{CHECKOUT / 'tests'}"),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().decode().strip()
+    finally:
+        stop_group(process, patience=10)
+        process.stdout.close()
+
+
+@contextmanager
 def working(directory: Path) -> Iterator[psutil.Process]:
     """Start a worker; none of its processes outlives the block."""
     log = (directory / "worker.log").open("wb")

@@ -1,0 +1,61 @@
+"""Flows of the tests that run in processes of their own, which the tests kill.
+
+Arguments: the name of a flow, the Block's name, and the ID of a flow run that is to go on; without
+it a new one is made, and its ID printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from uuid import UUID
+
+from prefect import Flow, flow, get_client
+from prefect.flow_engine import run_flow
+from prefect_helpers import flipped, rotated
+
+from session_block import QuantumSession
+from tasks import (
+    aclose_session,
+    afetch_result,
+    aopen_session,
+    arun_estimator,
+    asubmit_sampler,
+)
+
+JOBS = 6
+
+
+@flow
+async def by_tasks_and_handles(block: str) -> str:
+    """Submit three jobs at once by tasks, run one by another, and two by the experiment."""
+    session = await aopen_session(block)
+    jobs = await asyncio.gather(
+        *(asubmit_sampler(session, [flipped()], shots=8 + number) for number in range(3))
+    )
+    await asyncio.gather(*(afetch_result(job) for job in jobs))
+    await arun_estimator(session, [(rotated(0), "Z")])
+    loaded = await QuantumSession.aload(block)
+    async with await loaded.aexperiment() as experiment:
+        for turns in (1, 2):
+            await experiment.arun_estimator([(rotated(turns), "Z")])
+    await aclose_session(session)
+    return session.uid
+
+
+def run(chosen: Flow[[str], str], block: str, flow_run_id: str | None) -> None:
+    """Run a flow as an engine does that is given a flow run."""
+    with get_client(sync_client=True) as client:
+        made = (
+            client.create_flow_run(chosen, parameters={"block": block})
+            if flow_run_id is None
+            else client.read_flow_run(UUID(flow_run_id))
+        )
+    print(made.id, flush=True)  # noqa: T201 - the answer
+    running = run_flow(chosen, flow_run=made, parameters={"block": block})
+    if chosen.isasync:
+        asyncio.run(running)
+
+
+if __name__ == "__main__":
+    run(globals()[sys.argv[1]], sys.argv[2], *sys.argv[3:] or [None])
