@@ -65,7 +65,16 @@ def _blocking(cls: type) -> Iterator[str]:
     Of the properties all but three read the ledger at most.
     """
     asking = {"backend", "mode", "service"}
-    at_once = {"account", "begin", "job_id", "progress", "transpiler", "wait", "watch"}
+    at_once = {
+        "account",
+        "begin",
+        "job_id",
+        "note_attempt",
+        "progress",
+        "transpiler",
+        "wait",
+        "watch",
+    }
     for base in cls.__mro__:
         if not base.__module__.startswith("session_block"):
             continue

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from contextlib import suppress
 from uuid import UUID
 
 import httpx
 import pytest
 from own_process import JOBS
 from prefect import flow, task
+from prefect.runtime import flow_run as this_run
 from prefect_helpers import eventually, flipped, flow_process, in_state, rotated
 from support import Platform
 
@@ -89,9 +91,7 @@ def test_each_wait_is_a_task_run_that_people_see(prefect_server: str, saved_bloc
 
     @flow
     async def asynchronous() -> str:
-        from prefect.runtime import flow_run
-
-        seen.append(str(flow_run.id))
+        seen.append(str(this_run.id))
         block = await QuantumSession.aload(saved_block)
         async with await block.aexperiment() as experiment:
             await asyncio.gather(
@@ -190,6 +190,29 @@ def test_an_async_task_timeout_ends_the_wait_and_not_the_job(
     assert slow_platform.jobs_of(session.uid) == 1
     [known] = [one for one in slow_platform.admin.sessions() if one["id"] == session.session_id]
     assert known["state"] != "closed"
+
+
+def test_a_cancelled_wait_ends_alone(
+    slow_block: QuantumSession, slow_platform: Platform, prefect_server: str
+) -> None:
+    """A flow that stops waiting, and begins to wait again, completes with one job."""
+    slow_block.save("t-async-cancelled", overwrite=True)
+    seen: list[str] = []
+
+    @flow
+    async def impatient() -> str:
+        seen.append(str(this_run.id))
+        block = await QuantumSession.aload("t-async-cancelled")
+        async with await block.aexperiment() as experiment:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(experiment.arun_sampler([flipped()], shots=8), 0.7)
+            await experiment.arun_sampler([flipped()], shots=8)
+            return experiment.uid
+
+    uid = asyncio.run(impatient())
+    assert slow_platform.jobs_of(uid) == 1
+    assert len(_task_runs(prefect_server, seen[0], 1)) == 1
+    assert in_state(UUID(seen[0]), "Completed")()
 
 
 def test_an_async_flow_retry_goes_on_in_the_same_session(
