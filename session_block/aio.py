@@ -55,7 +55,7 @@ class Call:
             asyncio.CancelledError: Nobody does.
         """
         if self._abandoned.wait(pause_seconds):
-            raise asyncio.CancelledError
+            raise asyncio.CancelledError("Nobody waits any more; a job that was sent goes on.")
 
     @contextmanager
     def holding(
