@@ -1,6 +1,6 @@
 """What recording a submission costs as the ledger grows, and what reading it back costs.
 
-    python benchmarks/ledger.py [SUBMISSIONS] [POSTGRESQL_URL]
+    python -m benchmarks.ledger [SUBMISSIONS] [POSTGRESQL_URL]
 
 Prints JSON, in milliseconds: for each store the median of an intent and an outcome (two durable
 creates) of the 51st to 150th submission and of the last 100, and their ratio; of the facts of one
@@ -50,13 +50,14 @@ def main() -> int:
         urls = {"sqlite": f"sqlite:///{Path(home) / 'ledger.db'}"}
         if len(sys.argv) > 2:  # noqa: PLR2004
             urls["postgresql"] = sys.argv[2]
-        report = {store: _measured(url, submissions) for store, url in urls.items()}
+        report = {store: measured(url, submissions) for store, url in urls.items()}
         report["sqlite"]["file_mb"] = round((Path(home) / "ledger.db").stat().st_size / 1e6, 1)
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
     return 0
 
 
-def _measured(url: str, submissions: int) -> dict[str, Any]:
+def measured(url: str, submissions: int) -> dict[str, Any]:
+    """Return the costs of one store."""
     with closing(Ledger(url)) as ledger:
         recorded, results = [], []
         for number in range(submissions):

@@ -6,22 +6,26 @@ Moments are Unix seconds of this machine's clock, which is the local platform's 
 
 from __future__ import annotations
 
-import base64
 import cProfile
-import io
 import json
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.phases import phases_of
 from benchmarks.rig import answer
+from benchmarks.work import BACKEND, block_at, received
 
-Evaluate = Callable[[Any], float]
-"""Takes a point, and returns the energy."""
+if TYPE_CHECKING:
+    from qiskit.primitives import PrimitiveResult
+
+    from session_block import QuantumSession
+
+Evaluate = Callable[[Any], "PrimitiveResult[Any]"]
+"""Takes a point, and returns the Estimator's result."""
 
 
 class Diary:
@@ -50,7 +54,7 @@ class Diary:
         with self._profile or nullcontext():
             for point in points:
                 began = time.time()
-                value = evaluate(point)
+                value = float(evaluate(point)[0].data.evs)
                 self.evaluations.append({"began": began, "ended": time.time(), "value": value})
         self.cpu_seconds = time.process_time() - cpu
 
@@ -67,77 +71,61 @@ class Diary:
 
 def main() -> None:
     """Run the loop, and write what happened."""
-    from qiskit import qpy
-    from qiskit.quantum_info import SparsePauliOp
-
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     spec = json.load(sys.stdin)
     loop = sys.argv[2]
     diary = Diary(profiled="profile" in sys.argv[3:])
-    circuit = qpy.load(io.BytesIO(base64.b64decode(spec["circuit"])))[0]
-    observable = SparsePauliOp.from_list([tuple(term) for term in spec["observable"]])
-    {"bare": _bare, "library": _library, "flow": _flow}[loop](spec, circuit, observable, diary)
+    {"bare": _bare, "library": _library, "flow": _flow}[loop](spec, diary)
     answer(diary.written(loop))
 
 
-def _bare(spec: dict[str, Any], circuit: Any, observable: Any, diary: Diary) -> None:
+def _bare(spec: dict[str, Any], diary: Diary) -> None:
     from qiskit_ibm_runtime import EstimatorV2, QiskitRuntimeService, Session
 
+    circuit, observable = received(spec)
     with diary.keep_whole():
-        backend = QiskitRuntimeService().backend(spec["backend"])
+        backend = QiskitRuntimeService().backend(BACKEND)
         with Session(backend) as session:
             estimator = EstimatorV2(mode=session)
+            diary.keep(
+                spec["points"],
+                lambda point: estimator.run([(circuit, observable, point)]).result(),
+            )
 
-            def evaluate(point: Any) -> float:
-                return float(estimator.run([(circuit, observable, point)]).result()[0].data.evs)
 
-            diary.keep(spec["points"], evaluate)
-
-
-def _library(spec: dict[str, Any], circuit: Any, observable: Any, diary: Diary) -> None:
-    block = _block(spec)
+def _library(spec: dict[str, Any], diary: Diary) -> None:
+    block = block_at(spec)
     with diary.keep_whole():
-        _durable(block, spec, circuit, observable, diary)
+        _durable(block, spec, diary)
 
 
-def _flow(spec: dict[str, Any], circuit: Any, observable: Any, diary: Diary) -> None:
+def _flow(spec: dict[str, Any], diary: Diary) -> None:
     from prefect import flow
 
     from session_block.block import load_block
 
     name = f"bench-{spec['experiment']}"
-    _block(spec).save(name, overwrite=True)
+    block_at(spec).save(name, overwrite=True)
 
     @flow(name="benchmark-vqe")
     def benchmark_vqe(block: str) -> None:
-        _durable(load_block(block), spec, circuit, observable, diary)
+        _durable(load_block(block), spec, diary)
 
     with diary.keep_whole():
         benchmark_vqe(name)
 
 
-def _block(spec: dict[str, Any]) -> Any:
-    from session_block import LocalPlatformCredentials, QuantumSession
-
-    return QuantumSession(
-        credentials=LocalPlatformCredentials(state_dir=spec["state_dir"]),
-        backend_name=spec["backend"],
-        ledger_url=spec["ledger_url"],
-    )
-
-
-def _durable(block: Any, spec: dict[str, Any], circuit: Any, observable: Any, diary: Diary) -> None:
+def _durable(block: QuantumSession, spec: dict[str, Any], diary: Diary) -> None:
     from session_block import DurableEstimator
 
+    circuit, observable = received(spec)
     with block.experiment(spec["experiment"]) as experiment:
         # The bare loop's session is open too before its first evaluation begins.
         experiment.open_session()
         estimator = DurableEstimator(experiment)
-
-        def evaluate(point: Any) -> float:
-            return float(estimator.run([(circuit, observable, point)]).result()[0].data.evs)
-
-        diary.keep(spec["points"], evaluate)
+        diary.keep(
+            spec["points"], lambda point: estimator.run([(circuit, observable, point)]).result()
+        )
 
 
 if __name__ == "__main__":

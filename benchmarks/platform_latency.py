@@ -1,24 +1,17 @@
-"""How fast the local platform's API answers, at rest and while 20 jobs are running or queued.
-
-    python benchmarks/platform_latency.py
-
-Prints JSON: for each request the median and the 95th percentile in milliseconds, and the ratio of
-the loaded to the resting one.
-"""
+"""How fast the local platform's API answers, at rest and while 20 jobs are running or queued."""
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 from qiskit.circuit.library import real_amplitudes
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
+from benchmarks.measuring import Part, Table
 from session_block.local_platform import LocalPlatform
 
 if TYPE_CHECKING:
@@ -26,15 +19,18 @@ if TYPE_CHECKING:
 
     from qiskit_ibm_runtime import QiskitRuntimeService
 
+    from benchmarks.rig import Rig
+
 JOBS = 20
 SAMPLES = 300
 QUBITS = 20
 BACKENDS = ("ibm_hanoi", "ibm_sherbrooke", "ibm_fez")
+_SHOWN = ("median", "p95")
 EMPTY_JOB = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
 
 
-def main() -> int:
-    """Measure and print; the exit status is always 0."""
+def measure(_rig: Rig) -> Part:
+    """Send each request at rest and under load."""
     with LocalPlatform() as platform:
         headers = {
             "Authorization": f"apikey {platform.info.token}",
@@ -52,17 +48,15 @@ def main() -> int:
             _submit_heavy_jobs(platform.service())
             loaded = {name: _measured(send) for name, send in requests.items()}
             states = platform.stats()["jobs"]["by_state"]
-    report: dict[str, Any] = {
-        name: {
-            "resting_ms": resting[name],
-            "loaded_ms": loaded[name],
-            "p95_ratio": round(loaded[name]["p95"] / resting[name]["p95"], 2),
-        }
+    part = Part(data={"resting_ms": resting, "loaded_ms": loaded, "jobs_at_the_end": states})
+    head = ["request", "at rest: median", "95th percentile", "loaded: median", "95th percentile"]
+    rows = [
+        [name, *(f"{of[name][which]:.2f}" for of in (resting, loaded) for which in _SHOWN)]
         for name in requests
-    }
-    report["jobs at the end"] = states
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-    return 0
+    ]
+    title = f"The local platform's answers, ms, at rest and with {JOBS} jobs running or queued"
+    part.tables.append(Table(title, head, rows))
+    return part
 
 
 def _submit_heavy_jobs(service: QiskitRuntimeService) -> None:
@@ -85,7 +79,3 @@ def _measured(send: Callable[[], httpx.Response]) -> dict[str, float]:
         "median": round(statistics.median(taken), 2),
         "p95": round(statistics.quantiles(taken, n=20)[-1], 2),
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

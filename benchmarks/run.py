@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import vqe_loop
+from benchmarks import growth, imports, large, parallel, platform_latency, resume, vqe_loop
 from benchmarks.measuring import Part
 from benchmarks.report import about_the_machine, markdown
 from benchmarks.rig import CHECKOUT, Rig
@@ -23,6 +23,12 @@ from benchmarks.targets import conclusion, judge
 
 PARTS: dict[str, Callable[[Rig], Part]] = {
     "vqe": vqe_loop.measure,
+    "resume": resume.measure,
+    "growth": growth.measure,
+    "parallel": parallel.measure,
+    "imports": imports.measure,
+    "large": large.measure,
+    "platform": platform_latency.measure,
 }
 
 

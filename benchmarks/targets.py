@@ -60,7 +60,7 @@ TARGETS = (
         0.9,
         "at least",
     ),
-    Target("import", "imports", "import session_block / import prefect", 1.15),
+    Target("import", "imports", "import session_block with its Block / import prefect", 1.15),
     Target("import/qiskit", "imports", "modules of Qiskit that it imports", 0.0),
 )
 

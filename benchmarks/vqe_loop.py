@@ -24,7 +24,7 @@ from benchmarks.measuring import Figure, Part, Table, ratios
 from benchmarks.peers import PEERS, Peer, PeerError, made_peers
 from benchmarks.probe import least_server_seconds
 from benchmarks.rig import BenchmarkError, Rig
-from benchmarks.work import BACKEND, new_work
+from benchmarks.work import BACKEND, new_work, place
 from session_block.local_platform import LocalPlatform
 
 Run = dict[str, Any]
@@ -78,7 +78,7 @@ class _Bench:
     def __init__(self, rig: Rig, platform: LocalPlatform, evaluations: int) -> None:
         self._rig = rig
         self._platform = platform
-        self._work = new_work(evaluations).as_json()
+        self._work = new_work(evaluations)
         self._count = 0
 
     def rounds(self, loops: Mapping[str, int]) -> dict[str, list[Run]]:
@@ -126,9 +126,7 @@ class _Bench:
         self._count += 1
         spec = {
             **self._work,
-            "backend": BACKEND,
-            "state_dir": str(self._platform.info.state_dir),
-            "ledger_url": f"sqlite:///{self._platform.info.state_dir}/ledger.db",
+            **place(self._platform),
             "experiment": f"vqe-{self._count}-{loop}",
         }
         environment = self._platform.environment if loop == "bare" else {}

@@ -8,55 +8,60 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qiskit import QuantumCircuit, qpy, transpile
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
-from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from session_block.hamiltonians import H2_PAULIS
+if TYPE_CHECKING:
+    from session_block import QuantumSession
+    from session_block.local_platform import LocalPlatform
 
 BACKEND = "ibm_manila"
 _SEED = 8
 _STEP = 0.05
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a loop does, one job for each point.
-
-    Attributes:
-        circuit: The ISA circuit as QPY, in base 64.
-        observable: Pairs of a Pauli label and a coefficient, laid out as the circuit is.
-        points: Values for the circuit's parameters.
-    """
-
-    circuit: str
-    observable: list[tuple[str, float]]
-    points: list[list[float]]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for another process."""
-        return asdict(self)
-
-
-def new_work(evaluations: int) -> Work:
+def new_work(evaluations: int) -> dict[str, Any]:
     """Return the energy of H2 at points as an optimiser would ask for them, near one another."""
+    from qiskit_ibm_runtime.fake_provider import FakeManilaV2
+
+    from session_block.hamiltonians import H2_PAULIS
+
     circuit = transpile(real_amplitudes(2, reps=1), FakeManilaV2(), seed_transpiler=1)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)).apply_layout(circuit.layout)
     steps = np.random.default_rng(_SEED).normal(0, _STEP, (evaluations, circuit.num_parameters))
-    return Work(
-        circuit=as_text(circuit),
-        observable=[(label, float(value.real)) for label, value in observable.to_list()],
-        points=np.cumsum(steps, axis=0).tolist(),
-    )
-
-
-def as_text(circuit: QuantumCircuit) -> str:
-    """Return a circuit as QPY in base 64."""
     buffer = io.BytesIO()
     qpy.dump(circuit, buffer)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return {
+        "circuit": base64.b64encode(buffer.getvalue()).decode(),
+        "observable": [(label, float(value.real)) for label, value in observable.to_list()],
+        "points": np.cumsum(steps, axis=0).tolist(),
+    }
+
+
+def received(spec: Mapping[str, Any]) -> tuple[QuantumCircuit, SparsePauliOp]:
+    """Return the circuit and the observable of the work that a process was given."""
+    circuit = qpy.load(io.BytesIO(base64.b64decode(spec["circuit"])))[0]
+    return circuit, SparsePauliOp.from_list([tuple(term) for term in spec["observable"]])
+
+
+def place(platform: LocalPlatform, ledger: str = "ledger") -> dict[str, str]:
+    """Return where a durable loop works: on this platform, with a ledger of this name beside it."""
+    directory = platform.info.state_dir
+    return {"state_dir": str(directory), "ledger_url": f"sqlite:///{directory}/{ledger}.db"}
+
+
+def block_at(spec: Mapping[str, Any], backend: str = BACKEND, **fields: Any) -> QuantumSession:
+    """Return a Block for the place that a process was given."""
+    from session_block import LocalPlatformCredentials, QuantumSession
+
+    return QuantumSession(
+        credentials=LocalPlatformCredentials(state_dir=spec["state_dir"]),
+        backend_name=backend,
+        ledger_url=spec["ledger_url"],
+        **fields,
+    )

@@ -1,0 +1,138 @@
+"""Part (h): one submission of 100 circuits with 127 qubits and 1,000 gates each.
+
+The fingerprint is timed alone, and the submission whole: for the bare client from ``run()`` to its
+job, durably from ``submit_sampler()`` to the recorded job, the fingerprint included. The platform
+takes the jobs and cancels them, since nobody is interested in the simulation.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+from qiskit import QuantumCircuit
+
+from benchmarks.measuring import Figure, Part, Table, ratios
+from benchmarks.rig import Rig, answer
+from benchmarks.work import block_at, place
+
+_BACKEND = "ibm_sherbrooke"
+_QUBITS, _GATES, _PUBS, _SHOTS = 127, 1_000, 100, 100
+
+
+def measure(rig: Rig) -> Part:
+    """Submit by the bare client and durably, in turn."""
+    part = Part()
+    rounds = 1 if rig.quick else 3
+    runs: dict[str, list[dict[str, float]]] = {"bare": [], "library": []}
+    with rig.platform("large") as platform:
+        platform.add_fault(
+            kind="end_job", state="cancelled", reason="Not to be simulated.", after_seconds=0
+        )
+        for number in range(rounds):
+            for loop, found in runs.items():
+                spec = {**place(platform), "experiment": f"large-{number}"}
+                environment = platform.environment if loop == "bare" else {}
+                found.append(rig.child("large", loop, spec=spec, environment=environment))
+    part.data["runs"] = runs
+    submit = {loop: [one["submit"] for one in found] for loop, found in runs.items()}
+    rows = [
+        [
+            loop,
+            _text(found, "fingerprint") if loop == "library" else "–",
+            _text(found, "submit"),
+            ratios(submit[loop], submit["bare"]).text(2),
+            _text(found, "peak_mb", 0),
+            _text(found, "grown_mb", 0),
+        ]
+        for loop, found in runs.items()
+    ]
+    head = [
+        "loop",
+        "fingerprint, s",
+        "submission, s",
+        "/ bare",
+        "memory at most, MB",
+        "grown by, MB",
+    ]
+    title = f"(h) {_PUBS} PUBs of {_QUBITS} qubits and {_GATES:,} gates"
+    part.tables.append(Table(title, head, rows))
+    return part
+
+
+def _text(runs: list[dict[str, float]], name: str, digits: int = 2) -> str:
+    return Figure.of(one[name] for one in runs).text(digits)
+
+
+def main() -> None:
+    """Submit once, by the loop that the second argument names."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    {"bare": _bare, "library": _library}[sys.argv[2]](json.load(sys.stdin))
+
+
+def _circuits() -> list[QuantumCircuit]:
+    from qiskit_ibm_runtime.fake_provider import FakeSherbrooke
+
+    edges = [tuple(edge) for edge in FakeSherbrooke().target.build_coupling_map()]
+    random = np.random.default_rng(1)
+    return [_circuit(edges, random) for _ in range(_PUBS)]
+
+
+def _circuit(edges: list[tuple[int, ...]], random: np.random.Generator) -> QuantumCircuit:
+    circuit = QuantumCircuit(_QUBITS)
+    for kind in random.integers(3, size=_GATES):
+        match kind:
+            case 0:
+                circuit.ecr(*edges[random.integers(len(edges))])
+            case 1:
+                circuit.sx(int(random.integers(_QUBITS)))
+            case _:
+                circuit.rz(random.uniform(-3, 3), int(random.integers(_QUBITS)))
+    circuit.measure_all()
+    return circuit
+
+
+def _timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _submitted(submit: Callable[[], object]) -> dict[str, float]:
+    before = psutil.Process().memory_info().rss
+    seconds = _timed(submit)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"submit": seconds, "peak_mb": peak / 1e6, "grown_mb": max(0, peak - before) / 1e6}
+
+
+def _bare(_spec: dict[str, Any]) -> None:
+    from qiskit_ibm_runtime import QiskitRuntimeService, SamplerV2, Session
+
+    circuits = _circuits()
+    with Session(QiskitRuntimeService().backend(_BACKEND)) as session:
+        sampler = SamplerV2(mode=session)
+        answer(_submitted(lambda: sampler.run(circuits, shots=_SHOTS)))
+
+
+def _library(spec: dict[str, Any]) -> None:
+    from session_block.request import sampler_request
+
+    circuits = _circuits()
+    experiment = block_at(spec, _BACKEND).experiment(spec["experiment"])
+    experiment.open_session()
+    found = _submitted(lambda: experiment.submit_sampler(circuits, shots=_SHOTS))
+    request = sampler_request(circuits, shots=_SHOTS)
+    found["fingerprint"] = _timed(lambda: request.fingerprint)
+    answer(found)
+    experiment.close_session()
+
+
+if __name__ == "__main__":
+    main()
