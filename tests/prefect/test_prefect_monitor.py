@@ -147,6 +147,29 @@ def test_a_failure_and_a_budget_have_their_events(
     assert platform.jobs_of(uids[0]) == 1
 
 
+def test_the_report_tells_how_far_the_work_is(prefect_server: str, block: QuantumSession) -> None:
+    """What the code says of its progress, what the budget leaves, and how each job fared."""
+    block.model_copy(update={"max_jobs": 9}).save("t-progress", overwrite=True)
+
+    @flow
+    def half_way() -> str:
+        with load_block("t-progress").experiment() as experiment:
+            experiment.progress(of=4)
+            for turns in (1, 2):
+                value = experiment.run_sampler([flipped()], shots=turns)[0].data.c.num_shots
+                experiment.progress(value, 0.1)
+        return experiment.uid
+
+    [artifact] = _artifacts(prefect_server, half_way())
+    text = artifact["data"]
+    assert "`██████████░░░░░░░░░░` 2 of 4 results (50%)" in text
+    assert "Budget: 7 jobs left." in text
+    assert "## Convergence" in text
+    rows = [line.split("|") for line in text.splitlines() if "| sampler |" in line]
+    assert len(rows) == 2
+    assert all(cell.strip().endswith(" s") for row in rows for cell in row[5:8])
+
+
 def test_a_job_that_waits_has_a_state_of_its_own(
     prefect_server: str, slow_queue: QuantumSession
 ) -> None:
