@@ -16,10 +16,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import growth, imports, large, parallel, platform_latency, resume, vqe_loop
+from benchmarks.figure import draw
 from benchmarks.measuring import Part
 from benchmarks.report import about_the_machine, markdown
 from benchmarks.rig import CHECKOUT, Rig
-from benchmarks.targets import conclusion, judge
+from benchmarks.targets import TARGETS, Target, conclusion, judge
 
 PARTS: dict[str, Callable[[Rig], Part]] = {
     "vqe": vqe_loop.measure,
@@ -32,7 +33,7 @@ PARTS: dict[str, Callable[[Rig], Part]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TARGETS) -> int:
     """Run the parts that are asked for, and return the exit status."""
     asked = _parser().parse_args(arguments)
     chosen = asked.only.split(",") if asked.only else list(PARTS)
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     figures = {key: one for part in parts.values() for key, one in part.figures.items()}
     missing = {key: why for part in parts.values() for key, why in part.missing.items()}
-    verdicts = judge(figures, missing, chosen)
+    verdicts = judge(figures, missing, chosen, targets)
     table = markdown(parts, verdicts, machine)
     written = {
         "machine": machine,
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     (asked.results / "results.json").write_text(json.dumps(written, indent=1) + "\n")
     (asked.results / "table.md").write_text(table)
+    draw(parts, asked.results / "figure.svg")
     print(table)
     line, status = conclusion(verdicts)
     print(line)

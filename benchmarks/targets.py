@@ -88,7 +88,7 @@ def judge(
     figures: Mapping[str, Figure],
     missing: Mapping[str, str],
     parts: Iterable[str],
-    targets: Sequence[Target] = TARGETS,
+    targets: Sequence[Target],
 ) -> list[Verdict]:
     """Judge the targets of the parts that were run.
 
