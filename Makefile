@@ -14,7 +14,7 @@ browser: ## Debian's Chromium, in which the tests of Prefect's UI run
 	@bash tests/browser/install.sh
 
 pictures: browser $(VENV)/.installed-dev ## The screenshots of the documentation
-	$(BIN)/python tests/browser/pictures.py $(ARGS)
+	$(BIN)/pytest -p no:cacheprovider tests/browser/pictures.py $(ARGS)
 
 up: $(VENV)/.installed ## Prefect server, worker, local platform and deployments, until Ctrl-C
 	$(BIN)/session-block up $(ARGS)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from pages import aside
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 from prefect import get_client
 from prefect_helpers import prefect_cli, working
@@ -88,12 +89,13 @@ def deployed(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
     """The deployments of ``deployments/prefect.yaml``, and the Block that they name."""
-    QuantumSession(
+    block = QuantumSession(
         credentials=slow_platform.credentials(),
         backend_name=BACKEND,
         max_time="1h",
         ledger_url=f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}",
-    ).save("quantum-session", overwrite=True)
+    )
+    aside(lambda: block.save("quantum-session", overwrite=True))
     prefect_cli("work-pool", "create", "quantum", "--type", "process", "--overwrite")
     prefect_cli("--no-prompt", "deploy", "--all", "--prefect-file", "deployments/prefect.yaml")
     yield

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar
+from uuid import UUID
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
+from prefect import get_client
 
 T = TypeVar("T")
+
+_RUN = re.compile(r"/runs/flow-run/([0-9a-f-]{36})")
 
 
 def aside(call: Callable[[], T]) -> T:
@@ -58,3 +62,29 @@ def save(page: Page) -> None:
     """Save the form, and wait until the page shows what was saved."""
     page.get_by_role("button", name="Save", exact=True).click()
     page.wait_for_url(re.compile(r"/blocks/block/[0-9a-f-]{36}$"))
+
+
+def start_run(page: Page, ui: str, deployment: str, run_name: str, **parameters: object) -> UUID:
+    """Start a run of a deployment with its parameter form, go to its page, and return its ID."""
+    with get_client(sync_client=True) as client:
+        deployment_id = client.read_deployment_by_name(deployment).id
+    page.goto(f"{ui}/deployments/deployment/{deployment_id}/run")
+    page.get_by_label("Run Name").fill(run_name)
+    for name, value in parameters.items():
+        parameter = _parameter(page, name)
+        parameter.wait_for()
+        if parameter.get_by_role("tab").count():  # the first one takes a value
+            parameter.get_by_role("tab").first.click()
+        parameter.locator("input, textarea").last.fill(str(value))
+        expect(parameter.locator("input, textarea").last).to_have_value(str(value))
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="View run").click()
+    page.wait_for_url(_RUN)
+    found = _RUN.search(page.url)
+    assert found is not None
+    return UUID(found[1])
+
+
+def _parameter(page: Page, name: str) -> Locator:
+    label = page.locator("label", has_text=re.compile(rf"^{name}( \(Optional\))?$"))
+    return label.locator("xpath=ancestor::div[contains(@class, 'group')][1]")

@@ -1,0 +1,101 @@
+"""Makes the pictures of ``docs/images``: ``make pictures``.
+
+They show what is there: the real UI in a real browser, on a run by a real worker.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from conftest import new_page
+from pages import aside, choose_credentials, fill, start_run
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from prefect_helpers import CHECKOUT, eventually, in_state
+from support import Platform
+
+from session_block import IBMSessionCredentials, QuantumSession, local_platform
+
+IMAGES = CHECKOUT / "docs" / "images"
+MAX_BYTES = 200_000
+RUN = "tuesday-night"
+
+
+@pytest.fixture(scope="module")
+def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform whose jobs take so long that their states are seen."""
+    state_dir = tmp_path_factory.mktemp("platform")
+    yield Platform(local_platform.start(state_dir, job_seconds=5.0))
+    local_platform.stop(state_dir)
+
+
+def _take(page: Page, name: str) -> None:
+    """Take a picture of the window, in as few colours as a page has."""
+    page.wait_for_timeout(1000)  # pictures and animations come to rest
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128)
+    IMAGES.mkdir(exist_ok=True)
+    file = IMAGES / f"{name}.png"
+    picture.save(file, optimize=True)
+    assert file.stat().st_size < MAX_BYTES, file
+
+
+def test_block(page: Page, ui: str, prefect_server: str) -> None:  # noqa: ARG001
+    """The form of the Block."""
+
+    def prepare() -> None:
+        QuantumSession.register_type_and_schema()
+        IBMSessionCredentials(token_secret="ibm-api-key").save("our-account", overwrite=True)
+
+    aside(prepare)
+    page.goto(f"{ui}/blocks/catalog/quantum-session/create")
+    page.get_by_label("Name", exact=True).fill("nightly")
+    choose_credentials(page, "IBMSessionCredentials", "our-account")
+    values = {"backend_name": "ibm_fez", "max_time": "2h", "max_jobs": 500, "max_usage": "20m"}
+    fill(page, QuantumSession.model_json_schema(), values)
+    page.get_by_label("Name", exact=True).scroll_into_view_if_needed()
+    _take(page, "block")
+
+
+@pytest.mark.usefixtures("worker")
+def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> None:
+    """The deployments, a run while it goes, its report and its events."""
+    page.goto(f"{ui}/deployments")
+    expect(page.get_by_text("max-cut-nightly")).to_be_visible()
+    _take(page, "deployments")
+
+    run_id = start_run(page, ui, "vqe/h2-nightly", RUN, seed=11, maxiter=14)
+    eventually(lambda: slow_platform.jobs_named(str(run_id)) > 8, seconds=120, what="jobs")
+    page.reload()
+    page.get_by_role("tab", name="Task Runs").click()
+    expect(page.get_by_text("QPU running").first).to_be_visible(timeout=60_000)
+    _take(page, "flow-run")
+
+    eventually(in_state(run_id, "Completed"), seconds=180, what="it is completed")
+    for scheme in ("light", "dark"):
+        there = new_page(browser, color_scheme=scheme)
+        there.goto(f"{ui}/runs/flow-run/{run_id}")
+        there.get_by_role("tab", name="Artifacts").click()
+        there.get_by_text("experiment-").first.click()
+        there.locator("a[href*='/artifacts/artifact/']").first.click()
+        expect(there.get_by_role("img", name="convergence")).to_be_visible()
+        _take(there, f"report-{scheme}")
+        there.context.close()
+
+    page.goto(f"{ui}/events")
+    page.get_by_text("All event types").click()
+    page.get_by_role("option", name="session-block.*", exact=True).click()
+    page.keyboard.press("Escape")
+    _take(page, "events")
+
+
+@pytest.mark.usefixtures("worker")
+def test_parameters(page: Page, ui: str) -> None:
+    """The form of a deployment's parameters."""
+    page.goto(f"{ui}/deployments")
+    page.get_by_role("link", name="h2-nightly").click()
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("menuitem", name="Custom run").click()
+    expect(page.get_by_text("hamiltonian")).to_be_visible()
+    _take(page, "parameters")
