@@ -171,7 +171,11 @@ def _deploy(file: Path, names: list[str], directory: Path) -> None:
     done = subprocess.run(  # noqa: S603 - Prefect's own command
         command,
         cwd=directory,
-        env={**os.environ, "PREFECT_API_URL": str(get_current_settings().api.url)},
+        env={
+            **os.environ,
+            "PREFECT_API_URL": str(get_current_settings().api.url),
+            "DO_NOT_TRACK": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

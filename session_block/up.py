@@ -177,6 +177,7 @@ class Up:
         self, name: str, log: str, arguments: list[str], api_url: str
     ) -> Iterator[BackgroundProcess]:
         """Run a command of Prefect's until the context ends."""
+        self._check(0)
         self._say(f"Starting the {name} …")
         process = BackgroundProcess(
             name,

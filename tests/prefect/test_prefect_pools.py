@@ -93,7 +93,6 @@ def nightly(pools: dict[str, WorkPool]) -> UUID:
             parameters={
                 **described["parameters"],
                 "block": "t-pods",
-                "seed": 4,
                 "optimizer_options": {"maxiter": EVALUATIONS},
             },
             parameter_openapi_schema=parameter_schema(vqe).model_dump_for_openapi(),
@@ -162,6 +161,8 @@ def test_a_pod_is_what_kubernetes_knows(pools: dict[str, WorkPool], nightly: UUI
     for job in (manifest, limited):
         assert asyncio.run(_as_kubernetes_reads_it(job)) == _without_none(job)
     pod = manifest["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert {"name": "PREFECT_HOME", "value": "/tmp/prefect"} in container["env"]  # noqa: S108
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "512Mi"}}]
     assert limited["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "2"
@@ -285,7 +286,8 @@ def test_pods_go_on_where_a_lost_one_was(
 ) -> None:
     """A night's run whose pod is lost goes on in another, on an empty disk; the next one is new.
 
-    The retry is the same experiment: one session, each job once. The next run shares nothing.
+    The retry is the same experiment: one session, each job once, from the point that was drawn and
+    that only the ledger knows. The next run shares nothing.
     """
     first = _new_run(nightly)
     lost = pods.start(_job(pools, first))
