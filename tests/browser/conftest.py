@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from pages import aside
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from pages import PATIENCE_MILLISECONDS, aside, new_page
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from prefect import get_client
 from prefect_helpers import prefect_cli, working
 from support import BACKEND, Platform
 
-import session_block
 from session_block import QuantumSession, local_platform
-from session_block.credentials import LOGO_URL
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -27,8 +23,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MILLISECONDS = 20_000
-"""The page shows within this time what it is expected to, also on a loaded machine."""
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +35,6 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield launched
         launched.close()
-
-
-def new_page(browser: Browser, **context: object) -> Page:
-    """Open a page that reaches this machine only; the Blocks' logo comes from this checkout."""
-    opened: BrowserContext = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
-    opened.set_default_timeout(PATIENCE_MILLISECONDS)
-    opened.route("**/*", _keep_on_this_machine)
-    return opened.new_page()
-
-
-def _keep_on_this_machine(route: Route) -> None:
-    if route.request.url == str(LOGO_URL):
-        route.fulfill(path=Path(session_block.__file__).parent / "logo.png")
-    elif urlsplit(route.request.url).hostname in {"127.0.0.1", None}:
-        route.continue_()
-    else:
-        route.abort()
 
 
 @pytest.fixture

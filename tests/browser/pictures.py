@@ -9,8 +9,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from conftest import new_page
-from pages import aside, choose_credentials, fill, start_run
+from pages import aside, choose_credentials, fill, new_page, start_run
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from prefect_helpers import CHECKOUT, eventually, in_state
@@ -69,7 +68,7 @@ def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> 
     eventually(lambda: slow_platform.jobs_named(str(run_id)) > 8, seconds=120, what="jobs")
     page.reload()
     page.get_by_role("tab", name="Task Runs").click()
-    expect(page.get_by_text("QPU running").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Running on QPU").first).to_be_visible(timeout=60_000)
     _take(page, "flow-run")
 
     eventually(in_state(run_id, "Completed"), seconds=180, what="it is completed")

@@ -1,0 +1,151 @@
+"""A deployment from Prefect's UI: started, watched, read, cancelled; counted at the platform."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pages import new_page, start_run
+from playwright.sync_api import Browser, Locator, Page, expect
+from prefect import get_client
+from prefect_helpers import eventually, flow_run, in_state
+from support import Platform
+
+DEPLOYMENT = "vqe/h2-nightly"
+EXPERIMENT = "started-in-the-ui"
+EVALUATIONS = 10
+CANCELLATION_SECONDS = 15.0
+"""Ten, and what a loaded machine adds."""
+
+
+@pytest.fixture(scope="module")
+def started(browser: Browser, ui: str, worker: object) -> UUID:  # noqa: ARG001 - it runs it
+    """A run that was started with the deployment's parameter form."""
+    page = new_page(browser)
+    run_id = start_run(
+        page, ui, DEPLOYMENT, "from-the-form", seed=11, maxiter=EVALUATIONS, experiment=EXPERIMENT
+    )
+    page.context.close()
+    return run_id
+
+
+def _jobs(platform: Platform, experiment: str) -> list[dict[str, Any]]:
+    """Return an experiment's jobs, as the platform's server has seen them."""
+    return [job for job in platform.admin.jobs() if f"qs-exp:{experiment}" in job["tags"]]
+
+
+def _tab(page: Page, ui: str, run_id: UUID, name: str) -> None:
+    page.goto(f"{ui}/runs/flow-run/{run_id}")
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def _state(page: Page, name: str) -> Locator:
+    return page.locator("span, div").filter(has_text=re.compile(rf"^{name}$")).first
+
+
+def test_the_form_s_values_are_the_run_s(started: UUID) -> None:
+    """What is typed and chosen in the form is what the flow is called with."""
+    parameters = flow_run(started).parameters
+    assert parameters["block"] == "quantum-session"
+    assert parameters["seed"] == 11
+    assert parameters["experiment"] == EXPERIMENT
+    assert parameters["optimizer_options"]["maxiter"] == EVALUATIONS
+
+
+def test_a_run_is_seen_going(page: Page, ui: str, slow_platform: Platform, started: UUID) -> None:
+    """The page shows that it runs, a task run for each job that the server counts, and its log."""
+    eventually(lambda: _jobs(slow_platform, EXPERIMENT), seconds=60, what="jobs are submitted")
+    _tab(page, ui, started, "Task Runs")
+    expect(_state(page, "Running")).to_be_visible()
+    expect(page.get_by_role("link", name=re.compile("^estimator ")).first).to_be_visible()
+    eventually(in_state(started, "Completed"), seconds=60, what="the run is completed")
+    jobs = _jobs(slow_platform, EXPERIMENT)
+    assert len(jobs) == EVALUATIONS
+    page.reload()
+    expect(_state(page, "Completed")).to_be_visible()
+    expect(page.get_by_text(f"{EVALUATIONS} Task runs").first).to_be_visible()
+
+    page.get_by_role("tab", name="Logs", exact=True).click()
+    told = page.get_by_text(re.compile(r"Job \S+ is submitted")).first
+    assert told.inner_text().split()[1] in {job["id"] for job in jobs}
+
+
+def test_the_report_names_session_and_jobs(
+    page: Page, ui: str, slow_platform: Platform, started: UUID
+) -> None:
+    """The run's artifact names what the server has seen, and its figure is drawn."""
+    eventually(in_state(started, "Completed"), seconds=60, what="the run is completed")
+    _tab(page, ui, started, "Artifacts")
+    page.get_by_text(re.compile("^experiment-[0-9a-f]+$")).click()
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    jobs = _jobs(slow_platform, EXPERIMENT)
+    [session_id] = {job["session_id"] for job in jobs}
+    expect(page.get_by_text(session_id).first).to_be_visible()
+    for job in jobs:
+        expect(page.get_by_role("link", name=job["id"])).to_be_visible()
+    figure = page.get_by_role("img", name="convergence")
+    expect(figure).to_be_visible()
+    assert figure.evaluate("picture => picture.naturalWidth") > 0
+
+
+def test_the_event_feed_tells_of_sessions_and_jobs(page: Page, ui: str, started: UUID) -> None:
+    """The events of the run are in the feed, under their own names, with the run beside them."""
+    eventually(in_state(started, "Completed"), seconds=60, what="the run is completed")
+    page.goto(f"{ui}/events")
+    page.get_by_text("All event types").click()
+    page.get_by_role("option", name="session-block.session.*", exact=True).click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("session-block.session.closed").first).to_be_visible()
+    expect(page.get_by_text("session-block.session.opened").first).to_be_visible()
+    expect(page.get_by_text("from-the-form").first).to_be_visible()
+    expect(page.get_by_text("prefect.flow-run")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_schedule_is_switched_on_and_off(page: Page, ui: str) -> None:
+    """The deployment's schedule is off, and the switch on its page turns it on and off."""
+    with get_client(sync_client=True) as client:
+        deployment_id = client.read_deployment_by_name(DEPLOYMENT).id
+
+        def active() -> bool:
+            return client.read_deployment(deployment_id).schedules[0].active
+
+        page.goto(f"{ui}/deployments/deployment/{deployment_id}")
+        switch = page.get_by_role("switch")
+        expect(switch).to_have_attribute("aria-checked", "false")
+        switch.click()
+        expect(switch).to_have_attribute("aria-checked", "true")
+        eventually(active, seconds=10, what="the schedule is active")
+        switch.click()
+        expect(switch).to_have_attribute("aria-checked", "false")
+        eventually(lambda: not active(), seconds=10, what="the schedule is not active")
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_cancelled_in_the_ui_leaves_no_bill(
+    page: Page, ui: str, slow_platform: Platform
+) -> None:
+    """The page's button closes the session at the platform, and cancels what was pending there."""
+    run_id = start_run(page, ui, DEPLOYMENT, "cancelled-in-the-ui", maxiter=200)
+    name = str(run_id)
+    eventually(lambda: len(_jobs(slow_platform, name)) >= 3, seconds=60, what="jobs are submitted")
+    page.reload()
+    expect(_state(page, "Running")).to_be_visible()
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Cancel").click()
+    page.get_by_role("button", name="Cancel Flow Run").click()
+    cancelled_at = time.monotonic()
+
+    def session_state() -> str:
+        session_id = _jobs(slow_platform, name)[0]["session_id"]
+        sessions = {session["id"]: session for session in slow_platform.admin.sessions()}
+        return str(sessions[session_id]["state"])
+
+    eventually(lambda: session_state() == "closed", seconds=60, what="the session is closed")
+    assert time.monotonic() - cancelled_at < CANCELLATION_SECONDS
+    eventually(in_state(run_id, "Cancelled"), seconds=60, what="the run is cancelled")
+    expect(_state(page, "Cancelled")).to_be_visible()
+    assert {job["state"] for job in _jobs(slow_platform, name)} <= {"completed", "cancelled"}
