@@ -9,8 +9,10 @@ import pytest
 
 from benchmarks.figure import draw
 from benchmarks.measuring import Figure, Part, ratios
+from benchmarks.rig import Rig
 from benchmarks.run import PARTS, main
 from benchmarks.targets import TARGETS, Target, conclusion, judge
+from benchmarks.work import BACKEND, new_work, place
 
 SLOW = Target("slow", "part", "a time", 0.5)
 HIGH = Target("high", "part", "a share", 0.9, "at least")
@@ -70,6 +72,34 @@ def test_a_part_is_measured_for_real_and_its_missed_target_fails_the_run(
         runs["library"][0]["submit"] / runs["bare"][0]["submit"]
     )
     assert "| impossible | ≤ 0 |" in (tmp_path / "table.md").read_text()
+
+
+def test_each_loop_does_the_same_work_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Bare and durable loops make the jobs that the platform counts, one for each point."""
+    with Rig(tmp_path, quick=True) as rig, rig.platform("loops") as platform:
+        work = new_work(2)
+        for number, loop in enumerate(("bare", "library"), start=1):
+            spec = {**work, **place(platform), "experiment": loop}
+            environment = platform.environment if loop == "bare" else {}
+            done = rig.child("loops", loop, spec=spec, environment=environment)
+            assert len(done["evaluations"]) == 2
+            assert all(one["ended"] > one["began"] for one in done["evaluations"])
+            jobs = platform.jobs()
+            assert len(jobs) == 2 * number
+            assert {job["backend"] for job in jobs} == {BACKEND}
+            assert jobs[0]["session_id"] is not None
+
+
+def test_a_run_takes_nothing_of_the_users_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the user's Prefect server nor an IBM token reaches what is timed."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", "a-token")
+    with Rig(tmp_path, quick=True) as rig:
+        assert "PREFECT_API_URL" not in rig.environment
+        assert "QISKIT_IBM_TOKEN" not in rig.environment
+        assert rig.environment["PREFECT_HOME"].startswith(str(rig.home))
 
 
 def test_the_figure_shows_what_was_measured(tmp_path: Path) -> None:
