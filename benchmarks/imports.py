@@ -41,7 +41,7 @@ _LOOK_SECONDS = 0.02
 def measure(rig: Rig) -> Part:
     """Time imports, the demonstration and a bare script."""
     part = Part()
-    rounds = 3 if rig.quick else 7
+    rounds = 1 if rig.quick else 7
     taken: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for _ in range(rounds + 1):
         for statement in _STATEMENTS:

@@ -12,7 +12,6 @@ from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from benchmarks.measuring import Part, Table
-from session_block.local_platform import LocalPlatform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +28,10 @@ _SHOWN = ("median", "p95")
 EMPTY_JOB = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
 
 
-def measure(_rig: Rig) -> Part:
+def measure(rig: Rig) -> Part:
     """Send each request at rest and under load."""
-    with LocalPlatform() as platform:
+    samples = SAMPLES // 6 if rig.quick else SAMPLES
+    with rig.platform("latency") as platform:
         headers = {
             "Authorization": f"apikey {platform.info.token}",
             "Service-CRN": platform.info.instance,
@@ -44,9 +44,9 @@ def measure(_rig: Rig) -> Part:
                 "GET /instances/usage": lambda: api.get("/instances/usage"),
                 "POST /jobs": lambda: api.post("/jobs", json=EMPTY_JOB),
             }
-            resting = {name: _measured(send) for name, send in requests.items()}
+            resting = {name: _measured(send, samples) for name, send in requests.items()}
             _submit_heavy_jobs(platform.service())
-            loaded = {name: _measured(send) for name, send in requests.items()}
+            loaded = {name: _measured(send, samples) for name, send in requests.items()}
             states = platform.stats()["jobs"]["by_state"]
     part = Part(data={"resting_ms": resting, "loaded_ms": loaded, "jobs_at_the_end": states})
     head = ["request", "at rest: median", "95th percentile", "loaded: median", "95th percentile"]
@@ -69,9 +69,9 @@ def _submit_heavy_jobs(service: QiskitRuntimeService) -> None:
         Sampler(backend).run([isa_circuit], shots=20_000)
 
 
-def _measured(send: Callable[[], httpx.Response]) -> dict[str, float]:
+def _measured(send: Callable[[], httpx.Response], samples: int) -> dict[str, float]:
     taken = []
-    for _ in range(SAMPLES):
+    for _ in range(samples):
         begin = time.perf_counter()
         send().raise_for_status()
         taken.append(1000 * (time.perf_counter() - begin))

@@ -24,7 +24,7 @@ _EXPERIMENT = "resume"
 _REAL = 3
 _MANY, _MOST = 1_000, 10_000
 _ROUNDS = {10: 3, 100: 3, _MANY: 3, _MOST: 2}
-_QUICK_ROUNDS = {10: 1, 100: 1, _MANY: 1}
+_QUICK_ROUNDS = {10: 1, _MANY: 1}
 _NOT_QUICK = "not measured by --quick"
 
 

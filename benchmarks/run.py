@@ -2,7 +2,7 @@
 """``python -m benchmarks.run [--only PART,PART] [--quick]``: measure, judge, write, say.
 
 Writes ``results.json``, ``table.md`` and ``figure.svg``, prints the table, and ends with how many
-targets are met. The exit status is 0 where all are that were measured.
+targets are met. The exit status is 0 where all are that were measured, and no part failed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -42,21 +43,27 @@ def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TAR
         return 2
     machine = about_the_machine()
     parts: dict[str, Part] = {}
+    failed: list[str] = []
     with Rig(asked.results, quick=asked.quick) as rig:
         for name in chosen:
             began = time.monotonic()
             print(f"{name} …", end=" ", file=sys.stderr, flush=True)
-            parts[name] = PARTS[name](rig)
+            try:
+                parts[name] = PARTS[name](rig)
+            except Exception:  # noqa: BLE001 - what the other parts found is not lost with it
+                failed.append(name)
+                print(traceback.format_exc(), file=sys.stderr)
             print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     figures = {key: one for part in parts.values() for key, one in part.figures.items()}
     missing = {key: why for part in parts.values() for key, why in part.missing.items()}
-    verdicts = judge(figures, missing, chosen, targets)
+    verdicts = judge(figures, missing, parts, targets)
     table = markdown(parts, verdicts, machine)
     written = {
         "machine": machine,
         "quick": asked.quick,
         "figures": {key: asdict(one) for key, one in figures.items()},
         "missing": missing,
+        "failed": failed,
         "met": {one.target.key: one.met for one in verdicts if one.figure is not None},
         "data": {name: part.data for name, part in parts.items()},
     }
@@ -65,8 +72,10 @@ def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TAR
     draw(parts, asked.results / "figure.svg")
     print(table)
     line, status = conclusion(verdicts)
+    if failed:
+        print(f"Failed, and not judged: {', '.join(failed)}.")
     print(line)
-    return status
+    return 1 if failed else status
 
 
 def _parser() -> argparse.ArgumentParser:
