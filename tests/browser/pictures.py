@@ -59,11 +59,7 @@ def test_block(page: Page, ui: str, prefect_server: str) -> None:  # noqa: ARG00
 
 @pytest.mark.usefixtures("worker")
 def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> None:
-    """The deployments, a run while it goes, its report and its events."""
-    page.goto(f"{ui}/deployments")
-    expect(page.get_by_text("max-cut-nightly")).to_be_visible()
-    _take(page, "deployments")
-
+    """A run while it goes, its report, its events, and the deployments."""
     run_id = start_run(page, ui, "vqe/h2-nightly", RUN, seed=11, maxiter=14)
     eventually(lambda: slow_platform.jobs_named(str(run_id)) > 8, seconds=120, what="jobs")
     page.reload()
@@ -87,6 +83,11 @@ def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> 
     page.get_by_role("option", name="session-block.*", exact=True).click()
     page.keyboard.press("Escape")
     _take(page, "events")
+
+    page.set_viewport_size({"width": 1280, "height": 480})
+    page.goto(f"{ui}/deployments")
+    expect(page.get_by_text("max-cut-nightly")).to_be_visible()
+    _take(page, "deployments")
 
 
 @pytest.mark.usefixtures("worker")
