@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+from distributed import LocalCluster
 from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+from prefect_dask import DaskTaskRunner
 from prefect_helpers import eventually, flipped, rotated
 from pydantic import BaseModel
 
@@ -18,6 +22,7 @@ PROCESSES = 2
 class Across(BaseModel):
     """What a flow saw of its tasks in other processes."""
 
+    process: int
     session: SessionRef
     unlabelled: str
     shared: list[tuple[int, JobRef]]
@@ -31,7 +36,7 @@ def sample_at_once(session: SessionRef, meeting: Path) -> tuple[int, JobRef]:
     (meeting / str(os.getpid())).touch()
     eventually(
         lambda: len(list(meeting.iterdir())) == PROCESSES,
-        seconds=60,
+        seconds=120,
         what="each process has one of the two tasks",
     )
     return os.getpid(), submit_sampler(session, [flipped()], shots=20, label="shared")
@@ -50,6 +55,7 @@ def across_processes(block: str, experiment: str, meeting: Path, *, last: bool) 
     results = [fetch_result.submit(job) for job in points]
     found = [one.result() for one in shared]
     across = Across(
+        process=os.getpid(),
         session=session,
         unlabelled=type(refused.result(raise_on_failure=False)).__name__,
         shared=found,
@@ -59,3 +65,24 @@ def across_processes(block: str, experiment: str, meeting: Path, *, last: bool) 
     if last:
         close_session(session)
     return across
+
+
+def run_twice(block: str, directory: str, runners: list[TaskRunner[Any]]) -> None:
+    """Run the flow, run it again, and print what each run saw."""
+    for number, runner in enumerate(runners):
+        meeting = Path(directory) / str(number)
+        meeting.mkdir()
+        across = across_processes.with_options(task_runner=runner)
+        print(across(block, block, meeting, last=number == 1).model_dump_json())  # noqa: T201
+
+
+def in_process_pools(block: str, directory: str) -> None:
+    """Run the flow twice with Prefect's own process pool."""
+    run_twice(block, directory, [ProcessPoolTaskRunner(max_workers=PROCESSES) for _ in range(2)])
+
+
+def in_dask(block: str, directory: str) -> None:
+    """Run the flow twice in the processes of one Dask cluster."""
+    with LocalCluster(PROCESSES, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        run_twice(block, directory, [DaskTaskRunner(address=address) for _ in range(2)])
