@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from pages import aside, choose_credentials, fill, new_page, start_run
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect_helpers import CHECKOUT, eventually, in_state
 from support import Platform
 
@@ -20,14 +23,22 @@ from session_block import IBMSessionCredentials, QuantumSession, local_platform
 IMAGES = CHECKOUT / "docs" / "images"
 MAX_BYTES = 200_000
 RUN = "tuesday-night"
+EXPERIMENT = "h2-equilibrium"
+ON_QPU = "Running on QPU"
 
 
 @pytest.fixture(scope="module")
 def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform whose jobs take so long that their states are seen."""
     state_dir = tmp_path_factory.mktemp("platform")
-    yield Platform(local_platform.start(state_dir, job_seconds=5.0))
+    yield Platform(local_platform.start(state_dir, job_seconds=10.0))
     local_platform.stop(state_dir)
+
+
+def _task_run_states(run_id: UUID) -> set[str]:
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    with get_client(sync_client=True) as client:
+        return {run.state_name or "" for run in client.read_task_runs(flow_run_filter=only)}
 
 
 def _take(page: Page, name: str) -> None:
@@ -60,16 +71,18 @@ def test_block(page: Page, ui: str, prefect_server: str) -> None:  # noqa: ARG00
 @pytest.mark.usefixtures("worker")
 def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> None:
     """A run while it goes, its report, its events, and the deployments."""
-    run_id = start_run(page, ui, "vqe/h2-nightly", RUN, seed=11, maxiter=14)
-    eventually(lambda: slow_platform.jobs_named(str(run_id)) > 8, seconds=120, what="jobs")
+    run_id = start_run(page, ui, "vqe/h2-nightly", RUN, seed=11, maxiter=12, experiment=EXPERIMENT)
+    eventually(lambda: slow_platform.jobs_named(EXPERIMENT) > 8, seconds=180, what="jobs")
+    eventually(lambda: ON_QPU in _task_run_states(run_id), seconds=60, what="a job on the QPU")
     page.reload()
     page.get_by_role("tab", name="Task Runs").click()
-    expect(page.get_by_text("Running on QPU").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(ON_QPU).first).to_be_visible()
     _take(page, "flow-run")
 
     eventually(in_state(run_id, "Completed"), seconds=180, what="it is completed")
     for scheme in ("light", "dark"):
         there = new_page(browser, color_scheme=scheme)
+        there.set_viewport_size({"width": 1280, "height": 1640})
         there.goto(f"{ui}/runs/flow-run/{run_id}")
         there.get_by_role("tab", name="Artifacts").click()
         there.get_by_text("experiment-").first.click()
