@@ -62,7 +62,7 @@ class Rig:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of every process of the run: none of the user's Prefect or IBM account."""
-        users = ("PREFECT_", "QISKIT_", "SESSION_BLOCK_")
+        users = ("PREFECT_", "QISKIT_", "SESSION_BLOCK_", "USAGE_DATA_")
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(users)},
             "PREFECT_HOME": str(self.home / "prefect"),

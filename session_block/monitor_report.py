@@ -182,7 +182,7 @@ def _duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 120:  # noqa: PLR2004 - two minutes
-        return f"{seconds:.3g} s"
+        return f"{seconds:.2f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

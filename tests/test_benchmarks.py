@@ -57,6 +57,7 @@ def test_ratios_are_those_of_pairs() -> None:
     assert (found.value, found.low, found.high, found.rounds) == (1.0, 0.5, 1.5, 3)
 
 
+@pytest.mark.slow
 def test_a_part_is_measured_for_real_and_its_missed_target_fails_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_part_is_measured_for_real_and_its_missed_target_fails_the_run(
     assert "| impossible | ≤ 0 |" in (tmp_path / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_each_loop_does_the_same_work_in_a_process_of_its_own(tmp_path: Path) -> None:
     """Bare and durable loops make the jobs that the platform counts, one for each point."""
     with Rig(tmp_path, quick=True) as rig, rig.platform("loops") as platform:
@@ -96,9 +98,11 @@ def test_a_run_takes_nothing_of_the_users_accounts(
     """Neither the user's Prefect server nor an IBM token reaches what is timed."""
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
     monkeypatch.setenv("QISKIT_IBM_TOKEN", "a-token")
+    monkeypatch.setenv("USAGE_DATA_OPT_OUT", "True")
     with Rig(tmp_path, quick=True) as rig:
         assert "PREFECT_API_URL" not in rig.environment
         assert "QISKIT_IBM_TOKEN" not in rig.environment
+        assert "USAGE_DATA_OPT_OUT" not in rig.environment  # the bare client is faster with it
         assert rig.environment["PREFECT_HOME"].startswith(str(rig.home))
 
 

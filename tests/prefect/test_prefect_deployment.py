@@ -211,6 +211,7 @@ def test_a_killed_run_goes_on_by_itself(
     assert slow_platform.jobs_named(name) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("automations", "worker")
 def test_a_budget_that_is_nearly_spent_pauses_its_deployment(
     slow_platform: Platform, session_block: QuantumSession, deployment: UUID

@@ -149,6 +149,7 @@ def _switch_on() -> None:
         client.update_deployment_schedule(deployment.id, schedule.id, active=True)
 
 
+@pytest.mark.slow
 def test_up_runs_ends_in_good_order_and_goes_on(tmp_path: Path) -> None:
     """Ctrl-C in the middle of a run leaves no process and an open session; the next up goes on."""
     with _lab(tmp_path) as lab:
