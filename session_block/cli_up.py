@@ -35,11 +35,11 @@ def up(
     Ctrl-C ends what was started here. No job is cancelled and no session is closed: flow runs in
     progress go on where they are when it is started again.
     """
-    from session_block.up import Up
-
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
+    from session_block.up import Up
+
     try:
         Up(stop, typer.echo, server_port=server_port, platform_port=platform_port).run(_show)
     except KeyboardInterrupt:

@@ -19,10 +19,11 @@ from scipy.optimize._minimize import MINIMIZE_METHODS
 from flows.parameters import OptimizerName, OptimizerOptions
 from flows.qaoa import qaoa
 from flows.sweep import sweep
+from flows.tidy import tidy
 from flows.vqe import vqe
 from session_block.optimizers import Optimizer
 
-FLOWS: dict[str, Flow[..., Any]] = {"vqe": vqe, "qaoa": qaoa, "sweep": sweep}
+FLOWS: dict[str, Flow[..., Any]] = {"vqe": vqe, "qaoa": qaoa, "sweep": sweep, "tidy": tidy}
 DEPLOYMENTS = yaml.safe_load((CHECKOUT / "deployments" / "prefect.yaml").read_text())["deployments"]
 DEPLOYED = {one["entrypoint"].rpartition(".")[2]: one["parameters"] for one in DEPLOYMENTS}
 
