@@ -31,7 +31,7 @@ ON_QPU = "Running on QPU"
 def slow_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform whose jobs take so long that their states are seen."""
     state_dir = tmp_path_factory.mktemp("platform")
-    yield Platform(local_platform.start(state_dir, job_seconds=10.0))
+    yield Platform(local_platform.start(state_dir, job_seconds=20.0))
     local_platform.stop(state_dir)
 
 
@@ -71,15 +71,15 @@ def test_block(page: Page, ui: str, prefect_server: str) -> None:  # noqa: ARG00
 @pytest.mark.usefixtures("worker")
 def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> None:
     """A run while it goes, its report, its events, and the deployments."""
-    run_id = start_run(page, ui, "vqe/h2-nightly", RUN, seed=11, maxiter=12, experiment=EXPERIMENT)
-    eventually(lambda: slow_platform.jobs_named(EXPERIMENT) > 8, seconds=180, what="jobs")
+    run_id = start_run(page, ui, "vqe/h2-nightly", RUN, seed=11, maxiter=10, experiment=EXPERIMENT)
+    eventually(lambda: slow_platform.jobs_named(EXPERIMENT) > 5, seconds=240, what="jobs")
     eventually(lambda: ON_QPU in _task_run_states(run_id), seconds=60, what="a job on the QPU")
     page.reload()
     page.get_by_role("tab", name="Task Runs").click()
     expect(page.get_by_text(ON_QPU).first).to_be_visible()
     _take(page, "flow-run")
 
-    eventually(in_state(run_id, "Completed"), seconds=180, what="it is completed")
+    eventually(in_state(run_id, "Completed"), seconds=240, what="it is completed")
     for scheme in ("light", "dark"):
         there = new_page(browser, color_scheme=scheme)
         there.set_viewport_size({"width": 1280, "height": 1640})
