@@ -88,24 +88,24 @@ class Monitor:
         self._thread.join(_CLOSING_SECONDS)
 
     def _work(self) -> None:
-        due, news, over = time.monotonic(), False, False
-        while not over:
+        look_at, report_at, news = time.monotonic(), time.monotonic(), False
+        while True:
             # A place in a queue is news that has to be asked for.
             idle = not news and not self._states.waiting
-            heard, over = self._hear(None if idle else due)
+            heard, over = self._hear(None if idle else look_at)
             news = news or heard
-            if idle and not over:
-                continue
-            began = time.monotonic()
             if over:
                 self._guarded(lambda: self._write_report(last=True))
-            else:
-                self._guarded(self._states.tell)
-                if news:
-                    self._guarded(self._write_report)
-            news = False
-            now = time.monotonic()
-            due = now + max(REPORT_SECONDS, (now - began) / _SHARE)
+                return
+            if idle:
+                continue
+            self._guarded(self._states.tell)
+            began = time.monotonic()
+            if news and began >= report_at:
+                self._guarded(self._write_report)
+                news = False
+                report_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+            look_at = time.monotonic() + REPORT_SECONDS
 
     def _hear(self, until: float | None) -> tuple[bool, bool]:
         """Tell Prefect what happens until a moment, or until something does.

@@ -105,7 +105,10 @@ def test_no_backend_is_large_enough(platform: LocalPlatform, ledger_url: str) ->
     experiment = block.experiment("e")
     with pytest.raises(BackendNotFoundError, match="1000 qubits"):
         submit(experiment, 0)
-    assert [fact.key for fact in facts_of(block, experiment)] == ["experiment"]
+    assert [fact.key for fact in facts_of(block, experiment)] == [
+        "experiment",
+        "attempt/000001",
+    ]
     assert jobs_at(platform.info, experiment) == []
 
 

@@ -173,7 +173,10 @@ def test_what_does_not_fit_decides_nothing(
     experiment = unnamed.experiment("misfit")
     with pytest.raises(SessionError):
         experiment.borrow_session(_misfit(platform, theirs, what))
-    assert [fact.key for fact in facts_of(unnamed, experiment)] == ["experiment"]
+    assert [fact.key for fact in facts_of(unnamed, experiment)] == [
+        "experiment",
+        "attempt/000001",
+    ]
 
 
 def _misfit(platform: LocalPlatform, theirs: Theirs, what: str) -> str:

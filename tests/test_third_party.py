@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:qiskit_algorithms"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:qiskit_machine_learning"),
 ]
-_SOME_JOB = "ask job, after:7"
+_SOME_JOB = "record outcome, after:3"
 
 
 @pytest.fixture(scope="module")

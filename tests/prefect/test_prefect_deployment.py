@@ -280,13 +280,13 @@ def test_a_suspended_run_goes_on_in_its_session(
     )
     run = run_deployment(made, timeout=0)
     assert isinstance(run, FlowRun)
-    eventually(in_state(run.id, "Suspended"), seconds=60, what="the run is suspended")
+    eventually(in_state(run.id, "Suspended"), seconds=120, what="the run is suspended")
     [session_id] = _sessions_of(slow_platform, str(run.id))
     states = {one["id"]: one["state"] for one in slow_platform.admin.sessions()}
     assert states[session_id] != "closed"
     with get_client(sync_client=True) as client:
         client.resume_flow_run(run.id)
-    eventually(in_state(run.id, "Completed"), seconds=60, what="the resumed run is Completed")
+    eventually(in_state(run.id, "Completed"), seconds=120, what="the resumed run is Completed")
     assert _sessions_of(slow_platform, str(run.id)) == {session_id}
     assert slow_platform.jobs_named(str(run.id)) == 2
     assert session_block.experiment(str(run.id)).sealed

@@ -68,18 +68,20 @@ def test_a_flow_timeout_keeps_session_and_job(
     uids: list[str] = []
     states: list[str] = []
 
-    @flow(timeout_seconds=1.2, retries=3)
+    @flow(timeout_seconds=8, retries=3)
     def impatient() -> None:
         with load_block("t-flow-timeout").experiment() as experiment:
             uids.append(experiment.uid)
-            if len(uids) > 1:
-                states.append(_session(slow_platform, experiment.uid)["state"])
-            experiment.run_estimator([(rotated(2), "Z")])
+            if slow_platform.jobs_of(experiment.uid) == 0:
+                experiment.submit_estimator([(rotated(2), "Z")], label="it")
+                time.sleep(60)  # until the time of the run is over
+            states.append(_session(slow_platform, experiment.uid)["state"])
+            experiment.run_estimator([(rotated(2), "Z")], label="it")
 
     impatient()
     assert len(uids) > 1
     assert len(set(uids)) == 1
-    assert "closed" not in states
+    assert states[0] != "closed"
     assert slow_platform.jobs_of(uids[0]) == 1
 
 

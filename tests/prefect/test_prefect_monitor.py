@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 def slow_queue(tmp_path: Path, block: QuantumSession) -> Iterator[QuantumSession]:
     """A Block for a platform on which a job waits for others' jobs, and then takes its time."""
     state_dir = tmp_path / "slow-queue"
-    local_platform.start(state_dir, job_seconds=3.0, other_jobs=2, other_job_seconds=1.5)
+    local_platform.start(state_dir, job_seconds=4.0, other_jobs=2, other_job_seconds=3.0)
     credentials = LocalPlatformCredentials(state_dir=state_dir)
     yield block.model_copy(update={"credentials": credentials, "mode": "job"})
     local_platform.stop(state_dir)
