@@ -29,6 +29,9 @@ from session_block.prefect_server import answers
 
 NIGHTLY = "vqe/h2-nightly"
 EVALUATIONS = 14
+MANY_EVALUATIONS = 70
+"""A run of so many outlasts the start of another ``up``, while nobody has stopped its worker."""
+
 COMMAND = [sys.executable, "-m", "session_block"]
 SYSTEM_PYTHON = os.environ.get("PYTHON", "python3")
 """The one that has pip."""
@@ -100,6 +103,8 @@ class Lab:
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=10)
+        if self._process is not None:
+            self._process.wait(10)
 
     def kill_itself(self) -> None:
         """Kill ``up`` alone; what it has started goes on."""
@@ -124,20 +129,24 @@ def _lab(home: Path, command: list[str] = COMMAND) -> Iterator[Lab]:
         lab.kill()
 
 
-def _begin_a_run(lab: Lab) -> UUID:
+def _begin_a_run(lab: Lab, evaluations: int = EVALUATIONS) -> UUID:
     """Start a run of the nightly deployment, and wait until it is in its middle."""
-    parameters = {"seed": 3, "optimizer_options": {"maxiter": EVALUATIONS}}
+    parameters = {
+        "seed": 3,
+        "optimizer": "SPSA",
+        "optimizer_options": {"maxiter": evaluations - 1},  # a job each, and one for the end
+    }
     run = run_deployment(NIGHTLY, parameters=parameters, timeout=0)
     assert isinstance(run, FlowRun)
     eventually(lambda: lab.platform.jobs_named(str(run.id)) >= 4, seconds=120, what="jobs are sent")
     return run.id
 
 
-def _check_that_it_ends_in_its_session(lab: Lab, run: UUID) -> None:
+def _check_that_it_ends_in_its_session(lab: Lab, run: UUID, evaluations: int = EVALUATIONS) -> None:
     jobs = lab.platform.jobs_named
-    eventually(lambda: jobs(str(run)) == EVALUATIONS, seconds=180, what="all jobs are sent")
+    eventually(lambda: jobs(str(run)) == evaluations, seconds=180, what="all jobs are sent")
     eventually(in_state(run, "Completed"), seconds=60, what="the run is Completed")
-    assert jobs(str(run)) == EVALUATIONS
+    assert jobs(str(run)) == evaluations
     assert lab.platform.sessions() == 1
 
 
@@ -186,7 +195,7 @@ def test_a_killed_up_goes_on_as_well(tmp_path: Path, everything: bool) -> None:
     """After kill -9 the next up ends what is left, and the run goes on at once in its session."""
     with _lab(tmp_path) as lab:
         lab.start()
-        run = _begin_a_run(lab)
+        run = _begin_a_run(lab, MANY_EVALUATIONS)
         time.sleep(1.5)  # it looks once a second which flow runs it has
         if everything:
             lab.kill()
@@ -195,7 +204,7 @@ def test_a_killed_up_goes_on_as_well(tmp_path: Path, everything: bool) -> None:
         lab.start()
         assert "Flow runs that were interrupted, and go on: 1" in lab.said()
         assert len([one for one in lab.processes() if "worker" in one.cmdline()]) == 1
-        _check_that_it_ends_in_its_session(lab, run)
+        _check_that_it_ends_in_its_session(lab, run, MANY_EVALUATIONS)
         assert flow_run(run).run_count == 2
         lab.end()
         assert lab.processes() == []
