@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect import flow, suspend_flow_run
-from prefect_helpers import rotated
+from qiskit import QuantumCircuit
 
 from session_block.block import load_block
 
@@ -13,7 +13,9 @@ def suspended_between_two_jobs(block: str) -> str:
     """Run a job, be suspended until somebody resumes the run, and run another job."""
     with load_block(block).experiment() as experiment:
         for turns in (1, 2):
-            experiment.run_estimator([(rotated(turns), "Z")])
+            circuit = QuantumCircuit(1)
+            circuit.rz(0.1 * turns, 0)
+            experiment.run_estimator([(circuit, "Z")])
             if turns == 1:
                 suspend_flow_run(timeout=600, key="between")
         return experiment.uid
