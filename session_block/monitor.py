@@ -16,7 +16,6 @@ from collections.abc import Callable
 from uuid import UUID
 
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
 
@@ -80,7 +79,8 @@ class Monitor:
             logger = runs.logger() or self._flow_logger
             logger.log(level, text, notice.subject, f" ({about})" if about else "")
         self._states.notice(notice, runs.task_run_id(), about)
-        self._queue.put(notice)
+        if notice.what is not Happening.WAIT_ENDED:
+            self._queue.put(notice)
 
     def close(self) -> None:
         """Tell what is still to be told, and write the report a last time."""
@@ -158,7 +158,7 @@ class Monitor:
                 )
             )
         else:
-            with get_client(sync_client=True) as client:
+            with runs.own_client() as client:
                 client.update_artifact(self._artifact, ArtifactUpdate(data=text))
 
     @staticmethod

@@ -8,19 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
 from prefect.states import Running
 
+from session_block import runs
 from session_block.notices import Happening, Notice
 
 NAMED_AFTER_SECONDS = 1.0
 """A job that is over sooner is not worth the requests."""
 
 _NAMING_SECONDS = 0.2
-"""For so long the end of a job waits for a naming that is under way."""
+"""For so long the end of a wait waits for a naming that is under way."""
 
 _PENDING = (Happening.JOB_QUEUED, Happening.JOB_RUNNING)
-_OVER = (Happening.JOB_DONE, Happening.JOB_FAILED)
 
 
 @dataclass
@@ -52,7 +51,7 @@ class JobStates:
         return bool(self._waits)
 
     def notice(self, notice: Notice, task_run_id: UUID | None, message: str) -> None:
-        """Take note of what became of a job.
+        """Take note of what became of a job, or of the wait for it.
 
         Args:
             notice: What became of it.
@@ -65,7 +64,7 @@ class JobStates:
                 self._waits[notice.subject] = _Wait(task_run_id, notice.what, message)
             else:
                 known.what = notice.what
-        elif notice.what in _OVER and notice.subject in self._waits:
+        elif notice.what is Happening.WAIT_ENDED and notice.subject in self._waits:
             # A state that is named after the task run has ended would be its last one.
             free = self._naming.acquire(timeout=_NAMING_SECONDS)
             self._waits.pop(notice.subject, None)
@@ -91,5 +90,5 @@ class JobStates:
 
 
 def _name_state(task_run_id: UUID, name: str, message: str) -> None:
-    with get_client(sync_client=True) as client:
+    with runs.own_client() as client:
         client.set_task_run_state(task_run_id, Running(name=name, message=message), force=True)

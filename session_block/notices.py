@@ -28,6 +28,8 @@ class Happening(StrEnum):
     JOB_FAILED = "job.failed"
     SUBMISSION_HELD = "submission.held"
     BUDGET_NEAR = "budget.near"
+    WAIT_ENDED = "wait.ended"
+    """Nobody waits for a job any more, for whatever reason; of interest to this process only."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Notice:
 
     @property
     def of(self) -> str:
-        """Of what it is told: ``session``, ``job``, ``submission`` or ``budget``."""
+        """Of what it is told: ``session``, ``job``, ``submission``, ``budget`` or ``wait``."""
         return self.what.partition(".")[0]
 
 

@@ -105,6 +105,17 @@ class Rhythm:
         return Expectation(max(0.0, earliest - lead), step)
 
 
+def until_first_look(expected: Expectation | None, elapsed: float) -> float:
+    """Return how many seconds to wait for the first look at a job; 0 where that is due.
+
+    Args:
+        expected: When the job may end, if that is known.
+        elapsed: Seconds since it was submitted.
+    """
+    due = _FIRST_SECONDS if expected is None else expected.earliest
+    return min(max(0.0, due - elapsed), SLOWEST_SECONDS)
+
+
 def pause(expected: Expectation | None, elapsed: float) -> float:
     """Return how many seconds to wait for the next look.
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx
 from prefect import Task, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
@@ -21,6 +22,7 @@ from session_block.occurrences import TaskAttempt
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_CLIENT_SECONDS = 30.0
 _logger = logging.getLogger(__name__)
 _caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)
 
@@ -62,6 +64,11 @@ def task_run_id() -> UUID | None:
 def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
     """Return the logger of this thread's run, whose lines the Prefect UI shows, if it is in one."""
     return get_run_logger() if inside() else None
+
+
+def own_client() -> SyncPrefectClient:
+    """Return a client of Prefect's that outlives the run: the run's own is closed with it."""
+    return get_client(sync_client=True, httpx_settings={"timeout": _CLIENT_SECONDS})
 
 
 def is_cancelled(error: BaseException | None) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from qiskit import QuantumCircuit
-from support import BACKEND
+from support import BACKEND, wait_until
 
 from session_block import LocalPlatformCredentials, QuantumSession
+from session_block.errors import ConnectionFailedError
 from session_block.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.references import JobRef
@@ -141,3 +142,31 @@ def test_an_hour_passes_while_waiting(tmp_path: Path) -> None:
         experiment.fetch_result(again)
         assert experiment.session_id == before
         assert platform.stats()["sessions"]["total"] == 1
+
+
+def test_whoever_comes_late_is_answered_at_once(own: LocalPlatform, tmp_path: Path) -> None:
+    """A job that has ended by the time that it is asked for costs one look, and teaches nothing."""
+    experiment, job = submitted(own, tmp_path / "ledger.db")
+    wait_until(
+        lambda: own.jobs(limit=1)[0]["state"] == "completed", seconds=30, what="the job's end"
+    )
+    before = own.stats()["requests"]
+    experiment.fetch_result(job)
+    after = own.stats()["requests"]
+    asked = {name: after[name] - before.get(name, 0) for name in after if "/jobs" in name}
+    # One look, and one whether the session's first job ran in it.
+    assert {name: count for name, count in asked.items() if count and "_local" not in name} == {
+        "GET /jobs/{job_id}": 2,
+        "GET /jobs/{job_id}/results": 1,
+    }
+    assert experiment._parts.waiter._watch._unsure == {}
+
+
+def test_a_cancellation_that_fails_says_so(own: LocalPlatform, tmp_path: Path) -> None:
+    """What the platform answers is this package's error, also where the client's is another one."""
+    experiment, job = submitted(own, tmp_path / "ledger.db")
+    experiment.fetch_result(job)
+    experiment.close_session()
+    own.add_fault(kind="status", status=400, method="GET", path="/jobs", times=9)
+    with pytest.raises(ConnectionFailedError, match="cancel the pending jobs of experiment"):
+        experiment.cancel_session()

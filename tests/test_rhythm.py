@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from session_block.rhythm import SLOWEST_SECONDS, Duration, Rhythm, pause
+from session_block.rhythm import SLOWEST_SECONDS, Duration, Rhythm, pause, until_first_look
 
 LIKE = "some jobs"
 
@@ -74,6 +74,17 @@ def test_nothing_is_known_of_the_first_job() -> None:
     assert all(
         later - earlier <= max(0.1 * later, 0.021) for earlier, later in itertools.pairwise(looks)
     )
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_whoever_comes_late_looks_at_once(known: bool) -> None:
+    """A job that was sent long ago may have ended long ago; a new one is waited for."""
+    rhythm = Rhythm()
+    if known:
+        rhythm.learn(LIKE, Duration(0.0, 5.0))
+    expected = rhythm.expectation(LIKE)
+    assert until_first_look(expected, 30.0) == 0
+    assert until_first_look(expected, 0.0) > 0
 
 
 def test_a_long_job_is_looked_at_now_and_then() -> None:
