@@ -81,9 +81,11 @@ class Clock:
             return now
 
     def look(self) -> tuple[int, float]:
-        """Return a mark for :meth:`release`, and now."""
+        """Return a mark for :meth:`release`, and now, where the clock is held until then."""
         with self._changed:
-            return self._pins, self._now()
+            now = self._now()
+            self._hold = min(self._hold, now)
+            return self._pins, now
 
     def release(self, mark: int, hold: float) -> bool:
         """Let a held clock go on until ``hold``; False if it was pinned since the mark."""
@@ -110,7 +112,7 @@ class Clock:
         with self._advancing, self._changed:
             self._moment, self._wall = self._exact(), time.time()
             self._hold = min(self._hold, self._moment)
-            self._target = _rounded(self._moment + seconds)
+            self._target = _rounded(_rounded(self._moment) + seconds)
             self._pins += 1
             wake_engine()
             self._changed.wait_for(lambda: self._target is None or self._stopped)

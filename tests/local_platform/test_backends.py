@@ -172,7 +172,7 @@ def test_the_usage_limit_counts_fractions_of_a_second() -> None:
             seen.append(api.get("/instances/usage").json())
             accepted = api.post("/jobs", json=job).status_code
             small.advance(14.6)
-        assert accepted == 409
+        assert accepted == 409, (seen, small.jobs())
     assert [usage["usage_consumed_seconds"] for usage in seen] == [0, 15, 29]
     assert all(type(usage["usage_consumed_seconds"]) is int for usage in seen)
     assert [usage["usage_limit_reached"] for usage in seen] == [False, False, True]
