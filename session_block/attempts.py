@@ -23,7 +23,8 @@ def note_attempt(ledger: Ledger, identity: Identity, results: int, most: int | N
         ledger: Where attempts are recorded.
         identity: The experiment.
         results: How many results are recorded now.
-        most: How many attempts in a row may have begun with as many; ``None`` for no limit.
+        most: How many limited attempts in a row may have begun with as many; ``None`` for one that
+            has no limit, and does not count against that of others.
 
     Returns:
         The number of the attempt, counted from 1.
@@ -36,10 +37,12 @@ def note_attempt(ledger: Ledger, identity: Identity, results: int, most: int | N
     for fact in sorted(attempts, key=lambda one: one.key, reverse=True):
         if fact.body["stopped"] or fact.body["results"] != results:
             break
-        in_vain += 1
+        in_vain += fact.body["limited"]
     stopped = most is not None and in_vain >= most
+    body = {"results": results, "limited": most is not None, "stopped": stopped}
     number = len(attempts) + 1
-    ledger.create(identity.uid, f"{_ATTEMPT}{number:06d}", {"results": results, "stopped": stopped})
+    while not ledger.create(identity.uid, f"{_ATTEMPT}{number:06d}", body)[1]:
+        number += 1  # of two that begin at once each has a number of its own
     if stopped:
         raise CrashLoopError(
             f"Experiment {identity} has been tried {in_vain} times in a row without a new result "

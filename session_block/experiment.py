@@ -298,23 +298,35 @@ class Experiment(CircuitHandle):
     ) -> None:
         try:
             if error is None:
-                self.close_session()
-                self.seal()
+                self.finish()
             elif isinstance(error, Exception):
                 self._note_failure()
             elif runs.is_cancelled(error):
                 self._end_quietly(self.cancel_session)
         finally:
-            if self._monitor is not None:
-                self._monitor.close()
+            self._end_watch()
+
+    def finish(self) -> bool:
+        """Close the session that this experiment opened, and seal the experiment.
+
+        Returns:
+            Whether a session was closed; a borrowed one never is.
+        """
+        closed = self.close_session()
+        self.seal()
+        self._end_watch()
+        return closed
+
+    def _end_watch(self) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
 
     def _note_failure(self) -> None:
         """Note that this attempt failed; its session is kept for another one for a while."""
-        keep = self._keep_failed_seconds
-        if self._attempt is None or keep is None:
+        if self._attempt is None:
             return
-        note_failure(self._ledger, self.identity, self._attempt, keep)
-        if keep == 0:
+        note_failure(self._ledger, self.identity, self._attempt, self._keep_failed_seconds)
+        if self._keep_failed_seconds == 0:
             self._end_quietly(self.close_session)
 
     def _end_quietly(self, end: Callable[[], bool]) -> None:
@@ -369,6 +381,7 @@ class Experiment(CircuitHandle):
     acancel_session = aio.async_twin(cancel_session)
     areport = aio.async_twin(report)
     aseal = aio.async_twin(seal)
+    afinish = aio.async_twin(finish)
 
     def _submit(self, request: Request, label: str | None) -> JobRef:
         job = self.begin(request, label)

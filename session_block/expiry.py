@@ -8,7 +8,7 @@ from session_block.client import Connection
 from session_block.errors import SessionClosedError, SessionsNotAllowedError
 from session_block.plan import SessionPlan
 from session_block.references import SessionDetails
-from session_block.session_records import CANCELLED, CLOSED, IGNORED, SessionRecord
+from session_block.session_records import CANCELLED, CLOSED, IGNORED, TIDIED, SessionRecord
 
 
 class Expiry:
@@ -60,7 +60,8 @@ class Expiry:
                 "is recorded stays. Set the Block's mode to 'batch' or 'job', or without_sessions "
                 "to let it choose so by itself; or use an instance of another plan."
             )
-        by_itself = record.session_id is not None and record.end not in (CLOSED, CANCELLED, IGNORED)
+        ours = (CLOSED, CANCELLED, IGNORED, TIDIED)
+        by_itself = record.session_id is not None and record.end not in ours
         borrowed = record.kind == "borrowed"
         if not by_itself or self._plan.reopens(borrowed=borrowed):
             return

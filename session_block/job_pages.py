@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from session_block.credential_sources import is_loopback
 
-_IBM_HOST = "cloud.ibm.com"
+_IBM_HOSTS = ".cloud.ibm.com"
 _IBM_WORKLOADS = "https://quantum.cloud.ibm.com/workloads/"
 
 
@@ -20,6 +20,6 @@ def job_page(url: str | None, job_id: str) -> str | None:
     if url is None:
         return None
     parts = urlsplit(url)
-    if (parts.hostname or "").endswith(_IBM_HOST):
+    if f".{parts.hostname}".endswith(_IBM_HOSTS):
         return f"{_IBM_WORKLOADS}{job_id}"
     return f"{parts.scheme}://{parts.netloc}/#{job_id}" if is_loopback(url) else None

@@ -38,7 +38,7 @@ class Policies:
         limits: What the experiment may spend.
         block_limits: What all experiments of the Block may spend together.
         keep_failed_seconds: How long the session of an attempt that failed is kept for another
-            one; ``None`` until its own end.
+            one.
     """
 
     unsettled: Policy = Policy.RESUBMIT
@@ -46,4 +46,4 @@ class Policies:
     submissions_per_minute: int | None = None
     limits: Limits = NO_LIMITS
     block_limits: Limits = NO_LIMITS
-    keep_failed_seconds: int | None = None
+    keep_failed_seconds: int = 15 * 60

@@ -86,13 +86,21 @@ class SessionOperator:
             key=lambda fact: fact.created_at,
         )
 
-    def close(self, session_id: str, connection: Connection, *, cancel_jobs: bool) -> bool:
+    def close(
+        self,
+        session_id: str,
+        connection: Connection,
+        *,
+        cancel_jobs: bool = False,
+        reason: str = CLOSED_BY_OPERATOR,
+    ) -> bool:
         """Close a session that an experiment of this ledger opened, and tell the experiment why.
 
         Args:
             session_id: The session's ID.
             connection: A connection to the session's instance.
             cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
+            reason: Why it is closed, unless its jobs are cancelled.
 
         Returns:
             Whether it was open until now.
@@ -108,7 +116,7 @@ class SessionOperator:
         if details.state == "closed":
             self._end(found, found.record.closing or "closed by the platform")
             return False
-        reason = CANCELLED if cancel_jobs else CLOSED_BY_OPERATOR
+        reason = CANCELLED if cancel_jobs else reason
         note(self._ledger, uid, session_id, "cancel" if cancel_jobs else "close")
         self._ledger.create(uid, f"session-closing/{number}", {"reason": reason})
         connection.sessions.close_seen(details, cancel_jobs=cancel_jobs)

@@ -13,6 +13,7 @@ from session_block.ledger import Ledger
 CANCELLED = "cancelled by the user"
 CLOSED = "closed by the experiment"
 NEAR_ITS_END = "too near its end"
+TIDIED = "closed after its run had failed"
 IGNORED = "ignored by the platform, which ran its job in job mode"
 
 _logger = logging.getLogger(__name__)

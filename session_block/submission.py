@@ -203,16 +203,21 @@ class Submitter:
             job.cancel()
 
     def cancel_pending(self, experiment_tag: str) -> None:
-        """Cancel the queued and running jobs that bear the experiment's tag, and no others."""
+        """Cancel the queued and running jobs that bear the experiment's tag, and no others.
+
+        Raises:
+            ConnectionFailedError: The platform could not be reached; some may be pending still.
+        """
         connection = self._keeper().connection
-        for listed in connection.jobs.tagged(experiment_tag):
-            job = connection.jobs.get(listed.job_id) if listed.pending else None
-            if job is not None:
-                try:
-                    with crashpoints.around("cancel job"):
-                        job.cancel()
-                except RuntimeInvalidStateError:
-                    _logger.info("Job %s ended before it could be cancelled.", listed.job_id)
+        with connecting(f"cancel the pending jobs of experiment {self._experiment}"):
+            for listed in connection.jobs.tagged(experiment_tag):
+                job = connection.jobs.get(listed.job_id) if listed.pending else None
+                if job is not None:
+                    try:
+                        with crashpoints.around("cancel job"):
+                            job.cancel()
+                    except RuntimeInvalidStateError:
+                        _logger.info("Job %s ended before it could be cancelled.", listed.job_id)
 
     def forget(self, job_id: str) -> None:
         """Let go of a job that is done with."""

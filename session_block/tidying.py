@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from session_block.attempts import last_failure
 from session_block.records import SEALED_KEY
 from session_block.session_operator import RecordedSession, SessionOperator
+from session_block.session_records import TIDIED
 
 if TYPE_CHECKING:
     from session_block.client import Connection
@@ -56,7 +57,7 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
         if (place["instance"], place["url"]) != here:
             continue
         session_id = str(session.record.session_id)
-        if SessionOperator(ledger).close(session_id, connection, cancel_jobs=False):
+        if SessionOperator(ledger).close(session_id, connection, reason=TIDIED):
             _logger.info(
                 "Session %s of experiment %s, which was left open, is closed.",
                 session_id,

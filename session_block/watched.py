@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from session_block.budget import Budget, Left
 from session_block.client import JobMetrics
+from session_block.errors import ConnectionFailedError, SessionBlockError
 from session_block.job_pages import job_page
 from session_block.notices import Notice
 from session_block.progress import Progress
 from session_block.references import SessionDetails
 from session_block.session import SessionKeeper
 from session_block.views import ExperimentView
+
+_logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 15.0
 """The state of the session, and what is left to spend, are asked for at most so often."""
@@ -45,18 +49,17 @@ class Watched:
         self.left: Left | None = None
 
     def refresh(self, *, now: bool = False) -> None:
-        """Ask for what changes by itself: the session's state, and what is left to spend.
-
-        Raises:
-            ConnectionFailedError: The platform does not tell.
-        """
+        """Ask for what changes by itself: the session's state, and what is left to spend."""
         keeper = self._keeper()
         recent = self._asked_at is not None and time.monotonic() - self._asked_at < FRESH_SECONDS
         if keeper is None or (recent and not now):
             return
         self._asked_at = time.monotonic()
-        self.details = keeper.details() if self.view.session_id else None
-        self.left = self._budget.left()
+        try:
+            self.details = keeper.details() if self.view.session_id else None
+            self.left = self._budget.left()
+        except SessionBlockError as error:
+            _logger.info("The report shows what was known before: %s", error)
 
     def seconds_left(self) -> float | None:
         """Return how long the session can still be open, as it was last asked for."""
@@ -73,25 +76,21 @@ class Watched:
         return self._metrics.get(job_id)
 
     def metrics(self, job_id: str) -> JobMetrics | None:
-        """Return how a job fares.
-
-        Raises:
-            ConnectionFailedError: The platform does not tell.
-        """
+        """Return how a job fares; ``None`` where the platform does not tell."""
         keeper = self._keeper()
         if keeper is None:
             return None
-        metrics = keeper.connection.jobs.metrics(job_id)
+        try:
+            metrics = keeper.connection.jobs.metrics(job_id)
+        except ConnectionFailedError as error:
+            _logger.info("The report does not show how job %s fares: %s", job_id, error)
+            return None
         if metrics.usage_seconds is not None:
             self._metrics[job_id] = metrics
         return metrics
 
     def position(self, job_id: str) -> int | None:
-        """Return a job's place in the queue, where the platform tells it.
-
-        Raises:
-            ConnectionFailedError: The platform does not tell anything.
-        """
+        """Return a job's place in the queue, where the platform tells it."""
         metrics = self.metrics(job_id)
         return None if metrics is None else metrics.position
 

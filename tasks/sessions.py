@@ -76,10 +76,7 @@ def close_session(session: SessionRef) -> bool:
     Returns:
         Whether a session was closed; a borrowed one never is.
     """
-    experiment = experiment_of(session)
-    closed = experiment.close_session()
-    experiment.seal()
-    return closed
+    return experiment_of(session).finish()
 
 
 @durable_task(name="cancel-session")

@@ -58,25 +58,19 @@ def api_environment(**more: str) -> dict[str, str]:
 
 def prefect_cli(*arguments: str, cwd: Path = CHECKOUT, **environment: str) -> str:
     """Run ``prefect`` and return what it says; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
-        cwd=cwd,
-        env=api_environment(COLUMNS="200", **environment),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return _said_by("-m", "prefect", *arguments, cwd=cwd, COLUMNS="200", **environment)
 
 
 def run_python(script: str, *arguments: str, stdin: str = "") -> str:
     """Run a script in a fresh Python process and return what it prints."""
+    return _said_by("-c", script, *arguments, stdin=stdin)
+
+
+def _said_by(*arguments: str, cwd: Path = CHECKOUT, stdin: str = "", **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        cwd=CHECKOUT,
-        env=api_environment(),
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=api_environment(**environment),
         input=stdin,
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ from support import Platform
 from flows.tidy import tidy
 from session_block import QuantumSession
 from session_block.block import load_block
-from session_block.errors import SessionBlockError
+from session_block.errors import CrashLoopError, SessionBlockError
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 
@@ -177,6 +177,44 @@ def test_tidying_leaves_alone_what_goes_on(block: QuantumSession, platform: Plat
     assert tidy("t-goes-on") == []
     assert _session(platform, again.uid)["state"] != "closed"
     again.close_session()
+
+
+def test_a_tidied_session_is_replaced_whatever_the_policy(
+    block: QuantumSession, platform: Platform
+) -> None:
+    """What was closed as nobody went on with it is no expiry, where expiry is a failure."""
+    fields = {"keep_failed": 1, "on_expiry": "fail"}
+    block.model_copy(update=fields).save("t-tidied", overwrite=True)
+    loaded = load_block("t-tidied")
+    with suppress(_GivenUpError), loaded.experiment("tidied") as experiment:
+        experiment.run_estimator([(rotated(1), "Z")])
+        raise _GivenUpError
+    eventually(lambda: tidy("t-tidied"), seconds=20, what="the time is over")
+    with loaded.experiment("tidied") as again:
+        again.run_estimator([(rotated(1), "Z")])
+        again.run_estimator([(rotated(2), "Z")])
+    assert platform.jobs_of(again.uid) == 2
+    assert len({record.session_id for record in again.sessions}) == 2
+
+
+def test_attempts_without_progress_are_stopped(block: QuantumSession) -> None:
+    """A run that fails again and again without a result is stopped; looks from outside are none."""
+    block.model_copy(update={"max_attempts": 3}).save("t-loop", overwrite=True)
+    for _ in range(5):
+        load_block("t-loop").experiment("loop")
+    tries: list[str] = []
+
+    @flow(retries=3)
+    def give_up() -> None:
+        with load_block("t-loop").experiment("loop") as experiment:
+            tries.append(experiment.uid)
+            raise _GivenUpError
+
+    with pytest.raises(CrashLoopError, match="tried 3 times in a row without a new result"):
+        give_up()
+    assert len(tries) == 3
+    with pytest.raises(_GivenUpError):
+        give_up.with_options(retries=0)()
 
 
 @pytest.mark.parametrize("wrong", ["soon", -1, "-5m"])

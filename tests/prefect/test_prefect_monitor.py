@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prefect import flow
+from prefect import flow, runtime
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect_helpers import eventually, flipped
 from qiskit import QuantumCircuit
 from support import BACKEND, Platform, free_port, wait_until
 
 from flows.vqe import vqe
-from session_block import LocalPlatformCredentials, QuantumSession, local_platform
+from session_block import (
+    DurableSampler,
+    LocalPlatformCredentials,
+    QuantumSession,
+    local_platform,
+)
 from session_block.block import load_block
-from session_block.errors import BudgetExceededError
-from session_block.monitor import Monitor
+from session_block.errors import BudgetExceededError, JobWaitTimeoutError
+from session_block.local_platform import LocalPlatform
+from session_block.monitor import REPORT_SECONDS, Monitor
 from session_block.progress import Progress
 from session_block.views import ExperimentView
 from session_block.watched import Watched
+from tasks import close_session, fetch_result, open_session, submit_sampler
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 
@@ -191,6 +200,72 @@ def test_a_job_that_waits_has_a_state_of_its_own(
     assert [name for name in states if name.startswith("Queued at place ")]
     assert states.index("Running on QPU") > 1
     assert states[-1] == "Completed"
+
+
+def test_a_wait_that_is_over_leaves_its_state_alone(
+    prefect_server: str, slow_queue: QuantumSession
+) -> None:
+    """The task run of a wait whose time was over stays failed while its job is queued on."""
+    slow_queue.save("t-given-up", overwrite=True)
+
+    @flow
+    def give_up_waiting() -> str:
+        experiment = load_block("t-given-up").experiment()
+        sampler = DurableSampler(experiment)
+        with suppress(JobWaitTimeoutError):
+            sampler.run([flipped()], shots=8).result(timeout=3)
+        time.sleep(2.5 * REPORT_SECONDS)  # until states would have been named again
+        with suppress(JobWaitTimeoutError):
+            sampler.run([flipped()], shots=8).result(timeout=0)
+        return str(runtime.flow_run.id)
+
+    runs = _task_runs(prefect_server, give_up_waiting())
+    wait_until(
+        lambda: all("TimedOut" in _states(prefect_server, run) for run in runs),
+        seconds=30,
+        what="the ends of the waits",
+    )
+    states = [_states(prefect_server, run) for run in runs]
+    assert len(states) == 2
+    assert any(name.startswith("Queued at place ") for names in states for name in names)
+    assert [names[-1] for names in states] == ["TimedOut", "TimedOut"]
+
+
+def test_a_flow_of_tasks_has_its_last_report_too(prefect_server: str, saved_block: str) -> None:
+    """The task that closes the session finishes the report."""
+
+    @flow
+    def by_tasks() -> str:
+        session = open_session(saved_block)
+        fetch_result(submit_sampler(session, [flipped()], shots=8))
+        close_session(session)
+        return session.uid
+
+    [artifact] = _artifacts(prefect_server, by_tasks())
+    assert "It is finished." in artifact["data"]
+    assert "closed by the experiment" in artifact["data"]
+
+
+def test_a_platform_that_does_not_answer_costs_no_report(
+    prefect_server: str, tmp_path: Path, block: QuantumSession
+) -> None:
+    """What the ledger knows is reported without it."""
+    with LocalPlatform(state_dir=tmp_path / "dies") as dies:
+        credentials = LocalPlatformCredentials(state_dir=dies.info.state_dir)
+        block.model_copy(update={"credentials": credentials}).save("t-dies", overwrite=True)
+
+        @flow
+        def outlive() -> str:
+            experiment = load_block("t-dies").experiment()
+            experiment.run_sampler([flipped()], shots=8)
+            dies.kill()
+            experiment.seal({"found": 1})
+            experiment._end_watch()
+            return experiment.uid
+
+        [artifact] = _artifacts(prefect_server, outlive())
+    assert "1 submissions (1 result)" in artifact["data"]
+    assert "It is finished." in artifact["data"]
 
 
 def test_the_log_names_session_and_job_before_the_wait(
