@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from session_block import aio, runs
 from session_block.account import Account
-from session_block.attempts import note_attempt, note_failure
-from session_block.circuit_handle import CircuitHandle
+from session_block.attempt_handle import AttemptHandle
 from session_block.durable_job import DurableJob
-from session_block.errors import JobEndedInPassingError, LedgerError, SessionBlockError
+from session_block.errors import JobEndedInPassingError, LedgerError
 from session_block.identity import Identity
 from session_block.ledger import Ledger
 from session_block.machinery import Machinery
 from session_block.outcomes import plain
 from session_block.plan import SessionPlan
 from session_block.policies import Policies
-from session_block.progress import Point, Progress
 from session_block.records import SEALED_KEY
 from session_block.references import Implementation, JobRef
 from session_block.request import Request, estimator_request, sampler_request
@@ -31,13 +28,8 @@ from session_block.views import ExperimentView, aload_experiment, load_experimen
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
 
-    from session_block.monitor import Monitor
 
-
-_logger = logging.getLogger(__name__)
-
-
-class Experiment(CircuitHandle):
+class Experiment(AttemptHandle):
     """A named, resumable unit of work inside one session.
 
     Use it as a context manager: success closes the session that it opened and seals the
@@ -66,10 +58,7 @@ class Experiment(CircuitHandle):
             block=block,
             opener=opener,
         )
-        self._monitor: Monitor | None = None
-        self._progress = Progress()
         policies = policies or Policies()
-        self._attempt: int | None = None
         self._keep_failed_seconds = policies.keep_failed_seconds
         self._parts = Machinery.of(
             identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
@@ -252,44 +241,6 @@ class Experiment(CircuitHandle):
     def __enter__(self) -> Self:
         return self
 
-    def note_attempt(self, most: int | None) -> None:
-        """Record that an attempt begins.
-
-        Args:
-            most: How many in a row may begin without a new result; ``None`` for no limit.
-
-        Raises:
-            CrashLoopError: This is one more.
-        """
-        results = self.recorded_results
-        self._attempt = note_attempt(self._ledger, self.identity, results, most)
-
-    def watch(self) -> None:
-        """Show the experiment in the Prefect UI, as long as this process works on it."""
-        from session_block.monitor import Monitor
-        from session_block.watched import Watched
-
-        view = ExperimentView(self.identity, self._ledger)
-        watched = Watched(view, self._progress, lambda: self._keeper_made, self._budget)
-        self._monitor = Monitor(watched)
-        self.notices.listen(self._monitor.notice)
-
-    def progress(
-        self, value: float | None = None, error: float = 0.0, *, of: int | None = None
-    ) -> None:
-        """Tell the report in the Prefect UI how far the work is; nothing is recorded.
-
-        Args:
-            value: The next value of the objective, for the figure of convergence. Where none is
-                told, the figure shows the Estimator's expectation values.
-            error: Its standard error.
-            of: How many results the experiment will have, if that is known.
-        """
-        if value is not None:
-            self._progress.add(Point(value, error))
-        if of is not None:
-            self._progress.total = of
-
     def __exit__(
         self,
         error_type: type[BaseException] | None,
@@ -300,7 +251,7 @@ class Experiment(CircuitHandle):
             if error is None:
                 self.finish()
             elif isinstance(error, Exception):
-                self._note_failure()
+                self._note_failure(self._keep_failed_seconds)
             elif runs.is_cancelled(error):
                 self._end_quietly(self.cancel_session)
         finally:
@@ -316,27 +267,6 @@ class Experiment(CircuitHandle):
         self.seal()
         self._end_watch()
         return closed
-
-    def _end_watch(self) -> None:
-        if self._monitor is not None:
-            self._monitor.close()
-
-    def _note_failure(self) -> None:
-        """Note that this attempt failed; its session is kept for another one for a while."""
-        if self._attempt is None:
-            return
-        note_failure(self._ledger, self.identity, self._attempt, self._keep_failed_seconds)
-        if self._keep_failed_seconds == 0:
-            self._end_quietly(self.close_session)
-
-    def _end_quietly(self, end: Callable[[], bool]) -> None:
-        """End the session while an error is on its way; that one is what is raised."""
-        try:
-            end()
-        except SessionBlockError as error:
-            _logger.warning(
-                "The session of experiment %s may be open still: %s", self.identity, error
-            )
 
     async def __aenter__(self) -> Self:
         return self
