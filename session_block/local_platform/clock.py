@@ -83,8 +83,10 @@ class Clock:
     def look(self) -> tuple[int, float]:
         """Return a mark for :meth:`release`, and now, where the clock is held until then."""
         with self._changed:
-            now = self._now()
-            self._hold = min(self._hold, now)
+            # What is below the microsecond is kept: a slow clock would never leave it otherwise.
+            exact = self._exact()
+            now = _rounded(exact)
+            self._hold = min(self._hold, max(now, exact))
             return self._pins, now
 
     def release(self, mark: int, hold: float) -> bool:

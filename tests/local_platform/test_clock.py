@@ -52,4 +52,8 @@ def test_a_slow_clock_moves_however_often_it_is_looked_at() -> None:
     while time.perf_counter() - started < 0.1:
         mark, _ = clock.look()
         assert clock.release(mark, 7000.0)
-    assert clock.now() - 5000.0 == pytest.approx(1e-4, rel=0.2)
+        time.sleep(1e-4)
+    moved = clock.now() - 5000.0
+    # The clock is held between a look and its release: what that took is not made up.
+    passed = (time.perf_counter() - started) * 1e-3
+    assert passed / 2 < moved < passed + 1e-6
