@@ -22,6 +22,7 @@ from qiskit.circuit import (
     ClassicalRegister,
     Clbit,
     ControlFlowOp,
+    ControlledGate,
     Instruction,
     Parameter,
     ParameterExpression,
@@ -38,7 +39,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from session_block.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from qiskit.circuit import Operation
+    from qiskit.circuit import CircuitInstruction, Operation
 
 _Clbits = Mapping[Clbit, int]
 _ATTRIBUTES = (
@@ -52,6 +53,9 @@ _ATTRIBUTES = (
 )
 _AUTOMATIC_NAME = re.compile(r"circuit-\d+(-\d+)*")
 _STANDARD = get_standard_gate_name_mapping()
+_CONTROLLED = {
+    name: gate.ctrl_state for name, gate in _STANDARD.items() if isinstance(gate, ControlledGate)
+}
 _TOLD_BY_PARAMS = (
     ControlFlowOp,
     Barrier,
@@ -78,11 +82,14 @@ def fingerprint_request(
         pubs: The coerced PUBs.
         options: The options that reach the platform, as JSON-able values; tags are no part of it.
     """
+    circuits = {id(pub.circuit): pub.circuit for pub in pubs}
+    # One at a time: the description of many large circuits is a burden on the garbage collector.
+    digests = {key: fingerprint_circuit(circuit) for key, circuit in circuits.items()}
     return _digest(
         {
             "kind": kind,
             "implementation": implementation,
-            "pubs": [_pub(pub) for pub in pubs],
+            "pubs": [_pub(pub, digests[id(pub.circuit)]) for pub in pubs],
             "options": _value(options),
         }
     )
@@ -108,10 +115,10 @@ def _digest(description: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _pub(pub: SamplerPub | EstimatorPub) -> dict[str, Any]:
+def _pub(pub: SamplerPub | EstimatorPub, circuit: str) -> dict[str, Any]:
     parameters = list(pub.circuit.parameters)
     described: dict[str, Any] = {
-        "circuit": _circuit(pub.circuit),
+        "circuit": circuit,
         "parameters": [parameter.name for parameter in parameters],
         "values": _value(np.asarray(pub.parameter_values.as_array(parameters), dtype=float)),
     }
@@ -137,13 +144,26 @@ def _circuit(circuit: QuantumCircuit) -> dict[str, Any]:
         "phase": _value(circuit.global_phase),
         "instructions": [
             [
-                _operation(instruction.operation, clbits),
+                _instruction(instruction, clbits),
                 [qubits[bit] for bit in instruction.qubits],
                 [clbits[bit] for bit in instruction.clbits],
             ]
             for instruction in circuit.data
         ],
     }
+
+
+def _instruction(instruction: CircuitInstruction, clbits: _Clbits) -> dict[str, Any]:
+    """Describe its operation; a standard gate's without the object that Qiskit would make."""
+    if not instruction.is_standard_gate():
+        return _operation(instruction.operation, clbits)
+    name = instruction.name
+    described = {"name": name, "params": [_value(item) for item in instruction.params]}
+    if (label := instruction.label) is not None:
+        described["label"] = label
+    if name in _CONTROLLED:
+        described["ctrl_state"] = _CONTROLLED[name]
+    return described
 
 
 def _operation(operation: Operation, clbits: _Clbits) -> dict[str, Any]:

@@ -24,8 +24,10 @@ from qiskit.circuit.library import (
     qaoa_ansatz,
     real_amplitudes,
 )
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 from qiskit.quantum_info import Clifford, SparsePauliOp
 
+from session_block import fingerprint
 from session_block.errors import InvalidInputError
 from session_block.fingerprint import fingerprint_circuit, fingerprint_label, submission_id
 from session_block.request import estimator_request, sampler_request
@@ -72,8 +74,8 @@ def _dynamic() -> QuantumCircuit:
 def _print_fingerprints() -> None:
     """Run in other processes by the test below."""
     bound = estimator_request([(real_amplitudes(2), Z, np.linspace(0, 1, 8))]).fingerprint
-    for fingerprint in (fingerprint_circuit(_dynamic()), bound, fingerprint_label("x")):
-        sys.stdout.write(fingerprint + "\n")
+    for one in (fingerprint_circuit(_dynamic()), bound, fingerprint_label("x")):
+        sys.stdout.write(one + "\n")
 
 
 def test_every_process_finds_the_same_fingerprint() -> None:
@@ -236,3 +238,23 @@ def test_qpy_is_no_fingerprint() -> None:
         dumps.append(buffer.getvalue())
     assert dumps[0] != dumps[1]
     assert fingerprint_circuit(efficient_su2(2)) == fingerprint_circuit(efficient_su2(2))
+
+
+@pytest.mark.parametrize("label", [None, "mine"])
+@pytest.mark.parametrize(
+    "name",
+    sorted(name for name, one in get_standard_gate_name_mapping().items() if isinstance(one, Gate)),
+)
+def test_a_standard_gate_is_told_without_its_object(name: str, label: str | None) -> None:
+    """The short way, which makes no gate of Qiskit's, says what the long way says."""
+    gate = get_standard_gate_name_mapping()[name].to_mutable()
+    if label is not None:
+        gate.label = label
+    numbers = [0.25 * (index + 1) for index in range(len(gate.params))]
+    for params in (numbers, gate.params):
+        gate.params = params
+        circuit = QuantumCircuit(max(gate.num_qubits, 1))
+        circuit.append(gate, range(gate.num_qubits))
+        instruction = circuit.data[0]
+        long_way = fingerprint._operation(instruction.operation, {})
+        assert fingerprint._instruction(instruction, {}) == long_way
