@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -179,11 +180,9 @@ class Ledger:
         Raises:
             LedgerError: The store did not answer, or the fact is damaged.
         """
-        query = sa.select(facts_table).where(
-            facts_table.c.experiment == experiment, facts_table.c.key == key
-        )
         with self._store(), self._engine.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            found = connection.execute(_ONE_FACT, {"experiment": experiment, "key": key})
+            row = found.mappings().one_or_none()
         return None if row is None else self._fact(row)
 
     def facts(self, experiment: str, *prefixes: str) -> list[Fact]:
@@ -196,14 +195,12 @@ class Ledger:
         Raises:
             LedgerError: The store did not answer, or a fact is damaged.
         """
-        ranges = [_starts_with(experiment, prefix) for prefix in prefixes or ("",)]
-        query = (
-            sa.select(*_texts)
-            .where(sa.or_(*ranges))
-            .order_by(facts_table.c.created_at, facts_table.c.key)
-        )
+        asked = prefixes or ("",)
+        sought = {"experiment": experiment}
+        for number, prefix in enumerate(asked):
+            sought |= _range(number, prefix)
         with self._store(), self._engine.connect() as connection:
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(_facts_query(len(asked)), sought).mappings().all()
         return [self._fact(row) for row in rows]
 
     def count(self, experiment: str, prefix: str, *, before: str | None = None) -> int:
@@ -217,11 +214,11 @@ class Ledger:
         Raises:
             LedgerError: The store did not answer.
         """
-        query = sa.select(sa.func.count()).where(_starts_with(experiment, prefix))
+        sought = {"experiment": experiment, **_range(0, prefix)}
         if before is not None:
-            query = query.where(facts_table.c.key < before)
+            sought["end0"] = min(sought["end0"], before)
         with self._store(), self._engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+            return int(connection.execute(_COUNT, sought).scalar_one())
 
     def close(self) -> None:
         """Close the store's connections."""
@@ -286,11 +283,35 @@ def _parsed(url: str) -> sa.URL:
     return parsed.set(drivername=_DRIVERS[backend])
 
 
-def _starts_with(experiment: str, prefix: str) -> sa.ColumnElement[bool]:
-    """Select one range of the primary key; several of them, complete, are as many searches.
+def _starts_with(number: int) -> sa.ColumnElement[bool]:
+    """Select the ``number``-th range of the primary key; several, complete, are as many searches.
 
     LIKE would ignore case in SQLite, and its wildcards are in the way.
     """
     key = facts_table.c.key
-    end = f"{prefix}{_LAST_CHARACTER}"
-    return sa.and_(facts_table.c.experiment == experiment, key >= prefix, key < end)
+    return sa.and_(
+        facts_table.c.experiment == sa.bindparam("experiment"),
+        key >= sa.bindparam(f"start{number}"),
+        key < sa.bindparam(f"end{number}"),
+    )
+
+
+def _range(number: int, prefix: str) -> dict[str, str]:
+    return {f"start{number}": prefix, f"end{number}": f"{prefix}{_LAST_CHARACTER}"}
+
+
+@cache
+def _facts_query(ranges: int) -> sa.Select[Any]:
+    return (
+        sa.select(*_texts)
+        .where(sa.or_(*(_starts_with(number) for number in range(ranges))))
+        .order_by(facts_table.c.created_at, facts_table.c.key)
+    )
+
+
+# Queries are made once: to make one takes as long as to run it.
+_ONE_FACT = sa.select(facts_table).where(
+    facts_table.c.experiment == sa.bindparam("experiment"),
+    facts_table.c.key == sa.bindparam("key"),
+)
+_COUNT = sa.select(sa.func.count()).where(_starts_with(0))

@@ -24,7 +24,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_helpers import CHECKOUT, eventually, flow_run, in_state
 from support import Platform, free_port
 
-from session_block import local_platform
+from session_block import LocalPlatformCredentials, QuantumSession, local_platform
+from session_block.deploying import BLOCK
 from session_block.prefect_server import answers
 
 NIGHTLY = "vqe/h2-nightly"
@@ -278,6 +279,12 @@ def test_a_taken_port_of_the_server_is_said(tmp_path: Path) -> None:
 
 def test_a_taken_port_of_the_platform_is_said(tmp_path: Path, prefect_server: str) -> None:
     """So is one of the local platform, and a Prefect server that was found goes on."""
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        # Other tests keep Blocks of this name on the server too.
+        QuantumSession(
+            credentials=LocalPlatformCredentials(state_dir=tmp_path / "platform"),
+            backend_name="ibm_manila",
+        ).save(BLOCK, overwrite=True)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         said = _fails(tmp_path, "--platform-port", port, PREFECT_API_URL=prefect_server)
