@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -14,11 +12,11 @@ from session_block.block_settings import SessionSettings
 from session_block.credentials import DOCUMENTATION_URL, LOGO_URL
 from session_block.errors import InvalidInputError
 from session_block.forms import FormBlock, reasons
-from session_block.ledger import Ledger, default_ledger_url
 
 if TYPE_CHECKING:
     from session_block.experiment import Experiment
     from session_block.identity import Identity
+    from session_block.ledger import Ledger
     from session_block.references import SessionRef
 
 
@@ -161,10 +159,12 @@ class QuantumSession(SessionSettings, FormBlock):
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""
+        from session_block.ledger import default_ledger_url, open_ledger
+
         url = (
             default_ledger_url() if self.ledger_url is None else self.ledger_url.get_secret_value()
         )
-        return _open_ledger(url, os.getpid())
+        return open_ledger(url)
 
     aexperiment = aio.async_twin(experiment)  # type: ignore[pydantic-field]  # no field
     aattach = aio.async_twin(attach)  # type: ignore[pydantic-field]
@@ -200,8 +200,3 @@ def load_block(name: str) -> QuantumSession:
             f"{reasons(error.__cause__)} Edit it in Prefect's UI, or save it anew."
         ) from error
     return loaded
-
-
-@cache
-def _open_ledger(url: str, _pid: int) -> Ledger:
-    return Ledger(url)

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from session_block import aio, local_platform
+from session_block import aio
 from session_block.account import Account, machine_clock
 from session_block.credential_sources import (
     CHANNELS,
@@ -273,6 +273,8 @@ class LocalPlatformCredentials(SessionCredentials):
         Raises:
             ConnectionFailedError: It could not be started, or runs with other settings.
         """
+        from session_block import local_platform
+
         try:
             info = local_platform.start(self.state_dir, noise=self.noise, seed=self.seed)
         except local_platform.PlatformError as error:
@@ -291,13 +293,15 @@ def _local(account: Account) -> Account:
 
     The environment's proxies are for the world outside.
     """
+    from session_block.local_platform import service_environment
+
     parts = urlsplit(str(account.url))
     origin = f"{parts.scheme}://{parts.netloc}"
     return replace(
         account,
         url=f"{origin}/experimental/api/v1",
         proxies=account.proxies or {},
-        environment=local_platform.service_environment(origin),
+        environment=service_environment(origin),
         settle_seconds=LOCAL_SETTLE_SECONDS,
         now=partial(_clock_of, origin),
     )
@@ -305,7 +309,9 @@ def _local(account: Account) -> Account:
 
 def _clock_of(origin: str) -> datetime:
     """Return the time of the local platform at an origin; what is none goes by the machine's."""
+    from session_block.local_platform import Admin, PlatformError
+
     try:
-        return datetime.fromtimestamp(local_platform.Admin(origin).now(), UTC)
-    except (local_platform.PlatformError, KeyError, ValueError):
+        return datetime.fromtimestamp(Admin(origin).now(), UTC)
+    except (PlatformError, KeyError, ValueError):
         return machine_clock()

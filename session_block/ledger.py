@@ -39,7 +39,14 @@ from session_block.ledger_schema import (
     open_postgresql,
 )
 
-__all__ = ["SCHEMA_VERSION", "Fact", "Ledger", "default_ledger_url", "set_aside"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Fact",
+    "Ledger",
+    "default_ledger_url",
+    "open_ledger",
+    "set_aside",
+]
 
 _CREATE_TRIES = 2
 _DRIVERS = {
@@ -77,6 +84,15 @@ def default_ledger_url() -> str:
     from prefect.settings import get_current_settings
 
     return f"sqlite:///{Path(get_current_settings().home) / 'session-block' / 'ledger.db'}"
+
+
+def open_ledger(url: str) -> Ledger:
+    """Return the ledger at a URL, opened once in each process.
+
+    Raises:
+        LedgerError: As :class:`Ledger` does.
+    """
+    return _opened(url, os.getpid())
 
 
 class Ledger:
@@ -307,6 +323,11 @@ def _facts_query(ranges: int) -> sa.Select[Any]:
         .where(sa.or_(*(_starts_with(number) for number in range(ranges))))
         .order_by(facts_table.c.created_at, facts_table.c.key)
     )
+
+
+@cache
+def _opened(url: str, _pid: int) -> Ledger:
+    return Ledger(url)
 
 
 # Queries are made once: to make one takes as long as to run it.

@@ -11,9 +11,8 @@ from qiskit import QuantumCircuit
 from support import Platform
 
 from session_block import QuantumSession
-from session_block.block import _open_ledger
 from session_block.errors import InvalidInputError, LedgerDamagedError
-from session_block.ledger import Ledger, set_aside
+from session_block.ledger import Ledger, _opened, set_aside
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def test_set_aside_it_is_rebuilt_from_the_platform(
     first = block.experiment(name)
     job = first.submit_sampler([_circuit()], shots=8)
     block.ledger().close()
-    _open_ledger.cache_clear()
+    _opened.cache_clear()
     (tmp_path / "ledger.db").write_bytes(b"damaged")
     before = platform.stats()["requests"]
     with pytest.raises(LedgerDamagedError, match="nothing is submitted without it"):
