@@ -34,7 +34,7 @@ class Phase:
 
 _SEND = ("session_block/request.py", "send")
 _CREATE = ("session_block/ledger.py", "create")
-_WAIT = ("session_block/waiting.py", "_await_end")
+_WAIT = ("session_block/job_watch.py", "until_over")
 _VISIBLY = ("session_block/runs.py", "visibly")
 _WAITED = ("session_block/durable_job.py", "wait")
 _RESULT = ("qiskit_ibm_runtime/runtime_job_v2.py", "result")

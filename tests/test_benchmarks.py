@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks.figure import draw
 from benchmarks.measuring import Figure, Part, ratios
+from benchmarks.phases import PHASES
 from benchmarks.rig import Rig
 from benchmarks.run import PARTS, main
 from benchmarks.targets import TARGETS, Target, conclusion, judge
@@ -118,3 +120,13 @@ def test_the_figure_shows_what_was_measured(tmp_path: Path) -> None:
 def test_each_target_has_a_part_that_is_run() -> None:
     """No target is left out because its part is called otherwise."""
     assert {target.part for target in TARGETS} <= set(PARTS)
+
+
+def test_each_phase_names_functions_that_there_are() -> None:
+    """One that was renamed would stop the run after a quarter of an hour."""
+    for phase in (one for phases in PHASES.values() for one in phases):
+        for file, function in (*phase.functions, *phase.without):
+            spec = importlib.util.find_spec(file.removesuffix(".py").replace("/", "."))
+            assert spec is not None, file
+            assert spec.origin is not None
+            assert f"def {function}(" in Path(spec.origin).read_text(), (file, function)
