@@ -1,4 +1,4 @@
-"""``session-block``: the local platform and the demonstration, from a shell."""
+"""``session-block``: experiments, sessions and the local platform, from a shell."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from session_block import cli_platform, cli_sessions, cli_submissions, cli_up
-from session_block.cli_platform import fail
-from session_block.errors import SessionBlockError
+from session_block import cli_experiments, cli_platform, cli_sessions, cli_submissions, cli_up
+from session_block.cli_common import EPILOG, AsJSON, ExitCode, answer, reporting
 
 if TYPE_CHECKING:
     from session_block.demo import DemoOutcome
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="IBM Quantum sessions for Prefect: experiments that survive anything.",
+    epilog=EPILOG,
 )
 app.add_typer(cli_platform.app, name="platform")
+app.add_typer(cli_experiments.app, name="experiments")
 app.add_typer(cli_submissions.app, name="submissions")
 app.add_typer(cli_sessions.app, name="sessions")
 app.command()(cli_up.up)
 app.command()(cli_up.deploy)
-
-_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -37,14 +36,17 @@ def main() -> None:
 @app.command()
 def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Run a VQE of H2 inside one session of the local platform.
 
     Kill it (kill -9) in the middle and run it again: it goes on in the same session, and no job is
     submitted twice.
+
+    Example: session-block demo --fresh
     """
-    console = Console()
-    with console.status("Starting the local platform …") as spinner:
+    console = Console(stderr=as_json)
+    with reporting(), console.status("Starting the local platform …") as spinner:
         from session_block.demo import run_demo
 
         logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
@@ -58,10 +60,11 @@ def demo(
             outcome = run_demo(fresh=fresh, on_evaluation=progress)
         except KeyboardInterrupt:
             console.print("Interrupted. Run it again to go on where it stopped.")
-            raise typer.Exit(_INTERRUPTED) from None
-        except SessionBlockError as error:
-            fail(str(error))
-    _show_outcome(console, outcome)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+    if as_json:
+        answer(outcome.model_dump(mode="json"))
+    else:
+        _show_outcome(console, outcome)
 
 
 def _show_outcome(console: Console, outcome: DemoOutcome) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
 from session_block import local_platform
+from session_block.cli_common import AsJSON, answer, fail
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,6 @@ StateDir = Annotated[
     Path | None,
     typer.Option(help="Where the platform keeps its state; by default under PREFECT_HOME."),
 ]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -71,7 +71,10 @@ def start(
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Start the platform in the background; one that runs already is left as it is."""
+    """Start the platform in the background; one that runs already is left as it is.
+
+    Example: session-block platform start --noise device --job-seconds 2
+    """
     try:
         info = local_platform.start(
             state_dir,
@@ -97,25 +100,38 @@ def start(
 
 
 @app.command()
-def stop(state_dir: StateDir = None) -> None:
-    """Stop the platform; its jobs and sessions are kept."""
+def stop(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
+    """Stop the platform; its jobs and sessions are kept.
+
+    Example: session-block platform stop
+    """
     stopped = local_platform.stop(state_dir)
+    if as_json:
+        answer({"stopped": stopped})
+        return
     typer.echo("Stopped." if stopped else "No local platform was running.")
 
 
 @app.command()
 def status(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
-    """Say whether the platform runs, and where. Exit code 1: it does not."""
+    """Say whether the platform runs, and where. Exit code 1: it does not.
+
+    Example: session-block platform status --json
+    """
     _show(_running(state_dir), as_json=as_json)
 
 
 @app.command()
-def env(state_dir: StateDir = None) -> None:
+def env(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
     """Print what points a plain QiskitRuntimeService() at the platform.
 
-    Use it as: eval "$(session-block platform env)"
+    Example: eval "$(session-block platform env)"
     """
-    for name, value in local_platform.environment(_running(state_dir)).items():
+    variables = local_platform.environment(_running(state_dir))
+    if as_json:
+        answer(variables)
+        return
+    for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -123,13 +139,20 @@ def env(state_dir: StateDir = None) -> None:
 def advance(
     seconds: Annotated[float, typer.Argument(help="By how many seconds.")],
     state_dir: StateDir = None,
+    as_json: AsJSON = False,
 ) -> None:
-    """Advance the platform's clock, through all that happens meanwhile."""
+    """Advance the platform's clock, through all that happens meanwhile.
+
+    Example: session-block platform advance 3600
+    """
     admin = local_platform.Admin(_running(state_dir).origin)
     try:
         admin.advance(seconds)
+        now = admin.now()
     except local_platform.PlatformError as error:
         fail(str(error))
+    if as_json:
+        answer({"advanced_seconds": seconds, "now": datetime.fromtimestamp(now, UTC).isoformat()})
 
 
 def _layout(path: Path) -> local_platform.Layout:
@@ -155,15 +178,9 @@ def _show(info: local_platform.PlatformInfo, *, as_json: bool) -> None:
             "instance": info.instance,
             "state_dir": str(info.state_dir),
         }
-        typer.echo(json.dumps(described))
+        answer(described)
         return
     typer.echo(f"The local platform runs at {info.url} (process {info.pid}).")
     typer.echo(f"Watch its backends, sessions and jobs at {info.origin}")
     typer.echo(f"Its state is in {info.state_dir}.")
     typer.echo('Point the client at it: eval "$(session-block platform env)"')
-
-
-def fail(message: str) -> NoReturn:
-    """Say what went wrong, and exit with code 1."""
-    typer.echo(message, err=True)
-    raise typer.Exit(1)

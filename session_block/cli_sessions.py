@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from session_block.cli_platform import AsJSON, fail
-from session_block.errors import InvalidInputError, SessionBlockError, SessionNotFoundError
-from session_block.ledger import Ledger, default_ledger_url
+from session_block.cli_common import (
+    AsJSON,
+    BlockName,
+    ExitCode,
+    LedgerURL,
+    OptionalBlockName,
+    answer,
+    connect,
+    fail,
+    ledger_of,
+    load,
+    print_table,
+    reporting,
+)
+from session_block.errors import InvalidInputError, SessionNotFoundError
 from session_block.session_operator import RecordedSession, SessionOperator
 
 if TYPE_CHECKING:
-    from session_block.block import QuantumSession
     from session_block.client import Connection
     from session_block.orphans import Orphan
 
@@ -28,24 +33,6 @@ app = typer.Typer(
     help="The sessions of a ledger: look at them, close them, and find those that were orphaned.",
 )
 
-_BLOCK = typer.Option(
-    "--block",
-    envvar="SESSION_BLOCK_BLOCK",
-    help="Name of the QuantumSession Block whose credentials and ledger are used.",
-)
-BlockName = Annotated[str, _BLOCK]
-OptionalBlockName = Annotated[str | None, _BLOCK]
-LedgerURL = Annotated[
-    str | None,
-    typer.Option(
-        "--ledger-url",
-        help=(
-            "The ledger; by default the Block's, else SESSION_BLOCK_LEDGER_URL, else the SQLite "
-            "file under PREFECT_HOME."
-        ),
-    ),
-]
-_FILE_WIDTH = 200
 SessionID = Annotated[str, typer.Argument(help="ID of the session.")]
 
 
@@ -61,27 +48,31 @@ def list_(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List sessions: whose they are, how they came about and how they ended."""
-    with _reporting():
-        loaded = None if block is None else _load(block)
+    """List sessions: whose they are, how they came about and how they ended.
+
+    Example: session-block sessions list --live --block my-session
+    """
+    with reporting():
+        loaded = None if block is None else load(block)
         if live and loaded is None:
             fail("--live asks the platform, so it needs a Block with credentials: --block NAME")
-        sessions = SessionOperator(_ledger(loaded, ledger_url)).sessions(experiment)
+        sessions = SessionOperator(ledger_of(loaded, ledger_url)).sessions(experiment)
         rows = [session.described() for session in sessions]
         if live and loaded is not None:
-            connection = _connect(loaded)
+            connection = connect(loaded)
             for session, row in zip(sessions, rows, strict=True):
                 row.update(_live(session, connection))
     if as_json:
-        typer.echo(json.dumps(rows))
+        answer(rows)
         return
     if not rows:
         typer.echo("No sessions.")
         return
-    _print_table(
+    print_table(
         ["experiment", "n", "session", "mode", "backend", "kind", "opened at", "end"]
         + ["state", "usage"] * live,
         [_cells(session, row, live=live) for session, row in zip(sessions, rows, strict=True)],
+        whole=["session"],
     )
 
 
@@ -92,25 +83,27 @@ def show(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell all that the ledger knows of a session and, with --block, all that the platform does."""
-    with _reporting():
-        loaded = None if block is None else _load(block)
-        ledger = _ledger(loaded, ledger_url)
+    """Tell all that the ledger knows of a session and, with --block, all that the platform does.
+
+    Example: session-block sessions show SESSION --block my-session
+    """
+    with reporting():
+        loaded = None if block is None else load(block)
+        ledger = ledger_of(loaded, ledger_url)
         facts = SessionOperator(ledger).facts(session_id)
         if loaded is None and not facts:
             fail(
                 f"{ledger} knows nothing of session {session_id}. With --block NAME the "
                 "platform is asked."
             )
-        details = None if loaded is None else _connect(loaded).sessions.look(session_id)
+        details = None if loaded is None else connect(loaded).sessions.look(session_id)
     platform = {} if details is None else details.model_dump(mode="json")
     if as_json:
         story = [
             [fact.created_at.isoformat(), fact.experiment, fact.key, dict(fact.body)]
             for fact in facts
         ]
-        answer = {"session_id": session_id, "facts": story, "platform": platform or None}
-        typer.echo(json.dumps(answer))
+        answer({"session_id": session_id, "facts": story, "platform": platform or None})
         return
     for fact in facts:
         moment = fact.created_at.isoformat(timespec="milliseconds")
@@ -129,13 +122,16 @@ def close(
     ] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Close a session that an experiment of the Block's ledger opened; its jobs finish."""
-    with _reporting():
-        loaded = _load(block)
+    """Close a session that an experiment of the Block's ledger opened; its jobs finish.
+
+    Example: session-block sessions close SESSION --block my-session
+    """
+    with reporting():
+        loaded = load(block)
         operator = SessionOperator(loaded.ledger())
-        closed = operator.close(session_id, _connect(loaded), cancel_jobs=cancel)
+        closed = operator.close(session_id, connect(loaded), cancel_jobs=cancel)
     if as_json:
-        typer.echo(json.dumps({"session_id": session_id, "closed": closed, "cancelled": cancel}))
+        answer({"session_id": session_id, "closed": closed, "cancelled": cancel})
     elif closed:
         typer.echo(f"{'Cancelled' if cancel else 'Closed'} session {session_id}.")
     else:
@@ -155,15 +151,19 @@ def sweep(
 
     Compare before you close: a colleague's session that was opened on the same backend, in the same
     minutes, with the same max time and that holds no job looks the same.
+
+    Exit code 3: it lists some.
+
+    Example: session-block sessions sweep --block my-session --close SESSION
     """
-    with _reporting():
+    with reporting():
         from session_block.orphans import Sweeper
 
-        loaded = _load(block)
-        sweeper = Sweeper(loaded.ledger(), _connect(loaded))
+        loaded = load(block)
+        sweeper = Sweeper(loaded.ledger(), connect(loaded))
         orphans = sweeper.close(close) if close else sweeper.find()
     if as_json:
-        typer.echo(json.dumps([orphan.described() for orphan in orphans]))
+        answer([orphan.described() for orphan in orphans])
     elif close:
         for orphan in orphans:
             typer.echo(f"Closed orphan session {orphan.session_id}.")
@@ -171,10 +171,12 @@ def sweep(
         typer.echo("No orphan sessions.")
     else:
         _show_orphans(orphans)
+    if orphans and not close:
+        raise typer.Exit(ExitCode.NEEDS_OPERATOR)
 
 
 def _show_orphans(orphans: list[Orphan]) -> None:
-    _print_table(
+    print_table(
         ["session", "mode", "backend", "created", "max time", "state", "jobs", "experiment"],
         [
             [
@@ -189,6 +191,7 @@ def _show_orphans(orphans: list[Orphan]) -> None:
             ]
             for orphan in orphans
         ],
+        whole=["session"],
     )
     typer.echo("Close one by its ID: session-block sessions sweep --close ID")
 
@@ -205,7 +208,7 @@ def _live(session: RecordedSession, connection: Connection) -> dict[str, Any]:
     return {"state": details.state, "usage_seconds": details.usage_time}
 
 
-def _cells(session: RecordedSession, row: dict[str, Any], *, live: bool) -> list[str]:
+def _cells(session: RecordedSession, row: dict[str, Any], *, live: bool) -> list[Any]:
     cells = [
         str(session.experiment),
         row["session_number"],
@@ -218,48 +221,4 @@ def _cells(session: RecordedSession, row: dict[str, Any], *, live: bool) -> list
     ]
     if live:
         cells += [row["state"], row["usage_seconds"]]
-    return ["" if cell is None else str(cell) for cell in cells]
-
-
-def _print_table(names: list[str], rows: list[list[str]]) -> None:
-    """Print a table; where it is too wide it is folded, but IDs stay whole, to be copied."""
-    table = Table()
-    for name in names:
-        table.add_column(name, no_wrap=name == "session", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    Console(width=console.width if console.is_terminal else _FILE_WIDTH).print(table)
-
-
-def _load(name: str) -> QuantumSession:
-    from session_block.block import load_block
-
-    try:
-        return load_block(name)
-    except httpx.HTTPError as error:
-        fail(
-            f"Block {name!r} could not be loaded: the Prefect server did not answer ({error}). "
-            "Check that it runs, and that PREFECT_API_URL is its address."
-        )
-
-
-def _ledger(block: QuantumSession | None, ledger_url: str | None) -> Ledger:
-    if ledger_url is None and block is not None:
-        return block.ledger()
-    return Ledger(ledger_url or default_ledger_url())
-
-
-def _connect(block: QuantumSession) -> Connection:
-    from session_block.client import Connection
-
-    logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    return Connection(block.credentials.account())
-
-
-@contextmanager
-def _reporting() -> Iterator[None]:
-    try:
-        yield
-    except SessionBlockError as error:
-        fail(str(error))
+    return cells

@@ -8,27 +8,25 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from session_block.cli_platform import AsJSON, fail
-from session_block.errors import SessionBlockError
-from session_block.ledger import Ledger, default_ledger_url
+from session_block.cli_common import (
+    AsJSON,
+    ExitCode,
+    LedgerURL,
+    answer,
+    ledger_of,
+    print_pairs,
+    print_table,
+    reporting,
+)
 from session_block.operator import Operator, SubmissionState
+from session_block.overview import held_submissions
 
 app = typer.Typer(
     no_args_is_help=True,
     help="The submissions of a ledger: look at them, and decide what the product leaves to you.",
 )
 
-LedgerURL = Annotated[
-    str | None,
-    typer.Option(
-        "--ledger-url",
-        envvar="SESSION_BLOCK_LEDGER_URL",
-        help="The ledger; by default the SQLite file under PREFECT_HOME.",
-    ),
-]
 ExperimentName = Annotated[str, typer.Argument(help="Name or UID of the experiment.")]
 SubmissionID = Annotated[str, typer.Argument(help="ID of the submission, or how it begins.")]
 
@@ -42,25 +40,36 @@ def list_(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List submissions, their state and their job."""
+    """List submissions, their state and their job. Exit code 3: --held finds some.
+
+    Example: session-block submissions list --held
+    """
     with _operator(ledger_url) as operator:
         states = operator.submissions(experiment)
     if held:
-        states = [state for state in states if state.held_because or state.state == "held"]
+        states = [one for one in states if held_submissions(key for _, key, _ in one.facts)]
     if as_json:
-        typer.echo(json.dumps([state.described() for state in states]))
-        return
-    table = Table("experiment", "submission", "state", "generation", "job", "label")
-    for state in states:
-        table.add_row(
-            str(state.experiment),
-            state.submission,
-            state.state,
-            str(state.generations),
-            state.job_id or "",
-            state.label or "",
+        answer([state.described() for state in states])
+    elif not states:
+        typer.echo("No submissions wait for you." if held else "No submissions.")
+    else:
+        print_table(
+            ["experiment", "submission", "state", "generation", "job", "label"],
+            [
+                [
+                    state.experiment,
+                    state.submission,
+                    state.state,
+                    state.generations,
+                    state.job_id,
+                    state.label,
+                ]
+                for state in states
+            ],
+            whole=["submission", "job"],
         )
-    Console(width=None if states else 80).print(table)
+    if held and states:
+        raise typer.Exit(ExitCode.NEEDS_OPERATOR)
 
 
 @app.command()
@@ -70,12 +79,15 @@ def show(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell the whole story of one submission."""
+    """Tell the whole story of one submission.
+
+    Example: session-block submissions show my-experiment 3f0c
+    """
     with _operator(ledger_url) as operator:
         state = operator.show(experiment, submission)
     if as_json:
         story = [[moment.isoformat(), key, dict(body)] for moment, key, body in state.facts]
-        typer.echo(json.dumps({**state.described(), "facts": story}))
+        answer({**state.described(), "facts": story})
         return
     _tell(state)
 
@@ -86,45 +98,68 @@ def adopt(
     submission: SubmissionID,
     job_id: Annotated[str, typer.Argument(help="The job that is its own.")],
     ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
 ) -> None:
-    """Say which job is the one of a submission that could not be settled."""
+    """Say which job is the one of a submission that could not be settled.
+
+    Example: session-block submissions adopt my-experiment 3f0c d1a2b3c4
+    """
     with _operator(ledger_url) as operator:
         operator.adopt(experiment, submission, job_id)
-    typer.echo("Adopted. Run the experiment again to go on with it.")
+        state = operator.show(experiment, submission)
+    _decided(state, "Adopted. Run the experiment again to go on with it.", as_json=as_json)
 
 
 @app.command()
 def release(
-    experiment: ExperimentName, submission: SubmissionID, ledger_url: LedgerURL = None
+    experiment: ExperimentName,
+    submission: SubmissionID,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
 ) -> None:
-    """Say that a submission that could not be settled has no job, so that it is sent again."""
+    """Say that a submission that could not be settled has no job, so that it is sent again.
+
+    Example: session-block submissions release my-experiment 3f0c
+    """
     with _operator(ledger_url) as operator:
         operator.release(experiment, submission)
-    typer.echo("Released. Run the experiment again to send it once more.")
+        state = operator.show(experiment, submission)
+    _decided(state, "Released. Run the experiment again to send it once more.", as_json=as_json)
 
 
 @app.command()
 def retry(
-    experiment: ExperimentName, submission: SubmissionID, ledger_url: LedgerURL = None
+    experiment: ExperimentName,
+    submission: SubmissionID,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
 ) -> None:
-    """Give up a submission's job, or its refusal, so that it is sent again."""
+    """Give up a submission's job, or its refusal, so that it is sent again.
+
+    Example: session-block submissions retry my-experiment 3f0c
+    """
     with _operator(ledger_url) as operator:
         operator.retry(experiment, submission)
-    typer.echo("Given up. Run the experiment again to send it once more.")
+        state = operator.show(experiment, submission)
+    _decided(state, "Given up. Run the experiment again to send it once more.", as_json=as_json)
+
+
+def _decided(state: SubmissionState, said: str, *, as_json: bool) -> None:
+    if as_json:
+        answer(state.described())
+    else:
+        typer.echo(said)
 
 
 def _tell(state: SubmissionState) -> None:
-    for name, value in state.described().items():
-        typer.echo(f"{name:<12} {'' if value is None else value}")
+    print_pairs(state.described())
     for moment, key, body in state.facts:
         typer.echo(f"{moment.isoformat(timespec='milliseconds')}  {key}  {json.dumps(dict(body))}")
 
 
 @contextmanager
 def _operator(ledger_url: str | None) -> Iterator[Operator]:
-    try:
-        ledger = Ledger(ledger_url or default_ledger_url())
+    with reporting():
+        ledger = ledger_of(None, ledger_url)
         yield Operator(ledger)
         ledger.close()
-    except SessionBlockError as error:
-        fail(str(error))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from session_block.cli_platform import fail
-from session_block.errors import SessionBlockError
+from session_block.cli_common import (
+    AsJSON,
+    answer,
+    at_prefect_server,
+    note,
+    reporting,
+)
 
 if TYPE_CHECKING:
     from session_block.up import Lab
@@ -29,23 +35,28 @@ def up(
         int | None,
         typer.Option(help="Port of the local platform; by default as last time.", min=1, max=65535),
     ] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Bring up Prefect server, worker, local platform and deployments, and wait.
 
     Ctrl-C ends what was started here. No job is cancelled and no session is closed: flow runs in
-    progress go on where they are when it is started again.
+    progress go on where they are when it is started again. With --json one object tells on stdout
+    what runs, once it does.
+
+    Example: session-block up --platform-port 8765
     """
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     from session_block.up import Up
 
-    try:
-        Up(stop, typer.echo, server_port=server_port, platform_port=platform_port).run(_show)
-    except KeyboardInterrupt:
-        typer.echo("Ended. Start it again to go on.")
-    except SessionBlockError as error:
-        fail(str(error))
+    with reporting():
+        try:
+            Up(stop, note, server_port=server_port, platform_port=platform_port).run(
+                _tell if as_json else _show
+            )
+        except KeyboardInterrupt:
+            note("Ended. Start it again to go on.")
 
 
 def deploy(
@@ -53,26 +64,27 @@ def deploy(
         Literal["process", "docker", "kubernetes"],
         typer.Option(help="What the workers of the work pool run flows in."),
     ] = "process",
+    as_json: AsJSON = False,
 ) -> None:
     """Deploy the flows at the Prefect server that is configured: what 'up' does, without processes.
 
     Makes the work pool, the deployments and the automations that are not there, and leaves alone
     those that are.
+
+    Example: session-block deploy --pool-type kubernetes
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     from session_block.deploying import deploy_all
-    from session_block.prefect_server import find_prefect_server
 
-    api_url = find_prefect_server()
-    if api_url is None:
-        fail("No Prefect server answers. Start one, or name it: export PREFECT_API_URL=…")
-    try:
-        with temporary_settings({PREFECT_API_URL: api_url}):
-            deployments = deploy_all(pool_type, Path.cwd())
-    except SessionBlockError as error:
-        fail(str(error))
+    with reporting(), at_prefect_server() as api_url:
+        deployments = deploy_all(pool_type, Path.cwd())
+    if as_json:
+        answer({"api_url": api_url, "deployments": deployments})
+        return
     typer.echo(f"Deployed: {', '.join(deployments)}. Schedules are off until you switch them on.")
+
+
+def _tell(lab: Lab) -> None:
+    answer({**asdict(lab), "logs": str(lab.logs)})
 
 
 def _show(lab: Lab) -> None:

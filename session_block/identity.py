@@ -144,6 +144,13 @@ def opened_by(ledger: Ledger, flow_run_id: str) -> list[Identity]:
     ]
 
 
+def flow_runs_of(ledger: Ledger, uid: str) -> list[str]:
+    """Return the IDs of the outermost flow runs that have opened an experiment, oldest first."""
+    return [
+        fact.key.split("/")[1] for fact in ledger.facts(_NAMES, "run/") if fact.body["uid"] == uid
+    ]
+
+
 def known_experiments(ledger: Ledger) -> list[Identity]:
     """Return every experiment that a ledger knows by a name, oldest first."""
     return [

@@ -14,6 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 from support import free_port, wait_until
+from typer.models import CommandInfo
+from typer.testing import CliRunner
+
+from session_block.cli import app
+from session_block.cli_common import MEANINGS, ExitCode
 
 COMMAND = [sys.executable, "-m", "session_block"]
 
@@ -50,9 +55,16 @@ def test_the_platform_starts_once_and_stops(home: dict[str, str], tmp_path: Path
     assert first["state_dir"].startswith(str(tmp_path))
     refused = _run(home, "platform", "start", "--port", str(free_port()), code=1)
     assert "port" in refused.stderr
+    variables = json.loads(_run(home, "platform", "env", "--json").stdout)
+    assert variables["QISKIT_IBM_URL"] == first["url"]
+    moved = json.loads(_run(home, "platform", "advance", "60", "--json").stdout)
+    assert moved["advanced_seconds"] == 60
     assert _run(home, "platform", "stop").stdout == "Stopped.\n"
     assert "No local platform" in _run(home, "platform", "stop").stdout
-    _run(home, "platform", "env", code=1)
+    assert json.loads(_run(home, "platform", "stop", "--json").stdout) == {"stopped": False}
+    refused = _run(home, "platform", "env", "--json", code=1)
+    assert refused.stdout == ""
+    assert "platform start" in json.loads(refused.stderr)["error"]
 
 
 def test_env_points_a_plain_client_at_the_platform(home: dict[str, str]) -> None:
@@ -103,6 +115,9 @@ def test_the_demo_survives_kill_9(home: dict[str, str], tmp_path: Path) -> None:
 
     finished = _run(home, "demo").stdout
     assert "nothing was submitted" in finished.replace("\n", " ")
+    told = json.loads(_run(home, "demo", "--json").stdout)
+    assert (told["already_finished"], told["jobs"]) == (True, int(jobs[1]))
+    assert told["report"]["run"]["session_ids"] == [session[1]]
     assert _stats(home)["jobs"]["total"] == int(jobs[1])
 
     fresh = _run(home, "demo", "--fresh").stdout
@@ -121,6 +136,58 @@ def test_the_demo_uses_a_prefect_server_where_there_is_one(
         json={"flows": {"name": {"any_": ["h2-vqe-demo"]}}},
     ).json()
     assert [run["state"]["type"] for run in runs] == ["COMPLETED"]
+
+
+def test_an_interrupted_demo_says_so_and_goes_on(home: dict[str, str]) -> None:
+    """Ctrl-C ends it with exit code 130; with --json stdout then holds nothing."""
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--json"],
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if "evaluation   2" in line:
+            demo.send_signal(signal.SIGINT)
+            break
+    said, complained = demo.communicate(timeout=30)
+    assert (demo.returncode, said) == (130, "")
+    assert "Run it again to go on" in complained
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    for command in app.registered_commands:
+        yield (_name(command),)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            yield (str(group.name), _name(command))
+
+
+def _name(command: CommandInfo) -> str:
+    assert command.callback is not None
+    return command.name or command.callback.__name__
+
+
+@pytest.mark.parametrize("command", [*_commands()], ids=" ".join)
+def test_every_command_teaches_and_speaks_json(command: tuple[str, ...]) -> None:
+    """``--help`` has one example at least, which names the command, and every command --json."""
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert re.search(rf"Example: .*session-block {' '.join(command)}", shown.stdout)
+    assert "--json" in shown.stdout
+    wrong = CliRunner().invoke(app, [*command, "--no-such-option"])
+    assert wrong.exit_code == ExitCode.WRONG_USAGE
+
+
+def test_the_exit_codes_are_told_by_help() -> None:
+    """All of them, each with its meaning."""
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300"}).stdout
+    assert set(MEANINGS) == set(ExitCode)
+    for code, meaning in MEANINGS.items():
+        assert re.search(rf" {code.value}  {re.escape(meaning)}", shown)
 
 
 def test_importing_the_package_loads_neither_prefect_nor_qiskit() -> None:

@@ -64,16 +64,19 @@ def _run(*arguments: str, code: int = 0) -> Result:
     return ran
 
 
-def _json(*arguments: str) -> Any:
-    return json.loads(_run(*arguments, "--json").stdout)
+def _json(*arguments: str, code: int = 0) -> Any:
+    return json.loads(_run(*arguments, "--json", code=code).stdout)
 
 
 def test_a_sweep_lists_and_closes_nothing(
     platform: Platform, saved_block: str, orphan: str
 ) -> None:
-    """``sweep`` shows the orphan and how to close it; the server sees no request to close."""
+    """``sweep`` shows the orphan and how to close it; the server sees no request to close.
+
+    Its exit code says that somebody has to decide.
+    """
     before = closings(platform)
-    shown = _run("sweep", "--block", saved_block).stdout
+    shown = _run("sweep", "--block", saved_block, code=3).stdout
     assert orphan in shown
     assert "'cut off'" in shown
     assert "sessions sweep --close ID" in shown
@@ -89,7 +92,8 @@ def test_a_sweep_closes_the_orphan_that_is_named(
     colleagues = open_as_colleague(connection, own_max_time())
     used = open_as_colleague(connection, max_time)
     send_job(connection, used, ["theirs"])
-    assert [one["session_id"] for one in _json("sweep", "--block", saved_block)] == [orphan]
+    found = _json("sweep", "--block", saved_block, code=3)
+    assert [one["session_id"] for one in found] == [orphan]
     [closed] = _json("sweep", "--block", saved_block, "--close", orphan)
     assert closed["session_id"] == orphan
     assert closed["openings"][0]["experiment"] == "cut off"

@@ -1,0 +1,203 @@
+"""What all commands share: exit codes, options, answers and errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from session_block.errors import SessionBlockError, SubmissionHeldError
+
+if TYPE_CHECKING:
+    from session_block.block import QuantumSession
+    from session_block.client import Connection
+    from session_block.ledger import Ledger
+
+
+class ExitCode(IntEnum):
+    """With what a command ends."""
+
+    DONE = 0
+    REFUSED = 1
+    WRONG_USAGE = 2
+    NEEDS_OPERATOR = 3
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    ExitCode.DONE: "done",
+    ExitCode.REFUSED: "refused, or an error: the message says what to do",
+    ExitCode.WRONG_USAGE: "wrong usage: an unknown command, option or value",
+    ExitCode.NEEDS_OPERATOR: (
+        "somebody has to decide or mend something: a held submission, an orphan session, a check "
+        "that failed"
+    ),
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); what was begun can be gone on with",
+}
+
+EPILOG = "\n\n".join(
+    [
+        "Exit codes:",
+        *(f"{code.value:>4}  {meaning}" for code, meaning in MEANINGS.items()),
+        'With --json the answer is JSON, alone on stdout, and an error is {"error": …} on stderr.',
+    ]
+)
+
+_FILE_WIDTH = 200
+_as_json: ContextVar[bool] = ContextVar("session_block_as_json", default=False)
+
+
+def _note_json(as_json: bool) -> bool:
+    _as_json.set(as_json)
+    return as_json
+
+
+AsJSON = Annotated[
+    bool, typer.Option("--json", callback=_note_json, help="Print JSON, and nothing else.")
+]
+_BLOCK = typer.Option(
+    "--block",
+    envvar="SESSION_BLOCK_BLOCK",
+    help="Name of the QuantumSession Block whose credentials and ledger are used.",
+)
+BlockName = Annotated[str, _BLOCK]
+OptionalBlockName = Annotated[str | None, _BLOCK]
+LedgerURL = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger-url",
+        help=(
+            "The ledger; by default the Block's, else SESSION_BLOCK_LEDGER_URL, else the SQLite "
+            "file under PREFECT_HOME."
+        ),
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def fail(message: str, code: ExitCode = ExitCode.REFUSED) -> NoReturn:
+    """Say what went wrong on stderr, as JSON where the answer would be JSON, and exit."""
+    typer.echo(json.dumps({"error": message}) if _as_json.get() else message, err=True)
+    raise typer.Exit(code)
+
+
+def answer(value: Any) -> None:
+    """Print a command's answer as JSON."""
+    typer.echo(json.dumps(value))
+
+
+def note(text: str) -> None:
+    """Tell people what is going on; beside JSON on stderr."""
+    typer.echo(text, err=_as_json.get())
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if the user wants to; without a terminal ``--yes`` says so."""
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        fail("Nobody answered, so nothing was done. To go on unasked, give --yes.")
+    if not agreed:
+        fail("Nothing was done.")
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """Turn the package's errors into messages and exit codes."""
+    try:
+        yield
+    except SubmissionHeldError as error:
+        fail(str(error), ExitCode.NEEDS_OPERATOR)
+    except SessionBlockError as error:
+        fail(str(error))
+
+
+@contextmanager
+def at_prefect_server() -> Iterator[str]:
+    """Use the Prefect server that answers: the configured one, else the local one.
+
+    What it answers with an error, or does not answer, ends the command.
+    """
+    import httpx
+    from prefect.exceptions import PrefectException
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from session_block.prefect_server import find_prefect_server
+
+    api_url = find_prefect_server()
+    if api_url is None:
+        fail("No Prefect server answers. Start one, or name it: export PREFECT_API_URL=…")
+    try:
+        with temporary_settings({PREFECT_API_URL: api_url}):
+            yield api_url
+    except (httpx.HTTPError, PrefectException) as error:
+        fail(f"The Prefect server at {api_url} did not do what was asked: {error}")
+
+
+def print_table(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Sequence[str]
+) -> None:
+    """Print a table; where it is too wide it is folded.
+
+    Args:
+        names: The columns' names.
+        rows: The cells; ``None`` is left empty.
+        whole: Columns that stay whole, to be copied from.
+    """
+    table = Table()
+    for name in names:
+        table.add_column(name, no_wrap=name in whole, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console = Console()
+    Console(width=console.width if console.is_terminal else _FILE_WIDTH).print(table)
+
+
+def print_pairs(pairs: dict[str, Any]) -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        typer.echo(f"{name:<{width}}  {'' if value is None else value}".rstrip())
+
+
+def load(name: str) -> QuantumSession:
+    """Load a Block, or end the command; the client's warnings are left out from now on."""
+    import logging
+
+    import httpx
+
+    from session_block.block import load_block
+
+    logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+    try:
+        return load_block(name)
+    except httpx.HTTPError as error:
+        fail(
+            f"Block {name!r} could not be loaded: the Prefect server did not answer ({error}). "
+            "Check that it runs, and that PREFECT_API_URL is its address."
+        )
+
+
+def ledger_of(block: QuantumSession | None, ledger_url: str | None) -> Ledger:
+    """Return the ledger that is named, else the Block's, else the usual one."""
+    from session_block.ledger import Ledger, default_ledger_url
+
+    if ledger_url is None and block is not None:
+        return block.ledger()
+    return Ledger(ledger_url or default_ledger_url())
+
+
+def connect(block: QuantumSession) -> Connection:
+    """Connect to the Block's instance."""
+    from session_block.client import Connection
+
+    return Connection(block.credentials.account())

@@ -1,0 +1,265 @@
+"""``session-block experiments``: what a ledger holds of each, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from session_block.cli_common import (
+    AsJSON,
+    BlockName,
+    LedgerURL,
+    OptionalBlockName,
+    Yes,
+    answer,
+    at_prefect_server,
+    confirm,
+    ledger_of,
+    load,
+    print_pairs,
+    print_table,
+    reporting,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The experiments of a ledger: look at them, compare, export, retry and cancel them.",
+)
+
+ExperimentName = Annotated[
+    str,
+    typer.Argument(
+        help="Name or UID of the experiment; a name stands for the latest of that name."
+    ),
+]
+
+
+@app.command("list")
+def list_(
+    block: OptionalBlockName = None, ledger_url: LedgerURL = None, as_json: AsJSON = False
+) -> None:
+    """List all experiments of a ledger, from the ledger alone.
+
+    Example: session-block experiments list --json
+    """
+    from session_block.overview import overviews
+
+    with reporting():
+        rows = [one.described() for one in overviews(_ledger(block, ledger_url))]
+    if as_json:
+        answer(rows)
+        return
+    if not rows:
+        typer.echo("No experiments.")
+        return
+    print_table(
+        [
+            "experiment",
+            "n",
+            "uid",
+            "state",
+            "jobs",
+            "results",
+            "session",
+            "started",
+            "last activity",
+        ],
+        [
+            [
+                row["experiment"],
+                row["number"],
+                row["uid"],
+                row["state"],
+                row["jobs"],
+                row["results"],
+                row["session_id"],
+                _to_the_second(row["started_at"]),
+                _to_the_second(row["last_activity_at"]),
+            ]
+            for row in rows
+        ],
+        whole=["uid", "session"],
+    )
+
+
+@app.command()
+def show(
+    experiment: ExperimentName,
+    block: OptionalBlockName = None,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Tell all about one experiment: sessions, submissions, attempts, budget, recorded usage.
+
+    Example: session-block experiments show my-experiment
+    """
+    from session_block.overview import described_in_full
+
+    with reporting():
+        ledger = _ledger(block, ledger_url)
+        about = described_in_full(ledger, _identity(experiment, ledger))
+    if as_json:
+        answer(about)
+        return
+    parts = ("sessions", "submissions", "attempts")
+    print_pairs({name: value for name, value in about.items() if name not in parts})
+    for part in parts:
+        if about[part]:
+            names = [name for name in about[part][0] if name not in about]
+            typer.echo(f"\n{part}")
+            rows = [[row[name] for name in names] for row in about[part]]
+            print_table(names, rows, whole=["session_id", "submission", "job_id"])
+
+
+@app.command()
+def compare(
+    first: ExperimentName,
+    second: ExperimentName,
+    block: OptionalBlockName = None,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Say where two experiments' submissions agree and differ, in the order of asking.
+
+    Example: session-block experiments compare monday tuesday
+    """
+    from session_block.comparison import compare_submissions
+
+    with reporting():
+        ledger = _ledger(block, ledger_url)
+        found = compare_submissions(ledger, _identity(first, ledger), _identity(second, ledger))
+    if as_json:
+        answer(found.described())
+        return
+    names = ["experiment", "number", "state", "jobs", "results", "usage_seconds"]
+    print_table(names, [[one[name] for name in names] for one in found.experiments], whole=[])
+    print_table(
+        ["n", "request", "result", "difference", "label", "first's job", "second's job"],
+        [
+            [
+                pair.number,
+                _alike(pair.same_request, pair.left is None or pair.right is None),
+                _alike(pair.same_result, pair.same_result is None),
+                pair.largest_difference,
+                one.label if (one := pair.left or pair.right) else None,
+                pair.left.job_id if pair.left else None,
+                pair.right.job_id if pair.right else None,
+            ]
+            for pair in found.pairs
+        ],
+        whole=["first's job", "second's job"],
+    )
+    at = found.first_difference
+    typer.echo(
+        "They asked for the same things."
+        if at is None
+        else f"They first asked for different things at submission {at}."
+    )
+
+
+@app.command()
+def retry(
+    experiment: ExperimentName,
+    block: OptionalBlockName = None,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Retry the experiment's flow run: a worker goes on with it where it stopped.
+
+    Example: session-block experiments retry my-experiment
+    """
+    with reporting(), at_prefect_server():
+        from session_block.flow_run_retry import retry_flow_run
+
+        ledger = _ledger(block, ledger_url)
+        run = retry_flow_run(ledger, _identity(experiment, ledger))
+    if as_json:
+        answer({"flow_run_id": run.flow_run_id, "name": run.name, "was": run.was})
+        return
+    typer.echo(f"Flow run {run.name} ({run.flow_run_id}) was {run.was}, and is scheduled again.")
+
+
+@app.command()
+def cancel(
+    experiment: ExperimentName, block: BlockName, yes: Yes = False, as_json: AsJSON = False
+) -> None:
+    """Cancel an experiment's pending jobs, and close the session that it opened.
+
+    A flow run that waits for them ends by an error; to end it as cancelled, cancel it in Prefect.
+
+    Example: session-block experiments cancel my-experiment --block my-session
+    """
+    with reporting():
+        from session_block.lifecycle import cancel_experiment
+
+        loaded = load(block)
+        identity = _identity(experiment, loaded.ledger())
+        confirm(
+            f"Cancel the pending jobs of experiment {identity}, and close its session?", yes=yes
+        )
+        cancelled = cancel_experiment(loaded, identity)
+    if as_json:
+        answer({"experiment": identity.name, "uid": identity.uid, "cancelled": cancelled})
+    elif cancelled:
+        typer.echo(f"Experiment {identity} is cancelled.")
+    else:
+        typer.echo(f"Experiment {identity} was finished already; its session is closed.")
+
+
+@app.command()
+def export(
+    experiment: ExperimentName,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; by default the document is printed."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file of that name.")
+    ] = False,
+    block: OptionalBlockName = None,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Export all facts and results of an experiment as one JSON document, without secrets.
+
+    Its members are described in the module session_block.exporting. Results are in it as plain
+    numbers, and as IBM's runtime JSON.
+
+    Example: session-block experiments export my-experiment -o my-experiment.json
+    """
+    from session_block.exporting import exported, write
+
+    with reporting():
+        ledger = _ledger(block, ledger_url)
+        document = exported(ledger, _identity(experiment, ledger))
+        if output is None:
+            answer(document)
+            return
+        write(document, output, overwrite=overwrite)
+    counts = {"facts": len(document["facts"]), "results": len(document["results"])}
+    if as_json:
+        answer({"file": str(output), **counts})
+        return
+    typer.echo(f"Exported {counts['facts']} facts and {counts['results']} results to {output}.")
+
+
+def _ledger(block: str | None, ledger_url: str | None) -> Any:
+    return ledger_of(None if block is None else load(block), ledger_url)
+
+
+def _identity(name: str, ledger: Any) -> Any:
+    from session_block.views import load_experiment
+
+    return load_experiment(name, ledger).identity
+
+
+def _alike(same: bool | None, missing: bool) -> str:
+    if missing:
+        return "-"
+    return "same" if same else "differs"
+
+
+def _to_the_second(moment: str | None) -> str | None:
+    return None if moment is None else moment[:19]

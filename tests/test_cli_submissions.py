@@ -1,0 +1,101 @@
+"""``session-block submissions``, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import Result
+from session_support import block_for, run, submit
+from typer.testing import CliRunner
+
+from session_block import QuantumSession
+from session_block.cli import app
+from session_block.errors import SubmissionHeldError
+from session_block.local_platform import LocalPlatform
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[LocalPlatform]:
+    """A platform of this module's own, which loses what it is sent when it is told to."""
+    with LocalPlatform(interactive_seconds=1) as platform:
+        yield platform
+
+
+@pytest.fixture
+def block(own: LocalPlatform, ledger_url: str) -> QuantumSession:
+    """A Block whose unsettled submissions wait for an operator."""
+    return block_for(own.info, ledger_url, unsettled="hold")
+
+
+def _run(*arguments: str, code: int = 0) -> Result:
+    ran = CliRunner().invoke(app, ["submissions", *arguments], env={"COLUMNS": "200"})
+    assert ran.exit_code == code, ran.output
+    return ran
+
+
+def _json(*arguments: str, code: int = 0) -> Any:
+    return json.loads(_run(*arguments, "--json", code=code).stdout)
+
+
+def _hold(own: LocalPlatform, block: QuantumSession, name: str) -> str:
+    """Let an experiment's request be lost before it arrives, and return the held submission."""
+    experiment = block.experiment(name)
+    experiment.open_session()
+    own.add_fault(kind="drop", method="POST", path="/jobs", effect="before")
+    with pytest.raises(SubmissionHeldError):
+        run(experiment, 1)
+    [row] = experiment.load(name, block.ledger()).submissions()
+    return str(row["submission"])
+
+
+def test_a_held_submission_waits_until_it_is_released(
+    own: LocalPlatform, block: QuantumSession, ledger_url: str
+) -> None:
+    """Exit code 3 says that somebody has to decide; once decided, nothing waits any more."""
+    where = ("--ledger-url", ledger_url)
+    assert "No submissions wait" in _run("list", "--held", *where).stdout
+    submission = _hold(own, block, "held")
+    [waiting] = _json("list", "--held", *where, code=3)
+    assert (waiting["submission"], waiting["state"]) == (submission, "held")
+    assert submission in _run("list", "--held", *where, code=3).stdout
+    assert len(_json("list", "held", *where)) == 1
+    released = _json("release", "held", submission[:6], *where)
+    assert released["state"] == "abandoned"
+    assert _json("list", "--held", *where) == []
+    keys = [key for _, key, _ in _json("show", "held", submission[:6], *where)["facts"]]
+    assert f"operator/{submission}/1/release" in keys
+    run(block.experiment("held"), 1)
+    [settled] = _json("list", "held", *where)
+    assert settled["state"] == "result"
+    assert own.stats()["jobs"]["by_tag"]["qs-exp:held"] == 1
+
+
+def test_a_held_submission_adopts_the_job_that_is_its_own(
+    own: LocalPlatform, block: QuantumSession, ledger_url: str
+) -> None:
+    """What is adopted waits no more; retried, its job is given up for another one."""
+    where = ("--ledger-url", ledger_url)
+    submission = _hold(own, block, "adopting")
+    [other] = submit(block.experiment("another"), 1)
+    adopted = _json("adopt", "adopting", submission, other.job_id, *where)
+    assert (adopted["state"], adopted["job_id"]) == ("job", other.job_id)
+    assert _json("list", "adopting", "--held", *where) == []
+    refused = _run("release", "adopting", submission, "--json", *where, code=1)
+    assert refused.stdout == ""
+    assert "is settled" in json.loads(refused.stderr)["error"]
+    assert "Given up" in _run("retry", "adopting", submission, *where).stdout
+    assert run(block.experiment("adopting"), 1)
+    assert own.stats()["jobs"]["by_tag"]["qs-exp:adopting"] == 1
+
+
+def test_what_is_not_there_is_an_error(ledger_url: str) -> None:
+    """The message names what was looked for, as text or as JSON."""
+    told = _run("list", "nobody", "--ledger-url", ledger_url, code=1).stderr
+    assert "no experiment 'nobody'" in told
+    told = _run("show", "nobody", "x", "--json", "--ledger-url", ledger_url, code=1).stderr
+    assert "no experiment 'nobody'" in json.loads(told)["error"]
+    told = _run("list", "--ledger-url", "nonsense", code=1).stderr
+    assert "cannot be read" in told
