@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from session_block import cli_experiments, cli_platform, cli_sessions, cli_submissions, cli_up
+from session_block import (
+    cli_experiments,
+    cli_platform,
+    cli_sessions,
+    cli_setup,
+    cli_submissions,
+    cli_up,
+)
 from session_block.cli_common import EPILOG, AsJSON, ExitCode, answer, reporting
 
 if TYPE_CHECKING:
@@ -21,6 +28,7 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 app.add_typer(cli_platform.app, name="platform")
+app.add_typer(cli_setup.app, name="setup")
 app.add_typer(cli_experiments.app, name="experiments")
 app.add_typer(cli_submissions.app, name="submissions")
 app.add_typer(cli_sessions.app, name="sessions")
