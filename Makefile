@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo up browser pictures test slow chaos conformance bench lint types clean
+.PHONY: demo up browser pictures test slow chaos conformance bench docs lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -34,6 +34,9 @@ conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by p
 
 bench: $(VENV)/.installed-dev ## All benchmarks; fails where a target is missed
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+docs: $(VENV)/.installed-dev ## The documentation, as a site in site/; offline, and strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

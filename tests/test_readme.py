@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from snippets import ROOT, check_command, commands, run, snippets
 from support import Platform
 
-ROOT = Path(__file__).parents[1]
 PAGES = {
     page: (ROOT / page).read_text()
     for page in ("README.md", "deployments/README.md", "docs/local-platform.md")
@@ -30,19 +29,11 @@ def test_every_python_snippet_runs(
         "SESSION_BLOCK_PLATFORM_DIR": str(platform.info.state_dir),
         "PYTHONPATH": str(ROOT),
     }
-    snippets = re.findall(r"^```python\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL)
-    assert snippets
+    shown = [snippet.text for snippet in snippets(PAGES[page], "python")]
+    assert shown
     script = tmp_path / "page.py"
-    script.write_text("\n".join(snippets))
-    ran = subprocess.run(
-        [sys.executable, str(script)],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    script.write_text("\n".join(shown))
+    run([sys.executable, str(script)], tmp_path, environment)
 
 
 def test_every_make_target_exists() -> None:
@@ -54,13 +45,8 @@ def test_every_make_target_exists() -> None:
 
 
 def test_every_command_exists() -> None:
-    """What the README tells to run of ``session-block`` has a help page."""
-    command_line = r"session-block (platform \w+|sessions \w+|submissions \w+|demo|up|deploy)"
-    told = set(re.findall(command_line, "".join(PAGES.values())))
-    assert len(told) >= 4
-    for command in told:
-        subprocess.run(
-            [sys.executable, "-m", "session_block", *command.split(), "--help"],
-            check=True,
-            capture_output=True,
-        )
+    """What the pages tell to type of our programs and of Prefect's takes its arguments."""
+    told = [words for page in PAGES.values() for words in commands(page)]
+    assert len(told) > 30
+    for words in told:
+        check_command(words)

@@ -1,0 +1,141 @@
+# ruff: noqa: INP001 - MkDocs loads this file by its path
+"""What pages of the documentation take from the code itself, so that the two cannot differ.
+
+A page says ``<!-- generated: NAME -->`` where the text of that name belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import typer
+from typer.testing import CliRunner
+
+from session_block import crashpoints, decisions, errors
+from session_block.block_settings import SessionSettings
+from session_block.cli import app
+from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
+
+_MARK = re.compile(r"<!-- generated: ([\w-]+) -->")
+_ROLE = re.compile(r":(?:class|meth|attr|func|mod|data|exc):(?=<code>)")
+_COLUMNS = 100
+
+
+def decision_table() -> str:
+    """Return the table of ``decisions.py``: each row of it, and those of the policy ``hold``."""
+    rows = [
+        (f"{situation}", f"{answer}", f"{action}")
+        for (situation, answer), action in decisions.TABLE.items()
+    ]
+    return _table(("the ledger says", "the platform says", "what is done"), rows)
+
+
+def held_back_table() -> str:
+    """Return the rows that are different with ``unsettled="hold"``."""
+    rows = [
+        (f"{situation}", f"{answer}", f"{action}")
+        for (situation, answer), usual in decisions.TABLE.items()
+        if (action := decisions.decide(situation, answer, decisions.Policy.HOLD)) is not usual
+    ]
+    return _table(("the ledger says", "the platform says", "what is done"), rows)
+
+
+def crash_point_table() -> str:
+    """Return the crash points of what is done to the platform."""
+    rows = [
+        (f"`{effect}, before`", f"`{effect}, after`") for effect in crashpoints.PLATFORM_EFFECTS
+    ]
+    return _table(("before the effect", "after it"), rows)
+
+
+def error_tree() -> str:
+    """Return all exceptions, with the sentence that each has in the code."""
+    return "\n".join(
+        f"{'    ' * depth}- **{error.__name__}**: {_first_line(error)}"
+        for depth, error in _errors(errors.SessionBlockError, 0)
+    )
+
+
+def settings_tables() -> str:
+    """Return the fields of the three Blocks, with their defaults and descriptions."""
+    blocks = {
+        "QuantumSession": SessionSettings,
+        "IBMSessionCredentials": IBMSessionCredentials,
+        "LocalPlatformCredentials": LocalPlatformCredentials,
+    }
+    parts = []
+    for name, block in blocks.items():
+        rows = [
+            (f"`{key}`", "" if field.is_required() else f"`{field.default!r}`", field.description)
+            for key, field in block.model_fields.items()
+        ]
+        table = _table(("field", "default", "what it is"), rows)
+        parts.append(f"### Fields of {name}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def commands() -> str:
+    """Return the help page of every command, as the shell shows it."""
+    runner = CliRunner()
+    parts = []
+    for path in _commands(typer.main.get_command(app), ()):
+        shown = runner.invoke(
+            app,
+            [*path, "--help"],
+            prog_name="session-block",
+            env={"COLUMNS": f"{_COLUMNS}", "TERMINAL_WIDTH": f"{_COLUMNS}", "NO_COLOR": "1"},
+            catch_exceptions=False,
+        )
+        help_page = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
+        name = " ".join(("session-block", *path))
+        parts.append(f"{'#' * (2 + len(path[1:]))} {name}\n\n```text\n{help_page}\n```")
+    return "\n\n".join(parts)
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "decisions": decision_table,
+    "decisions-hold": held_back_table,
+    "crash-points": crash_point_table,
+    "errors": error_tree,
+    "settings": settings_tables,
+    "commands": commands,
+}
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put what is generated in its place; MkDocs calls this for each page."""
+    return _MARK.sub(lambda mark: GENERATED[mark[1]](), markdown)
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Leave the roles of docstrings out, which are for readers of the code."""
+    return _ROLE.sub("", html)
+
+
+def _errors(
+    error: type[errors.SessionBlockError], depth: int
+) -> Iterator[tuple[int, type[errors.SessionBlockError]]]:
+    yield depth, error
+    for below in error.__subclasses__():
+        if below.__module__ == errors.__name__:
+            yield from _errors(below, depth + 1)
+
+
+def _first_line(error: type[Exception]) -> str:
+    return (error.__doc__ or "").partition("\n")[0]
+
+
+def _commands(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    below = getattr(command, "commands", {})
+    if path and not below:
+        yield path
+    for name, one in below.items():
+        yield from _commands(one, (*path, name))
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
