@@ -15,6 +15,7 @@ from session_block import (
     cli_setup,
     cli_submissions,
     cli_up,
+    cli_usage,
 )
 from session_block.cli_common import EPILOG, AsJSON, ExitCode, answer, reporting
 
@@ -34,6 +35,7 @@ app.add_typer(cli_submissions.app, name="submissions")
 app.add_typer(cli_sessions.app, name="sessions")
 app.command()(cli_up.up)
 app.command()(cli_up.deploy)
+app.command()(cli_usage.usage)
 
 
 def main() -> None:

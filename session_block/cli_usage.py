@@ -1,0 +1,68 @@
+"""``session-block usage``: QPU seconds, by instance and experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from session_block.cli_common import (
+    AsJSON,
+    LedgerURL,
+    OptionalBlockName,
+    answer,
+    connect,
+    ledger_of,
+    load,
+    print_table,
+    reporting,
+)
+
+
+def usage(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name or UID of the experiment; all by default.")
+    ] = None,
+    block: OptionalBlockName = None,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Tell the usage of QPUs in seconds, by instance and experiment.
+
+    With --block the platform is asked about the Block's instance; otherwise, and for other
+    instances, only what the ledger has recorded is told, which is what was final when it was last
+    asked for.
+
+    Example: session-block usage --block my-session
+    """
+    from session_block.usage_overview import usage_by_instance
+
+    with reporting():
+        loaded = None if block is None else load(block)
+        ledger = ledger_of(loaded, ledger_url)
+        connection = None if loaded is None else connect(loaded)
+        found = usage_by_instance(ledger, experiment, connection)
+    if as_json:
+        answer([one.described() for one in found])
+        return
+    if not found:
+        typer.echo("No experiments.")
+    for one in found:
+        typer.echo(f"Instance {one.instance or 'not known yet'}: {one.seconds:g} s")
+        for name, value in (one.allocation or {}).items():
+            typer.echo(f"    {name}: {value}")
+        if one.experiments:
+            print_table(
+                ["experiment", "n", "seconds", "final", "told by"],
+                [
+                    [
+                        used.identity.name,
+                        used.identity.number,
+                        f"{used.seconds:g}",
+                        "yes" if used.final else "no",
+                        used.source,
+                    ]
+                    for used in one.experiments
+                ],
+                whole=[],
+            )
