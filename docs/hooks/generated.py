@@ -19,7 +19,7 @@ from session_block.credentials import IBMSessionCredentials, LocalPlatformCreden
 
 _MARK = re.compile(r"<!-- generated: ([\w-]+) -->")
 _ROLE = re.compile(r":(?:class|meth|attr|func|mod|data|exc):(?=<code>)")
-_COLUMNS = 100
+_COLUMNS = 88
 
 
 def decision_table() -> str:
@@ -89,7 +89,7 @@ def commands() -> str:
         )
         help_page = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
         name = " ".join(("session-block", *path))
-        parts.append(f"{'#' * (2 + len(path[1:]))} {name}\n\n```text\n{help_page}\n```")
+        parts.append(f"## {name}\n\n```text\n{help_page}\n```")
     return "\n\n".join(parts)
 
 
