@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from session_block import (
+    cli_doctor,
     cli_experiments,
     cli_platform,
     cli_sessions,
@@ -36,6 +37,7 @@ app.add_typer(cli_sessions.app, name="sessions")
 app.command()(cli_up.up)
 app.command()(cli_up.deploy)
 app.command()(cli_usage.usage)
+app.command()(cli_doctor.doctor)
 
 
 def main() -> None:
