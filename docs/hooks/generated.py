@@ -128,7 +128,7 @@ def _first_line(error: type[Exception]) -> str:
 
 def _commands(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     below = getattr(command, "commands", {})
-    if path and not below:
+    if not (path and below):
         yield path
     for name, one in below.items():
         yield from _commands(one, (*path, name))
