@@ -39,7 +39,7 @@ def check_instance(block: QuantumSession, connection: Connection) -> Check:
     used = allocation.get("usage_consumed_seconds", 0)
     limit = allocation.get("usage_limit_seconds", allocation.get("usage_allocation_seconds"))
     spent = f"{used} s used" + (f" of {limit} s" if limit else "")
-    found = f"{connection.instance}: {plan} plan, {spent}."
+    found = f"{connection.instance} is on the {plan} plan, {spent}."
     if allocation.get("usage_limit_reached"):
         return Check(
             "instance", Verdict.FAILED, found, "Its usage is at the limit: raise it, or wait."

@@ -35,6 +35,13 @@ ExperimentName = Annotated[
     ),
 ]
 
+_PARTS = {
+    "sessions": ["session_number", "session_id", "mode", "backend", "kind", "opened_at", "end"],
+    "submissions": ["submission", "label", "kind", "state", "job_id", "generations", "asked_at"],
+    "attempts": ["number", "began_at", "results_before", "stopped", "failed_at"],
+}
+"""What is shown as tables, and their columns; JSON has more."""
+
 
 @app.command("list")
 def list_(
@@ -103,11 +110,9 @@ def show(
     if as_json:
         answer(about)
         return
-    parts = ("sessions", "submissions", "attempts")
-    print_pairs({name: value for name, value in about.items() if name not in parts})
-    for part in parts:
+    print_pairs({name: value for name, value in about.items() if name not in _PARTS})
+    for part, names in _PARTS.items():
         if about[part]:
-            names = [name for name in about[part][0] if name not in about]
             typer.echo(f"\n{part}")
             rows = [[row[name] for name in names] for row in about[part]]
             print_table(names, rows, whole=["session_id", "submission", "job_id"])

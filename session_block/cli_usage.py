@@ -48,7 +48,7 @@ def usage(
     if not found:
         typer.echo("No experiments.")
     for one in found:
-        typer.echo(f"Instance {one.instance or 'not known yet'}: {one.seconds:g} s")
+        typer.echo(f"{one.seconds:g} s at {one.instance or 'no instance yet'}")
         for name, value in (one.allocation or {}).items():
             typer.echo(f"    {name}: {value}")
         if one.experiments:

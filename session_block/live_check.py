@@ -110,6 +110,7 @@ class LiveCheck:
             raise
         self._try_late(experiment)
         self._look_at_batch()
+        experiment.seal({"live_check": self._found})
 
     def _experiment(self, mode: str) -> Experiment:
         changes = {"mode": mode, "max_time": MAX_TIME_SECONDS, "without_sessions": "fail"}
@@ -147,7 +148,6 @@ class LiveCheck:
             "job_usage": self._look_at_metrics(job.job_id).usage_seconds,
             "transitions": details.get("timestamps"),
         }
-        experiment.seal({"live_check": self._found})
 
     def _follow(self, job: JobRef, session_id: str) -> None:
         """Watch job and session until the job ends; the wait's end is the experiment's to tell."""

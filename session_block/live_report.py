@@ -17,7 +17,7 @@ _JOB_STATES = {"Queued", "Running", "Completed", "Failed", "Cancelled"}
 
 LEFT_OPEN = (
     "What a job reports that is queued when its session reaches its longest time",
-    "Whether a job that the platform accepted can be missing from its listing for longer",
+    "For how long the listing by tags can hide a job on a bad day",
 )
 
 

@@ -43,7 +43,7 @@ class Overview:
         results: How many results are recorded.
         session_id: Its latest session.
         started_at: When its first fact was recorded; times are by the clocks of the machines.
-        last_activity_at: When its last one was.
+        last_activity_at: When its last one was; that somebody has read its usage is none.
     """
 
     identity: Identity
@@ -83,6 +83,7 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
     sessions = read_sessions(ledger, identity.uid)
     outcomes = (body for key, body in bodies.items() if key.startswith("outcome/"))
     session_ids = [one.session_id for one in sessions if one.session_id]
+    moments = [fact.created_at for fact in facts if not fact.key.startswith("usage")]
     return Overview(
         identity=identity,
         state=_state(ledger, identity.uid, bodies, sessions),
@@ -90,8 +91,8 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
         jobs=sum(records.made_job(outcome) for outcome in outcomes),
         results=sum(key.startswith("result/") for key in bodies),
         session_id=session_ids[-1] if session_ids else None,
-        started_at=facts[0].created_at if facts else None,
-        last_activity_at=facts[-1].created_at if facts else None,
+        started_at=moments[0] if moments else None,
+        last_activity_at=moments[-1] if moments else None,
     )
 
 
@@ -115,7 +116,8 @@ def held_submissions(keys: Iterable[str]) -> set[str]:
 def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     """Return all that the ledger tells of an experiment, as JSON values.
 
-    Its ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` that opened it, ``budget``,
+    Its ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` that opened it, ``budget`` (how
+    many jobs are counted against limits, ``None`` without any, and how many were refused by them),
     ``usage`` as far as it is recorded, and ``report``.
     """
     view = ExperimentView(identity, ledger)
@@ -127,7 +129,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
         "attempts": _attempts(ledger.facts(identity.uid, "attempt/", "failed/")),
         "flow_runs": flow_runs_of(ledger, identity.uid),
         "budget": {
-            "jobs_counted": Tickets(ledger, identity.uid).used(),
+            "jobs_counted": Tickets(ledger, identity.uid).used() or None,
             "refused": sum(
                 fact.body.get("cause") == records.BUDGET
                 for fact in ledger.facts(identity.uid, "outcome/")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from session_block import QuantumSession
 from session_block.cli import app
 from session_block.local_platform import LocalPlatform
+from session_block.overview import overviews
 
 JOB_SECONDS = 10
 
@@ -44,6 +45,11 @@ def _json(*arguments: str) -> Any:
     return json.loads(_run(*arguments, "--json").stdout)
 
 
+def _last_activity(block: QuantumSession) -> object:
+    listed = {one.identity.name: one.last_activity_at for one in overviews(block.ledger())}
+    return listed["one"]
+
+
 def test_usage_is_told_by_instance_and_experiment(
     own: LocalPlatform, saved_block: str, block: QuantumSession, ledger_url: str
 ) -> None:
@@ -61,6 +67,7 @@ def test_usage_is_told_by_instance_and_experiment(
     )
     with other_block.experiment("other") as other:
         run(other, 1)
+    active_at = _last_activity(block)
     recorded = _json("--ledger-url", ledger_url)
     assert {place["allocation"] for place in recorded} == {None}
     told = {place["instance"]: place for place in _json("--block", saved_block)}
@@ -75,6 +82,7 @@ def test_usage_is_told_by_instance_and_experiment(
     [earlier] = told[None]["experiments"]
     assert (earlier["experiment"], earlier["seconds"]) == ("an earlier one", 0)
 
+    assert _last_activity(block) == active_at  # to be asked is no activity
     before = own.stats()["requests"]
     again = {place["instance"]: place for place in _json("one", "--ledger-url", ledger_url)}
     asked = {*own.stats()["requests"].items()} - {*before.items()}
@@ -82,7 +90,7 @@ def test_usage_is_told_by_instance_and_experiment(
     assert again[own.info.instance]["seconds"] == 2 * JOB_SECONDS
     assert again[own.info.instance]["experiments"][0]["source"] == "ledger"
     shown = _run("--block", saved_block).stdout
-    assert f"Instance {own.info.instance}: {2 * JOB_SECONDS} s" in shown
+    assert f"{2 * JOB_SECONDS} s at {own.info.instance}" in shown
     assert "usage_consumed_seconds" in shown
 
 
