@@ -22,6 +22,7 @@ from session_block.checks_machine import check_disk, check_versions
 from session_block.cli import app
 from session_block.errors import SubmissionHeldError
 from session_block.ledger import SCHEMA_VERSION, Ledger
+from session_block.live_report import compared, disagreements
 from session_block.local_platform import LocalPlatform
 from session_block.tags import uid_tag
 
@@ -246,6 +247,7 @@ def test_a_live_check_records_what_the_platform_does(
     assert uid_tag(recorded.uid) in job["tags"]
 
 
+@pytest.mark.slow
 def test_a_live_check_tells_where_the_platform_differs(
     prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:
@@ -257,6 +259,24 @@ def test_a_live_check_tells_where_the_platform_differs(
         ran = _run("--block", name, "--live", "--report", str(file), stdin="y\n")
     assert "warning  live" in ran.stdout
     assert "idle time of a session in seconds: assumed 60, found 7" in ran.stdout
+
+
+def test_what_differs_from_what_is_assumed_is_told_and_what_was_not_seen_is_not() -> None:
+    """Another idle time, an unknown state and a late job that was taken; no more than these."""
+    found = {
+        "interactive_timeout": 7,
+        "late_submission": {"refused": False},
+        "listed_after_seconds": 0.5,
+        "settle_seconds": 1.0,
+    }
+    states = {"session": [{"state": "open"}, {"state": "resting"}], "job": []}
+    told = disagreements({"assumptions": compared(found, states)})
+    assert [one.partition(":")[0] for one in told] == [
+        "states of a session",
+        "a job for a closed session is refused",
+        "idle time of a session in seconds",
+    ]
+    assert told[2].endswith("assumed 60, found 7")
 
 
 def test_a_live_check_that_fails_leaves_no_session_open(
