@@ -6,8 +6,10 @@ A page says ``<!-- generated: NAME -->`` where the text of that name belongs.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import typer
 from typer.testing import CliRunner
@@ -57,6 +59,31 @@ def error_tree() -> str:
     )
 
 
+def wrong_input() -> str:
+    """Return all messages of ``InvalidInputError``, with … in the place of what differs."""
+    code = Path(errors.__file__).parent
+    found = {
+        message_of(node.args[0])
+        for path in code.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == errors.InvalidInputError.__name__
+    }
+    return "\n".join(f"- `{message}`" for message in sorted(found - {"…"}))
+
+
+def message_of(node: ast.expr) -> str:
+    """Return a text of the code, with … in the place of what differs."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(message_of(part) for part in parts)
+        case _:
+            return "…"
+
+
 def settings_tables() -> str:
     """Return the fields of the three Blocks, with their defaults and descriptions."""
     blocks = {
@@ -98,6 +125,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "decisions-hold": held_back_table,
     "crash-points": crash_point_table,
     "errors": error_tree,
+    "wrong-input": wrong_input,
     "settings": settings_tables,
     "commands": commands,
 }
