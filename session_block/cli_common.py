@@ -42,11 +42,15 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); what was begun can be gone on with",
 }
 
+_FORM_OF_ERRORS = (
+    'With --json the answer is JSON, alone on stdout, and an error is {"error": …} on stderr; wrong '
+    "usage is always told in words."
+)
 EPILOG = "\n\n".join(
     [
         "Exit codes:",
         *(f"{code.value:>4}  {meaning}" for code, meaning in MEANINGS.items()),
-        'With --json the answer is JSON, alone on stdout, and an error is {"error": …} on stderr.',
+        _FORM_OF_ERRORS,
     ]
 )
 

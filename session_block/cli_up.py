@@ -39,9 +39,9 @@ def up(
 ) -> None:
     """Bring up Prefect server, worker, local platform and deployments, and wait.
 
-    Ctrl-C ends what was started here. No job is cancelled and no session is closed: flow runs in
-    progress go on where they are when it is started again. With --json one object tells on stdout
-    what runs, once it does.
+    Ctrl-C ends what was started here, with exit code 0. No job is cancelled and no session is
+    closed: flow runs in progress go on where they are when it is started again. With --json one
+    object tells on stdout what runs, once it does.
 
     Example: session-block up --platform-port 8765
     """
