@@ -43,8 +43,8 @@ MEANINGS = {
 }
 
 _FORM_OF_ERRORS = (
-    'With --json the answer is JSON, alone on stdout, and an error is {"error": …} on stderr; wrong '
-    "usage is always told in words."
+    'With --json the answer is JSON, alone on stdout, and an error is {"error": …} on stderr; '
+    "wrong usage is always told in words."
 )
 EPILOG = "\n\n".join(
     [
