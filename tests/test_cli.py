@@ -13,12 +13,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+import typer
 from support import free_port, wait_until
 from typer.models import CommandInfo
 from typer.testing import CliRunner
 
 from session_block.cli import app
-from session_block.cli_common import MEANINGS, ExitCode
+from session_block.cli_common import MEANINGS, ExitCode, reporting
+from session_block.errors import LedgerUnavailableError, SessionBlockError, SubmissionHeldError
 
 COMMAND = [sys.executable, "-m", "session_block"]
 
@@ -188,6 +190,23 @@ def test_the_exit_codes_are_told_by_help() -> None:
     assert set(MEANINGS) == set(ExitCode)
     for code, meaning in MEANINGS.items():
         assert re.search(rf" {code.value}  {re.escape(meaning)}", shown)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SubmissionHeldError("Somebody has to decide."), ExitCode.NEEDS_OPERATOR),
+        (LedgerUnavailableError("There is no ledger."), ExitCode.REFUSED),
+    ],
+)
+def test_an_error_that_waits_for_somebody_has_an_exit_code_of_its_own(
+    capsys: pytest.CaptureFixture[str], error: SessionBlockError, code: ExitCode
+) -> None:
+    """Scripts tell by it whether running again can help."""
+    with pytest.raises(typer.Exit) as ended, reporting():
+        raise error
+    assert ended.value.exit_code == code
+    assert str(error) in capsys.readouterr().err
 
 
 def test_importing_the_package_loads_neither_prefect_nor_qiskit() -> None:

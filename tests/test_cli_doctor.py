@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from click.testing import Result
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 from session_support import block_for, run
-from support import Platform, free_port
+from support import Platform, free_port, wait_until
 from typer.testing import CliRunner
 
 from session_block import IBMSessionCredentials, QuantumSession
@@ -291,6 +295,34 @@ def test_a_live_check_that_fails_leaves_no_session_open(
     assert checks["live"]["verdict"] == "failed"
     assert json.loads(file.read_text())["error"] in checks["live"]["found"]
     assert {one["state"] for one in own.sessions()} == {"closed"}
+
+
+@pytest.mark.slow
+def test_an_interrupted_live_check_leaves_no_session_open(
+    prefect_server: str, ledger_url: str, tmp_path: Path
+) -> None:
+    """Ctrl-C ends it with exit code 130; the job that runs finishes, and the session closes."""
+    with LocalPlatform(tmp_path / "long", job_seconds=4) as platform:
+        name = _saved(block_for(platform.info, ledger_url), "t-doctor-interrupted")
+        live = subprocess.Popen(
+            [sys.executable, "-m", "session_block", "doctor", "--block", name, "--live", "--yes"],
+            env={**os.environ, "PREFECT_API_URL": prefect_server},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert live.stdout is not None
+        for line in live.stdout:
+            if line.startswith("Waiting for job"):
+                live.send_signal(signal.SIGINT)
+                break
+        live.communicate(timeout=60)
+        assert live.returncode == 130
+        [session] = platform.sessions()
+        assert session["accepting_jobs"] is False
+        wait_until(
+            lambda: platform.sessions()[0]["state"] == "closed", seconds=15, what="it is closed"
+        )
 
 
 def test_a_live_check_needs_a_block_and_a_word(
