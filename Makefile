@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CONSTRAINTS := constraints.txt
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
-INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo up browser pictures test slow chaos conformance bench docs lint types clean
+.PHONY: demo up browser pictures test lowest slow chaos conformance bench docs lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -22,6 +23,9 @@ up: $(VENV)/.installed ## Prefect server, worker, local platform and deployments
 test: $(VENV)/.installed-dev ## All tests but the slow ones
 	@$(MAKE) --no-print-directory browser || true
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+
+lowest: ## The tests with the lowest versions that are declared, in an environment of their own
+	$(MAKE) --no-print-directory test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
 
 slow: $(VENV)/.installed-dev ## The long chaos and load runs
 	$(BIN)/pytest -m slow $(ARGS)
@@ -46,16 +50,16 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-lowest
 
 $(VENV)/.made:
 	$(PYTHON) -m venv --without-pip $(VENV)
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
 	$(INSTALL) -e '.[dev]'
 	touch $@ $(VENV)/.installed

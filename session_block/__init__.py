@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from session_block.usage import ExperimentUsage
     from session_block.views import ExperimentView, compare
 
+    __version__: str
+
 __all__ = [
     "DurableEstimator",
     "DurableSampler",
@@ -37,6 +39,7 @@ __all__ = [
     "SessionBlockError",
     "SessionDetails",
     "SessionRef",
+    "__version__",
     "compare",
 ]
 
@@ -59,6 +62,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("prefect-quantum-sessions")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

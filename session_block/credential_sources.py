@@ -11,7 +11,6 @@ import os
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -138,15 +137,6 @@ def checked_ca_bundle(path: Path | None) -> Path | None:
             "certificates on the machine that runs the flow."
         ) from error
     return path
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL points to this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _environment_account() -> Account:

@@ -20,14 +20,13 @@ from pydantic import (
 )
 
 from session_block import aio
-from session_block.account import Account, machine_clock
+from session_block.account import Account, is_loopback, machine_clock
 from session_block.credential_sources import (
     CHANNELS,
     checked_ca_bundle,
     checked_token,
     checked_url,
     find_account,
-    is_loopback,
     proxies_as_text,
     proxies_of,
 )

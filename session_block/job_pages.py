@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from session_block.credential_sources import is_loopback
+from session_block.account import is_loopback
 
 _IBM_HOSTS = ".cloud.ibm.com"
 _IBM_WORKLOADS = "https://quantum.cloud.ibm.com/workloads/"

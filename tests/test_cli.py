@@ -19,7 +19,7 @@ from typer.models import CommandInfo
 from typer.testing import CliRunner
 
 from session_block.cli import app
-from session_block.cli_common import MEANINGS, ExitCode, reporting
+from session_block.cli.common import MEANINGS, ExitCode, reporting
 from session_block.errors import LedgerUnavailableError, SessionBlockError, SubmissionHeldError
 
 COMMAND = [sys.executable, "-m", "session_block"]

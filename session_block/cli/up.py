@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from session_block.cli_common import (
+from session_block.cli.common import (
     AsJSON,
     answer,
     at_prefect_server,

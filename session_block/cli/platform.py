@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from session_block import local_platform
-from session_block.cli_common import AsJSON, answer, fail
+from session_block.cli.common import AsJSON, answer, fail
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from session_block import (
-    cli_doctor,
-    cli_experiments,
-    cli_platform,
-    cli_sessions,
-    cli_setup,
-    cli_submissions,
-    cli_up,
-    cli_usage,
+from session_block.cli import (
+    doctor,
+    experiments,
+    platform,
+    sessions,
+    setup,
+    submissions,
+    up,
+    usage,
 )
-from session_block.cli_common import EPILOG, AsJSON, ExitCode, answer, reporting
+from session_block.cli.common import EPILOG, AsJSON, ExitCode, answer, reporting
 
 if TYPE_CHECKING:
     from session_block.demo import DemoOutcome
@@ -26,23 +26,40 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="IBM Quantum sessions for Prefect: experiments that survive anything.",
     epilog=EPILOG,
 )
-app.add_typer(cli_platform.app, name="platform")
-app.add_typer(cli_setup.app, name="setup")
-app.add_typer(cli_experiments.app, name="experiments")
-app.add_typer(cli_submissions.app, name="submissions")
-app.add_typer(cli_sessions.app, name="sessions")
-app.command()(cli_up.up)
-app.command()(cli_up.deploy)
-app.command()(cli_usage.usage)
-app.command()(cli_doctor.doctor)
+app.add_typer(platform.app, name="platform")
+app.add_typer(setup.app, name="setup")
+app.add_typer(experiments.app, name="experiments")
+app.add_typer(submissions.app, name="submissions")
+app.add_typer(sessions.app, name="sessions")
+app.command()(up.up)
+app.command()(up.deploy)
+app.command()(usage.usage)
+app.command()(doctor.doctor)
 
 
 def main() -> None:
     """Run the command line."""
     app()
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        import session_block
+
+        Console().print(session_block.__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """IBM Quantum sessions for Prefect: experiments that survive anything."""
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from session_block.cli_common import AsJSON, answer, at_prefect_server, fail, note, reporting
+from session_block.cli.common import AsJSON, answer, at_prefect_server, fail, note, reporting
 
 if TYPE_CHECKING:
     from session_block.credentials import IBMSessionCredentials

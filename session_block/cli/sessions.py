@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from session_block.cli_common import (
+from session_block.cli.common import (
     AsJSON,
     BlockName,
     ExitCode,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from session_block.cli_common import (
+from session_block.cli.common import (
     AsJSON,
     ExitCode,
     LedgerURL,
