@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,11 +77,13 @@ class ExperimentView(ExperimentRecords):
         """
         facts = self._ledger.facts(self.uid, "intent/", "outcome/", "ended/", "hold/", "result/")
         times = {fact.key: fact.created_at for fact in facts}
-        bodies = {fact.key: fact.body for fact in facts}
+        bodies: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        for fact in facts:
+            bodies[fact.key.split("/")[1]][fact.key] = fact.body
         asked = dict.fromkeys(
             fact.key.split("/")[1] for fact in facts if fact.key.startswith("intent/")
         )
-        return [self._row(submission, bodies, times) for submission in asked]
+        return [self._row(submission, bodies[submission], times) for submission in asked]
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return :meth:`submissions` as a data frame; needs the extra ``analysis``.
@@ -143,7 +146,7 @@ def load_experiment(
         which = "" if number is None else f" number {number}"
         raise InvalidInputError(
             f"{ledger} has no experiment {name!r}{which}. "
-            "'session-block submissions list' shows those that it has."
+            "'session-block experiments list' shows those that it has."
         )
     return ExperimentView(max(found, key=lambda one: one.number), ledger)
 
