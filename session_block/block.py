@@ -159,7 +159,8 @@ class QuantumSession(SessionSettings, FormBlock):
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""
-        from session_block.ledger import default_ledger_url, open_ledger
+        from session_block.ledger import open_ledger
+        from session_block.ledger_urls import default_ledger_url
 
         url = (
             default_ledger_url() if self.ledger_url is None else self.ledger_url.get_secret_value()

@@ -10,7 +10,7 @@ from session_block.block import QuantumSession, load_block
 from session_block.checks import Check, Verdict
 from session_block.checks_machine import check_ledger, check_prefect, check_versions
 from session_block.errors import SessionBlockError
-from session_block.ledger import default_ledger_url
+from session_block.ledger_urls import default_ledger_url
 
 
 def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[Check]:

@@ -23,6 +23,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from session_block import crashpoints
+from session_block import ledger_queries as queries
 from session_block.errors import (
     InvalidInputError,
     LedgerDamagedError,
@@ -38,28 +39,19 @@ from session_block.ledger_schema import (
     facts_table,
     open_postgresql,
 )
+from session_block.ledger_urls import parsed_url
 
 __all__ = [
     "SCHEMA_VERSION",
     "Fact",
     "Ledger",
-    "default_ledger_url",
     "open_ledger",
     "set_aside",
 ]
 
 _CREATE_TRIES = 2
-_DRIVERS = {
-    "sqlite": "sqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-}
-"""What opens each kind of URL, whichever driver it names; Prefect's own URLs name async ones."""
-
-_LAST_CHARACTER = "\U0010ffff"
-"""Not printable, so that no key holds it."""
-
-_texts = [column for column in facts_table.c if column is not facts_table.c.payload]
+_AT_ONCE = 100
+"""So many facts are in memory when all are read."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +64,6 @@ class Fact:
     writer: str
     created_at: datetime
     payload: bytes | None = field(default=None, repr=False)
-
-
-def default_ledger_url() -> str:
-    """Return the URL of the embedded ledger.
-
-    ``SESSION_BLOCK_LEDGER_URL`` if it is set, else an SQLite file under ``PREFECT_HOME``.
-    """
-    if url := os.environ.get("SESSION_BLOCK_LEDGER_URL"):
-        return url
-    from prefect.settings import get_current_settings
-
-    return f"sqlite:///{Path(get_current_settings().home) / 'session-block' / 'ledger.db'}"
 
 
 def open_ledger(url: str) -> Ledger:
@@ -111,7 +91,7 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = _parsed(url)
+        parsed = parsed_url(url)
         self._shown = str(parsed.set(query={}))
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None
@@ -197,7 +177,7 @@ class Ledger:
             LedgerError: The store did not answer, or the fact is damaged.
         """
         with self._store(), self._engine.connect() as connection:
-            found = connection.execute(_ONE_FACT, {"experiment": experiment, "key": key})
+            found = connection.execute(queries.ONE_FACT, {"experiment": experiment, "key": key})
             row = found.mappings().one_or_none()
         return None if row is None else self._fact(row)
 
@@ -214,9 +194,9 @@ class Ledger:
         asked = prefixes or ("",)
         sought = {"experiment": experiment}
         for number, prefix in enumerate(asked):
-            sought |= _range(number, prefix)
+            sought |= queries.prefix_range(number, prefix)
         with self._store(), self._engine.connect() as connection:
-            rows = connection.execute(_facts_query(len(asked)), sought).mappings().all()
+            rows = connection.execute(queries.facts_in(len(asked)), sought).mappings().all()
         return [self._fact(row) for row in rows]
 
     def count(self, experiment: str, prefix: str, *, before: str | None = None) -> int:
@@ -230,11 +210,47 @@ class Ledger:
         Raises:
             LedgerError: The store did not answer.
         """
-        sought = {"experiment": experiment, **_range(0, prefix)}
+        sought = {"experiment": experiment, **queries.prefix_range(0, prefix)}
         if before is not None:
             sought["end0"] = min(sought["end0"], before)
         with self._store(), self._engine.connect() as connection:
-            return int(connection.execute(_COUNT, sought).scalar_one())
+            return int(connection.execute(queries.COUNT, sought).scalar_one())
+
+    def everything(self) -> Iterator[Fact]:
+        """Yield all facts with their payloads, those of one experiment after another.
+
+        Raises:
+            LedgerError: The store did not answer, or a fact is damaged.
+        """
+        with self._store(), self._engine.connect() as connection:
+            rows = connection.execution_options(yield_per=_AT_ONCE).execute(queries.EVERYTHING)
+            for row in rows.mappings():
+                yield self._fact(row)
+
+    def take(self, fact: Fact) -> bool:
+        """Keep a fact of another ledger as it is, unless it is here already.
+
+        Returns:
+            Whether it was not.
+
+        Raises:
+            InvalidInputError: Another fact has its place.
+            LedgerError: The fact was not kept, or it is not known whether it was.
+        """
+        with self._store():
+            try:
+                self._insert(fact, json.dumps(fact.body, sort_keys=True))
+            except sa.exc.IntegrityError:
+                pass
+            else:
+                return True
+        held = self.get(fact.experiment, fact.key)
+        if held != fact:
+            raise InvalidInputError(
+                f"The ledger {self._shown} holds another fact {fact.key!r} of experiment "
+                f"{fact.experiment}, so the two were both in use. Copy into an empty ledger."
+            )
+        return False
 
     def close(self) -> None:
         """Close the store's connections."""
@@ -283,56 +299,6 @@ def _payload_checksum(payload: bytes | None) -> int | None:
     return None if payload is None else zlib.crc32(payload)
 
 
-def _parsed(url: str) -> sa.URL:
-    try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # its message may quote the password
-        raise LedgerUnavailableError(
-            "The ledger's URL cannot be read. Write sqlite:////absolute/path/ledger.db or "
-            "postgresql://user:password@host/database, with special characters percent-encoded."
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend not in _DRIVERS:
-        raise LedgerUnavailableError(
-            f"A ledger is an SQLite file or a PostgreSQL database, not {parsed.drivername}."
-        )
-    return parsed.set(drivername=_DRIVERS[backend])
-
-
-def _starts_with(number: int) -> sa.ColumnElement[bool]:
-    """Select the ``number``-th range of the primary key; several, complete, are as many searches.
-
-    LIKE would ignore case in SQLite, and its wildcards are in the way.
-    """
-    key = facts_table.c.key
-    return sa.and_(
-        facts_table.c.experiment == sa.bindparam("experiment"),
-        key >= sa.bindparam(f"start{number}"),
-        key < sa.bindparam(f"end{number}"),
-    )
-
-
-def _range(number: int, prefix: str) -> dict[str, str]:
-    return {f"start{number}": prefix, f"end{number}": f"{prefix}{_LAST_CHARACTER}"}
-
-
-@cache
-def _facts_query(ranges: int) -> sa.Select[Any]:
-    return (
-        sa.select(*_texts)
-        .where(sa.or_(*(_starts_with(number) for number in range(ranges))))
-        .order_by(facts_table.c.created_at, facts_table.c.key)
-    )
-
-
 @cache
 def _opened(url: str, _pid: int) -> Ledger:
     return Ledger(url)
-
-
-# Queries are made once: to make one takes as long as to run it.
-_ONE_FACT = sa.select(facts_table).where(
-    facts_table.c.experiment == sa.bindparam("experiment"),
-    facts_table.c.key == sa.bindparam("key"),
-)
-_COUNT = sa.select(sa.func.count()).where(_starts_with(0))

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from session_block.errors import InvalidInputError
 from session_block.fingerprint import fingerprint_label, submission_id
 from session_block.identity import Identity
-from session_block.ledger import Ledger, default_ledger_url
+from session_block.ledger import Ledger
+from session_block.ledger_urls import default_ledger_url
 from session_block.pinning import record_once
 from session_block.run_facts import RunFacts
 from session_block.sweep_plan import Chunk, Span, SweepPlan

@@ -12,7 +12,8 @@ from session_block import aio
 from session_block import submission_records as records
 from session_block.errors import InvalidInputError
 from session_block.identity import known_experiments
-from session_block.ledger import Ledger, default_ledger_url
+from session_block.ledger import Ledger
+from session_block.ledger_urls import default_ledger_url
 from session_block.records import ExperimentRecords
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from postgres import PASSWORD, Postgres
 
 from session_block.errors import LedgerUnavailableError
-from session_block.ledger import Ledger, default_ledger_url
+from session_block.ledger import Ledger
+from session_block.ledger_urls import default_ledger_url
 
 
 @pytest.fixture

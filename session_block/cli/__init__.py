@@ -11,6 +11,7 @@ from rich.console import Console
 from session_block.cli import (
     doctor,
     experiments,
+    ledger,
     platform,
     sessions,
     setup,
@@ -33,6 +34,7 @@ app.add_typer(setup.app, name="setup")
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(ledger.app, name="ledger")
 app.command()(up.up)
 app.command()(up.deploy)
 app.command()(usage.usage)

@@ -193,7 +193,8 @@ def load(name: str) -> QuantumSession:
 
 def ledger_of(block: QuantumSession | None, ledger_url: str | None) -> Ledger:
     """Return the ledger that is named, else the Block's, else the usual one."""
-    from session_block.ledger import Ledger, default_ledger_url
+    from session_block.ledger import Ledger
+    from session_block.ledger_urls import default_ledger_url
 
     if ledger_url is None and block is not None:
         return block.ledger()
