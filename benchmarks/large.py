@@ -8,7 +8,6 @@ takes the jobs and cancels them, since nobody is interested in the simulation.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 import warnings
@@ -19,7 +18,7 @@ import numpy as np
 import psutil
 from qiskit import QuantumCircuit
 
-from benchmarks.measuring import Figure, Part, Table, ratios
+from benchmarks.measuring import Figure, Part, Table, peak_mb, ratios
 from benchmarks.rig import Rig, answer
 from benchmarks.work import block_at, place
 
@@ -107,10 +106,10 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _submitted(submit: Callable[[], object]) -> dict[str, float]:
-    before = psutil.Process().memory_info().rss
+    before = psutil.Process().memory_info().rss / 1e6
     seconds = _timed(submit)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"submit": seconds, "peak_mb": peak / 1e6, "grown_mb": max(0, peak - before) / 1e6}
+    peak = peak_mb()
+    return {"submit": seconds, "peak_mb": peak, "grown_mb": max(0, peak - before)}
 
 
 def _bare(spec: dict[str, Any]) -> None:

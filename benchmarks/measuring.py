@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -34,6 +36,13 @@ class Figure:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
     """Return the figure of the ratios of pairs that were measured one after the other."""
     return Figure.of(one / other for one, other in zip(ours, theirs, strict=True))
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has had, in MB; its parent's is not counted."""
+    status = Path("/proc/self/status").read_text()
+    (kilobytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(kilobytes) * 1024 / 1e6
 
 
 @dataclass(frozen=True)

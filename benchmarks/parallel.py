@@ -10,7 +10,6 @@ each.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import threading
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.measuring import Figure, Part, Table
+from benchmarks.measuring import Figure, Part, Table, peak_mb
 from benchmarks.rig import BenchmarkError, Rig, answer
 from benchmarks.work import block_at, new_work, place, received
 from session_block.local_platform import LocalPlatform
@@ -144,7 +143,7 @@ def _watching() -> Iterator[dict[str, float]]:
         done.set()
         watching.join()
     seen["seconds"] = time.perf_counter() - began
-    seen["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    seen["peak_mb"] = peak_mb()
 
 
 class _Work:
