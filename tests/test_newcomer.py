@@ -17,9 +17,10 @@ import psutil
 import pytest
 from postgres import Postgres
 from snippets import ROOT, snippets
-from support import Platform, free_port
+from support import free_port
 
 from session_block import local_platform
+from session_block.local_platform import Admin
 
 SYSTEM_PYTHON = os.environ.get("PYTHON", "python3")
 """The one that has pip."""
@@ -99,11 +100,11 @@ class Newcomer:
                 process.wait(10)
 
     @property
-    def platform(self) -> Platform:
-        """The local platform that runs in this home."""
+    def platform(self) -> Admin:
+        """What counts at the local platform that runs in this home."""
         found = local_platform.find(self.home / "session-block" / "platform")
         assert found is not None
-        return Platform(found)
+        return Admin(found.origin)
 
     def jobs(self, experiment: str) -> int:
         """How many jobs of an experiment the platform has ever seen."""
