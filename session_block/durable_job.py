@@ -129,7 +129,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         Raises:
             qiskit_ibm_runtime.RuntimeInvalidStateError: It has ended before.
         """
-        self._machinery.submitter.cancel(self.generation)
+        self._machinery.jobs.cancel(self.generation)
 
     aresult = aio.async_twin(result)
     astatus = aio.async_twin(status)

@@ -211,7 +211,7 @@ class Experiment(AttemptHandle):
             return False
         if self._has_open_session() and self._keeper().close(cancel_jobs=True):
             return True
-        self._parts.submitter.cancel_pending(uid_tag(self.uid))
+        self._parts.jobs.cancel_pending(uid_tag(self.uid))
         return False
 
     def report(self, outcome: Any = None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from session_block import aio, crashpoints, rhythm
 from session_block.client import is_known_to_have_failed, reason_of
 from session_block.decisions import Answer
 from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
+from session_block.jobs_at_hand import JobsAtHand
 from session_block.notices import Happening, Notices
 from session_block.patience import Patience
 from session_block.reconciliation import Reconciler
@@ -22,8 +23,7 @@ from session_block.refusals import tells_of_closed_session, tells_of_passing_fai
 from session_block.rhythm import Duration, Expectation, Rhythm
 from session_block.session import SessionKeeper
 from session_block.session_records import CANCELLED, CLOSED
-from session_block.submission import Submitter
-from session_block.submission_records import Generation
+from session_block.submission_records import Generation, Submission
 
 MAX_FAILURES_IN_PASSING = 3
 """How often a submission's job may fail for a reason that passes, and be run again."""
@@ -47,7 +47,8 @@ class JobWatch:
     Args:
         experiment: The experiment's UID.
         keeper: The keeper of its sessions.
-        submitter: Knows the jobs, and when they were sent.
+        jobs: Knows the jobs, and when they were sent.
+        read: Reads what the ledger says about a submission.
         reconciler: Looks for twins while there is time.
         notices: Told of the states of the jobs that are waited for.
     """
@@ -57,13 +58,15 @@ class JobWatch:
         experiment: str,
         keeper: Callable[[], SessionKeeper],
         *,
-        submitter: Submitter,
+        jobs: JobsAtHand,
+        read: Callable[[str], Submission],
         reconciler: Reconciler,
         notices: Notices,
     ) -> None:
         self._experiment = experiment
         self._keeper = keeper
-        self._submitter = submitter
+        self._jobs = jobs
+        self._read = read
         self._reconciler = reconciler
         self._notices = notices
         self._rhythm = Rhythm()
@@ -87,7 +90,7 @@ class JobWatch:
         self, submission: str, generation: Generation, timeout_seconds: float | None
     ) -> Answer:
         began = time.monotonic()
-        sent = self._submitter.sent(str(generation.job_id))
+        sent = self._jobs.sent(str(generation.job_id))
         since = began if sent is None else sent.at
         expected = None if sent is None else self._expectation(sent.like)
         # One that was sent long ago, or by another process, is looked at at once.
@@ -126,7 +129,7 @@ class JobWatch:
     def reconnect_after(self, error: Exception) -> None:
         """Connect anew after an error that a new connection cures."""
         if self._keeper().reconnect_after(error):
-            self._submitter.forget_all()
+            self._jobs.forget_all()
 
     def _expectation(self, like: Hashable) -> Expectation | None:
         """Return when a job may end that has just been sent; there is time to ask for it."""
@@ -164,7 +167,7 @@ class JobWatch:
 
     def _ask(self, submission: str, generation: Generation) -> tuple[Answer, str]:
         """Return how a job fares, and the client's word for it."""
-        job = self._submitter.job(generation)
+        job = self._jobs.job(generation)
         if job is None:
             return Answer.UNKNOWN_JOB, ""
         try:
@@ -197,7 +200,7 @@ class JobWatch:
         reason = reason_of(job)
         if tells_of_closed_session(reason):
             return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
-        failures = self._submitter.read(submission).failures_in_passing
+        failures = self._read(submission).failures_in_passing
         passes = tells_of_passing_failure(reason) and failures < MAX_FAILURES_IN_PASSING
         return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
 

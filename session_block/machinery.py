@@ -8,6 +8,7 @@ from typing import Self
 
 from session_block.budget import Budget
 from session_block.identity import Identity
+from session_block.jobs_at_hand import JobsAtHand
 from session_block.ledger import Ledger
 from session_block.notices import Notices
 from session_block.pacing import Pacer
@@ -32,6 +33,7 @@ class Machinery:
     meter: UsageMeter
     budget: Budget
     reconciler: Reconciler
+    jobs: JobsAtHand
     submitter: Submitter
     waiter: Waiter
 
@@ -65,11 +67,13 @@ class Machinery:
         reconciler = Reconciler(
             ledger, uid, keeper, settler, existed=identity.resumed, lost=identity.lost
         )
+        jobs = JobsAtHand(uid, keeper, settler)
         submitter = Submitter(
             ledger,
             uid,
             identity.tags,
             keeper,
+            jobs=jobs,
             settler=settler,
             reconciler=reconciler,
             pacer=Pacer(policies.submissions_per_minute),
@@ -81,9 +85,10 @@ class Machinery:
             ledger,
             uid,
             keeper,
-            submitter=submitter,
+            jobs=jobs,
+            read=submitter.read,
             settler=settler,
             reconciler=reconciler,
             notices=notices,
         )
-        return cls(meter, budget, reconciler, submitter, waiter)
+        return cls(meter, budget, reconciler, jobs, submitter, waiter)

@@ -11,16 +11,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from qiskit_ibm_runtime import IBMBackend, RuntimeInvalidStateError, RuntimeJobV2, Session
+from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio, crashpoints, owner
 from session_block import submission_records as records
 from session_block.budget import Budget
-from session_block.client.connecting import connecting
 from session_block.decisions import Action, Answer, Situation, decide
 from session_block.errors import (
     BudgetExceededError,
@@ -28,6 +26,7 @@ from session_block.errors import (
     ExperimentSealedError,
     SubmissionRejectedError,
 )
+from session_block.jobs_at_hand import JobsAtHand
 from session_block.ledger import Ledger
 from session_block.notices import Happening, Notices
 from session_block.pacing import Pacer
@@ -49,19 +48,6 @@ _LOOK_SECONDS = 0.05
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A job that this process has sent.
-
-    Attributes:
-        at: When the platform had accepted it, by :func:`time.monotonic`.
-        like: What it has in common with the jobs that take as long.
-    """
-
-    at: float
-    like: Hashable
-
-
 class Submitter:
     """Submits the requests of one experiment.
 
@@ -70,6 +56,7 @@ class Submitter:
         experiment: The experiment's UID.
         tags: The tags that all jobs of the experiment bear.
         keeper: Opens the session when the first job needs it.
+        jobs: Keeps each job that is sent.
         settler: Decides outcomes.
         reconciler: Brings back what the ledger lost, before anything new is submitted.
         pacer: Spaces submissions.
@@ -85,6 +72,7 @@ class Submitter:
         tags: list[str],
         keeper: Callable[[], SessionKeeper],
         *,
+        jobs: JobsAtHand,
         settler: Settler,
         reconciler: Reconciler,
         pacer: Pacer,
@@ -103,8 +91,7 @@ class Submitter:
         self._sealed = sealed
         self._notices = notices
         self._first_seen: dict[tuple[str, int], float] = {}
-        self._jobs: dict[str, RuntimeJobV2] = {}
-        self._sent: dict[str, Sent] = {}
+        self._jobs = jobs
 
     def read(self, submission: str) -> Submission:
         """Return what the ledger says about a submission."""
@@ -171,63 +158,6 @@ class Submitter:
             return decide(situation, Answer.OVER_BUDGET if over else Answer.WITHIN_BUDGET)
         return decide(situation)
 
-    def job(self, generation: Generation) -> RuntimeJobV2 | None:
-        """Return the job of a generation, or ``None`` when the platform does not know it."""
-        job_id = str(generation.job_id)
-        if job_id not in self._jobs:
-            self._settler.check_instance(generation)
-            job = self._keeper().connection.jobs.get(job_id)
-            if job is None:
-                return None
-            self._jobs[job_id] = job
-        return self._jobs[job_id]
-
-    def sent(self, job_id: str) -> Sent | None:
-        """Return when this process sent a job; ``None`` if another one did."""
-        return self._sent.get(job_id)
-
-    def cancel(self, generation: Generation) -> None:
-        """Cancel the job of a generation.
-
-        Raises:
-            RuntimeInvalidStateError: It has ended.
-            ConnectionFailedError: The platform does not know it, or cannot be reached.
-        """
-        job = self.job(generation)
-        if job is None:
-            raise ConnectionFailedError(
-                f"Job {generation.job_id} of experiment {self._experiment} is not known to the "
-                "platform, so it cannot be cancelled."
-            )
-        with connecting(f"cancel job {generation.job_id}"), crashpoints.around("cancel job"):
-            job.cancel()
-
-    def cancel_pending(self, experiment_tag: str) -> None:
-        """Cancel the queued and running jobs that bear the experiment's tag, and no others.
-
-        Raises:
-            ConnectionFailedError: The platform could not be reached; some may be pending still.
-        """
-        connection = self._keeper().connection
-        with connecting(f"cancel the pending jobs of experiment {self._experiment}"):
-            for listed in connection.jobs.tagged(experiment_tag):
-                job = connection.jobs.get(listed.job_id) if listed.pending else None
-                if job is not None:
-                    try:
-                        with crashpoints.around("cancel job"):
-                            job.cancel()
-                    except RuntimeInvalidStateError:
-                        _logger.info("Job %s ended before it could be cancelled.", listed.job_id)
-
-    def forget(self, job_id: str) -> None:
-        """Let go of a job that is done with."""
-        self._jobs.pop(job_id, None)
-        self._sent.pop(job_id, None)
-
-    def forget_all(self) -> None:
-        """Let go of all jobs: they belong to a connection that is no more."""
-        self._jobs.clear()
-
     def _attempt(
         self, request: Request, recorded: Submission, about: dict[str, Any]
     ) -> Exception | None:
@@ -284,8 +214,7 @@ class Submitter:
         except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
             return self._failed(tag, error, refusal(error, handled), before)
         self._pacer.accepted()
-        self._jobs[job.job_id()] = job
-        self._sent[job.job_id()] = Sent(time.monotonic(), request.like)
+        self._jobs.keep(job, request.like)
         outcome = self._settler.decide(
             tag.submission, tag.generation, {"kind": "job", "job_id": job.job_id()}
         )
@@ -323,7 +252,7 @@ class Submitter:
         if refused.too_many:
             self._pacer.refused(refused.retry_after_seconds)
         elif before.refused_with != UNAUTHORIZED and self._keeper().reconnect_after(error):
-            self.forget_all()
+            self._jobs.forget_all()
         elif outcome["kind"] == "rejected" and refused.cause == "for-now":
             raise self._rejected(tag.submission, outcome) from error
         return None

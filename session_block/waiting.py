@@ -22,6 +22,7 @@ from session_block.errors import (
     SubmissionHeldError,
 )
 from session_block.job_watch import OUTAGES, JobWatch
+from session_block.jobs_at_hand import JobsAtHand
 from session_block.ledger import Ledger
 from session_block.notices import Happening, Notices
 from session_block.patience import Patience
@@ -29,8 +30,7 @@ from session_block.reconciliation import Reconciler
 from session_block.results import decode_result, encode_result
 from session_block.session import SessionKeeper
 from session_block.settling import Settler
-from session_block.submission import Submitter
-from session_block.submission_records import Generation
+from session_block.submission_records import Generation, Submission
 
 _RESULT_TRIES = 4
 _RESULT_PAUSE_SECONDS = 0.5
@@ -58,18 +58,19 @@ class Waiter:
         experiment: str,
         keeper: Callable[[], SessionKeeper],
         *,
-        submitter: Submitter,
+        jobs: JobsAtHand,
+        read: Callable[[str], Submission],
         settler: Settler,
         reconciler: Reconciler,
         notices: Notices,
     ) -> None:
         self._notices = notices
         self._watch = JobWatch(
-            experiment, keeper, submitter=submitter, reconciler=reconciler, notices=notices
+            experiment, keeper, jobs=jobs, read=read, reconciler=reconciler, notices=notices
         )
         self._ledger = ledger
         self._experiment = experiment
-        self._submitter = submitter
+        self._jobs = jobs
         self._settler = settler
         self._keeper = keeper
 
@@ -152,7 +153,7 @@ class Waiter:
                 raise self._unknown(submission, generation)
 
     def _job(self, generation: Generation) -> RuntimeJobV2:
-        job = self._submitter.job(generation)
+        job = self._jobs.job(generation)
         if job is None:
             raise ConnectionFailedError(
                 f"Job {generation.job_id} of experiment {self._experiment} was there, and is not "
@@ -177,7 +178,7 @@ class Waiter:
             else:
                 unreadable = "it is empty"
             if isinstance(result, PrimitiveResult):
-                self._submitter.forget(str(generation.job_id))
+                self._jobs.forget(str(generation.job_id))
                 stored = self._store(submission, generation, result)
                 self._check_session(generation)
                 return stored
