@@ -39,7 +39,6 @@ __all__ = [
     "SessionBlockError",
     "SessionDetails",
     "SessionRef",
-    "__version__",
     "compare",
 ]
 
