@@ -1,6 +1,8 @@
 # Everything runs in .venv, which these targets make by themselves.
-PYTHON ?= python3
 VENV := .venv
+# The one outside of .venv, whose programs may come first in the path.
+PYTHON ?= $(shell PATH="$$(echo "$$PATH" | tr : '\n' | grep -vx '$(CURDIR)/$(VENV)/bin' | paste -sd:)" \
+	command -v python3)
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
