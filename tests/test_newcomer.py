@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -22,7 +23,7 @@ from support import free_port
 from session_block import local_platform
 from session_block.local_platform import Admin
 
-SYSTEM_PYTHON = os.environ.get("PYTHON", "python3")
+SYSTEM_PYTHON = shutil.which(os.environ.get("PYTHON", "python3"))
 """The one that has pip."""
 
 HELD = """
@@ -144,7 +145,7 @@ def test_the_demo_is_killed_and_goes_on(newcomer: Newcomer) -> None:
     """README: `make demo`, kill -9 in the middle, `make demo`: one session, each job once."""
     demo = _told("README.md", "make demo")
     with newcomer.beside(demo, newcomer.checkout) as said:
-        _until(lambda: "evaluation   9" in said(), 400, "the demo works")
+        _until(lambda: "evaluation   9" in said(), 240, "the demo works")
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.cmdline()[-1:] == ["demo"] and str(newcomer.checkout) in process.cwd():
