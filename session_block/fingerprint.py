@@ -56,6 +56,7 @@ _STANDARD = get_standard_gate_name_mapping()
 _CONTROLLED = {
     name: gate.ctrl_state for name, gate in _STANDARD.items() if isinstance(gate, ControlledGate)
 }
+_CLASSES = {name: gate.base_class for name, gate in _STANDARD.items()}
 _TOLD_BY_PARAMS = (
     ControlFlowOp,
     Barrier,
@@ -154,10 +155,13 @@ def _circuit(circuit: QuantumCircuit) -> dict[str, Any]:
 
 
 def _instruction(instruction: CircuitInstruction, clbits: _Clbits) -> dict[str, Any]:
-    """Describe its operation; a standard gate's without the object that Qiskit would make."""
-    if not instruction.is_standard_gate():
-        return _operation(instruction.operation, clbits)
-    name = instruction.name
+    """Describe its operation; a standard gate's in short, which says the same.
+
+    A subclass of a standard gate, with a definition of its own, is one to Qiskit as well.
+    """
+    operation, name = instruction.operation, instruction.name
+    if not (instruction.is_standard_gate() and operation.base_class is _CLASSES.get(name)):
+        return _operation(operation, clbits)
     described = {"name": name, "params": [_value(item) for item in instruction.params]}
     if (label := instruction.label) is not None:
         described["label"] = label
@@ -194,8 +198,8 @@ def _is_told_by_params(operation: Operation) -> bool:
     """Whether name, parameters and attributes say all; blocks of control flow are parameters."""
     if isinstance(operation, _TOLD_BY_PARAMS):
         return True
-    known = _STANDARD.get(operation.name)
-    return known is not None and getattr(operation, "base_class", None) is known.base_class
+    known = _CLASSES.get(operation.name)
+    return known is not None and getattr(operation, "base_class", None) is known
 
 
 def _classical(value: Any, clbits: _Clbits) -> Any:

@@ -18,6 +18,7 @@ from qiskit.circuit.classical import expr, types
 from qiskit.circuit.library import (
     LinearPauliRotationsGate,
     PauliEvolutionGate,
+    RXGate,
     RZZGate,
     UnitaryGate,
     efficient_su2,
@@ -245,8 +246,8 @@ def test_qpy_is_no_fingerprint() -> None:
     "name",
     sorted(name for name, one in get_standard_gate_name_mapping().items() if isinstance(one, Gate)),
 )
-def test_a_standard_gate_is_told_without_its_object(name: str, label: str | None) -> None:
-    """The short way, which makes no gate of Qiskit's, says what the long way says."""
+def test_a_standard_gate_is_told_in_short(name: str, label: str | None) -> None:
+    """The short way says what the long way says."""
     gate = get_standard_gate_name_mapping()[name].to_mutable()
     if label is not None:
         gate.label = label
@@ -258,3 +259,20 @@ def test_a_standard_gate_is_told_without_its_object(name: str, label: str | None
         instruction = circuit.data[0]
         long_way = fingerprint._operation(instruction.operation, {})
         assert fingerprint._instruction(instruction, {}) == long_way
+
+
+class Redefined(RXGate):
+    """A rotation by name, and a Hadamard gate by definition."""
+
+    def _define(self) -> None:
+        self.definition = QuantumCircuit(1)
+        self.definition.h(0)
+
+
+def test_a_standard_gate_that_is_redefined_is_another_one() -> None:
+    """Qiskit takes it for the standard gate; its result must not stand for that gate's."""
+    circuits = [QuantumCircuit(1), QuantumCircuit(1)]
+    for circuit, gate in zip(circuits, (RXGate(0.1), Redefined(0.1)), strict=True):
+        circuit.append(gate, [0])
+        assert circuit.data[0].is_standard_gate()
+    assert fingerprint_circuit(circuits[0]) != fingerprint_circuit(circuits[1])
