@@ -199,7 +199,7 @@ def test_it_is_scheduled(newcomer: Newcomer) -> None:
         )
         newcomer.types(resume.replace("SCHEDULE-ID", schedule))
         planned = "prefect flow-run ls --state Scheduled --flow-name vqe"
-        _until(lambda: "Scheduled" in newcomer.types(planned), 90, "the night is planned")
+        _until(lambda: "SCHEDULED" in newcomer.types(planned), 120, "the night is planned")
     del newcomer.environment["PREFECT_API_URL"]
 
 
