@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ import session_block
 from session_block.credentials import LOGO_URL
 
 T = TypeVar("T")
+
+BUSY_TRIES = 10
 
 _RUN = re.compile(r"/runs/flow-run/([0-9a-f-]{36})")
 
@@ -37,10 +40,25 @@ def new_page(browser: Browser, **context: object) -> Page:
 def _keep_on_this_machine(route: Route) -> None:
     if route.request.url == str(LOGO_URL):
         route.fulfill(path=Path(session_block.__file__).parent / "logo.png")
-    elif urlsplit(route.request.url).hostname in {"127.0.0.1", None}:
+    elif urlsplit(route.request.url).hostname not in {"127.0.0.1", None}:
+        route.abort()
+    elif route.request.method == "GET":
         route.continue_()
     else:
-        route.abort()
+        _ask_again_while_busy(route)
+
+
+def _ask_again_while_busy(route: Route) -> None:
+    """Send a change again after a 503, as Prefect's clients do; its pages leave it to the visitor.
+
+    On SQLite the server answers so at once where another request has written meanwhile.
+    """
+    response = route.fetch()
+    for _ in range(BUSY_TRIES):
+        if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            break
+        response = route.fetch()
+    route.fulfill(response=response)
 
 
 def aside(call: Callable[[], T]) -> T:
