@@ -40,9 +40,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh page of a fresh visitor."""
-    opened = new_page(browser)
-    yield opened
-    opened.context.close()
+    with new_page(browser) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

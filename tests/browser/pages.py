@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from http import HTTPStatus
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from prefect import get_client
 
 import session_block
@@ -21,6 +23,7 @@ from session_block.credentials import LOGO_URL
 T = TypeVar("T")
 
 BUSY_TRIES = 10
+OPENINGS = 5
 
 _RUN = re.compile(r"/runs/flow-run/([0-9a-f-]{36})")
 
@@ -29,12 +32,16 @@ PATIENCE_MILLISECONDS = 20_000
 """The page shows within this time what it is expected to, also on a loaded machine."""
 
 
-def new_page(browser: Browser, **context: object) -> Page:
-    """Open a page that reaches this machine only; the Blocks' logo comes from this checkout."""
-    opened = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
-    opened.set_default_timeout(PATIENCE_MILLISECONDS)
-    opened.route("**/*", _keep_on_this_machine)
-    return opened.new_page()
+@contextmanager
+def new_page(browser: Browser, **context: object) -> Iterator[Page]:
+    """Give a page that reaches this machine only; the Blocks' logo comes from this checkout."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}, **context) as opened:
+        opened.set_default_timeout(PATIENCE_MILLISECONDS)
+        opened.route("**/*", _keep_on_this_machine)
+        try:
+            yield opened.new_page()
+        finally:
+            opened.unroute_all(behavior="ignoreErrors")  # the page may be asking something still
 
 
 def _keep_on_this_machine(route: Route) -> None:
@@ -80,10 +87,21 @@ def fill(page: Page, schema: Mapping[str, Any], values: Mapping[str, Any]) -> No
         if described["type"] == "boolean":
             here.set_checked(value)
         elif "enum" in described:
-            here.click()
-            page.get_by_role("option", name=str(value), exact=True).click()
+            choose(page, here, str(value))
         else:
             here.fill(str(value))
+
+
+def choose(page: Page, here: Locator, name: str) -> None:
+    """Choose from a list. One that is clicked while the form is drawn anew may not open."""
+    option = page.get_by_role("option", name=name, exact=True)
+    for _ in range(OPENINGS):
+        if here.get_attribute("aria-expanded") != "true":
+            here.click()
+        with suppress(PlaywrightTimeout):
+            option.click(timeout=PATIENCE_MILLISECONDS / OPENINGS)
+            return
+    raise AssertionError(f"no list offers {name!r}")
 
 
 def shown(page: Page, schema: Mapping[str, Any], name: str) -> str | bool:
@@ -98,8 +116,7 @@ def shown(page: Page, schema: Mapping[str, Any], name: str) -> str | bool:
 def choose_credentials(page: Page, kind: str, name: str) -> None:
     """Choose the saved credentials of a Quantum Session."""
     page.get_by_role("tab", name=kind).click()
-    page.get_by_label("Select a block").click()
-    page.get_by_role("option", name=name, exact=True).click()
+    choose(page, page.get_by_label("Select a block"), name)
 
 
 def save(page: Page) -> None:

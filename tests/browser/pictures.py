@@ -81,15 +81,14 @@ def test_run(browser: Browser, page: Page, ui: str, slow_platform: Platform) -> 
 
     eventually(in_state(run_id, "Completed"), seconds=240, what="it is completed")
     for scheme in ("light", "dark"):
-        there = new_page(browser, color_scheme=scheme)
-        there.set_viewport_size({"width": 1280, "height": 1640})
-        there.goto(f"{ui}/runs/flow-run/{run_id}")
-        there.get_by_role("tab", name="Artifacts").click()
-        there.get_by_text("experiment-").first.click()
-        there.locator("a[href*='/artifacts/artifact/']").first.click()
-        expect(there.get_by_role("img", name="convergence")).to_be_visible()
-        _take(there, f"report-{scheme}")
-        there.context.close()
+        with new_page(browser, color_scheme=scheme) as there:
+            there.set_viewport_size({"width": 1280, "height": 1640})
+            there.goto(f"{ui}/runs/flow-run/{run_id}")
+            there.get_by_role("tab", name="Artifacts").click()
+            there.get_by_text("experiment-").first.click()
+            there.locator("a[href*='/artifacts/artifact/']").first.click()
+            expect(there.get_by_role("img", name="convergence")).to_be_visible()
+            _take(there, f"report-{scheme}")
 
     page.goto(f"{ui}/events")
     page.get_by_text("All event types").click()

@@ -28,12 +28,9 @@ CANCELLATION_SECONDS = 15.0
 @pytest.fixture(scope="module")
 def started(browser: Browser, ui: str, worker: object) -> UUID:  # noqa: ARG001 - it runs it
     """A run that was started with the deployment's parameter form."""
-    page = new_page(browser)
-    run_id = start_run(
-        page, ui, DEPLOYMENT, "from-the-form", seed=11, maxiter=EVALUATIONS, experiment=EXPERIMENT
-    )
-    page.context.close()
-    return run_id
+    given = {"seed": 11, "maxiter": EVALUATIONS, "experiment": EXPERIMENT}
+    with new_page(browser) as page:
+        return start_run(page, ui, DEPLOYMENT, "from-the-form", **given)
 
 
 def _jobs(platform: Platform, experiment: str) -> list[dict[str, Any]]:
