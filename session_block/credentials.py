@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import (
@@ -20,7 +17,7 @@ from pydantic import (
 )
 
 from session_block import aio
-from session_block.account import Account, is_loopback, machine_clock
+from session_block.account import Account, is_loopback
 from session_block.credential_sources import (
     CHANNELS,
     checked_ca_bundle,
@@ -32,6 +29,7 @@ from session_block.credential_sources import (
 )
 from session_block.errors import ConnectionFailedError
 from session_block.forms import FormBlock
+from session_block.local_account import on_this_machine
 
 if TYPE_CHECKING:
     from qiskit_ibm_runtime import QiskitRuntimeService
@@ -41,7 +39,6 @@ LOGO_URL = HttpUrl(
     "session_block/logo.png"
 )
 DOCUMENTATION_URL = HttpUrl("https://quantum.cloud.ibm.com/docs/guides/run-jobs-session")
-LOCAL_SETTLE_SECONDS = 1.0
 
 
 class SessionCredentials(FormBlock, CredentialsBlock):
@@ -222,7 +219,7 @@ class IBMSessionCredentials(SessionCredentials):
             proxies=proxies_of(self.proxies) or found.proxies,
             private_endpoint=self.private_endpoint or found.private_endpoint,
         )
-        return _local(account) if account.url and is_loopback(account.url) else account
+        return on_this_machine(account) if account.url and is_loopback(account.url) else account
 
 
 class LocalPlatformCredentials(SessionCredentials):
@@ -284,33 +281,4 @@ class LocalPlatformCredentials(SessionCredentials):
             url=info.url,
             instance=info.instance,
         )
-        return _local(account)
-
-
-def _local(account: Account) -> Account:
-    """Complete an account of a platform on this machine: all its services are at one origin.
-
-    The environment's proxies are for the world outside.
-    """
-    from session_block.local_platform import service_environment
-
-    parts = urlsplit(str(account.url))
-    origin = f"{parts.scheme}://{parts.netloc}"
-    return replace(
-        account,
-        url=f"{origin}/experimental/api/v1",
-        proxies=account.proxies or {},
-        environment=service_environment(origin),
-        settle_seconds=LOCAL_SETTLE_SECONDS,
-        now=partial(_clock_of, origin),
-    )
-
-
-def _clock_of(origin: str) -> datetime:
-    """Return the time of the local platform at an origin; what is none goes by the machine's."""
-    from session_block.local_platform import Admin, PlatformError
-
-    try:
-        return datetime.fromtimestamp(Admin(origin).now(), UTC)
-    except (PlatformError, KeyError, ValueError):
-        return machine_clock()
+        return on_this_machine(account)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -30,12 +28,12 @@ from session_block.errors import (
     LedgerError,
     LedgerUnavailableError,
 )
+from session_block.ledger_facts import Fact, fact_of, row_of
 from session_block.ledger_failures import cure, failure
 from session_block.ledger_files import file_identity, open_sqlite, set_aside, sqlite_path
 from session_block.ledger_schema import (
     MAX_KEY_LENGTH,
     SCHEMA_VERSION,
-    checksum,
     facts_table,
     open_postgresql,
 )
@@ -52,18 +50,6 @@ __all__ = [
 _CREATE_TRIES = 2
 _AT_ONCE = 100
 """So many facts are in memory when all are read."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One thing that is so, and stays so."""
-
-    experiment: str
-    key: str
-    body: Mapping[str, Any]
-    writer: str
-    created_at: datetime
-    payload: bytes | None = field(default=None, repr=False)
 
 
 def open_ledger(url: str) -> Ledger:
@@ -155,20 +141,12 @@ class Ledger:
             )
         return held, held.writer == fact.writer
 
+    def _fact(self, row: Mapping[Any, Any]) -> Fact:
+        return fact_of(row, self._shown, self._engine.dialect.name)
+
     def _insert(self, fact: Fact, body: str) -> None:
-        created_at = fact.created_at.isoformat()
-        row = {
-            "experiment": fact.experiment,
-            "key": fact.key,
-            "body": body,
-            "writer": fact.writer,
-            "created_at": created_at,
-            "checksum": checksum(fact.experiment, fact.key, body, fact.writer, created_at),
-            "payload_checksum": _payload_checksum(fact.payload),
-            "payload": fact.payload,
-        }
         with self._engine.begin() as connection:
-            connection.execute(facts_table.insert(), row)
+            connection.execute(facts_table.insert(), row_of(fact, body))
 
     def get(self, experiment: str, key: str) -> Fact | None:
         """Return one fact with its payload, or ``None``.
@@ -270,33 +248,6 @@ class Ledger:
             raise
         except (sa.exc.SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:
             raise failure(error, self._shown) from error
-
-    def _fact(self, row: Mapping[Any, Any]) -> Fact:
-        texts = [row[name] for name in ("experiment", "key", "body", "writer", "created_at")]
-        whole = (
-            all(isinstance(text, str) for text in texts)
-            and row["checksum"] == checksum(*texts)
-            and (
-                "payload" not in row or row["payload_checksum"] == _payload_checksum(row["payload"])
-            )
-        )
-        if not whole:
-            raise LedgerDamagedError(
-                f"Fact {row['key']!r} of experiment {row['experiment']} in the ledger "
-                f"{self._shown} is not as it was written. {cure(self._engine.dialect.name)}"
-            )
-        return Fact(
-            experiment=row["experiment"],
-            key=row["key"],
-            body=json.loads(row["body"]),
-            writer=row["writer"],
-            created_at=datetime.fromisoformat(row["created_at"]),
-            payload=row.get("payload"),
-        )
-
-
-def _payload_checksum(payload: bytes | None) -> int | None:
-    return None if payload is None else zlib.crc32(payload)
 
 
 @cache

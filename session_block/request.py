@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any, cast
+from functools import cached_property
+from typing import Any
 
-from pydantic import BaseModel
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import EstimatorV2, IBMBackend, RuntimeJobV2, SamplerV2, Session
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
 from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
-from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
-from qiskit_ibm_runtime.options import SamplerOptions as SamplerOptionsV2
-from qiskit_ibm_runtime.options.utils import UnsetType
-from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
-from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
 from qiskit_ibm_runtime.utils.validations import (
     validate_classical_registers,
     validate_estimator_pubs,
@@ -30,16 +22,13 @@ from qiskit_ibm_runtime.utils.validations import (
 from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
 from session_block.fingerprint import fingerprint_request
 from session_block.references import Implementation, PrimitiveKind
-from session_block.tags import MAX_TAG_LENGTH
+from session_block.request_options import (
+    chosen_options,
+    input_errors,
+    what_reaches_the_platform,
+    with_job_tags,
+)
 
-MAX_USER_TAGS = 5
-
-_OPTIONS: Mapping[tuple[str, str], type[Any]] = {
-    ("sampler", "v2"): SamplerOptionsV2,
-    ("estimator", "v2"): EstimatorOptionsV2,
-    ("sampler", "executor"): SamplerOptions,
-    ("estimator", "executor"): EstimatorOptions,
-}
 _PRIMITIVES: Mapping[tuple[str, str], type[Any]] = {
     ("sampler", "v2"): SamplerV2,
     ("estimator", "v2"): EstimatorV2,
@@ -72,7 +61,7 @@ class Request:
             self.kind,
             self.implementation,
             self.pubs if self.asked is None else self.asked,
-            _what_reaches_the_platform(self.options),
+            what_reaches_the_platform(self.options),
         )
 
     @property
@@ -119,9 +108,8 @@ class Request:
 
     def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
         """Submit the request in an execution mode, once, with these tags beside the user's."""
-        environment = _replace(self.options.environment, job_tags=[*self.user_tags, *tags])
         primitive = _PRIMITIVES[self.kind, self.implementation](
-            mode=mode, options=_replace(self.options, environment=environment)
+            mode=mode, options=with_job_tags(self.options, [*self.user_tags, *tags])
         )
         return primitive.run(self.pubs)
 
@@ -149,7 +137,7 @@ def sampler_request(
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
     """
-    chosen = _options("sampler", implementation, options)
+    chosen = chosen_options("sampler", implementation, options)
     with input_errors("The Sampler request is"):
         coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
@@ -177,7 +165,7 @@ def estimator_request(
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
     """
-    chosen = _options("estimator", implementation, options)
+    chosen = chosen_options("estimator", implementation, options)
     with input_errors("The Estimator request is"):
         coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
@@ -194,116 +182,8 @@ def _check_alike(implementation: Implementation, what: str, values: Sequence[Any
         )
 
 
-@contextmanager
-def input_errors(subject: str) -> Iterator[None]:
-    """Turn what Qiskit and the client raise for bad input into this package's error."""
-    try:
-        yield
-    except InvalidInputError:
-        raise
-    except (ValueError, TypeError, IBMInputValueError) as error:
-        raise InvalidInputError(f"{subject} wrong: {error}. Nothing was submitted.") from error
-
-
 def _listed(pubs: Iterable[Any]) -> list[Any]:
     listed = list(pubs)
     if not listed:
         raise InvalidInputError("The request holds no PUB, so there is nothing to submit.")
     return listed
-
-
-def _options(kind: PrimitiveKind, implementation: Implementation, options: Any) -> Any:
-    if (kind, implementation) not in _OPTIONS:
-        raise InvalidInputError(
-            f"implementation must be 'v2' or 'executor', not {implementation!r}."
-        )
-    options_class = _OPTIONS[kind, implementation]
-    if options is not None and not isinstance(options, Mapping | options_class):
-        raise InvalidInputError(
-            f"options must be a dict or {options_class.__module__}.{options_class.__name__} for a "
-            f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
-        )
-    with input_errors(f"The {kind} options are"):
-        chosen = (
-            options_class(**(options or {})) if not isinstance(options, options_class) else options
-        )
-    _check_tags(list(chosen.environment.job_tags or []))
-    return chosen
-
-
-def _check_tags(tags: Sequence[str]) -> None:
-    if len(tags) > MAX_USER_TAGS:
-        raise InvalidInputError(
-            f"options.environment.job_tags holds {len(tags)} tags; {MAX_USER_TAGS} are yours, the "
-            "other three that IBM allows are needed to find each job again."
-        )
-    if long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH]:
-        raise InvalidInputError(
-            f"The job tag {long[0]!r} is longer than the {MAX_TAG_LENGTH} characters IBM allows."
-        )
-
-
-def _what_reaches_the_platform(options: Any) -> dict[str, Any]:
-    """Return the options that differ from the defaults, without tags and log level.
-
-    Defaults are left out so that a new default in a later client does not change the identity of
-    a request that never mentioned it.
-    """
-    default = _default(cast(Hashable, type(options)))
-    if options == default:
-        return {"environment": {}}
-    chosen = _differences(_as_dict(options), _as_dict(default))
-    environment = chosen.get("environment", {})
-    kept = {
-        key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}
-    }
-    others = {key: _described(chosen[key]) for key in chosen if key != "environment"}
-    return {**others, "environment": kept}
-
-
-def _described(option: Any) -> Any:
-    """Return an option with the client's models of noise as plain values; they have no text."""
-    match option:
-        case NoiseLearnerResult():
-            return _described(option.data)
-        case LayerError():
-            return [option.circuit, option.qubits, _described(option.error)]
-        case PauliLindbladError():
-            return [option.generators.to_labels(), option.rates]
-        case Mapping():
-            return {key: _described(value) for key, value in option.items()}
-        case list() | tuple():
-            return [_described(value) for value in option]
-        case _:
-            return option
-
-
-@cache
-def _default(options_class: Any) -> Any:
-    return options_class()
-
-
-def _differences(chosen: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    differences: dict[str, Any] = {}
-    for key, value in chosen.items():
-        usual = default.get(key)
-        if isinstance(value, Mapping) and isinstance(usual, Mapping):
-            if nested := _differences(value, usual):
-                differences[key] = nested
-        elif not isinstance(value, UnsetType) and (
-            type(value) is not type(usual) or value != usual
-        ):
-            differences[key] = value
-    return differences
-
-
-def _as_dict(options: Any) -> dict[str, Any]:
-    if isinstance(options, BaseModel):
-        return options.model_dump()
-    return dataclasses.asdict(options)
-
-
-def _replace(options: Any, **changes: Any) -> Any:
-    if isinstance(options, BaseModel):
-        return options.model_copy(update=changes)
-    return dataclasses.replace(options, **changes)

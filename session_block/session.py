@@ -12,7 +12,6 @@ from qiskit_ibm_runtime import IBMBackend, Session
 from session_block.calibration import CalibrationWatch
 from session_block.client import BackendChoice, Connection
 from session_block.errors import (
-    InvalidInputError,
     SessionClosedError,
     SessionError,
     SessionsNotAllowedError,
@@ -23,16 +22,20 @@ from session_block.ledger import Ledger
 from session_block.notices import Happening, Notices
 from session_block.pinned_backend import PinnedBackend
 from session_block.plan import SessionPlan
-from session_block.references import ExecutionMode, SessionDetails, SessionMode
+from session_block.references import ExecutionMode, SessionDetails
 from session_block.refusals import tells_of_refused_token
+from session_block.session_joining import SessionJoiner
 from session_block.session_opening import SessionOpener
 from session_block.session_records import (
     CANCELLED,
     CLOSED,
+    CLOSED_BY_PLATFORM,
     IGNORED,
     NEAR_ITS_END,
     SessionRecord,
     read_sessions,
+    record_closing,
+    record_end,
 )
 
 _logger = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class SessionKeeper:
         self._opener = SessionOpener(
             ledger, experiment, plan, lambda: self.connection, lambda: self.backend_choice
         )
+        self._joiner = SessionJoiner(ledger, experiment, plan, self._pinned, self._opener)
         self._lock = threading.RLock()
         self._current: tuple[SessionRecord, Session] | None = None
 
@@ -178,38 +182,10 @@ class SessionKeeper:
             SessionClosedError: It accepts no more jobs.
             InvalidInputError: The Block's mode is job.
         """
-        mode = self.plan.mode
-        if mode == "job":
-            raise InvalidInputError(
-                f"Session {session_id} cannot be joined: the Block's mode is 'job', whose jobs run "
-                "in no session. Use a Block of mode 'session' or 'batch'."
-            )
         with self._lock:
-            details = self.connection.sessions.look(session_id)
-            self._check_borrowable(details, mode)
-            known = next((one for one in self.records() if one.session_id == session_id), None)
-            kind = "borrowed" if known is None else known.kind
-            while (record := self._latest()) is None or record.session_id != session_id:
-                number = 1 if record is None else record.number + 1
-                if self._opener.record_intent(number, mode, borrowed=session_id):
-                    body = {"kind": kind, "session_id": session_id}
-                    self._ledger.create(self._experiment, f"session/{number}", body)
-                    self._current = None
+            if self._joiner.join(self.connection, session_id):
+                self._current = None
             return cast(Session, self.current())
-
-    def _check_borrowable(self, details: SessionDetails, mode: SessionMode) -> None:
-        """Check a session before it decides anything; the experiment then has its backend."""
-        pinned = self._pinned.known(self.connection)
-        name = self.plan.backend_name or details.backend_name
-        choice = pinned or (self.backend_choice if name is None else self._pinned.wanted(name))
-        self.connection.sessions.attach(details, choice, mode)
-        if not details.accepts_jobs:
-            raise SessionClosedError(
-                f"Session {details.id} is closed, so no job can join it. Reattach to one that is "
-                "open, or open a new one."
-            )
-        if pinned is None:
-            self._pinned.pin(self.connection, choice.name, f"session {details.id} is on it")
 
     def replace(self, ended_session_id: str, *, asked_again: bool = False) -> Session | IBMBackend:
         """Return in what the next job runs after a session has ended; all callers get the same.
@@ -234,7 +210,7 @@ class SessionKeeper:
                         "run in it. Ask again to run it in a new session."
                     )
                 if record.end is None:
-                    self._end(record, "closed by the platform")
+                    self._end(record, CLOSED_BY_PLATFORM)
             return self.current()
 
     def records(self) -> list[SessionRecord]:
@@ -287,9 +263,7 @@ class SessionKeeper:
     def _close(self, record: SessionRecord, reason: str) -> None:
         cancel_jobs = reason == CANCELLED
         session = self._attached(record)
-        self._ledger.create(
-            self._experiment, f"session-closing/{record.number}", {"reason": reason}
-        )
+        record_closing(self._ledger, self._experiment, record, reason)
         try:
             self.connection.sessions.close(session, cancel_jobs=cancel_jobs)
         except SessionError as error:
@@ -325,7 +299,7 @@ class SessionKeeper:
             self._current = (record, self._session(record, details))
             self._notices.tell(Happening.SESSION_REATTACHED, record.session_id, details.status)
         else:
-            self._end(record, record.closing or "closed by the platform")
+            self._end(record, record.closing or CLOSED_BY_PLATFORM)
 
     def _attached(self, record: SessionRecord) -> Session:
         if self._current is not None and self._current[0].number == record.number:
@@ -359,10 +333,6 @@ class SessionKeeper:
             self._end(record, reason)
 
     def _end(self, record: SessionRecord, reason: str) -> None:
-        self._ledger.create(
-            self._experiment,
-            f"session-end/{record.number}",
-            {"session_id": record.session_id, "reason": reason},
-        )
+        record_end(self._ledger, self._experiment, record, reason)
         self._current = None
         self._notices.tell(Happening.SESSION_CLOSED, record.session_id, reason)

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from session_block.errors import InvalidInputError
 from session_block.identity import Identity, known_experiments
 from session_block.ledger import Fact, Ledger
-from session_block.session_records import CANCELLED, SessionRecord, read_sessions
+from session_block.session_records import (
+    CANCELLED,
+    CLOSED_BY_PLATFORM,
+    SessionRecord,
+    read_sessions,
+    record_closing,
+    record_end,
+)
 
 if TYPE_CHECKING:
     from session_block.client import Connection
@@ -111,16 +118,16 @@ class SessionOperator:
             SessionError: The platform did not close it; it may go on billing.
         """
         found = self._opened(session_id)
-        uid, number = found.experiment.uid, found.record.number
+        uid, record = found.experiment.uid, found.record
         details = connection.sessions.look(session_id)
         if details.state == "closed":
-            self._end(found, found.record.closing or "closed by the platform")
+            record_end(self._ledger, uid, record, record.closing or CLOSED_BY_PLATFORM)
             return False
         reason = CANCELLED if cancel_jobs else reason
         note(self._ledger, uid, session_id, "cancel" if cancel_jobs else "close")
-        self._ledger.create(uid, f"session-closing/{number}", {"reason": reason})
+        record_closing(self._ledger, uid, record, reason)
         connection.sessions.close_seen(details, cancel_jobs=cancel_jobs)
-        self._end(found, reason)
+        record_end(self._ledger, uid, record, reason)
         return True
 
     def _opened(self, session_id: str) -> RecordedSession:
@@ -139,11 +146,6 @@ class SessionOperator:
             "left as it is. If an opening was cut off, 'session-block sessions sweep' finds its "
             "session; else use the ledger of who opened it (--block)."
         )
-
-    def _end(self, found: RecordedSession, reason: str) -> None:
-        body = {"session_id": found.record.session_id, "reason": reason}
-        key = f"session-end/{found.record.number}"
-        self._ledger.create(found.experiment.uid, key, body)
 
 
 def note(ledger: Ledger, experiment: str, session_id: str, deed: str) -> None:

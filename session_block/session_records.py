@@ -12,6 +12,7 @@ from session_block.ledger import Ledger
 
 CANCELLED = "cancelled by the user"
 CLOSED = "closed by the experiment"
+CLOSED_BY_PLATFORM = "closed by the platform"
 NEAR_ITS_END = "too near its end"
 TIDIED = "closed after its run had failed"
 IGNORED = "ignored by the platform, which ran its job in job mode"
@@ -73,6 +74,17 @@ def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
             )
         )
     return records
+
+
+def record_closing(ledger: Ledger, experiment: str, record: SessionRecord, reason: str) -> None:
+    """Record, before a session is closed, that it is to be, and why."""
+    ledger.create(experiment, f"session-closing/{record.number}", {"reason": reason})
+
+
+def record_end(ledger: Ledger, experiment: str, record: SessionRecord, reason: str) -> None:
+    """Record that a session is over, and why."""
+    body = {"session_id": record.session_id, "reason": reason}
+    ledger.create(experiment, f"session-end/{record.number}", body)
 
 
 def report_lost(experiment: str, number: int, backend: str) -> None:

@@ -8,7 +8,6 @@ that its listing hides for longer than the settle window is found too late, and 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from session_block.errors import (
 from session_block.jobs_at_hand import JobsAtHand
 from session_block.ledger import Ledger
 from session_block.notices import Happening, Notices
+from session_block.owner_watch import OwnerWatch
 from session_block.pacing import Pacer
 from session_block.patience import OUTAGE_SECONDS
 from session_block.reconciliation import Reconciler
@@ -38,10 +38,6 @@ from session_block.session import SessionKeeper, session_id_of
 from session_block.settling import Settler
 from session_block.submission_records import Generation, Submission
 from session_block.tags import SubmissionTag
-
-SUBMIT_DEADLINE = "SESSION_BLOCK_SUBMIT_DEADLINE_SECONDS"
-SUBMIT_DEADLINE_SECONDS = 960.0
-"""Longer than the client waits for the answer to a POST (900 s)."""
 
 _ATTEMPTS_PER_CALL = 3
 _LOOK_SECONDS = 0.05
@@ -90,7 +86,7 @@ class Submitter:
         self._budget = budget
         self._sealed = sealed
         self._notices = notices
-        self._first_seen: dict[tuple[str, int], float] = {}
+        self._owners = OwnerWatch()
         self._jobs = jobs
 
     def read(self, submission: str) -> Submission:
@@ -148,7 +144,7 @@ class Submitter:
 
     def _next_action(self, recorded: Submission) -> Action:
         """Decide from the ledger; of what is not in it the platform's listing has the last word."""
-        situation = recorded.situation(owner_alive=self._owner_alive(recorded))
+        situation = recorded.situation(owner_alive=self._owners.may_still_send(recorded))
         if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
             return Action.WAIT_FOR_OWNER
         if situation is Situation.NOTHING:
@@ -275,18 +271,6 @@ class Submitter:
                 f"Experiment {self._experiment} is finished, and submission {recorded.id} has no "
                 "result. Nothing is submitted; start a new one with fresh=True."
             )
-
-    def _owner_alive(self, recorded: Submission) -> bool:
-        latest = recorded.latest
-        if latest is None or latest.outcome is not None or latest.held:
-            return False
-        if "owner" not in latest.intent:
-            # Restored or adopted: there is nobody who would still send it.
-            return False
-        first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
-        deadline = float(os.environ.get(SUBMIT_DEADLINE, SUBMIT_DEADLINE_SECONDS))
-        within_deadline = time.monotonic() - first_seen < deadline
-        return within_deadline and owner.may_be_alive(latest.intent["owner"])
 
     def _rejected(
         self, submission: str, outcome: Any

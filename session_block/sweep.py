@@ -22,7 +22,8 @@ from session_block.errors import ExperimentDivergedError, InvalidInputError, Job
 from session_block.experiment import Experiment
 from session_block.references import Implementation
 from session_block.run_facts import run_facts
-from session_block.sweep_plan import Axis, Chunk, ChunkLimits, SweepGrid, SweepPlan
+from session_block.sweep_grid import Axis, SweepGrid
+from session_block.sweep_plan import Chunk, ChunkLimits, SweepPlan
 from session_block.sweep_report import (
     PLAN_KEY,
     SweepChunk,

@@ -21,16 +21,10 @@ from session_block.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
 from session_block.experiment import Experiment
 from session_block.primitives import DurableEstimator, DurableSampler
 from session_block.references import Implementation
-from session_block.request import Request, estimator_request, input_errors, sampler_request
-from session_block.sweep_plan import (
-    Axis,
-    ChunkLimits,
-    PlannedCircuit,
-    Span,
-    SweepGrid,
-    SweepPlan,
-    check_different,
-)
+from session_block.request import Request, estimator_request, sampler_request
+from session_block.request_options import input_errors
+from session_block.sweep_grid import Axis, SweepGrid, check_different
+from session_block.sweep_plan import ChunkLimits, PlannedCircuit, Span, SweepPlan
 
 T = TypeVar("T")
 Named = Mapping[str, T] | Iterable[tuple[str, T]]

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("session_block", "tasks", "flows")
-REACH_THE_LOCAL_PLATFORM = {"cli", "credentials", "up"}
+REACH_THE_LOCAL_PLATFORM = {"cli", "credentials", "local_account", "up"}
 FOREIGN_TO_PURE = {"prefect", "qiskit_ibm_runtime"}
 
 

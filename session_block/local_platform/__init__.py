@@ -4,9 +4,10 @@ It listens on the loopback interface, runs circuits on Qiskit Aer, and keeps its
 directory, so that killing it at any moment loses no accepted job and no session.
 
 Its users need what this module exports. Of the modules, :mod:`.process` starts the server, which
-is :mod:`.server`, and :mod:`.platform` is what it serves: jobs and sessions in a :mod:`.store`,
-which an :mod:`.engine` moves on at the moments that a :mod:`.clock` shows. :mod:`.api` answers
-requests, :mod:`.execution` runs circuits on :mod:`.devices`, and :mod:`.faults` disturbs it all.
+is :mod:`.server`, :mod:`.running` finds it, and :mod:`.platform` is what it serves: jobs and
+sessions in a :mod:`.store`, which an :mod:`.engine` moves on at the moments that a :mod:`.clock`
+shows. :mod:`.api` answers requests, :mod:`.execution` runs circuits on :mod:`.devices`, and
+:mod:`.faults` disturbs it all.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.admin import Admin
 from session_block.local_platform.embedded import LocalPlatform
-from session_block.local_platform.process import (
+from session_block.local_platform.process import start, stop
+from session_block.local_platform.running import (
     PlatformInfo,
     default_state_dir,
     environment,
     find,
     service_environment,
-    start,
-    stop,
 )
 from session_block.local_platform.state import PlatformError, Settings, SettingsGiven
 

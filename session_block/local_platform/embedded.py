@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, Self, Unpack
 import psutil
 
 from session_block.local_platform.admin import Admin
-from session_block.local_platform.process import (
-    PlatformInfo,
-    environment,
-    service_environment,
-    start,
-    stop,
-)
+from session_block.local_platform.process import start, stop
+from session_block.local_platform.running import PlatformInfo, environment, service_environment
 from session_block.local_platform.state import PlatformError, SettingsGiven, load_identity
 
 if TYPE_CHECKING:

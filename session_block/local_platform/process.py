@@ -1,27 +1,28 @@
-"""Start, find and stop the server of a state directory."""
+"""Start and stop the server of a state directory."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from ipaddress import ip_address
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import psutil
 
+from session_block.local_platform.running import (
+    PlatformInfo,
+    find,
+    living_process,
+    state_directory,
+)
 from session_block.local_platform.state import (
     PlatformError,
-    ServerRecord,
     Settings,
     SettingsGiven,
     load_identity,
@@ -37,35 +38,9 @@ if TYPE_CHECKING:
     from session_block.local_platform.layout import Layout
     from session_block.local_platform.state import Identity
 
-_PROBE_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 _LOG_TAIL = 2000
 _MAX_PORT = 65535
-
-
-@dataclass(frozen=True)
-class PlatformInfo:
-    """A running platform: where it listens, its process, and the credentials for it."""
-
-    origin: str
-    pid: int
-    state_dir: Path
-    token: str = field(repr=False)
-    instance: str
-
-    @property
-    def url(self) -> str:
-        """The URL to give to QiskitRuntimeService."""
-        return f"{self.origin}/experimental/api/v1"
-
-
-def default_state_dir() -> Path:
-    """Return ``$SESSION_BLOCK_PLATFORM_DIR``, else a directory below Prefect's home."""
-    if given := os.environ.get("SESSION_BLOCK_PLATFORM_DIR"):
-        return Path(given)
-    home = os.environ.get("PREFECT_HOME")
-    base = Path(home) if home else Path.home() / ".prefect"
-    return base / "session-block" / "platform"
 
 
 def start(
@@ -91,7 +66,7 @@ def start(
             another layout, the port is in use, or it did not start within ``timeout`` seconds.
         ValueError: A setting has no meaning.
     """
-    directory = _directory(state_dir)
+    directory = state_directory(state_dir)
     if port is not None and not 1 <= port <= _MAX_PORT:
         raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
     Settings().with_given(settings)
@@ -113,28 +88,13 @@ def start(
         return _spawn(directory, host, port, faults, deadline)
 
 
-def find(state_dir: Path | None = None) -> PlatformInfo | None:
-    """Return the platform of a state directory if it runs and answers, else None."""
-    directory = _directory(state_dir)
-    record = load_record(directory)
-    identity = load_identity(directory)
-    if record is None or identity is None or _process(record) is None:
-        return None
-    host = "127.0.0.1" if ip_address(record.host).is_unspecified else record.host
-    origin = f"http://{host}:{record.port}"
-    health = _health(origin)
-    if health is None or health.get("id") != identity.id or health.get("pid") != record.pid:
-        return None
-    return PlatformInfo(origin, record.pid, directory, identity.token, identity.instance)
-
-
 def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
     """Stop the platform of a state directory; False when none ran. Its state stays.
 
     A server that does not end within ``timeout`` seconds is killed, which loses nothing.
     """
-    record = load_record(_directory(state_dir))
-    process = None if record is None else _process(record)
+    record = load_record(state_directory(state_dir))
+    process = None if record is None else living_process(record)
     if process is None:
         return False
     try:
@@ -146,26 +106,6 @@ def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
     except psutil.NoSuchProcess:
         return True
     return True
-
-
-def service_environment(origin: str) -> dict[str, str]:
-    """Return the variables that lead the client's IBM Cloud look-ups to a platform."""
-    return {
-        "IAM_URL": f"{origin}/iam",
-        "GLOBAL_SEARCH_URL": f"{origin}/search",
-        "GLOBAL_CATALOG_URL": f"{origin}/catalog/api/v1",
-    }
-
-
-def environment(info: PlatformInfo) -> dict[str, str]:
-    """Return the variables with which a plain ``QiskitRuntimeService()`` uses a platform."""
-    return {
-        **service_environment(info.origin),
-        "QISKIT_IBM_TOKEN": info.token,
-        "QISKIT_IBM_URL": info.url,
-        "QISKIT_IBM_INSTANCE": info.instance,
-        "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
-    }
 
 
 @contextmanager
@@ -192,7 +132,7 @@ def _wait_for_living(directory: Path, deadline: float) -> PlatformInfo | None:
         if running is not None:
             return running
         record = load_record(directory)
-        if record is None or _process(record) is None:
+        if record is None or living_process(record) is None:
             return None
         if time.monotonic() > deadline:
             raise PlatformError(
@@ -284,29 +224,3 @@ def _child_environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _directory(state_dir: Path | None) -> Path:
-    return Path(state_dir if state_dir is not None else default_state_dir()).absolute()
-
-
-def _process(record: ServerRecord) -> psutil.Process | None:
-    """Return the recorded process if it lives; a PID that was reused does not count."""
-    try:
-        process = psutil.Process(record.pid)
-        same = abs(process.create_time() - record.created) < 1.0
-        alive = process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if same and alive else None
-
-
-def _health(origin: str) -> dict[str, Any] | None:
-    # Without proxies: the environment may name one, and this is the loopback.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{origin}/_local/health", timeout=_PROBE_SECONDS) as response:
-            content = json.loads(response.read())
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -1,0 +1,148 @@
+"""The client's options of a request: chosen, validated, and compared with their defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, cast
+
+from pydantic import BaseModel
+from qiskit_ibm_runtime.exceptions import IBMInputValueError
+from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
+from qiskit_ibm_runtime.options import SamplerOptions as SamplerOptionsV2
+from qiskit_ibm_runtime.options.utils import UnsetType
+from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
+from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
+
+from session_block.errors import InvalidInputError
+from session_block.references import Implementation, PrimitiveKind
+from session_block.tags import MAX_TAG_LENGTH
+
+MAX_USER_TAGS = 5
+
+_OPTIONS: Mapping[tuple[str, str], type[Any]] = {
+    ("sampler", "v2"): SamplerOptionsV2,
+    ("estimator", "v2"): EstimatorOptionsV2,
+    ("sampler", "executor"): SamplerOptions,
+    ("estimator", "executor"): EstimatorOptions,
+}
+
+
+@contextmanager
+def input_errors(subject: str) -> Iterator[None]:
+    """Turn what Qiskit and the client raise for bad input into this package's error."""
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except (ValueError, TypeError, IBMInputValueError) as error:
+        raise InvalidInputError(f"{subject} wrong: {error}. Nothing was submitted.") from error
+
+
+def chosen_options(kind: PrimitiveKind, implementation: Implementation, options: Any) -> Any:
+    """Return the options as an object of the client's class for a primitive.
+
+    Raises:
+        InvalidInputError: They are of another class, one has no meaning, or the tags are too many.
+    """
+    if (kind, implementation) not in _OPTIONS:
+        raise InvalidInputError(
+            f"implementation must be 'v2' or 'executor', not {implementation!r}."
+        )
+    options_class = _OPTIONS[kind, implementation]
+    if options is not None and not isinstance(options, Mapping | options_class):
+        raise InvalidInputError(
+            f"options must be a dict or {options_class.__module__}.{options_class.__name__} for a "
+            f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
+        )
+    with input_errors(f"The {kind} options are"):
+        chosen = (
+            options_class(**(options or {})) if not isinstance(options, options_class) else options
+        )
+    _check_tags(list(chosen.environment.job_tags or []))
+    return chosen
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    if len(tags) > MAX_USER_TAGS:
+        raise InvalidInputError(
+            f"options.environment.job_tags holds {len(tags)} tags; {MAX_USER_TAGS} are yours, the "
+            "other three that IBM allows are needed to find each job again."
+        )
+    if long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH]:
+        raise InvalidInputError(
+            f"The job tag {long[0]!r} is longer than the {MAX_TAG_LENGTH} characters IBM allows."
+        )
+
+
+def what_reaches_the_platform(options: Any) -> dict[str, Any]:
+    """Return the options that differ from the defaults, without tags and log level.
+
+    Defaults are left out so that a new default in a later client does not change the identity of
+    a request that never mentioned it.
+    """
+    default = _default(cast(Hashable, type(options)))
+    if options == default:
+        return {"environment": {}}
+    chosen = _differences(_as_dict(options), _as_dict(default))
+    environment = chosen.get("environment", {})
+    kept = {
+        key: value for key, value in environment.items() if key not in {"job_tags", "log_level"}
+    }
+    others = {key: _described(chosen[key]) for key in chosen if key != "environment"}
+    return {**others, "environment": kept}
+
+
+def _described(option: Any) -> Any:
+    """Return an option with the client's models of noise as plain values; they have no text."""
+    match option:
+        case NoiseLearnerResult():
+            return _described(option.data)
+        case LayerError():
+            return [option.circuit, option.qubits, _described(option.error)]
+        case PauliLindbladError():
+            return [option.generators.to_labels(), option.rates]
+        case Mapping():
+            return {key: _described(value) for key, value in option.items()}
+        case list() | tuple():
+            return [_described(value) for value in option]
+        case _:
+            return option
+
+
+@cache
+def _default(options_class: Any) -> Any:
+    return options_class()
+
+
+def _differences(chosen: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    differences: dict[str, Any] = {}
+    for key, value in chosen.items():
+        usual = default.get(key)
+        if isinstance(value, Mapping) and isinstance(usual, Mapping):
+            if nested := _differences(value, usual):
+                differences[key] = nested
+        elif not isinstance(value, UnsetType) and (
+            type(value) is not type(usual) or value != usual
+        ):
+            differences[key] = value
+    return differences
+
+
+def _as_dict(options: Any) -> dict[str, Any]:
+    if isinstance(options, BaseModel):
+        return options.model_dump()
+    return dataclasses.asdict(options)
+
+
+def with_job_tags(options: Any, tags: Sequence[str]) -> Any:
+    """Return the options with other job tags."""
+    return _replace(options, environment=_replace(options.environment, job_tags=list(tags)))
+
+
+def _replace(options: Any, **changes: Any) -> Any:
+    if isinstance(options, BaseModel):
+        return options.model_copy(update=changes)
+    return dataclasses.replace(options, **changes)
