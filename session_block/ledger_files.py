@@ -140,7 +140,7 @@ def _check(path: Path, shown: str) -> None:
         )
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", LOCK_SECONDS, uri=True),
+        creator=lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS),
         poolclass=NullPool,
     )
     with engine.connect() as connection:

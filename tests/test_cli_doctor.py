@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def test_a_damaged_or_newer_ledger_fails(prefect_server: str, tmp_path: Path) ->
     assert damaged.read_bytes() == b"no ledger" * 1000
     newer = tmp_path / "newer.db"
     Ledger(f"sqlite:///{newer}").close()
-    with sqlite3.connect(newer) as database:
+    with closing(sqlite3.connect(newer, isolation_level=None)) as database:
         database.execute("INSERT INTO session_block_schema VALUES (?)", (SCHEMA_VERSION + 1,))
     checks = _checks("--ledger-url", f"sqlite:///{newer}", code=3)
     assert f"schema version {SCHEMA_VERSION + 1}" in checks["ledger"]["found"]
