@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -64,6 +65,8 @@ def open_ledger(url: str) -> Ledger:
 class Ledger:
     """A set of facts in a database. Threads may share it; a forked process opens its own.
 
+    Its connections are closed by :meth:`close`, or when nobody holds it any more.
+
     Opening makes a store that does not exist, and checks one that does; an SQLite file of up to
     256 MiB is read through. Every fact bears a checksum, which is compared when it is read.
 
@@ -88,6 +91,8 @@ class Ledger:
                 self._file = file_identity(self._path)
             else:
                 self._engine = open_postgresql(parsed, self._shown)
+        closing_when_dropped = weakref.finalize(self, self._engine.dispose)
+        closing_when_dropped.atexit = False
 
     def __repr__(self) -> str:
         return f"Ledger({self._shown})"

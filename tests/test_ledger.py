@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -134,6 +136,17 @@ def test_a_new_ledger_is_private_and_alone(tmp_path: Path, name: str) -> None:
     assert [path.name for path in home.iterdir()] == [name]
     with closing(Ledger(url)) as again:
         assert len(again.facts("uid")) == 1
+
+
+def test_a_dropped_ledger_closes_its_connections(store_url: str) -> None:
+    """Who forgets to close it, as one does in a notebook, is not warned of open connections."""
+    ledger = Ledger(store_url)
+    ledger.create("experiment", "fact", {})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del ledger
+        gc.collect()
+    assert [str(one.message) for one in caught] == []
 
 
 def test_every_connection_syncs_fully(ledger_url: str) -> None:
