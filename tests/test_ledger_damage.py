@@ -225,7 +225,8 @@ def test_facts_of_a_killed_writer_outlive_their_file(path: Path) -> None:
     """Without its file, a journal that holds facts is neither dropped nor put upon a new ledger."""
     code = (
         "import os, signal, sys; from session_block.ledger import Ledger; "
-        "Ledger(sys.argv[1]).create('uid', 'sealed', {}); os.kill(os.getpid(), signal.SIGKILL)"
+        "ledger = Ledger(sys.argv[1]); ledger.create('uid', 'sealed', {}); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     url = f"sqlite:///{path}"
     subprocess.run([sys.executable, "-c", code, url], check=False)
