@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -192,13 +193,13 @@ def test_the_european_instance(
 
 def test_devices_of_ones_own(tmp_path: Path) -> None:
     """A device can be made from any recording of the client, and gets a mock; from no other."""
-    store = Store(tmp_path / "platform.sqlite")
-    device = Device("test_eagle", "brisbane")
-    backends = Backends(store, Clock(), 0, {**DEVICES, device.name: device})
-    assert backends.configuration("mock_eagle")["backend_name"] == "mock_eagle"
-    assert backends.find("mock_eagle").owner == "test_eagle"
-    with pytest.raises(ValueError, match="test_x: no recording is called 'nonsense'"):
-        Backends(store, Clock(), 0, {"test_x": Device("test_x", "nonsense")})
+    with closing(Store(tmp_path / "platform.sqlite")) as store:
+        device = Device("test_eagle", "brisbane")
+        backends = Backends(store, Clock(), 0, {**DEVICES, device.name: device})
+        assert backends.configuration("mock_eagle")["backend_name"] == "mock_eagle"
+        assert backends.find("mock_eagle").owner == "test_eagle"
+        with pytest.raises(ValueError, match="test_x: no recording is called 'nonsense'"):
+            Backends(store, Clock(), 0, {"test_x": Device("test_x", "nonsense")})
 
 
 def test_the_server_needs_no_qiskit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -184,16 +185,17 @@ def test_impossible_faults_are_refused(platform: PlatformInfo, body: dict[str, A
 def test_calibrations_outlive_the_server(tmp_path: Path) -> None:
     """A new process has the calibrations of the old one, with the same numbers and drift."""
     clock = Clock()
-    store = Store(tmp_path / "platform.sqlite")
-    first = Backends(store, clock, seed=1)
-    made = [first.calibrate("ibm_manila", [2], [("cx", (0, 1))]), first.calibrate("ibm_manila")]
-    properties = first.properties("ibm_manila")
-    store.close()
-    again = Backends(Store(tmp_path / "platform.sqlite"), clock, seed=1)
-    assert again.calibration("ibm_manila") == made[1]
-    assert again.calibration("ibm_manila", made[0].id) == made[0]
-    assert again.calibration("mock_manila") == made[1]
-    assert again.calibration("ibm_fez").number == 0
-    assert again.properties("ibm_manila") == properties
-    other = Backends(Store(tmp_path / "platform.sqlite"), clock, seed=2)
-    assert other.properties("ibm_manila") != properties
+    path = tmp_path / "platform.sqlite"
+    with closing(Store(path)) as store:
+        first = Backends(store, clock, seed=1)
+        made = [first.calibrate("ibm_manila", [2], [("cx", (0, 1))]), first.calibrate("ibm_manila")]
+        properties = first.properties("ibm_manila")
+    with closing(Store(path)) as store:
+        again = Backends(store, clock, seed=1)
+        assert again.calibration("ibm_manila") == made[1]
+        assert again.calibration("ibm_manila", made[0].id) == made[0]
+        assert again.calibration("mock_manila") == made[1]
+        assert again.calibration("ibm_fez").number == 0
+        assert again.properties("ibm_manila") == properties
+        other = Backends(store, clock, seed=2)
+        assert other.properties("ibm_manila") != properties
