@@ -22,7 +22,7 @@ from benchmarks.resume import replay
 from benchmarks.rig import Rig, answer
 from benchmarks.work import BACKEND, block_at, new_work, place, received
 from session_block.local_platform import LocalPlatform
-from session_block.local_platform.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
+from session_block.local_platform.config.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
 
 _OTHER = "bench_manila"
 _LAYOUT = Layout(
@@ -110,7 +110,7 @@ def _go_on(spec: dict[str, Any]) -> None:
     from prefect import flow
 
     from session_block import DurableEstimator
-    from session_block.block import load_block
+    from session_block.blocks.quantum_session import load_block
 
     pubs = _pubs(spec)
     for name, backend in (("long", BACKEND), ("short", _OTHER)):

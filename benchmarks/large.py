@@ -122,7 +122,7 @@ def _bare(spec: dict[str, Any]) -> None:
 
 
 def _library(spec: dict[str, Any]) -> None:
-    from session_block.request import sampler_request
+    from session_block.pubs.request import sampler_request
 
     circuits = _circuits(spec)
     experiment = block_at(spec, _BACKEND).experiment(spec["experiment"])

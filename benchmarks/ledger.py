@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from session_block.ledger import Ledger
+from session_block.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -102,7 +102,7 @@ def _library(spec: dict[str, Any], diary: Diary) -> None:
 def _flow(spec: dict[str, Any], diary: Diary) -> None:
     from prefect import flow
 
-    from session_block.block import load_block
+    from session_block.blocks.quantum_session import load_block
 
     name = f"bench-{spec['experiment']}"
     block_at(spec).save(name, overwrite=True)

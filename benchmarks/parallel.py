@@ -26,7 +26,7 @@ from benchmarks.measuring import Figure, Part, Table, peak_mb
 from benchmarks.rig import BenchmarkError, Rig, answer
 from benchmarks.work import block_at, new_work, place, received
 from session_block.local_platform import LocalPlatform
-from session_block.local_platform.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
+from session_block.local_platform.config.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
 
 _JOB_SECONDS = 0.2
 _BACKENDS = tuple(f"bench_{number}" for number in range(5))
@@ -183,7 +183,7 @@ def _bare(spec: dict[str, Any]) -> None:
 
 
 def _library(spec: dict[str, Any]) -> None:
-    from session_block.primitives import DurableEstimator
+    from session_block.experiments.primitives import DurableEstimator
 
     work = _Work(spec)
     blocks = {name: block_at(spec, name, mode="batch") for name in _BACKENDS}
@@ -205,8 +205,8 @@ def _flow(spec: dict[str, Any]) -> None:
     from prefect import flow, task
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    from session_block.block import load_block
-    from session_block.primitives import DurableEstimator
+    from session_block.blocks.quantum_session import load_block
+    from session_block.experiments.primitives import DurableEstimator
 
     work = _Work(spec)
     for name in _BACKENDS:

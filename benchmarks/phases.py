@@ -32,28 +32,31 @@ class Phase:
     without: tuple[Function, ...] = ()
 
 
-_SEND = ("session_block/request.py", "send")
-_CREATE = ("session_block/ledger.py", "create")
-_WAIT = ("session_block/job_watch.py", "until_over")
-_VISIBLY = ("session_block/runs.py", "visibly")
-_WAITED = ("session_block/durable_job.py", "wait")
+_SEND = ("session_block/pubs/request.py", "send")
+_CREATE = ("session_block/ledger/store.py", "create")
+_WAIT = ("session_block/submissions/watch.py", "until_over")
+_VISIBLY = ("session_block/prefect_context.py", "visibly")
+_WAITED = ("session_block/experiments/job.py", "wait")
 _RESULT = ("qiskit_ibm_runtime/runtime_job_v2.py", "result")
 _DECODE = ("qiskit_ibm_runtime/decoders/result_decoder.py", "decode")
 _STATUS = ("qiskit_ibm_runtime/runtime_job_v2.py", "wait_for_final_state")
 _DURABLE = (
-    Phase("fingerprint", (("session_block/request.py", "fingerprint"),)),
+    Phase("fingerprint", (("session_block/pubs/request.py", "fingerprint"),)),
     Phase("intent", (_CREATE,), callers=("_attempt",)),
     Phase("POST", (_SEND,)),
     Phase("wait", (_WAIT,)),
     Phase(
         "fetch",
-        (("session_block/waiting.py", "_fetch"),),
-        without=(_DECODE, ("session_block/waiting.py", "_store")),
+        (("session_block/submissions/wait.py", "_fetch"),),
+        without=(_DECODE, ("session_block/submissions/wait.py", "_store")),
     ),
     Phase("decode", (_DECODE,)),
     Phase(
         "record",
-        (("session_block/waiting.py", "_store"), ("session_block/settling.py", "decide")),
+        (
+            ("session_block/submissions/wait.py", "_store"),
+            ("session_block/submissions/settle.py", "decide"),
+        ),
     ),
 )
 PHASES = {

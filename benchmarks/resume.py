@@ -66,8 +66,8 @@ def main() -> None:
 
 def _record(spec: dict[str, Any]) -> None:
     from session_block import DurableEstimator
-    from session_block.fingerprint import submission_id
-    from session_block.request import estimator_request
+    from session_block.pubs.fingerprint import submission_id
+    from session_block.pubs.request import estimator_request
 
     block = block_at(spec)
     circuit, observable = received(spec)
@@ -111,9 +111,7 @@ def _changed(text: str, changes: dict[str, str]) -> str:
 def _resume(spec: dict[str, Any]) -> None:
     from prefect import flow
 
-    import session_block.experiment
-    import session_block.primitives  # noqa: F401 - imports are not what is timed
-    from session_block.block import load_block
+    from session_block.blocks.quantum_session import load_block
 
     circuit, observable = received(spec)
     name = f"bench-resume-{len(spec['points'])}"

@@ -29,7 +29,7 @@ def new_work(evaluations: int) -> dict[str, Any]:
     """Return the energy of H2 at points as an optimiser would ask for them, near one another."""
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-    from session_block.hamiltonians import H2_PAULIS
+    from session_block.algorithms.hamiltonians import H2_PAULIS
 
     circuit = transpile(real_amplitudes(2, reps=1), FakeManilaV2(), seed_transpiler=1)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)).apply_layout(circuit.layout)

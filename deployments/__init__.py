@@ -1,1 +1,6 @@
 """What is deployed, and templates of what it runs on, as data of the installed package."""
+
+if __name__ == "deployments":  # in a checkout, by the directory's own name
+    from session_block import _same_modules
+
+    _same_modules(__name__)

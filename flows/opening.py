@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import get_run_logger
 
-from session_block.block import QuantumSession
-from session_block.experiment import Experiment
+from session_block.blocks.quantum_session import QuantumSession
+from session_block.experiments.experiment import Experiment
 
 
 def opened(block: QuantumSession, experiment: str | None, *, fresh: bool) -> Experiment:

@@ -60,7 +60,7 @@ OptimizerName = Literal[
     "trust-constr",
 ]
 """SPSA, differential evolution, and what ``scipy.optimize.minimize`` has that needs no Hessian. The
-library, :func:`session_block.vqe.run_vqe`, takes whatever SciPy takes."""
+library, :func:`session_block.algorithms.vqe.run_vqe`, takes whatever SciPy takes."""
 
 
 class OptimizerOptions(BaseModel):

@@ -10,8 +10,8 @@ from typing import Any
 from qiskit import QuantumCircuit, qasm3
 from qiskit.quantum_info import SparsePauliOp
 
+from session_block.algorithms.hamiltonians import named_hamiltonian
 from session_block.errors import InvalidInputError
-from session_block.hamiltonians import named_hamiltonian
 
 PauliList = Sequence[tuple[str, float]]
 

@@ -7,8 +7,12 @@ from typing import Annotated, Literal
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from flows.opening import opened
-from flows.parameters import (
+from session_block.algorithms.ising import TUTORIAL, Ising, MaxCut
+from session_block.algorithms.qaoa import QAOAEvaluation, QAOAReport, run_qaoa
+from session_block.algorithms.qaoa_objective import Objective
+from session_block.blocks.quantum_session import load_block
+from session_block.flows.opening import opened
+from session_block.flows.parameters import (
     METHODS_OWN,
     Angles,
     Count,
@@ -21,11 +25,7 @@ from flows.parameters import (
     Seed,
     Shots,
 )
-from session_block.block import load_block
-from session_block.ising import TUTORIAL, Ising, MaxCut
-from session_block.lifecycle import cancel_experiments
-from session_block.qaoa import QAOAEvaluation, QAOAReport, run_qaoa
-from session_block.qaoa_objective import Objective
+from session_block.operations.flow_runs import cancel_experiments
 from session_block.references import Implementation
 
 __all__ = ["Ising", "MaxCut", "QAOAReport", "qaoa", "run_qaoa"]

@@ -8,8 +8,17 @@ from prefect import flow, get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 from qiskit import QuantumCircuit
 
-from flows.opening import opened
-from flows.parameters import (
+from session_block.algorithms.sweep.run import (
+    ChunkLimits,
+    OnFailure,
+    SweepGrid,
+    SweepReport,
+    run_sweep,
+)
+from session_block.blocks.quantum_session import load_block
+from session_block.errors import InvalidInputError
+from session_block.flows.opening import opened
+from session_block.flows.parameters import (
     Count,
     ExperimentName,
     Name,
@@ -19,12 +28,9 @@ from flows.parameters import (
     Terms,
     Text,
 )
-from flows.problems import parse_ansatz, parse_hamiltonian
-from session_block.block import load_block
-from session_block.errors import InvalidInputError
-from session_block.lifecycle import cancel_experiments
+from session_block.flows.problems import parse_ansatz, parse_hamiltonian
+from session_block.operations.flow_runs import cancel_experiments
 from session_block.references import Implementation
-from session_block.sweep import ChunkLimits, OnFailure, SweepGrid, SweepReport, run_sweep
 
 __all__ = ["SweepCircuit", "SweepObservable", "SweepReport", "run_sweep", "sweep"]
 
@@ -80,7 +86,7 @@ def sweep(
     """Run circuits over a grid of parameter values, in one session.
 
     A retry of this flow run, by whatever process, goes on at the job where it stopped. The rows
-    that there are can be read meanwhile: ``session_block.sweep.partial_sweep``.
+    that there are can be read meanwhile: ``session_block.algorithms.sweep.run.partial_sweep``.
 
     Args:
         block: Name of a QuantumSession Block.

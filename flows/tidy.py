@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow, get_run_logger
 
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.client import Connection
-from session_block.tidying import close_left_open, left_open
+from session_block.operations.sessions import close_left_open, left_open
 
 
 @flow(name="tidy")

@@ -7,8 +7,13 @@ from typing import Annotated
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from flows.opening import opened
-from flows.parameters import (
+from session_block.algorithms.optimizers import Gradient
+from session_block.algorithms.vqe import Evaluation, VQEReport, run_vqe
+from session_block.blocks.quantum_session import QuantumSession, load_block
+from session_block.errors import InvalidInputError
+from session_block.experiments.experiment import Experiment
+from session_block.flows.opening import opened
+from session_block.flows.parameters import (
     METHODS_OWN,
     Angles,
     ClientDefault,
@@ -24,14 +29,9 @@ from flows.parameters import (
     Terms,
     Text,
 )
-from flows.problems import parse_ansatz, parse_hamiltonian
-from session_block.block import QuantumSession, load_block
-from session_block.errors import InvalidInputError
-from session_block.experiment import Experiment
-from session_block.lifecycle import cancel_experiments
-from session_block.optimizers import Gradient
+from session_block.flows.problems import parse_ansatz, parse_hamiltonian
+from session_block.operations.flow_runs import cancel_experiments
 from session_block.references import Implementation
-from session_block.vqe import Evaluation, VQEReport, run_vqe
 
 __all__ = ["VQEReport", "run_vqe", "vqe"]
 

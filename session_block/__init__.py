@@ -9,19 +9,21 @@ nobody needs Qiskit before the first circuit.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from session_block.block import QuantumSession
-    from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
+    from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
+    from session_block.blocks.quantum_session import QuantumSession
+    from session_block.costs.estimate import Estimate
+    from session_block.costs.usage import ExperimentUsage
     from session_block.errors import SessionBlockError
-    from session_block.estimate import Estimate
-    from session_block.experiment import Experiment
-    from session_block.primitives import DurableEstimator, DurableSampler
+    from session_block.experiments.experiment import Experiment
+    from session_block.experiments.primitives import DurableEstimator, DurableSampler
+    from session_block.records.views import ExperimentView, compare
     from session_block.references import JobRef, SessionDetails, SessionRef
-    from session_block.usage import ExperimentUsage
-    from session_block.views import ExperimentView, compare
 
     __version__: str
 
@@ -43,20 +45,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DurableEstimator": "primitives",
-    "DurableSampler": "primitives",
-    "Estimate": "estimate",
-    "Experiment": "experiment",
-    "ExperimentUsage": "usage",
-    "ExperimentView": "views",
-    "IBMSessionCredentials": "credentials",
+    "DurableEstimator": "experiments.primitives",
+    "DurableSampler": "experiments.primitives",
+    "Estimate": "costs.estimate",
+    "Experiment": "experiments.experiment",
+    "ExperimentUsage": "costs.usage",
+    "ExperimentView": "records.views",
+    "IBMSessionCredentials": "blocks.credentials",
     "JobRef": "references",
-    "LocalPlatformCredentials": "credentials",
-    "QuantumSession": "block",
+    "LocalPlatformCredentials": "blocks.credentials",
+    "QuantumSession": "blocks.quantum_session",
     "SessionBlockError": "errors",
     "SessionDetails": "references",
     "SessionRef": "references",
-    "compare": "views",
+    "compare": "records.views",
 }
 
 
@@ -72,3 +74,16 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _same_modules(directory: str) -> None:
+    """Let a directory of the checkout, imported by its own name, be the installed package.
+
+    ``import tasks`` in a checkout then gives ``session_block.tasks``, and ``tasks.jobs`` gives
+    ``session_block.tasks.jobs``: the same objects, never a second copy.
+    """
+    package = import_module(f"{__name__}.{directory}")
+    for module in iter_modules(package.__path__):
+        inner = f"{directory}.{module.name}"
+        sys.modules[inner] = import_module(f"{__name__}.{inner}")
+    sys.modules[directory] = package

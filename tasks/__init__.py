@@ -5,7 +5,7 @@ results: the ledger remembers what must not be done twice. Each has an async twi
 with an ``a``.
 """
 
-from tasks.costs import (
+from session_block.tasks.costs import (
     aestimate_estimator,
     aestimate_sampler,
     aexperiment_usage,
@@ -13,7 +13,7 @@ from tasks.costs import (
     estimate_sampler,
     experiment_usage,
 )
-from tasks.jobs import (
+from session_block.tasks.jobs import (
     afetch_result,
     arun_estimator,
     arun_sampler,
@@ -25,7 +25,7 @@ from tasks.jobs import (
     submit_estimator,
     submit_sampler,
 )
-from tasks.sessions import (
+from session_block.tasks.sessions import (
     acancel_session,
     aclose_session,
     aopen_session,
@@ -74,3 +74,8 @@ __all__ = [
     "submit_estimator",
     "submit_sampler",
 ]
+
+if __name__ == "tasks":  # in a checkout, by the directory's own name
+    from session_block import _same_modules
+
+    _same_modules(__name__)

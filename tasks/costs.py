@@ -7,7 +7,7 @@ from typing import Any
 
 from session_block import Estimate, ExperimentUsage, SessionRef
 from session_block.references import Implementation
-from tasks.handles import durable_task, experiment_of, twin_task
+from session_block.tasks.handles import durable_task, experiment_of, twin_task
 
 
 @durable_task(name="experiment-usage")

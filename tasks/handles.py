@@ -9,12 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from session_block import SessionRef
 from session_block.aio import async_twin_of_function
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
-from session_block.runs import DurableTask
+from session_block.prefect_context import DurableTask
 
 if TYPE_CHECKING:
-    from session_block.experiment import Experiment
+    from session_block.experiments.experiment import Experiment
 
 P = ParamSpec("P")
 T = TypeVar("T")

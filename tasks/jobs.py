@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_block import JobRef, SessionRef
 from session_block.references import Implementation
-from tasks.handles import durable_task, experiment_of, twin_task
+from session_block.tasks.handles import durable_task, experiment_of, twin_task
 
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
@@ -25,7 +25,8 @@ def submit_sampler(
 ) -> JobRef:
     """Submit circuits to the Sampler, exactly once.
 
-    The arguments and errors are those of :meth:`session_block.experiment.Experiment.run_sampler`.
+    The arguments and errors are those of
+    :meth:`session_block.experiments.experiment.Experiment.run_sampler`.
     """
     return experiment_of(session).submit_sampler(
         pubs, shots=shots, options=options, implementation=implementation, label=label
@@ -44,7 +45,8 @@ def submit_estimator(
 ) -> JobRef:
     """Submit circuits and observables to the Estimator, exactly once.
 
-    The arguments and errors are those of :meth:`session_block.experiment.Experiment.run_estimator`.
+    The arguments and errors are those of
+    :meth:`session_block.experiments.experiment.Experiment.run_estimator`.
     """
     return experiment_of(session).submit_estimator(
         pubs, precision=precision, options=options, implementation=implementation, label=label
@@ -55,7 +57,7 @@ def submit_estimator(
 def fetch_result(job: JobRef, timeout_seconds: float | None = None) -> PrimitiveResult:
     """Wait for a job and return its result; a recorded one costs no request.
 
-    The errors are those of :meth:`session_block.experiment.Experiment.fetch_result`.
+    The errors are those of :meth:`session_block.experiments.experiment.Experiment.fetch_result`.
     """
     return experiment_of(job.session).fetch_result(job, timeout_seconds)
 
@@ -72,7 +74,8 @@ def run_sampler(
 ) -> PrimitiveResult:
     """Submit circuits to the Sampler, wait, and return the result.
 
-    The arguments and errors are those of :meth:`session_block.experiment.Experiment.run_sampler`.
+    The arguments and errors are those of
+    :meth:`session_block.experiments.experiment.Experiment.run_sampler`.
     """
     return experiment_of(session).run_sampler(
         pubs, shots=shots, options=options, implementation=implementation, label=label
@@ -91,7 +94,8 @@ def run_estimator(
 ) -> PrimitiveResult:
     """Submit circuits and observables to the Estimator, wait, and return the result.
 
-    The arguments and errors are those of :meth:`session_block.experiment.Experiment.run_estimator`.
+    The arguments and errors are those of
+    :meth:`session_block.experiments.experiment.Experiment.run_estimator`.
     """
     return experiment_of(session).run_estimator(
         pubs, precision=precision, options=options, implementation=implementation, label=label

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from session_block import SessionDetails, SessionRef
-from session_block.block import load_block
-from tasks.handles import durable_task, experiment_of, remember, twin_task
+from session_block.blocks.quantum_session import load_block
+from session_block.tasks.handles import durable_task, experiment_of, remember, twin_task
 
 
 @durable_task(name="open-session")

@@ -28,8 +28,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402
-from session_block.identity import identify  # noqa: E402
-from session_block.ledger import Ledger  # noqa: E402
+from session_block.ledger.store import Ledger  # noqa: E402
+from session_block.records.identity import identify  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

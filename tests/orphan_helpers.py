@@ -14,14 +14,14 @@ from qiskit import QuantumCircuit, transpile
 from qiskit_ibm_runtime import RuntimeJobV2, Session
 from support import BACKEND, Platform
 
-from session_block import owner
 from session_block.client import BackendChoice, Connection
 from session_block.crashpoints import CRASH_AT
-from session_block.identity import identify
-from session_block.ledger import Ledger
+from session_block.ledger.store import Ledger
 from session_block.local_platform import Admin
-from session_block.request import sampler_request
-from session_block.session_records import read_sessions
+from session_block.pubs.request import sampler_request
+from session_block.records import owner
+from session_block.records.identity import identify
+from session_block.records.sessions import read_sessions
 
 _max_times = itertools.count(4001)
 

@@ -11,8 +11,8 @@ from qiskit import QuantumCircuit
 from support import BACKEND
 
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
-from session_block.experiment import Experiment
-from session_block.ledger import Fact
+from session_block.experiments.experiment import Experiment
+from session_block.ledger.store import Fact
 from session_block.local_platform import Admin, LocalPlatform, PlatformInfo
 from session_block.tags import uid_tag
 

@@ -1,116 +1,204 @@
-"""ARCHITECTURE.md says which way the arrows run, and the imports agree."""
+"""The house: which way imports run, how flat it lies, what loads without Qiskit, one name each."""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
-from functools import cache
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from architecture import (
+    ALONE,
+    EXEMPT,
+    ORDER,
+    PACKAGE,
+    REACH_THE_LOCAL_PLATFORM,
+    ROOT,
+    arrows,
+    imports,
+    modules,
+    page,
+    room,
+)
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("session_block", "tasks", "flows")
-REACH_THE_LOCAL_PLATFORM = {"cli", "credentials", "local_account", "up"}
-FOREIGN_TO_PURE = {"prefect", "qiskit_ibm_runtime"}
+FLAT_FILES = 12
+LIGHT = ("", ".blocks.quantum_session", ".blocks.credentials", ".records.views", ".ledger.store")
+LISTING = ("experiments", "submissions", "sessions", "flow_runs", "usage_by_instance")
+PURE = {"submissions.decisions", "pubs.fingerprint", "records.submissions", "records.keys"}
 
+ONE_NAME = """
+import importlib, os, sys
+from collections import defaultdict
 
-@cache
-def _files() -> dict[Path, str]:
-    """Return each file with its module's name in full."""
-    found = {}
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[path] = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    return found
-
-
-def _place(module: str) -> str:
-    """Return what stands for a module on the page: a name within session_block, or a package."""
-    package, _, rest = module.partition(".")
-    return rest.partition(".")[0] if package == "session_block" else package
-
-
-def _rows() -> list[list[str]]:
-    lines = (ROOT / "ARCHITECTURE.md").read_text().splitlines()
-    return [re.findall(r"`(\w+)`", line.split("|")[2]) for line in lines if line.startswith("| **")]
-
-
-def _imports(path: Path) -> Iterator[str]:
-    """Give the modules that a file imports when it runs, at its top or later, in full."""
-    tree = ast.parse(path.read_text())
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in (one for one in ast.walk(tree) if id(one) not in for_types):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None, f"{path} imports relatively"
-            for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if inner in _files().values() else node.module
+for statement in {statements!r}:
+    exec(statement)
+files = defaultdict(set)
+for module in list(sys.modules.values()):
+    if getattr(module, "__file__", None):
+        files[os.path.realpath(module.__file__)].add(id(module))
+twice = [path for path, found in files.items() if len(found) > 1 and path.startswith({root!r})]
+assert not twice, twice
+"""
+FLOWS = ("vqe", "qaoa", "sweep", "tidy")
 
 
-def _arrows() -> Iterator[tuple[str, str]]:
-    for path, module in _files().items():
-        for imported in _imports(path):
-            if imported.partition(".")[0] in PACKAGES:
-                yield module, imported
+def test_each_package_stands_in_one_row() -> None:
+    """A new package has to be given a place."""
+    rooms = {room(module) for module in modules()} - {*EXEMPT, ALONE, "deployments"}
+    assert sorted(name for row in ORDER for name in row) == sorted(rooms)
 
 
-def test_each_module_stands_in_one_row() -> None:
-    """A new module has to be put somewhere, and one that is gone disappears from the page."""
-    named = [module for row in _rows() for module in row]
-    there = {_place(module) for module in _files().values()} - {"", "local_platform"}
-    assert sorted(named) == sorted(there)
-
-
-@pytest.mark.parametrize("below", range(1, 17))
-def test_no_arrow_runs_up(below: int) -> None:
-    """No module imports one of a higher row, not even late."""
-    rows = _rows()
-    assert len(rows) == 17
-    higher = {module for row in rows[:below] for module in row}
-    up = [
+def test_imports_run_downward() -> None:
+    """Also late ones, and those for types; packages of one row do not know each other."""
+    rank = {name: place for place, row in enumerate(ORDER) for name in row}
+    single_files = set(ORDER[-1])
+    against = [
         f"{module} imports {imported}"
-        for module, imported in _arrows()
-        if _place(module) in rows[below] and _place(imported) in higher
+        for module, imported in arrows()
+        if (above := room(module)) in rank
+        and (below := room(imported)) in rank
+        and above != below
+        and rank[above] >= rank[below]
+        and not {above, below} <= single_files
     ]
-    assert not up
+    assert not against
+
+
+def test_no_module_reaches_itself() -> None:
+    """There is no circle of imports, whatever it passes through."""
+    graph: defaultdict[str, set[str]] = defaultdict(set)
+    for module, imported in arrows():
+        if imported in modules():
+            graph[module].add(imported)
+    for exempt in (PACKAGE.name, f"{PACKAGE.name}.__main__"):
+        graph.pop(exempt, None)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as found:
+        pytest.fail(f"a circle: {found.args[1]}")
+
+
+def test_nothing_below_asks_the_package_for_its_names() -> None:
+    """``session_block`` itself is for users; the linked directories ask it for their one name."""
+    against = [
+        f"{module} imports {imported}"
+        for module, imported in arrows()
+        if room(module) not in EXEMPT
+        and imported not in modules()
+        and imported != f"{PACKAGE.name}._same_modules"
+    ]
+    assert not against
+
+
+def test_few_files_lie_flat() -> None:
+    """What is no package of its own is a plain value or a small tool."""
+    flat = {path.stem for path in PACKAGE.glob("*.py")}
+    assert flat == {"__init__", "__main__", *ORDER[-1]}
+    assert len(flat) <= FLAT_FILES
 
 
 def test_the_local_platform_stands_alone() -> None:
     """It imports nothing of the rest, and few may reach it."""
-    inside = "session_block.local_platform"
+    inside = f"{PACKAGE.name}.{ALONE}"
     out = [
         f"{module} imports {imported}"
-        for module, imported in _arrows()
+        for module, imported in arrows()
         if module.startswith(inside) and not imported.startswith(inside)
     ]
     assert out == []
     reach = {
-        _place(module)
-        for module, imported in _arrows()
+        room(module)
+        for module, imported in arrows()
         if imported.startswith(inside) and not module.startswith(inside)
     }
     assert reach == REACH_THE_LOCAL_PLATFORM
 
 
-def test_pure_modules_know_neither_prefect_nor_the_client() -> None:
-    """What is in the row of pure modules can be tested, and read, by itself."""
-    pure = set(_rows()[-2])
-    assert {"decisions", "fingerprint"} <= pure
-    foreign = [
-        f"{module} imports {imported}"
-        for path, module in _files().items()
-        if module.startswith("session_block.") and _place(module) in pure
-        for imported in _imports(path)
-        if imported.partition(".")[0] in FOREIGN_TO_PURE
-    ]
-    assert foreign == []
+def test_the_page_is_made_from_the_order() -> None:
+    """``python tests/architecture.py`` writes it."""
+    assert (ROOT / "ARCHITECTURE.md").read_text() == page()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_pure_modules_know_neither_prefect_nor_the_client(name: str) -> None:
+    """What decides and what recognises can be tested, and read, by itself."""
+    known = {imported.partition(".")[0] for imported in imports(f"{PACKAGE.name}.{name}")}
+    assert not known & {"prefect", "qiskit_ibm_runtime"}
+
+
+def test_what_lists_loads_no_qiskit() -> None:
+    """Blocks, records, ledger and an operator's lists start light; the package lighter still."""
+    names = (*LIGHT, *(f".operations.{one}" for one in LISTING))
+    _runs(
+        f"import importlib, sys\n"
+        f"importlib.import_module({PACKAGE.name!r})\n"
+        f"assert not {{'prefect', 'qiskit'}} & set(sys.modules)\n"
+        f"for name in {names!r}: importlib.import_module({PACKAGE.name!r} + name)\n"
+        f"qiskit = [name for name in sys.modules if name.partition('.')[0].startswith('qiskit')]\n"
+        f"assert not qiskit, qiskit\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param(
+            (
+                "import tasks.jobs, tasks, flows.vqe, flows, deployments",
+                "import session_block.tasks.sessions, session_block.flows.qaoa",
+                "import session_block.deployments",
+                "assert tasks is session_block.tasks and tasks.jobs is session_block.tasks.jobs",
+                "assert flows is session_block.flows and flows.vqe is session_block.flows.vqe",
+                "from flows.sweep import sweep as one",
+                "from session_block.flows.sweep import sweep as other",
+                "assert one is other",
+            ),
+            id="directories-first",
+        ),
+        pytest.param(
+            (
+                "import session_block.flows.vqe, session_block.tasks.jobs",
+                "import flows.vqe, tasks.jobs, flows.parameters",
+                "assert flows.vqe is session_block.flows.vqe",
+                "assert tasks.jobs is session_block.tasks.jobs",
+            ),
+            id="installed-first",
+        ),
+        *(
+            pytest.param(
+                (
+                    "from prefect.flows import load_flow_from_entrypoint",
+                    f"load_flow_from_entrypoint('flows/{name}.py:{name}')",
+                    "import tasks, session_block.tasks.jobs, session_block.flows.parameters",
+                ),
+                id=f"by-path-{name}",
+            )
+            for name in FLOWS
+        ),
+    ],
+)
+def test_no_file_has_two_names(statements: tuple[str, ...]) -> None:
+    """In a checkout, the directories' own names are the installed modules, whoever comes first."""
+    _runs(ONE_NAME.format(statements=statements, root=str(ROOT)))
+
+
+def _runs(code: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_the_links_hold_the_directories() -> None:
+    """What is installed as ``session_block.tasks`` is the directory at the top."""
+    for name in ("tasks", "flows", "deployments"):
+        assert (PACKAGE / name).readlink() == Path("..") / name

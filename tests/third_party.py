@@ -21,8 +21,8 @@ from scipy.optimize import minimize
 from support import BACKEND
 
 from session_block import DurableEstimator, DurableSampler, LocalPlatformCredentials, QuantumSession
-from session_block.experiment import Experiment
-from session_block.hamiltonians import H2_PAULIS
+from session_block.algorithms.hamiltonians import H2_PAULIS
+from session_block.experiments.experiment import Experiment
 
 H2 = SparsePauliOp.from_list(list(H2_PAULIS))
 CUT = SparsePauliOp(["ZZ", "ZI"], [1.0, 0.5])

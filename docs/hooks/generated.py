@@ -14,10 +14,11 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from session_block import crashpoints, decisions, errors
-from session_block.block_settings import SessionSettings
+from session_block import crashpoints, errors
+from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
+from session_block.blocks.quantum_session import SessionSettings
 from session_block.cli import app
-from session_block.credentials import IBMSessionCredentials, LocalPlatformCredentials
+from session_block.submissions import decisions
 
 _MARK = re.compile(r"<!-- generated: ([\w-]+) -->")
 _ROLE = re.compile(r":(?:class|meth|attr|func|mod|data|exc):(?=<code>)")

@@ -22,8 +22,8 @@ from session_block.cli import (
 from session_block.cli.common import EPILOG, AsJSON, ExitCode, answer, reporting
 
 if TYPE_CHECKING:
-    from session_block.demo import DemoOutcome
-    from session_block.vqe import Evaluation
+    from session_block.algorithms.vqe import Evaluation
+    from session_block.lab.demo import DemoOutcome
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,9 +48,9 @@ def main() -> None:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        import session_block
+        from importlib.metadata import version
 
-        Console().print(session_block.__version__, highlight=False)
+        Console().print(version("prefect-quantum-sessions"), highlight=False)
         raise typer.Exit
 
 
@@ -78,7 +78,7 @@ def demo(
     """
     console = Console(stderr=as_json)
     with reporting(), console.status("Starting the local platform …") as spinner:
-        from session_block.demo import run_demo
+        from session_block.lab.demo import run_demo
 
         logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
 

@@ -16,9 +16,9 @@ from rich.table import Table
 from session_block.errors import SessionBlockError, SubmissionHeldError
 
 if TYPE_CHECKING:
-    from session_block.block import QuantumSession
+    from session_block.blocks.quantum_session import QuantumSession
     from session_block.client import Connection
-    from session_block.ledger import Ledger
+    from session_block.ledger.store import Ledger
 
 
 class ExitCode(IntEnum):
@@ -135,7 +135,7 @@ def at_prefect_server() -> Iterator[str]:
     from prefect.exceptions import PrefectException
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from session_block.prefect_server import find_prefect_server
+    from session_block.prefect_context import find_prefect_server
 
     api_url = find_prefect_server()
     if api_url is None:
@@ -179,7 +179,7 @@ def load(name: str) -> QuantumSession:
 
     import httpx
 
-    from session_block.block import load_block
+    from session_block.blocks.quantum_session import load_block
 
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     try:
@@ -193,8 +193,8 @@ def load(name: str) -> QuantumSession:
 
 def ledger_of(block: QuantumSession | None, ledger_url: str | None) -> Ledger:
     """Return the ledger that is named, else the Block's, else the usual one."""
-    from session_block.ledger import Ledger
-    from session_block.ledger_urls import default_ledger_url
+    from session_block.ledger.store import Ledger
+    from session_block.ledger.urls import default_ledger_url
 
     if ledger_url is None and block is not None:
         return block.ledger()

@@ -24,8 +24,8 @@ from session_block.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from session_block.block import QuantumSession
-    from session_block.checks import Check
+    from session_block.blocks.quantum_session import QuantumSession
+    from session_block.doctor.check import Check
 
 _HOUR_SECONDS = 3600.0
 
@@ -60,8 +60,8 @@ def doctor(
     Example: session-block doctor --block my-session --live
     """
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    from session_block.checks import Verdict
-    from session_block.doctor import examine
+    from session_block.doctor.check import Verdict
+    from session_block.doctor.doctor import examine
 
     if live and block is None:
         fail("--live runs a job, so it needs a Block with credentials: --block NAME")
@@ -89,10 +89,10 @@ def doctor(
 def _run_live(
     block: QuantumSession, file: Path | None, timeout_seconds: float, *, yes: bool
 ) -> tuple[dict[str, Any], Check]:
-    from session_block.checks import Check, Verdict
-    from session_block.exporting import write
-    from session_block.live_check import SHOTS, LiveCheck
-    from session_block.live_report import disagreements
+    from session_block.doctor.check import Check, Verdict
+    from session_block.doctor.live import SHOTS, LiveCheck
+    from session_block.doctor.live_report import disagreements
+    from session_block.operations.export import write
 
     confirm(
         f"Open a session, run one job of {SHOTS} shots in it, and close it? Your account pays for "

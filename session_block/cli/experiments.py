@@ -51,7 +51,7 @@ def list_(
 
     Example: session-block experiments list --json
     """
-    from session_block.overview import overviews
+    from session_block.operations.experiments import overviews
 
     with reporting():
         rows = [one.described() for one in overviews(_ledger(block, ledger_url))]
@@ -102,7 +102,7 @@ def show(
 
     Example: session-block experiments show my-experiment
     """
-    from session_block.overview import described_in_full
+    from session_block.operations.experiments import described_in_full
 
     with reporting():
         ledger = _ledger(block, ledger_url)
@@ -130,7 +130,7 @@ def compare(
 
     Example: session-block experiments compare monday tuesday
     """
-    from session_block.comparison import compare_submissions
+    from session_block.operations.comparison import compare_submissions
 
     with reporting():
         ledger = _ledger(block, ledger_url)
@@ -176,7 +176,7 @@ def retry(
     Example: session-block experiments retry my-experiment
     """
     with reporting(), at_prefect_server():
-        from session_block.flow_run_retry import retry_flow_run
+        from session_block.operations.flow_runs import retry_flow_run
 
         ledger = _ledger(block, ledger_url)
         run = retry_flow_run(ledger, _identity(experiment, ledger))
@@ -197,7 +197,7 @@ def cancel(
     Example: session-block experiments cancel my-experiment --block my-session
     """
     with reporting():
-        from session_block.lifecycle import cancel_experiment
+        from session_block.operations.flow_runs import cancel_experiment
 
         loaded = load(block)
         identity = _identity(experiment, loaded.ledger())
@@ -229,12 +229,12 @@ def export(
 ) -> None:
     """Export all facts and results of an experiment as one JSON document, without secrets.
 
-    Its members are described in the module session_block.exporting. Results are in it as plain
-    numbers, and as IBM's runtime JSON.
+    Its members are described in the module session_block.operations.export. Results are in it as
+    plain numbers, and as IBM's runtime JSON.
 
     Example: session-block experiments export my-experiment -o my-experiment.json
     """
-    from session_block.exporting import exported, write
+    from session_block.operations.export import exported, write
 
     with reporting():
         ledger = _ledger(block, ledger_url)
@@ -255,7 +255,7 @@ def _ledger(block: str | None, ledger_url: str | None) -> Any:
 
 
 def _identity(name: str, ledger: Any) -> Any:
-    from session_block.views import load_experiment
+    from session_block.records.views import load_experiment
 
     return load_experiment(name, ledger).identity
 

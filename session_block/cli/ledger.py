@@ -37,9 +37,8 @@ def copy(
     """
     import os
 
-    from session_block.ledger import Ledger
-    from session_block.ledger_copy import copy_ledger
-    from session_block.ledger_urls import LEDGER_URL, embedded_ledger_url, is_missing
+    from session_block.ledger.store import Ledger, copy_ledger
+    from session_block.ledger.urls import LEDGER_URL, embedded_ledger_url, is_missing
 
     target = os.environ.get(LEDGER_URL)
     if not target:

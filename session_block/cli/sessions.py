@@ -22,11 +22,11 @@ from session_block.cli.common import (
     reporting,
 )
 from session_block.errors import InvalidInputError, SessionNotFoundError
-from session_block.session_operator import RecordedSession, SessionOperator
+from session_block.operations.sessions import RecordedSession, SessionOperator
 
 if TYPE_CHECKING:
     from session_block.client import Connection
-    from session_block.orphans import Orphan
+    from session_block.operations.orphans import Orphan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -157,7 +157,7 @@ def sweep(
     Example: session-block sessions sweep --block my-session --close SESSION
     """
     with reporting():
-        from session_block.orphans import Sweeper
+        from session_block.operations.orphans import Sweeper
 
         loaded = load(block)
         sweeper = Sweeper(loaded.ledger(), connect(loaded))

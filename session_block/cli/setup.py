@@ -12,7 +12,7 @@ import typer
 from session_block.cli.common import AsJSON, answer, at_prefect_server, fail, note, reporting
 
 if TYPE_CHECKING:
-    from session_block.credentials import IBMSessionCredentials
+    from session_block.blocks.credentials import IBMSessionCredentials
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,7 +81,7 @@ def ibm(
     """
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     with reporting(), at_prefect_server():
-        from session_block.ibm_setup import Names, check, check_free, credentials_of, save
+        from session_block.doctor.setup import Names, check, check_free, credentials_of, save
 
         names = Names(credentials_name, name)
         if not overwrite:
@@ -129,7 +129,7 @@ def _token(*, from_stdin: bool) -> str:
 
 
 def _asked_instance(credentials: IBMSessionCredentials) -> str:
-    from session_block.ibm_setup import offers
+    from session_block.doctor.setup import offers
 
     found = offers(credentials)
     if not found:
@@ -145,7 +145,7 @@ def _asked_instance(credentials: IBMSessionCredentials) -> str:
 
 
 def _asked_backend(credentials: IBMSessionCredentials) -> str:
-    from session_block.ibm_setup import backends_of
+    from session_block.doctor.setup import backends_of
 
     typer.echo(f"Its backends: {', '.join(backends_of(credentials))}", err=True)
     return _asked(f"Backend, or {LEAST_BUSY}", "--backend", default=LEAST_BUSY)

@@ -19,8 +19,8 @@ from session_block.cli.common import (
     print_table,
     reporting,
 )
-from session_block.operator import Operator, SubmissionState
-from session_block.overview import held_submissions
+from session_block.operations.experiments import held_submissions
+from session_block.operations.submissions import Operator, SubmissionState
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -19,7 +19,7 @@ from session_block.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from session_block.up import Lab
+    from session_block.lab.lab import Lab
 
 
 def up(
@@ -48,7 +48,7 @@ def up(
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    from session_block.up import Up
+    from session_block.lab.lab import Up
 
     with reporting():
         try:
@@ -73,7 +73,7 @@ def deploy(
 
     Example: session-block deploy --pool-type kubernetes
     """
-    from session_block.deploying import deploy_all
+    from session_block.lab.deployment import deploy_all
 
     with reporting(), at_prefect_server() as api_url:
         deployments = deploy_all(pool_type, Path.cwd())

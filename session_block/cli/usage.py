@@ -35,7 +35,7 @@ def usage(
 
     Example: session-block usage --block my-session
     """
-    from session_block.usage_overview import usage_by_instance
+    from session_block.operations.usage_by_instance import usage_by_instance
 
     with reporting():
         loaded = None if block is None else load(block)

@@ -4,7 +4,8 @@ Not public, since there is no public way: the page-wise job listing (the public 
 ever on a wrong count), the listing of workloads, attaching to a session that no job has used yet
 (``Session.from_id`` needs its backend, and changes the service's active instance), a failed job's
 reason while its results cannot be read, and the certificates and proxies of requests after the
-first, for access tokens too (``connecting``). ``tests/test_client.py`` notices when they change.
+first, for access tokens too (``service``). ``tests/client/test_client.py`` notices when one of them
+changes.
 """
 
 from session_block.client.backends import BackendChoice

@@ -12,8 +12,7 @@ from qiskit.transpiler import Target
 from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMRuntimeError
 
-from session_block.client.connecting import connecting
-from session_block.client.lean import LeanBackend
+from session_block.client.service import LeanBackend, connecting
 from session_block.errors import BackendNotFoundError
 
 

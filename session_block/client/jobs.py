@@ -12,8 +12,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeJobNotFound, Runtime
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 
 from session_block import crashpoints
-from session_block.client.connecting import connecting
-from session_block.rhythm import Duration
+from session_block.client.service import connecting
 
 _LISTING_PAGE = 100
 
@@ -38,6 +37,19 @@ class ListedJob:
     def can_give_a_result(self) -> bool:
         """Whether the job has a result or may still get one."""
         return self.status.casefold() not in {"failed", "cancelled"}
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long a job took, in seconds.
+
+    Attributes:
+        queued: From its submission until it ran.
+        ran: From then to its end.
+    """
+
+    queued: float
+    ran: float
 
 
 @dataclass(frozen=True)

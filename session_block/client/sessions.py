@@ -15,7 +15,7 @@ from qiskit_ibm_runtime.exceptions import IBMError, IBMRuntimeError
 
 from session_block import crashpoints
 from session_block.client.backends import BackendChoice, Backends
-from session_block.client.connecting import connecting
+from session_block.client.service import connecting
 from session_block.errors import (
     ConnectionFailedError,
     SessionError,

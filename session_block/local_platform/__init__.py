@@ -14,20 +14,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.admin import Admin
-from session_block.local_platform.embedded import LocalPlatform
-from session_block.local_platform.process import start, stop
-from session_block.local_platform.running import (
+from session_block.local_platform.config.state import PlatformError, Settings, SettingsGiven
+from session_block.local_platform.process.admin import Admin
+from session_block.local_platform.process.discovery import (
     PlatformInfo,
     default_state_dir,
     environment,
     find,
     service_environment,
 )
-from session_block.local_platform.state import PlatformError, Settings, SettingsGiven
+from session_block.local_platform.process.embedded import LocalPlatform
+from session_block.local_platform.process.launcher import start, stop
 
 if TYPE_CHECKING:
-    from session_block.local_platform.layout import Layout, read_layout
+    from session_block.local_platform.config.layout import Layout, read_layout
 
 __all__ = [
     "Admin",
@@ -50,7 +50,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what few need, and what takes pydantic, only when it is asked for."""
     if name in ("Layout", "read_layout"):
-        from session_block.local_platform import layout
+        from session_block.local_platform.config import layout
 
         return getattr(layout, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

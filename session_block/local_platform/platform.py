@@ -7,24 +7,24 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from session_block.local_platform.accounts import Accounts
 from session_block.local_platform.clock import NATURAL, Clock, Reading
+from session_block.local_platform.config.accounts import Accounts
 from session_block.local_platform.devices.backends import DEVICES, Backends, Device
-from session_block.local_platform.engine import Engine
 from session_block.local_platform.execution.simulation import Simulation
 from session_block.local_platform.execution.worker_pool import WorkerPool
 from session_block.local_platform.faults.registry import Faults
-from session_block.local_platform.jobs import Jobs
-from session_block.local_platform.runs import Runs
-from session_block.local_platform.sessions import Sessions
 from session_block.local_platform.stats import Stats
-from session_block.local_platform.store import Store
+from session_block.local_platform.workloads.engine import Engine
+from session_block.local_platform.workloads.jobs import Jobs
+from session_block.local_platform.workloads.queue import Runs
+from session_block.local_platform.workloads.sessions import Sessions
+from session_block.local_platform.workloads.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from session_block.local_platform.sessions import HowToEnd
-    from session_block.local_platform.state import Identity
+    from session_block.local_platform.config.state import Identity
+    from session_block.local_platform.workloads.sessions import HowToEnd
 
 MAX_WORKERS = 2
 _FLUSH_SECONDS = 0.5

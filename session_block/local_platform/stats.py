@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from session_block.local_platform.store import Store
+    from session_block.local_platform.workloads.store import Store
 
 
 class Stats:

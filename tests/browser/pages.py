@@ -18,7 +18,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from prefect import get_client
 
 import session_block
-from session_block.credentials import LOGO_URL
+from session_block.blocks.credentials import LOGO_URL
 
 T = TypeVar("T")
 

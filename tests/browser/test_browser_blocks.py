@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from prefect.blocks.core import Block
 
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)

@@ -16,10 +16,10 @@ import qiskit_ibm_runtime.executor_estimator
 import qiskit_ibm_runtime.qiskit_runtime_service  # noqa: F401 - likewise
 
 from session_block import IBMSessionCredentials, QuantumSession, crashpoints
+from session_block.algorithms.vqe import run_vqe
 from session_block.errors import SessionBlockError
-from session_block.identity import known_experiments
-from session_block.lifecycle import cancel_experiment
-from session_block.vqe import run_vqe
+from session_block.operations.flow_runs import cancel_experiment
+from session_block.records.identity import known_experiments
 
 from . import controls
 

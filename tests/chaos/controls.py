@@ -13,8 +13,8 @@ from uuid import uuid4
 import sqlalchemy as sa
 from qiskit_ibm_runtime.api.client import RuntimeClient
 
-from session_block.ledger import Fact, Ledger
-from session_block.ledger_schema import facts_table
+from session_block.ledger.schema import facts_table
+from session_block.ledger.store import Fact, Ledger
 
 
 def intent_after_post() -> None:

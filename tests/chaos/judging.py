@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from session_block.ledger import Fact, Ledger
+from session_block.ledger.store import Fact, Ledger
 
 from .harness import Ending, Run
 

@@ -32,7 +32,7 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from session_block import local_platform
-from session_block.local_platform.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
+from session_block.local_platform.config.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

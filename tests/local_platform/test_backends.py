@@ -15,11 +15,11 @@ from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block.local_platform import LocalPlatform
-from session_block.local_platform.admin import Admin
 from session_block.local_platform.clock import Clock
+from session_block.local_platform.config.layout import AccountSpec, InstanceSpec, Layout
 from session_block.local_platform.devices.backends import DEVICES, Backends, Device
-from session_block.local_platform.layout import AccountSpec, InstanceSpec, Layout
-from session_block.local_platform.store import Store
+from session_block.local_platform.process.admin import Admin
+from session_block.local_platform.workloads.store import Store
 
 from .support import bell, isa, raw_client
 

@@ -16,7 +16,7 @@ from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 from session_block import local_platform
 from session_block.local_platform.clock import Clock
 from session_block.local_platform.devices.backends import Backends
-from session_block.local_platform.store import Store
+from session_block.local_platform.workloads.store import Store
 
 from .support import bell, isa, raw_client
 

@@ -10,7 +10,7 @@ from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block.local_platform import LocalPlatform
-from session_block.local_platform.layout import AccountSpec, InstanceSpec, Layout
+from session_block.local_platform.config.layout import AccountSpec, InstanceSpec, Layout
 
 from .support import bell, isa
 

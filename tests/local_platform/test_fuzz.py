@@ -17,9 +17,9 @@ from session_block.local_platform import LocalPlatform
 from session_block.local_platform.api.http import MAX_BODY_BYTES
 from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.routes_backends import LOCAL as BACKENDS
-from session_block.local_platform.api.routes_clock import LOCAL as CLOCK
 from session_block.local_platform.api.routes_local import LOCAL
-from session_block.local_platform.layout import AccountSpec, InstanceSpec, Layout
+from session_block.local_platform.api.routes_local import LOCAL as CLOCK
+from session_block.local_platform.config.layout import AccountSpec, InstanceSpec, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

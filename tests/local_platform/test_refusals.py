@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from session_block.local_platform.api.http import Call, Operation, route
-from session_block.local_platform.state import load_identity
+from session_block.local_platform.config.state import load_identity
 
 if TYPE_CHECKING:
     from session_block.local_platform import PlatformInfo

@@ -7,7 +7,7 @@ from qiskit import QuantumCircuit
 
 from session_block import JobRef
 from session_block.errors import LabelRequiredError
-from tasks import fetch_result, submit_sampler
+from session_block.tasks import fetch_result, submit_sampler
 
 job = JobRef.model_validate_json(sys.stdin.read())
 circuit = QuantumCircuit(1, 1)

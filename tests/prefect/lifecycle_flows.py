@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow, suspend_flow_run
 from qiskit import QuantumCircuit
 
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 
 
 @flow

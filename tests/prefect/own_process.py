@@ -15,7 +15,7 @@ from prefect.flow_engine import run_flow
 from prefect_helpers import flipped, rotated
 
 from session_block import QuantumSession
-from tasks import (
+from session_block.tasks import (
     aclose_session,
     afetch_result,
     aopen_session,

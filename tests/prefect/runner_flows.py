@@ -14,7 +14,13 @@ from prefect_helpers import eventually, flipped, rotated
 from pydantic import BaseModel
 
 from session_block import JobRef, SessionRef
-from tasks import close_session, fetch_result, open_session, submit_estimator, submit_sampler
+from session_block.tasks import (
+    close_session,
+    fetch_result,
+    open_session,
+    submit_estimator,
+    submit_sampler,
+)
 
 PROCESSES = 2
 

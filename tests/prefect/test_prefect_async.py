@@ -17,9 +17,9 @@ from prefect_helpers import eventually, flipped, flow_process, in_state, rotated
 from support import Platform
 
 from session_block import QuantumSession, SessionRef
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError, LabelRequiredError
-from tasks import (
+from session_block.tasks import (
     aclose_session,
     afetch_result,
     aopen_session,

@@ -20,7 +20,7 @@ from pydantic import HttpUrl, SecretStr, ValidationError
 
 import session_block
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from prefect.utilities.callables import parameter_schema
 from prefect_helpers import CHECKOUT
 from scipy.optimize._minimize import MINIMIZE_METHODS
 
-from flows.parameters import OptimizerName, OptimizerOptions
-from flows.qaoa import qaoa
-from flows.sweep import sweep
-from flows.tidy import tidy
-from flows.vqe import vqe
-from session_block.optimizers import Optimizer
+from session_block.algorithms.optimizers import Optimizer
+from session_block.flows.parameters import OptimizerName, OptimizerOptions
+from session_block.flows.qaoa import qaoa
+from session_block.flows.sweep import sweep
+from session_block.flows.tidy import tidy
+from session_block.flows.vqe import vqe
 
 FLOWS: dict[str, Flow[..., Any]] = {"vqe": vqe, "qaoa": qaoa, "sweep": sweep, "tidy": tidy}
 DEPLOYMENTS = yaml.safe_load((CHECKOUT / "deployments" / "prefect.yaml").read_text())["deployments"]

@@ -23,10 +23,10 @@ WRONG_KEY = f"wrong-key-{uuid4().hex}"
 _RUN = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG)
-from flows.vqe import vqe
+from session_block.flows.vqe import vqe
 from prefect import flow
-from tasks import (close_session, estimate_sampler, experiment_usage, fetch_result, open_session,
-    session_details, submit_sampler)
+from session_block.tasks import (close_session, estimate_sampler, experiment_usage, fetch_result,
+    open_session, session_details, submit_sampler)
 
 @flow(persist_result=True)
 def steps(block):

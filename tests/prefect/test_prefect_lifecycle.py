@@ -14,10 +14,10 @@ from prefect.runtime import flow_run as this_run
 from prefect_helpers import eventually, rotated
 from support import Platform
 
-from flows.tidy import tidy
 from session_block import QuantumSession
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import CrashLoopError, SessionBlockError
+from session_block.flows.tidy import tidy
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 

@@ -17,21 +17,21 @@ from prefect_helpers import eventually, flipped
 from qiskit import QuantumCircuit
 from support import BACKEND, Platform, free_port, wait_until
 
-from flows.vqe import vqe
 from session_block import (
     DurableSampler,
     LocalPlatformCredentials,
     QuantumSession,
     local_platform,
 )
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import BudgetExceededError, JobWaitTimeoutError
+from session_block.events import Progress
+from session_block.flows.vqe import vqe
 from session_block.local_platform import LocalPlatform
-from session_block.monitor import REPORT_SECONDS, Monitor
-from session_block.progress import Progress
-from session_block.views import ExperimentView
-from session_block.watched import Watched
-from tasks import close_session, fetch_result, open_session, submit_sampler
+from session_block.records.views import ExperimentView
+from session_block.reporting.monitor import REPORT_SECONDS, Monitor
+from session_block.reporting.watched import Watched
+from session_block.tasks import close_session, fetch_result, open_session, submit_sampler
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 

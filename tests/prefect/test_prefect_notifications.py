@@ -15,7 +15,7 @@ from prefect import flow, get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect_helpers import CHECKOUT, flipped, prefect_cli
 
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 from session_block.errors import SubmissionHeldError
 
 NOBODY = "00000000-0000-0000-0000-000000000000"

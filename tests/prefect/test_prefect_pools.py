@@ -38,8 +38,8 @@ from prefect_helpers import CHECKOUT, eventually, flow_run
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from support import Platform
 
-from flows.vqe import vqe
 from session_block import IBMSessionCredentials, QuantumSession, local_platform
+from session_block.flows.vqe import vqe
 
 DEPLOYMENTS = CHECKOUT / "deployments"
 CONFIGURATIONS: dict[str, type[BaseJobConfiguration]] = {

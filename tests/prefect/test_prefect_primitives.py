@@ -16,7 +16,7 @@ from qiskit_algorithms.optimizers import COBYLA
 from support import Platform, wait_until
 
 from session_block import DurableEstimator
-from session_block.block import load_block
+from session_block.blocks.quantum_session import load_block
 
 pytestmark = [
     pytest.mark.usefixtures("quick_flows", "prefect_server"),

@@ -9,9 +9,9 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 from support import Platform
 
-from flows.qaoa import MaxCut, QAOAReport, qaoa
 from session_block.errors import InvalidInputError
-from session_block.local_platform.admin import Admin
+from session_block.flows.qaoa import MaxCut, QAOAReport, qaoa
+from session_block.local_platform.process.admin import Admin
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 

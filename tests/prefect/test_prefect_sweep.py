@@ -12,11 +12,11 @@ from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
 
-from flows.sweep import sweep
 from session_block import QuantumSession
+from session_block.algorithms.sweep.run import SweepReport, partial_sweep
 from session_block.errors import InvalidInputError, JobFailedError
+from session_block.flows.sweep import sweep
 from session_block.local_platform import Admin
-from session_block.sweep import SweepReport, partial_sweep
 
 if TYPE_CHECKING:
     from support import Platform

@@ -23,7 +23,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from session_block import JobRef, QuantumSession, SessionRef
 from session_block.errors import LabelRequiredError, SessionClosedError
-from tasks import (
+from session_block.tasks import (
     cancel_session,
     close_session,
     fetch_result,
@@ -35,7 +35,7 @@ from tasks import (
     submit_estimator,
     submit_sampler,
 )
-from tasks.handles import experiment_of
+from session_block.tasks.handles import experiment_of
 
 if TYPE_CHECKING:
     from support import Platform

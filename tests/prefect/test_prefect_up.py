@@ -25,8 +25,8 @@ from prefect_helpers import CHECKOUT, eventually, flow_run, in_state
 from support import Platform, free_port
 
 from session_block import LocalPlatformCredentials, QuantumSession, local_platform
-from session_block.deploying import BLOCK
-from session_block.prefect_server import answers
+from session_block.lab.deployment import BLOCK
+from session_block.prefect_context import answers
 
 NIGHTLY = "vqe/h2-nightly"
 EVALUATIONS = 14

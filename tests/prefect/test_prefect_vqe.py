@@ -9,12 +9,12 @@ from prefect.exceptions import ParameterTypeError
 from pydantic import SecretStr
 from support import BACKEND, Platform
 
-from flows.vqe import VQEReport, vqe
 from session_block import IBMSessionCredentials, QuantumSession
 from session_block.errors import BackendNotFoundError, InvalidInputError
+from session_block.flows.vqe import VQEReport, vqe
 
 if TYPE_CHECKING:
-    from session_block.credentials import SessionCredentials
+    from session_block.blocks.credentials import SessionCredentials
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,15 +17,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from session_block.local_platform.api.answers import answer, refusal
+from session_block.local_platform.api.call_faults import NO_FAULTS, CallFaults
 from session_block.local_platform.api.local_access import check_local_access
 from session_block.local_platform.errors import ApiError, bad_request, internal_error
-from session_block.local_platform.faults.calls import NO_FAULTS, CallFaults
+from session_block.local_platform.faults.rules import EndSession
 
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
 
+    from session_block.local_platform.config.tenancy import Account, Instance
     from session_block.local_platform.platform import Platform
-    from session_block.local_platform.tenancy import Account, Instance
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
 # Far below what a JSON encoder can still write out again.
@@ -143,7 +146,7 @@ def route(platform: Platform, prefix: str, operation: Operation) -> Route:
         if operation.is_local:
             check_local_access(request)
         call = await _call(platform, operation, request)
-        response = await call.faults.before(call)
+        response = await call.faults.before(partial(_end_session, call))
         if response is not None:
             return response
         try:
@@ -192,6 +195,21 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
     return value
 
 
+def _end_session(call: Call, rule: EndSession) -> None:
+    session_id = call.path.get("session_id")
+    if session_id is None:
+        try:
+            session_id = json.loads(call.body).get("session_id")
+        except (ValueError, AttributeError, RecursionError):
+            return
+    if not isinstance(session_id, str):
+        return
+    # It may be unknown, or another's: the call's own handler says so.
+    with suppress(ApiError):
+        call.platform.sessions.get(session_id, call.instance.crn)
+        call.platform.end_session(session_id, rule.by)
+
+
 async def _call(platform: Platform, operation: Operation, request: Request) -> Call:
     """Return a request as a call, with its account and instance if it needs them, and its faults.
 
@@ -212,7 +230,7 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
     hits = NO_FAULTS
     if concerned:
         caller = "" if sender is None else sender.id
-        hits = await run_in_threadpool(faults.hit, method, path, body, caller)
+        hits = CallFaults(await run_in_threadpool(faults.hit, method, path, body, caller))
     peer = "" if request.client is None else request.client.host
     client = request.headers.get("x-qx-client-application")
     query = request.query_params

@@ -7,14 +7,14 @@ from session_block.local_platform.api import (
     routes_backends,
     routes_jobs,
     routes_sessions,
-    routes_workloads,
+    workloads,
 )
 
 RUNTIME = (
     *routes_backends.OPERATIONS,
     *routes_sessions.OPERATIONS,
     *routes_jobs.OPERATIONS,
-    *routes_workloads.OPERATIONS,
+    *workloads.OPERATIONS,
 )
 # The client takes a URL with "experimental" in it as it stands; `url_resolver` may give the other.
 API = {

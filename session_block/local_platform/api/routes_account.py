@@ -13,11 +13,11 @@ from urllib.parse import parse_qs
 from starlette.responses import JSONResponse, Response
 
 from session_block.local_platform.api.http import Call, Operation
+from session_block.local_platform.config.tenancy import PLANS
 from session_block.local_platform.errors import bad_request, not_found
-from session_block.local_platform.tenancy import PLANS
 
 if TYPE_CHECKING:
-    from session_block.local_platform.tenancy import Account, Instance
+    from session_block.local_platform.config.tenancy import Account, Instance
 
 SEARCH_PAGE = 10
 MAX_SEARCH_PAGE = 1000

@@ -17,7 +17,7 @@ from session_block.local_platform.api.http import (
 from session_block.local_platform.api.routes_backends import owned
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request, not_found, usage_limit_reached
-from session_block.local_platform.job_records import (
+from session_block.local_platform.workloads.job_records import (
     MAX_EXECUTION_SECONDS,
     PENDING,
     PROGRAMS,

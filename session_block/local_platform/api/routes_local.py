@@ -1,18 +1,58 @@
-"""What only this platform has: its health, its counts, what it saw, its faults and its page."""
+"""What only this platform has: health, clock, counts, what it saw, its faults and its page."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from session_block.local_platform.api import observation
+from session_block.local_platform.api.fault_rules import add_faults
 from session_block.local_platform.api.http import Call, Operation
-from session_block.local_platform.api.page import page
+from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request
-from session_block.local_platform.faults.admission import add_faults
+
+MOST_SECONDS = 366 * 86_400
+# The year 9000: dates have four digits for the year.
+LAST_MOMENT = 221_845_392_000.0
+
+
+def _show_clock(call: Call) -> dict[str, Any]:
+    return _clock_shown(call, call.platform.clock.now())
+
+
+def _advance_clock(call: Call) -> dict[str, Any]:
+    seconds = call.json_object().get("advance")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise bad_request("advance must be a number of seconds")
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise bad_request(f"advance must be from 0 to {MOST_SECONDS} seconds")
+    if call.platform.clock.now() + seconds > LAST_MOMENT:
+        raise bad_request("the clock stops in the year 9000: use a new state directory")
+    return _clock_shown(call, call.platform.advance(float(seconds)))
+
+
+def _clock_shown(call: Call, moment: float) -> dict[str, Any]:
+    return {"now": iso(moment), "moment": moment, "scale": call.platform.clock.scale}
+
+
+_HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+}
+
+
+def page() -> HTMLResponse:
+    """Return the page, which loads nothing from elsewhere."""
+    return HTMLResponse(_HTML, headers=_HEADERS)
+
 
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
@@ -82,6 +122,8 @@ LOCAL = tuple(
     for method, path, handler in (
         ("GET", "/", _page),
         ("GET", "/_local/health", _health),
+        ("GET", "/_local/clock", _show_clock),
+        ("POST", "/_local/clock", _advance_clock),
         ("GET", "/_local/stats", _stats),
         ("GET", "/_local/jobs", _jobs),
         ("GET", "/_local/sessions", _sessions),

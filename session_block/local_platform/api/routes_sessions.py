@@ -7,11 +7,8 @@ from typing import Any
 from session_block.local_platform.api.http import Call, Operation, optional_text, whole_number
 from session_block.local_platform.api.routes_backends import owned
 from session_block.local_platform.errors import bad_request, open_plan
-from session_block.local_platform.lifecycle import (
-    DEFAULT_MAX_TTL,
-    MAX_TTL_LIMIT,
-)
-from session_block.local_platform.sessions import details
+from session_block.local_platform.workloads.session_lifecycle import DEFAULT_MAX_TTL, MAX_TTL_LIMIT
+from session_block.local_platform.workloads.sessions import details
 
 # Public documentation: a batch of the open plan lives ten minutes.
 OPEN_PLAN_MAX_TTL = 600

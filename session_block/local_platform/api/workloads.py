@@ -8,15 +8,51 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform import lifecycle
+from session_block.local_platform.api.http import Call, Operation
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request
+from session_block.local_platform.workloads import session_lifecycle
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from session_block.local_platform.lifecycle import Session
     from session_block.local_platform.platform import Platform
+    from session_block.local_platform.workloads.session_lifecycle import Session
+
+
+MAX_PAGE = 50
+DEFAULT_PAGE = 10
+
+
+def _list(call: Call) -> dict[str, Any]:
+    mode = call.text_query("mode")
+    if mode is not None and mode not in MODES:
+        raise bad_request(f"mode must be one of {', '.join(MODES)}")
+    sort = call.text_query("sort") or "createdAt"
+    if sort not in ("createdAt", "-createdAt"):
+        raise bad_request("sort must be createdAt or -createdAt")
+    statuses = tuple(call.query.getlist("status"))
+    if not set(statuses) <= set(STATUSES):
+        raise bad_request(f"status must be one of {', '.join(STATUSES)}")
+    wanted = WorkloadFilter(
+        instance=call.instance.crn,
+        mode=mode,
+        backend=call.text_query("backend"),
+        search=call.text_query("search"),
+        statuses=statuses,
+        tags=tuple(call.query.getlist("tags")),
+        created_after=call.time_query("created_after"),
+        created_before=call.time_query("created_before"),
+        oldest_first=sort == "createdAt",
+        limit=call.number_query("limit", 1, MAX_PAGE, DEFAULT_PAGE),
+        next=call.text_query("next"),
+        previous=call.text_query("previous"),
+    )
+    return list_workloads(call.platform, wanted, "/workloads")
+
+
+OPERATIONS = (Operation("GET", "/workloads", _list),)
+
 
 _SESSION_STATUS = {
     "open": "pending",
@@ -109,8 +145,8 @@ def _all(platform: Platform, instance: str) -> list[_Workload]:
     return sessions + [_Workload(row["created_at"], row["seq"], _of_job(row)) for row in rows]
 
 
-def _of_session(session: Session, facts: lifecycle.JobFacts, now: float) -> dict[str, Any]:
-    seconds = lifecycle.elapsed_seconds(session, facts, now)
+def _of_session(session: Session, facts: session_lifecycle.JobFacts, now: float) -> dict[str, Any]:
+    seconds = session_lifecycle.elapsed_seconds(session, facts, now)
     return {
         "id": session.id,
         "mode": "batch" if session.mode == "batch" else "session",

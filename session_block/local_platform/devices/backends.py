@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from session_block.local_platform.clock import Clock
-    from session_block.local_platform.store import Store
+    from session_block.local_platform.workloads.store import Store
 
 # What recordings leave out of the configuration, though their properties have it: fractional
 # gates, which the client drops again where they are not wanted.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from session_block.local_platform.clock import Clock
-    from session_block.local_platform.store import Store
+    from session_block.local_platform.workloads.store import Store
 
 _CACHED = 16
 

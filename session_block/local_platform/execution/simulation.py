@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from session_block.local_platform.job_records import Outcome
+from session_block.local_platform.workloads.job_records import Outcome
 
 if TYPE_CHECKING:
     import threading
 
+    from session_block.local_platform.config.state import Settings
     from session_block.local_platform.devices.backends import Backends
     from session_block.local_platform.execution.worker_pool import WorkerPool
-    from session_block.local_platform.job_records import ClaimedJob
-    from session_block.local_platform.state import Settings
+    from session_block.local_platform.workloads.job_records import ClaimedJob
 
 
 class Simulation:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.errors import ApiError, not_found, too_many_requests
-from session_block.local_platform.faults.calls import NO_FAULTS, CallFaults
 from session_block.local_platform.faults.rules import (
     Delay,
     Drop,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from session_block.local_platform.clock import Clock
     from session_block.local_platform.faults.rules import Rule
-    from session_block.local_platform.store import Store
+    from session_block.local_platform.workloads.store import Store
 
 _MINUTE = 60.0
 # What ends a call. No call is ended twice.
@@ -144,8 +143,10 @@ class Faults:
             self._count(matching, acting)
             return bool(acting)
 
-    def hit(self, method: str, path: str, body: bytes, caller: str) -> CallFaults:
-        """Return what the rules do to a call, which counts; ``caller`` is its account.
+    def hit(self, method: str, path: str, body: bytes, caller: str) -> list[Rule | ApiError]:
+        """Return the rules that hit a call, which counts, in order, and a refusal that ends it.
+
+        ``caller`` is its account.
 
         At most one rule ends the call: the first that can. If it does so before the effect, rules
         whose turn would come after that do not act.
@@ -169,7 +170,7 @@ class Faults:
                 acting.append(ending)
                 rules.append(refusal or ending.rule)
             self._count(matching, acting)
-        return CallFaults(rules) if rules else NO_FAULTS
+        return rules
 
     def _ending(
         self, matching: list[_Kept], caller: str

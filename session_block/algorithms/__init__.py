@@ -1,0 +1,1 @@
+"""VQE, QAOA and sweeps, each on an experiment."""

@@ -1,0 +1,298 @@
+"""The quantum approximate optimisation algorithm inside one durable experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.optimize import OptimizeResult
+
+from session_block.algorithms.ising import Ising, MaxCut, SpinProblem
+from session_block.algorithms.optimizers import Optimizer
+from session_block.algorithms.qaoa_objective import (
+    Landscape,
+    Objective,
+    Point,
+    Points,
+    linear_ramp,
+    random_point,
+    units,
+)
+from session_block.algorithms.samples import BitString
+from session_block.errors import InvalidInputError
+from session_block.experiments.experiment import Experiment
+from session_block.experiments.report import RunFacts, run_facts
+from session_block.references import Implementation
+
+InitialPoint = Sequence[float] | Literal["ramp", "random"]
+
+_REPORTED_STRINGS = 20
+_LARGEST_SEED = 2**31
+
+
+class QAOAEvaluation(BaseModel):
+    """One evaluation of the objective.
+
+    Attributes:
+        gammas: The angles γ_1 to γ_p.
+        betas: The angles β_1 to β_p.
+        value: The expected cut or energy there, or the mean of its best samples.
+        standard_error: The value's standard error.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    gammas: list[float]
+    betas: list[float]
+    value: float
+    standard_error: float
+
+
+class QAOAReport(BaseModel):
+    """What QAOA found, and how it came to it.
+
+    Attributes:
+        problem: What was optimised.
+        reps: The number p of layers.
+        objective: ``estimator`` or ``sampler``.
+        alpha: The share of the samples that the objective is the mean of.
+        gammas: The best γ that the optimiser reports.
+        betas: The best β that the optimiser reports.
+        value: The objective there, as the optimiser reports it.
+        optimizer: The method; ``None`` if the initial point was taken as it was.
+        success: Whether the optimiser says that it converged.
+        message: What the optimiser says of its end.
+        best_bitstring: The best bit string of all samples; node 0 is rightmost.
+        best_nodes: Its nodes whose bit is 1: one side of the cut, or the spins of −1.
+        best_value: Its cut or energy.
+        mean: Mean cut or energy of the final samples.
+        standard_error: The mean's standard error.
+        shots: How many final samples there are.
+        samples: The 20 bit strings that were most frequent among them.
+        optimum: The exact optimum; ``None`` with more than 20 nodes.
+        approximation_ratio: How far the mean is from the worst possible value to the optimum, from
+            0 to 1; for a cut of positive weights the mean over the optimum. ``None`` if ``optimum``
+            is.
+        evaluations: Every evaluation of the objective, in order. Points of one step share a job.
+        run: Experiment, sessions, jobs and usage behind it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    problem: MaxCut | Ising
+    reps: int
+    objective: Objective
+    alpha: float
+    gammas: list[float]
+    betas: list[float]
+    value: float
+    optimizer: str | None
+    success: bool
+    message: str
+    best_bitstring: str
+    best_nodes: list[int]
+    best_value: float
+    mean: float
+    standard_error: float
+    shots: int
+    samples: list[BitString]
+    optimum: float | None
+    approximation_ratio: float | None
+    evaluations: list[QAOAEvaluation]
+    run: RunFacts
+
+
+def run_qaoa(
+    experiment: Experiment,
+    problem: MaxCut | Ising,
+    *,
+    reps: int = 1,
+    objective: Objective = "estimator",
+    alpha: float = 1.0,
+    optimizer: str | None = "COBYLA",
+    optimizer_options: Mapping[str, Any] | None = None,
+    initial_point: InitialPoint = "ramp",
+    seed: int | None = None,
+    shots: int | None = None,
+    precision: float | None = None,
+    options: Any = None,
+    final_shots: int | None = None,
+    final_options: Any = None,
+    implementation: Implementation = "v2",
+    on_evaluation: Callable[[int, QAOAEvaluation], None] | None = None,
+) -> QAOAReport:
+    """Optimise QAOA's angles for a problem, then sample the circuit with the best ones.
+
+    Circuit, angles and their order are those of :mod:`session_block.algorithms.qaoa_objective`: the
+    convention of Farhi et al. with the cut, or minus the energy, for C. Node i is qubit i.
+
+    Everything that a resumed run must not make anew is recorded: the transpiled circuits, the
+    initial point, each evaluation. A resumed run replays the recorded evaluations into the same
+    deterministic optimiser; replaying touches no network. The experiment is sealed with the report;
+    a sealed one returns it at once.
+
+    Args:
+        experiment: Where jobs are submitted and recorded.
+        problem: Max-Cut or Ising; at most as many nodes as the backend has qubits.
+        reps: The number p of layers; there are 2p angles.
+        objective: ``estimator`` for the expectation value; ``sampler`` for a mean over samples,
+            which then count when the best bit string is looked for.
+        alpha: With the Sampler, the share of best samples that the mean is taken of, above 0 and
+            at most 1: the conditional value at risk (Barkoutsos et al., arXiv:1907.04769).
+        optimizer: ``SPSA``, ``differential-evolution``, or a method of
+            :func:`scipy.optimize.minimize`, with gradients by finite differences. All points of a
+            step are one job. ``None`` takes the initial point as it is, and evaluates it once.
+        optimizer_options: Its ``options``, such as ``{"maxiter": 100, "rhobeg": 0.2}``. For the
+            optimiser γ counts in units of 1 / ``problem.strength``, and the objective in units of
+            ``problem.spread``, so that steps and tolerances mean the same for all weights.
+        initial_point: ``ramp`` for the linear ramp, ``random`` for a point that is drawn once, or
+            the 2p angles ``[γ_1, …, γ_p, β_1, …, β_p]`` in radians.
+        seed: Seeds that draw and the optimiser's own.
+        shots: Shots for each evaluation by the Sampler; ``None`` for the options' default.
+        precision: Standard error that is aimed at by the Estimator; ``None`` for the options'
+            default.
+        options: The client's own options for the objective's primitive.
+        final_shots: Shots of the final sampling; ``None`` for the options' default.
+        final_options: The Sampler's options for it; ``None`` for those of a Sampler objective, or
+            the client's defaults.
+        implementation: Which family of the client's primitives to use.
+        on_evaluation: Called after each evaluation with its number, counted from 1.
+
+    Raises:
+        InvalidInputError: Settings do not fit each other or the backend; no job was sent. Or the
+            experiment is finished with the report of something else.
+        SubmissionError: A job went wrong; running again goes on at that evaluation.
+    """
+    if (sealed := experiment.report()) is not None:
+        return _finished(experiment, sealed, problem)
+    landscape = Landscape(
+        experiment,
+        problem,
+        reps,
+        objective=objective,
+        alpha=alpha,
+        shots=shots,
+        precision=precision,
+        options=options,
+        final_shots=final_shots,
+        final_options=final_options,
+        implementation=implementation,
+    )
+    unit = units(problem, reps)
+    start, optimizer_seed = _beginning(experiment, reps, initial_point, seed, unit)
+    evaluations: list[QAOAEvaluation] = []
+
+    def evaluate(points: Points) -> Points:
+        means = landscape.evaluate(points)
+        for point, mean in zip(points, means, strict=True):
+            evaluations.append(
+                QAOAEvaluation(
+                    **_angles(point, reps), value=mean.value, standard_error=mean.standard_error
+                )
+            )
+            experiment.progress(mean.value, mean.standard_error)
+            if on_evaluation is not None:
+                on_evaluation(len(evaluations), evaluations[-1])
+        return np.array([mean.value for mean in means])
+
+    if optimizer is None:
+        found = OptimizeResult(
+            x=start,
+            fun=evaluate(start[np.newaxis])[0],
+            success=True,
+            message="The initial point was taken as it was.",
+        )
+    else:
+        scale = problem.spread * (-1 if problem.maximised else 1)
+        method = Optimizer(optimizer, optimizer_options or {}, "finite-difference", optimizer_seed)
+        found = method.minimize(lambda points: evaluate(points * unit) / scale, start / unit)
+        found.x, found.fun = found.x * unit, found.fun * scale
+    final, best = landscape.sample(found.x)
+    mean = final.mean()
+    optimum, ratio = _compared(problem, mean.value)
+    report = QAOAReport(
+        problem=problem,
+        reps=reps,
+        objective=objective,
+        alpha=alpha,
+        **_angles(found.x, reps),
+        value=float(found.fun),
+        optimizer=optimizer,
+        success=bool(found.success),
+        message=str(found.message),
+        best_bitstring=best.bits,
+        best_nodes=[node for node, bit in enumerate(reversed(best.bits)) if bit == "1"],
+        best_value=best.value,
+        mean=mean.value,
+        standard_error=mean.standard_error,
+        shots=final.shots,
+        samples=final.commonest(_REPORTED_STRINGS),
+        optimum=optimum,
+        approximation_ratio=ratio,
+        evaluations=evaluations,
+        run=run_facts(experiment, experiment.usage_seconds()),
+    )
+    return QAOAReport.model_validate(experiment.seal(report.model_dump(mode="json")))
+
+
+def _finished(
+    experiment: Experiment, sealed: Mapping[str, Any], problem: SpinProblem
+) -> QAOAReport:
+    try:
+        report = QAOAReport.model_validate(sealed)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"Experiment {experiment.identity} is finished, and its report is not one of QAOA. "
+            "Nothing was submitted. Use another name, or start a new one with fresh=True."
+        ) from error
+    if report.problem != problem:
+        raise InvalidInputError(
+            f"Experiment {experiment.identity} is finished, and optimised another problem. "
+            "Nothing was submitted. Use another name, or start a new one with fresh=True."
+        )
+    return report
+
+
+def _beginning(
+    experiment: Experiment, reps: int, initial_point: InitialPoint, seed: int | None, unit: Point
+) -> tuple[Point, int]:
+    """Return the initial point, and the seed of the optimiser."""
+    random = np.random.default_rng(seed)
+    # Drawn here, and recorded by whoever is first.
+    drawn, drawn_seed = random_point(reps, random), int(random.integers(_LARGEST_SEED))
+    if not isinstance(initial_point, str):
+        point = _given(initial_point, reps)
+    elif initial_point == "ramp":
+        point = linear_ramp(reps) * unit
+    elif initial_point == "random":
+        point = np.array(experiment.once(f"qaoa/random-point/{reps}", lambda: drawn)) * unit
+    else:
+        raise InvalidInputError(
+            f"initial_point must be 'ramp', 'random' or a list of angles, not {initial_point!r}."
+        )
+    return point, experiment.once("qaoa/seed", lambda: drawn_seed)
+
+
+def _given(initial_point: Sequence[float], reps: int) -> Point:
+    point = np.asarray(initial_point, dtype=float)
+    if point.shape != (2 * reps,) or not np.isfinite(point).all():
+        raise InvalidInputError(
+            f"With {reps} layers the initial point has {2 * reps} finite angles, first {reps} γ "
+            f"and then {reps} β; this one is {point.tolist()}."
+        )
+    return point
+
+
+def _compared(problem: SpinProblem, mean: float) -> tuple[float | None, float | None]:
+    """Return the exact optimum, and how far the mean is on the way to it."""
+    extremes = problem.extremes()
+    if extremes is None:
+        return None, None
+    worst, optimum = extremes if problem.maximised else extremes[::-1]
+    return optimum, (mean - worst) / (optimum - worst)
+
+
+def _angles(point: Point, reps: int) -> dict[str, list[float]]:
+    return {"gammas": point[:reps].tolist(), "betas": point[reps:].tolist()}

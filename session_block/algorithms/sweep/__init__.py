@@ -1,0 +1,1 @@
+"""A grid of parameters, circuits and repetitions, in jobs of bounded size."""

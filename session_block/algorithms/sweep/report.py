@@ -1,0 +1,241 @@
+"""What a sweep found: a table of rows and chunks, whole or as far as the run has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from session_block.algorithms.sweep.plan import Chunk, Span, SweepPlan
+from session_block.errors import InvalidInputError
+from session_block.experiments.pins import record_once
+from session_block.experiments.report import RunFacts
+from session_block.ledger.store import Ledger
+from session_block.ledger.urls import default_ledger_url
+from session_block.pubs.fingerprint import fingerprint_label, submission_id
+from session_block.records.identity import Identity
+from session_block.records.views import load_experiment
+
+if TYPE_CHECKING:
+    from qiskit.primitives.containers import PrimitiveResult, PubResult
+
+PLAN_KEY = "sweep/plan"
+"""The key of ``experiment.once`` under which the plan is recorded."""
+
+ChunkState = Literal["waiting", "submitted", "done", "failed"]
+
+
+class SweepRow(BaseModel):
+    """One point of one circuit in one repetition.
+
+    Attributes:
+        index: The row's place in the whole sweep, counted from 0.
+        chunk: The chunk that ran it.
+        circuit: The circuit's name.
+        repetition: Counted from 1.
+        parameters: The parameters' values.
+        values: Expectation values by the observables' names; none where counts were taken.
+        standard_errors: Their standard errors, as the Estimator gives them.
+        counts: Shots by outcome; several classical registers are joined, the first one rightmost.
+            The most frequent outcomes of each row, up to 100,000 / rows of the sweep.
+        other_shots: Shots of the outcomes that are left out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    chunk: int
+    circuit: str
+    repetition: int
+    parameters: dict[str, float]
+    values: dict[str, float] = {}
+    standard_errors: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    other_shots: int = 0
+
+
+class SweepChunk(BaseModel):
+    """One job of a sweep.
+
+    Attributes:
+        number: Counted from 1.
+        label: The label of its request in the experiment.
+        points: How many rows it has.
+        state: ``done``; ``failed``, its job having failed for good; ``submitted`` or ``waiting``
+            while the sweep runs.
+        job_id: Its job; ``None`` while it has none.
+        message: Why it failed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    label: str
+    points: int
+    state: ChunkState
+    job_id: str | None = None
+    message: str | None = None
+
+
+class SweepTable(BaseModel):
+    """The rows that there are, and the chunks that make them.
+
+    Attributes:
+        rows: In the order of the sweep, without those whose chunk is not done.
+        chunks: All chunks, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: list[SweepRow]
+    chunks: list[SweepChunk]
+
+    @property
+    def done(self) -> int:
+        """How many chunks have given their results."""
+        return sum(chunk.state == "done" for chunk in self.chunks)
+
+    @property
+    def total(self) -> int:
+        """How many chunks there are."""
+        return len(self.chunks)
+
+
+class SweepReport(SweepTable):
+    """What a finished sweep found.
+
+    Attributes:
+        run: Experiment, sessions, jobs and usage.
+    """
+
+    run: RunFacts
+
+
+def rows_of(plan: SweepPlan, chunk: Chunk, result: PrimitiveResult) -> Iterator[SweepRow]:
+    """Yield the rows that a chunk's result gives, in order.
+
+    Args:
+        plan: The sweep.
+        chunk: One of its chunks.
+        result: One PUB result for each of the chunk's spans.
+    """
+    columns = plan.grid.parameters
+    for span, pub_result in zip(chunk.spans, result, strict=True):
+        before = (span.repetition - 1) * len(plan.circuits) + span.circuit
+        for offset, measured in enumerate(_measured(plan, span, pub_result)):
+            point = span.first + offset
+            yield SweepRow(
+                index=before * plan.grid.size + point,
+                chunk=chunk.number,
+                circuit=plan.circuits[span.circuit].name,
+                repetition=span.repetition,
+                parameters=dict(zip(columns, plan.grid.values[point].tolist(), strict=True)),
+                **measured,
+            )
+
+
+def partial_sweep(
+    experiment: str, ledger: Ledger | None = None, *, number: int | None = None
+) -> SweepTable:
+    """Return what the ledger holds of a sweep, from any process that can read the ledger.
+
+    Touches no network and submits nothing, so it may be called while the sweep runs, as often as
+    wanted. That a job failed is told by the platform alone: until the report says so, its chunk is
+    ``submitted``.
+
+    Args:
+        experiment: The experiment's name, or its UID.
+        ledger: Where to look; by default the embedded one, or ``SESSION_BLOCK_LEDGER_URL``.
+        number: Which experiment of that name; by default the latest.
+
+    Raises:
+        InvalidInputError: The ledger knows no such experiment, or it is no sweep.
+        LedgerError: The ledger cannot be read or trusted.
+    """
+    ledger = Ledger(default_ledger_url()) if ledger is None else ledger
+    view = load_experiment(experiment, ledger, number=number)
+    if (report := view.report()) is not None:
+        return SweepTable.model_validate(checked_report(report, view.identity))
+
+    def none_recorded() -> Any:
+        raise InvalidInputError(
+            f"The ledger holds no sweep of experiment {view.identity}. If one was started, it has "
+            "not come to its first job yet; look again later."
+        )
+
+    plan = SweepPlan.model_validate(record_once(ledger, view.uid, PLAN_KEY, none_recorded))
+    chunks = {submission_of(chunk): chunk for chunk in plan.chunks}
+    submitted = {one["submission"]: one["job_id"] for one in view.submissions()}
+    done: dict[str, str] = {}
+    rows: list[SweepRow] = []
+    for one in view.results():
+        if one.submission in chunks:
+            done[one.submission] = one.job_id
+            rows.extend(rows_of(plan, chunks[one.submission], one.result))
+    records = []
+    for submission, chunk in chunks.items():
+        if submission in done:
+            records.append(chunk_record(chunk, "done", done[submission]))
+        else:
+            job_id = submitted.get(submission)
+            records.append(chunk_record(chunk, "submitted" if job_id else "waiting", job_id))
+    return SweepTable(rows=sorted(rows, key=lambda row: row.index), chunks=records)
+
+
+def chunk_record(
+    chunk: Chunk, state: ChunkState, job_id: str | None, message: str | None = None
+) -> SweepChunk:
+    """Return the report's record of a chunk."""
+    return SweepChunk(
+        number=chunk.number,
+        label=chunk.label,
+        points=chunk.points,
+        state=state,
+        job_id=job_id,
+        message=message,
+    )
+
+
+def submission_of(chunk: Chunk) -> str:
+    """Return the ID of the submission that a chunk's label stands for."""
+    return submission_id(fingerprint_label(chunk.label), 1)
+
+
+def checked_report(report: dict[str, Any], experiment: Identity) -> dict[str, Any]:
+    """Return the report of a finished experiment, if it is that of a sweep.
+
+    Raises:
+        InvalidInputError: It is not.
+    """
+    if "chunks" not in report:
+        raise InvalidInputError(
+            f"Experiment {experiment} is finished, and was no sweep. Use another name, or start "
+            "anew with fresh=True."
+        )
+    return report
+
+
+def _measured(plan: SweepPlan, span: Span, result: PubResult) -> Iterator[dict[str, Any]]:
+    """Yield what each point of a span has given, as fields of its row."""
+    if plan.observables:
+        shape = (span.count, len(plan.observables))
+        values = np.reshape(result.data.evs, shape).tolist()
+        errors = np.reshape(result.data.stds, shape).tolist()
+        for value, error in zip(values, errors, strict=True):
+            yield {
+                "values": dict(zip(plan.observables, value, strict=True)),
+                "standard_errors": dict(zip(plan.observables, error, strict=True)),
+            }
+        return
+    bits = result.join_data().reshape(span.count)
+    for point in range(span.count):
+        counts = bits.get_counts(point)
+        listed = dict(sorted(counts.items(), key=_frequency)[: plan.outcomes_per_row])
+        yield {"counts": listed, "other_shots": bits.num_shots - sum(listed.values())}
+
+
+def _frequency(outcome: tuple[str, int]) -> tuple[int, str]:
+    """Return by what outcomes are sorted: the most frequent first, equal ones by their bits."""
+    return -outcome[1], outcome[0]

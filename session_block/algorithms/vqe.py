@@ -1,0 +1,236 @@
+"""The variational quantum eigensolver inside one durable experiment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from qiskit import QuantumCircuit
+from qiskit.circuit.library import real_amplitudes
+from qiskit.quantum_info import SparsePauliOp
+
+from session_block.algorithms.hamiltonians import H2_PAULIS
+from session_block.algorithms.optimizers import Gradient, Optimizer
+from session_block.errors import InvalidInputError
+from session_block.experiments.experiment import Experiment
+from session_block.experiments.primitives import DurableEstimator
+from session_block.experiments.report import RunFacts, run_facts
+from session_block.pubs.request import estimator_request
+from session_block.references import Implementation
+
+_LARGEST_SEED = 2**31
+
+
+class Evaluation(BaseModel):
+    """One evaluation of the energy.
+
+    Attributes:
+        energy: Expectation value of the Hamiltonian.
+        standard_error: Its standard error, as the Estimator gives it.
+        parameters: The ansatz parameters.
+        restart: Which optimisation asked for it, counted from 0.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    energy: float
+    standard_error: float
+    parameters: list[float]
+    restart: int
+
+
+class Optimum(BaseModel):
+    """Where one optimisation ended.
+
+    Attributes:
+        energy: The lowest energy that the optimiser reports, in the Hamiltonian's unit.
+        parameters: The ansatz parameters at that energy.
+        success: Whether the optimiser says that it converged.
+        message: What the optimiser says of its end.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    energy: float
+    parameters: list[float]
+    success: bool
+    message: str
+
+
+class VQEReport(Optimum):
+    """What a VQE found: the best of its optimisations, and how it came to it.
+
+    Attributes:
+        optimizer: The method.
+        optima: Where each optimisation ended.
+        evaluations: Every evaluation, in order. Points of one step share a job.
+        run: Experiment, sessions, jobs and usage behind it.
+    """
+
+    optimizer: str
+    optima: list[Optimum]
+    evaluations: list[Evaluation]
+    run: RunFacts
+
+    @property
+    def session_id(self) -> str | None:
+        """The session in which the last job ran; ``None`` in job mode."""
+        return self.run.session_ids[-1] if self.run.session_ids else None
+
+
+def run_vqe(
+    experiment: Experiment,
+    hamiltonian: SparsePauliOp | None = None,
+    ansatz: QuantumCircuit | None = None,
+    *,
+    optimizer: str = "COBYLA",
+    optimizer_options: Mapping[str, Any] | None = None,
+    gradient: Gradient = "parameter-shift",
+    initial_point: Sequence[float] | None = None,
+    restarts: int = 1,
+    seed: int | None = None,
+    precision: float | None = None,
+    options: Any = None,
+    implementation: Implementation = "v2",
+    on_evaluation: Callable[[int, Evaluation], None] | None = None,
+) -> VQEReport:
+    """Minimise a Hamiltonian's expectation value over an ansatz's parameters.
+
+    Everything that a resumed run must not make anew is recorded: the transpiled circuit, the drawn
+    initial points, each evaluation. SciPy's optimisers cannot save their state, so a resumed run
+    replays the recorded evaluations into the same deterministic optimiser; replaying touches no
+    network. The experiment is sealed with the report; a sealed one returns it at once.
+
+    Args:
+        experiment: Where jobs are submitted and recorded.
+        hamiltonian: The observable; ``None`` for H2 at 0.735 Å.
+        ansatz: A circuit with parameters and no measurements; ``None`` for ``real_amplitudes`` with
+            one repetition.
+        optimizer: ``SPSA``, ``differential-evolution``, or a method of
+            :func:`scipy.optimize.minimize`. All points of a step are one job.
+        optimizer_options: Its ``options``, such as ``{"maxiter": 100}``.
+        gradient: How the methods that take a gradient get it; see
+            :mod:`session_block.algorithms.optimizers`.
+        initial_point: One value for each parameter, of the first optimisation; drawn once when it
+            is ``None``.
+        restarts: How many optimisations; all but the first begin at points that are drawn once.
+        seed: Seeds these draws and the optimiser's own.
+        precision: Standard error that is aimed at; ``None`` for the options' default.
+        options: The Estimator's own options.
+        implementation: Which family of the client's primitives to use.
+        on_evaluation: Called after each evaluation with its number, counted from 1.
+
+    Raises:
+        InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other, or options
+            and precision are wrong; nothing was sent.
+        SubmissionError: A job went wrong; running again goes on at that evaluation.
+    """
+    if (sealed := experiment.report()) is not None:
+        return _sealed(experiment, sealed)
+    observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
+    circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
+    _check(observable, circuit, initial_point, restarts)
+    estimator_request(
+        [(circuit, observable, np.zeros(circuit.num_parameters))],
+        precision=precision,
+        options=options,
+        implementation=implementation,
+    )
+    estimator = DurableEstimator(experiment, options=options, implementation=implementation)
+    random = np.random.default_rng(seed)
+    # Drawn here, and recorded by whoever is first.
+    points = [random.uniform(-math.pi, math.pi, circuit.num_parameters) for _ in range(restarts)]
+    starts = [
+        experiment.once(f"vqe/initial-point/{number}", point.tolist)
+        for number, point in enumerate(points)
+    ]
+    if initial_point is not None:
+        starts[0] = list(initial_point)
+    method = Optimizer(
+        optimizer,
+        optimizer_options or {},
+        gradient,
+        experiment.once("vqe/seed", lambda: int(random.integers(_LARGEST_SEED))),
+    )
+    evaluations: list[Evaluation] = []
+
+    def energies(points: NDArray[np.float64], restart: int) -> NDArray[np.float64]:
+        data = estimator.run([(circuit, observable, points)], precision=precision).result()[0].data
+        for point, energy, error in zip(points, data.evs, data.stds, strict=True):
+            evaluations.append(
+                Evaluation(
+                    energy=float(energy),
+                    standard_error=float(error),
+                    parameters=point.tolist(),
+                    restart=restart,
+                )
+            )
+            experiment.progress(float(energy), float(error))
+            if on_evaluation is not None:
+                on_evaluation(len(evaluations), evaluations[-1])
+        return np.asarray(data.evs, dtype=float)
+
+    optima = [
+        _optimum(method, partial(energies, restart=restart), start)
+        for restart, start in enumerate(starts)
+    ]
+    best = min(optima, key=lambda one: one.energy)
+    report = VQEReport(
+        **best.model_dump(),
+        optimizer=optimizer,
+        optima=optima,
+        evaluations=evaluations,
+        run=run_facts(experiment, experiment.usage_seconds()),
+    )
+    return VQEReport.model_validate(experiment.seal(report.model_dump()))
+
+
+def _sealed(experiment: Experiment, report: Mapping[str, Any]) -> VQEReport:
+    try:
+        return VQEReport.model_validate(report)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"Experiment {experiment.identity} is finished, and its report is not of a VQE. Use "
+            "another name, or start anew with fresh=True."
+        ) from error
+
+
+def _optimum(
+    method: Optimizer,
+    energies: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    start: Sequence[float],
+) -> Optimum:
+    found = method.minimize(energies, np.asarray(start, dtype=float))
+    return Optimum(
+        energy=float(found.fun),
+        parameters=[float(value) for value in found.x],
+        success=bool(found.success),
+        message=str(found.message),
+    )
+
+
+def _check(
+    observable: SparsePauliOp,
+    circuit: QuantumCircuit,
+    initial_point: Sequence[float] | None,
+    restarts: int,
+) -> None:
+    if observable.num_qubits != circuit.num_qubits:
+        raise InvalidInputError(
+            f"The Hamiltonian acts on {observable.num_qubits} qubits and the ansatz on "
+            f"{circuit.num_qubits}."
+        )
+    if not circuit.num_parameters:
+        raise InvalidInputError("The ansatz has no parameters, so there is nothing to optimise.")
+    if initial_point is not None and len(initial_point) != circuit.num_parameters:
+        raise InvalidInputError(
+            f"The initial point has {len(initial_point)} values; the ansatz has "
+            f"{circuit.num_parameters} parameters."
+        )
+    if restarts < 1:
+        raise InvalidInputError(f"There is one optimisation at least, not {restarts}.")

@@ -1,0 +1,284 @@
+"""Blocks that hold what it takes to reach IBM Quantum, or the local platform in its stead."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import (
+    Field,
+    HttpUrl,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from session_block import aio
+from session_block.account import Account, is_loopback
+from session_block.blocks.accounts import (
+    CHANNELS,
+    checked_ca_bundle,
+    checked_token,
+    checked_url,
+    find_account,
+    on_this_machine,
+    proxies_as_text,
+    proxies_of,
+)
+from session_block.blocks.forms import FormBlock
+from session_block.errors import ConnectionFailedError
+
+if TYPE_CHECKING:
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+LOGO_URL = HttpUrl(
+    "https://raw.githubusercontent.com/prefect-quantum-sessions/prefect-quantum-sessions/main/"
+    "session_block/logo.png"
+)
+DOCUMENTATION_URL = HttpUrl("https://quantum.cloud.ibm.com/docs/guides/run-jobs-session")
+
+
+class SessionCredentials(FormBlock, CredentialsBlock):
+    """What all credentials of a session have in common."""
+
+    @abstractmethod
+    def account(self) -> Account:
+        """Return what it takes to connect."""
+
+    def get_client(self, *_args: Any, **_kwargs: Any) -> QiskitRuntimeService:
+        """Connect, and return the client's service.
+
+        Raises:
+            InvalidInputError: The credentials are not where the Block says, or are malformed.
+            ConnectionFailedError: The credentials are refused, or the platform is out of reach.
+        """
+        from session_block.client import Connection
+
+        return Connection(self.account()).service
+
+    aget_client = aio.async_twin(get_client)  # type: ignore[pydantic-field]  # no field
+
+
+class IBMSessionCredentials(SessionCredentials):
+    """An IBM Quantum account: its API key, or where the key is found, and the instance to use.
+
+    Note:
+        The key is in the Block (token), in a Secret block of Prefect's (token_secret), in an
+        account that the client has saved (account_name), or, if none of these is given, in the
+        environment of the process that runs the flow: QISKIT_IBM_TOKEN, with QISKIT_IBM_INSTANCE,
+        QISKIT_IBM_URL and QISKIT_IBM_CHANNEL. The Block's other fields come before what is found
+        with the key. A replaced key is used from the next attempt on. Loading the Block makes no
+        network call.
+
+    Example:
+        Load stored credentials and list the instance's backends:
+
+        ```python
+        from session_block import IBMSessionCredentials
+
+        credentials = IBMSessionCredentials.load("BLOCK_NAME")
+        service = credentials.get_client()
+        print([backend.name for backend in service.backends()])
+        ```
+    """
+
+    _block_type_name = "IBM Session Credentials"
+    _block_type_slug = "ibm-session-credentials"
+    _logo_url = LOGO_URL
+    _documentation_url = DOCUMENTATION_URL
+
+    token: SecretStr | None = Field(
+        default=None,
+        title="API key",
+        description=(
+            "IBM Cloud API key. Empty if it is found elsewhere: in a Secret block, in a saved "
+            "account, or as QISKIT_IBM_TOKEN in the environment of the process that runs the flow."
+        ),
+    )
+    instance: str | None = Field(
+        default=None,
+        description=(
+            "Cloud resource name (CRN) of the instance, or its service name. Empty for the one "
+            "found with the API key, else for all that the key may use."
+        ),
+        examples=["crn:v1:bluemix:public:quantum-computing:us-east:a/…:…::"],
+    )
+    token_secret: str | None = Field(
+        default=None,
+        min_length=1,
+        title="Secret block with the API key",
+        description=(
+            "Name of the Prefect Secret block that holds the API key. It is loaded whenever a "
+            "process connects, so replacing the key there is enough."
+        ),
+        examples=["ibm-api-key"],
+    )
+    account_name: str | None = Field(
+        default=None,
+        min_length=1,
+        title="Saved account",
+        description=(
+            "Name of an account saved with QiskitRuntimeService.save_account on the machine that "
+            "runs the flow, to be used instead of an API key."
+        ),
+    )
+    channel: Literal["ibm_quantum_platform", "ibm_cloud"] | None = Field(
+        default=None,
+        description=(
+            "Channel through which to reach IBM Quantum; empty for the one found with the API key, "
+            "else 'ibm_quantum_platform'."
+        ),
+    )
+    url: str | None = Field(
+        default=None,
+        title="URL",
+        description="Base URL. Leave empty for IBM Quantum; set it for another platform.",
+    )
+    private_endpoint: bool = Field(
+        default=False,
+        title="Private endpoint",
+        description="Whether to use the instance's private endpoint.",
+    )
+    proxies: SecretStr | None = Field(
+        default=None,
+        description=(
+            "URL of the proxy for all requests, or JSON as the client takes it: 'urls', which maps "
+            "protocols to URLs. Those of the environment are then not used."
+        ),
+        examples=[
+            "http://user:password@proxy.example.org:3128",
+            {"urls": {"https": "http://user:password@proxy.example.org:3128"}},
+        ],
+    )
+    ca_bundle: Path | None = Field(
+        default=None,
+        title="CA bundle",
+        description=(
+            "File, on the machine that runs the flow, with the PEM certificates of the authorities "
+            "to trust instead of the usual ones, such as a company's own."
+        ),
+    )
+    verify: bool = Field(
+        default=True,
+        title="Verify certificates",
+        description="Whether to verify the server's certificate.",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _token_is_an_api_key(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None:
+            return None
+        return SecretStr(checked_token(token.get_secret_value(), "The Block's token"))
+
+    @field_validator("proxies", mode="before")
+    @classmethod
+    def _proxies_are_text(cls, proxies: Any) -> Any:
+        return proxies_as_text(proxies)
+
+    @field_validator("proxies")
+    @classmethod
+    def _proxies_are_usable(cls, proxies: SecretStr | None) -> SecretStr | None:
+        proxies_of(proxies)
+        return proxies
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_http(cls, url: str | None) -> str | None:
+        return checked_url(url, "The Block's url")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        identities = (self.token, self.token_secret, self.account_name)
+        if sum(identity is not None for identity in identities) > 1:
+            raise ValueError(
+                "Give only one of token, token_secret and account_name, or none to use the "
+                "environment's QISKIT_IBM_TOKEN."
+            )
+        if self.ca_bundle is not None and not self.verify:
+            raise ValueError("With verify off no ca_bundle is looked at: give one of the two.")
+        return self
+
+    def account(self) -> Account:
+        """Return what it takes to connect, asking nobody but Prefect, and that for a Secret block.
+
+        Raises:
+            InvalidInputError: The API key or the CA bundle is not where the Block says, or is none.
+        """
+        found = find_account(self.token, self.token_secret, self.account_name)
+        account = replace(
+            found,
+            channel=self.channel or found.channel or CHANNELS[0],
+            url=self.url or found.url,
+            instance=self.instance or found.instance,
+            verify=self.verify and (found.verify or self.ca_bundle is not None),
+            ca_bundle=checked_ca_bundle(self.ca_bundle),
+            proxies=proxies_of(self.proxies) or found.proxies,
+            private_endpoint=self.private_endpoint or found.private_endpoint,
+        )
+        return on_this_machine(account) if account.url and is_loopback(account.url) else account
+
+
+class LocalPlatformCredentials(SessionCredentials):
+    """The local platform: an IBM Quantum of one's own, for development and for tests.
+
+    Note:
+        It is started on this machine when first needed, and found again when it runs. Circuits
+        really run, on Aer. Loading the Block neither starts it nor makes a network call.
+
+    Example:
+        Load a stored Block and connect, which starts the platform if need be:
+
+        ```python
+        from session_block import LocalPlatformCredentials
+
+        credentials = LocalPlatformCredentials.load("BLOCK_NAME")
+        service = credentials.get_client()
+        print([backend.name for backend in service.backends()])
+        ```
+    """
+
+    _block_type_name = "Local Quantum Platform"
+    _block_type_slug = "local-quantum-platform"
+    _logo_url = LOGO_URL
+    _documentation_url = DOCUMENTATION_URL
+
+    state_dir: Path | None = Field(
+        default=None,
+        title="State directory",
+        description="Where the platform keeps its jobs and sessions; empty for the usual place.",
+    )
+    noise: Literal["exact", "shots", "device"] | None = Field(
+        default=None,
+        description=(
+            "'exact' gives expectation values without any noise, 'shots' with shot noise, "
+            "'device' with the recorded device's; empty for what the platform was started with."
+        ),
+    )
+    seed: int | None = Field(
+        default=None,
+        description="Seed from which, with a job's content, its random numbers derive.",
+    )
+
+    def account(self) -> Account:
+        """Return what it takes to connect, starting the platform if none runs.
+
+        Raises:
+            ConnectionFailedError: It could not be started, or runs with other settings.
+        """
+        from session_block import local_platform
+
+        try:
+            info = local_platform.start(self.state_dir, noise=self.noise, seed=self.seed)
+        except local_platform.PlatformError as error:
+            raise ConnectionFailedError(f"The local platform is not available: {error}.") from error
+        account = Account(
+            token=info.token,
+            channel="ibm_quantum_platform",
+            url=info.url,
+            instance=info.instance,
+        )
+        return on_this_machine(account)

@@ -1,0 +1,180 @@
+"""Make the client's service, and turn its failures into this package's error."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import requests
+from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService, RuntimeInvalidStateError
+from qiskit_ibm_runtime.exceptions import IBMError
+
+from session_block.account import Account
+from session_block.errors import ConnectionFailedError
+
+REMEMBERED_SECONDS = 60.0
+"""For so long a warning, and a backend's status, are not asked for again."""
+
+_OPT_OUT = "USAGE_DATA_OPT_OUT"
+
+
+class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped
+    """The client's service."""
+
+    _usage_checked_at = -REMEMBERED_SECONDS
+
+    def __init__(self, **account: Any) -> None:
+        os.environ.setdefault(_OPT_OUT, "True")
+        super().__init__(**account)
+
+    def _check_instance_usage(self) -> None:
+        if time.monotonic() - self._usage_checked_at >= REMEMBERED_SECONDS:
+            super()._check_instance_usage()
+            self._usage_checked_at = time.monotonic()
+
+
+class LeanBackend(IBMBackend):  # type: ignore[misc]  # untyped
+    """The client's backend, whose status is up to a minute old."""
+
+    _known_status: tuple[float, Any] | None = None
+
+    @classmethod
+    def of(cls, backend: IBMBackend) -> Self:
+        """Return a backend of the client's as one of these."""
+        backend.__class__ = cls
+        lean: Self = backend
+        return lean
+
+    def status(self) -> Any:
+        """Return the backend's status, asked for once a minute."""
+        known = self._known_status
+        if known is None or time.monotonic() - known[0] >= REMEMBERED_SECONDS:
+            return self.status_now()
+        return known[1]
+
+    def status_now(self) -> Any:
+        """Return the backend's status, asked for now."""
+        status = super().status()
+        self._known_status = (time.monotonic(), status)
+        return status
+
+
+_environment_lock = threading.Lock()
+
+
+def connect(account: Account) -> QiskitRuntimeService:
+    """Make the client's service for an account."""
+    variables = _variables(account)
+    with _environment(variables):
+        service = LeanService(
+            channel=account.channel,
+            token=account.token,
+            url=account.url,
+            instance=account.instance,
+            verify=account.verify,
+            proxies=_proxies(account),
+            private_endpoint=account.private_endpoint,
+            **account.preferences,
+        )
+    for api in (service._active_api_client, *service._get_api_clients().values()):  # noqa: SLF001
+        _equip(api, account)
+    make_api = service._create_new_cloud_api_client  # noqa: SLF001
+
+    def make_equipped_api(instance: str) -> Any:
+        with _environment(variables):
+            api = make_api(instance)
+        _equip(api, account)
+        return api
+
+    service._create_new_cloud_api_client = make_equipped_api  # noqa: SLF001
+    return service
+
+
+def _variables(account: Account) -> dict[str, str]:
+    """Return what the environment is while the client connects.
+
+    There is no other way to tell it whose certificates to trust when it asks for access tokens, or
+    not to verify any when it looks for instances; and some of its requests prefer the
+    environment's settings to those that it is given.
+    """
+    variables = dict(account.environment)
+    if account.ca_bundle is not None:
+        variables["REQUESTS_CA_BUNDLE"] = str(account.ca_bundle)
+    if not account.verify:
+        variables |= {"GLOBAL_SEARCH_DISABLE_SSL": "true", "GLOBAL_CATALOG_DISABLE_SSL": "true"}
+        variables |= {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+    if account.proxies is not None:
+        variables["no_proxy"] = "*"
+    return variables
+
+
+def _proxies(account: Account) -> dict[str, Any] | None:
+    """Return an account's proxies, which are then used and never the environment's."""
+    if account.proxies is None:
+        return None
+    return {"urls": {**account.proxies.get("urls", {}), "no_proxy": "*"}}
+
+
+def _equip(api: Any, account: Account) -> None:
+    """Let the later requests to an instance, for access tokens too, go as the account says."""
+    if account.verify and account.ca_bundle is None and account.proxies is None:
+        return
+    verify = account.verify if account.ca_bundle is None else str(account.ca_bundle)
+    session = api._session  # noqa: SLF001
+    settings = session.merge_environment_settings(
+        session.base_url, dict(session.proxies), None, verify, None
+    )
+    session.trust_env = False
+    session.verify = settings["verify"]
+    # The client sets no time limit if there are any proxies, and this is none.
+    session.proxies = {key: url for key, url in settings["proxies"].items() if key != "no_proxy"}
+    session.auth.tm.http_config = {"verify": settings["verify"]}
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for as long as a service is made: the client reads them then."""
+    with _environment_lock:
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+@contextmanager
+def connecting(purpose: str) -> Iterator[None]:
+    """Turn what the client raises into this package's error, which says what was to be done."""
+    try:
+        yield
+    except RuntimeInvalidStateError:
+        # An answer to what was asked, not a failure to ask.
+        raise
+    except (IBMError, requests.RequestException) as error:
+        raise ConnectionFailedError(
+            f"Could not {purpose}: {_explained(error)}. {_advice(error)}; nothing was submitted."
+        ) from error
+
+
+def _explained(error: BaseException) -> str:
+    """Return an error's text, and that of its cause if it keeps that to itself."""
+    text, cause = str(error), str(error.__cause__ or "")
+    return text if cause in text else f"{text} ({cause})"
+
+
+def _advice(error: BaseException) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in _explained(error):
+        return (
+            "Set the credentials' ca_bundle to a file with the certificate of the authority that "
+            "signed the server's"
+        )
+    return "Check the credentials' token, instance and URL, and that the platform can be reached"

@@ -1,0 +1,1 @@
+"""Limits, seconds and forecasts."""

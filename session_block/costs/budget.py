@@ -1,0 +1,194 @@
+"""Money is bounded: limits of jobs and of usage, checked after the intent and before the POST."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from session_block.costs.usage import UsageMeter
+from session_block.errors import InvalidInputError
+from session_block.events import Happening, Notices
+from session_block.ledger.store import Ledger
+from session_block.records import submissions as records
+from session_block.records.tickets import Tickets
+from session_block.settings import NO_LIMITS, Limits
+
+WARNING_SHARE = 0.8
+"""The share of a limit from which on it is said that the limit is near."""
+
+_MEMBER = "member/"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What limits leave; ``None`` is no limit."""
+
+    jobs: int | None
+    usage_seconds: float | None
+
+
+class Budget:
+    """Keeps an experiment within its limits, and within those of its Block.
+
+    Jobs are counted by their intents, so that no concurrent tasks, processes or machines that share
+    the ledger pass a limit together. Usage may be passed by the jobs in flight. The limits of a
+    Block count the experiments that it opened while it had limits and that this ledger knows.
+
+    Args:
+        ledger: Where jobs are counted.
+        experiment: The experiment's UID.
+        limits: Those of the experiment.
+        meter: Returns what an experiment, given by its UID, has used.
+        block: The Block's name, and its own limits.
+        notices: Told when a limit is near.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        limits: Limits,
+        meter: Callable[[str], UsageMeter],
+        *,
+        block: tuple[str | None, Limits] = (None, NO_LIMITS),
+        notices: Notices | None = None,
+    ) -> None:
+        name, block_limits = block
+        if block_limits and name is None:
+            raise InvalidInputError(
+                "The limits of a QuantumSession Block count what all its experiments spend, so the "
+                "Block needs a name: save it, and load it by that name. Or set the limits of an "
+                "experiment."
+            )
+        self._ledger = ledger
+        self._experiment = experiment
+        self._meter = meter
+        scope = f"@block/{hashlib.sha256(str(name).encode()).hexdigest()[:16]}"
+        self._accounts = [
+            one
+            for one in (
+                _Account(ledger, experiment, f"experiment {experiment}", limits, notices),
+                _Account(ledger, scope, f"Block {name!r}", block_limits, notices),
+            )
+            if one.limits
+        ]
+        self._block = f"Block {name!r}" if block_limits else None
+        self._ready = False
+
+    def why_not(self, submission: str, generation: int) -> str | None:
+        """Count one more job, whose intent is recorded; say why it must not be sent, if so.
+
+        Raises:
+            ConnectionFailedError: There is a limit of usage, and the platform does not tell it.
+        """
+        self._make_ready()
+        holder = f"{self._experiment}/{submission}/{generation}"
+        for account in self._accounts:
+            why = account.why_not_this(holder) or self._why_used_up(account)
+            if why is not None:
+                self.void(submission, generation)
+                return why
+        return None
+
+    def why_no_more(self) -> str | None:
+        """Say why no further job would be sent, if so; counts none."""
+        self._make_ready()
+        reasons = (one.why_none_more() or self._why_used_up(one) for one in self._accounts)
+        return next((why for why in reasons if why is not None), None)
+
+    def void(self, submission: str, generation: int) -> None:
+        """Note that a generation made no job."""
+        for account in self._accounts:
+            account.tickets.void(f"{self._experiment}/{submission}/{generation}")
+
+    def left(self) -> Left:
+        """Return what may still be spent: the least that any of the limits leaves."""
+        self._make_ready()
+        jobs = [
+            max(0, one.limits.jobs - one.tickets.used())
+            for one in self._accounts
+            if one.limits.jobs is not None
+        ]
+        seconds = [
+            max(0.0, one.limits.usage_seconds - self._used(one))
+            for one in self._accounts
+            if one.limits.usage_seconds is not None
+        ]
+        return Left(min(jobs, default=None), min(seconds, default=None))
+
+    def _make_ready(self) -> None:
+        """Count what was done while nobody counted, once in each process."""
+        if self._ready:
+            return
+        if self._block is not None and not self._ledger.shared:
+            _logger.warning(
+                "The limits of %s count the experiments in %r only, which other machines do not "
+                "share. Set its ledger_url to a PostgreSQL database to count theirs too.",
+                self._block,
+                self._ledger,
+            )
+        outcomes = self._ledger.facts(self._experiment, "outcome/")
+        holders = {
+            f"{self._experiment}/{fact.key.partition('/')[2]}": fact.body for fact in outcomes
+        }
+        made = [holder for holder, body in holders.items() if records.made_job(body)]
+        none = [holder for holder, body in holders.items() if not records.made_job(body)]
+        for account in self._accounts:
+            self._ledger.create(account.scope, f"{_MEMBER}{self._experiment}", {})
+            account.tickets.reconcile(made, none)
+        self._ready = True
+
+    def _why_used_up(self, account: _Account) -> str | None:
+        limit = account.limits.usage_seconds
+        if limit is None:
+            return None
+        used = self._used(account)
+        account.warn_when_near("usage_seconds", used, limit)
+        if used < limit:
+            return None
+        return f"{account.name} has used {used:g} s of the {limit:g} s that it may use"
+
+    def _used(self, account: _Account) -> float:
+        members = self._ledger.facts(account.scope, _MEMBER)
+        uids = [fact.key.removeprefix(_MEMBER) for fact in members]
+        return sum(self._meter(uid).seconds() for uid in uids)
+
+
+class _Account:
+    """One set of limits, and what is counted against it."""
+
+    def __init__(
+        self, ledger: Ledger, scope: str, name: str, limits: Limits, notices: Notices | None
+    ) -> None:
+        self._notices = notices or Notices()
+        self.scope = scope
+        self.name = name
+        self.limits = limits
+        self.tickets = Tickets(ledger, scope)
+        self._warned: set[str] = set()
+
+    def why_not_this(self, holder: str) -> str | None:
+        rank = self.tickets.rank(self.tickets.take(holder))
+        if self.limits.jobs is None:
+            return None
+        self.warn_when_near("jobs", rank, self.limits.jobs)
+        return self._why_too_many(rank)
+
+    def why_none_more(self) -> str | None:
+        return None if self.limits.jobs is None else self._why_too_many(self.tickets.used() + 1)
+
+    def warn_when_near(self, what: str, used: float, limit: float) -> None:
+        if used >= WARNING_SHARE * limit and what not in self._warned:
+            self._warned.add(what)
+            said = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
+            _logger.warning(said)
+            self._notices.tell(Happening.BUDGET_NEAR, self.scope, said)
+
+    def _why_too_many(self, rank: int) -> str | None:
+        limit = self.limits.jobs
+        if limit is None or rank <= limit:
+            return None
+        return f"{self.name} has made the {limit} jobs that it may make"

@@ -1,0 +1,136 @@
+"""What a run will cost, said before anything is submitted.
+
+The usage of a job follows IBM's own rule of thumb (guide "Workload usage"): an overhead of two
+seconds, and for each execution the delay before it and the length of its circuit. Executions are
+shots, times parameter points, times measurement bases. Error mitigation, which adds executions of
+the platform's choice, is not counted; nor is the wall-clock time that a session bills between jobs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from qiskit import QuantumCircuit
+from qiskit.exceptions import QiskitError
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import PauliList
+from qiskit.transpiler import Target
+from qiskit_ibm_runtime import IBMBackend
+from qiskit_ibm_runtime.options.utils import UnsetType
+
+from session_block.costs.budget import Left
+from session_block.pubs.request import Request
+
+OVERHEAD_SECONDS = 2.0
+DEFAULT_REP_DELAY_SECONDS = 250e-6
+DEFAULT_SHOTS = 4096
+DEFAULT_PRECISION = 0.015625
+
+
+class Estimate(BaseModel):
+    """What a number of equal jobs will cost, and what there is to spend.
+
+    Attributes:
+        jobs: How many jobs.
+        executions: How often circuits run in all of them: shots × points × bases.
+        usage_seconds: Usage of the QPU that is expected of them.
+        allocation_left_seconds: What the instance's allocation has left; ``None`` without a limit.
+        budget_jobs_left: How many jobs the limits of the Block and the experiment leave.
+        budget_seconds_left: How much usage these limits leave.
+        fits: Whether all of it is enough.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    jobs: int
+    executions: int
+    usage_seconds: float
+    allocation_left_seconds: float | None
+    budget_jobs_left: int | None
+    budget_seconds_left: float | None
+    fits: bool
+
+
+def estimate(
+    request: Request, jobs: int, backend: IBMBackend, allocation: dict[str, Any], left: Left
+) -> Estimate:
+    """Estimate a number of jobs that are like a request.
+
+    Args:
+        request: One of them.
+        jobs: How many.
+        backend: Where they run.
+        allocation: What the instance has left, as ``service.usage()`` tells it.
+        left: What the budget leaves.
+    """
+    executions, seconds = _one_job(request, backend)
+    usage = jobs * (OVERHEAD_SECONDS + seconds)
+    allocated = allocation.get("usage_remaining_seconds")
+    return Estimate(
+        jobs=jobs,
+        executions=jobs * executions,
+        usage_seconds=usage,
+        allocation_left_seconds=allocated,
+        budget_jobs_left=left.jobs,
+        budget_seconds_left=left.usage_seconds,
+        fits=(
+            (left.jobs is None or jobs <= left.jobs)
+            and all(limit is None or usage <= limit for limit in (allocated, left.usage_seconds))
+        ),
+    )
+
+
+def _one_job(request: Request, backend: IBMBackend) -> tuple[int, float]:
+    """Return the executions of one job, and the seconds that they take."""
+    delay = _set(request.options.execution.rep_delay) or getattr(
+        backend, "default_rep_delay", DEFAULT_REP_DELAY_SECONDS
+    )
+    executions, seconds = 0, 0.0
+    for pub in request.pubs:
+        runs = _executions(pub, request.options)
+        executions += runs
+        seconds += runs * (delay + _length_seconds(pub.circuit, backend.target))
+    return executions, seconds
+
+
+def _executions(pub: SamplerPub | EstimatorPub, options: Any) -> int:
+    if isinstance(pub, SamplerPub):
+        shots = pub.shots or _set(options.default_shots) or DEFAULT_SHOTS
+        return int(shots) * int(pub.parameter_values.size)
+    precision = pub.precision or _set(options.default_precision) or DEFAULT_PRECISION
+    shots = None if pub.precision else _set(options.default_shots)
+    return int(shots or math.ceil(1 / precision**2)) * _bases(pub)
+
+
+def _bases(pub: EstimatorPub) -> int:
+    """Return in how many bases a PUB is measured, summed over its parameter points."""
+    shape = pub.parameter_values.shape
+    points = np.arange(math.prod(shape)).reshape(shape)
+    paulis: list[set[str]] = [set() for _ in range(points.size)]
+    for point, observable in np.broadcast(points, np.asarray(pub.observables)):
+        paulis[point].update(label for label in observable if label.strip("I"))
+    groups = {
+        wanted: len(PauliList(sorted(wanted)).group_commuting(qubit_wise=True)) if wanted else 0
+        for wanted in map(frozenset, paulis)
+    }
+    return sum(groups[frozenset(wanted)] for wanted in paulis)
+
+
+def _length_seconds(circuit: QuantumCircuit, target: Target) -> float:
+    """Return how long a circuit takes; one that branches counts as long as its depth allows."""
+    try:
+        return float(circuit.estimate_duration(target, unit="s"))
+    except QiskitError:
+        slowest = max(
+            (one.duration or 0.0 for place in target.values() for one in place.values() if one),
+            default=0.0,
+        )
+        return float(circuit.depth() * slowest)
+
+
+def _set(option: Any) -> Any:
+    return None if isinstance(option, UnsetType) else option

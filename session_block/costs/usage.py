@@ -1,0 +1,190 @@
+"""What an experiment has cost, in the seconds that IBM counts as usage.
+
+A session is charged by the wall clock, from the start of its first job until it goes inactive or is
+closed; a batch, and a job outside of both, by the time that the QPU is locked for its jobs.
+Source: IBM's page on workload usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pydantic import BaseModel, ConfigDict
+
+from session_block.client import Connection
+from session_block.ledger.store import Ledger
+from session_block.records.sessions import SessionRecord, read_sessions
+from session_block.references import ExecutionMode
+
+
+class SessionUsage(BaseModel):
+    """Usage of one session or batch that the experiment opened.
+
+    Attributes:
+        seconds: Usage so far.
+        final: Whether it will not grow any more.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    session_id: str
+    mode: ExecutionMode
+    seconds: float
+    final: bool
+
+
+class JobUsage(BaseModel):
+    """Usage of one job.
+
+    Attributes:
+        submission: The submission that it was made for; a twin has that of the recorded job.
+        session_id: The session in which it was to run; ``None`` in job mode.
+        seconds: Usage of the QPU; ``None`` while the platform has not settled it.
+        charged: Whether it is charged by itself, and not with a session of the experiment's own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    submission: str
+    session_id: str | None
+    seconds: float | None
+    charged: bool
+
+
+class ExperimentUsage(BaseModel):
+    """Usage of an experiment.
+
+    Attributes:
+        seconds: What it is charged with so far: its own sessions and batches as a whole, its jobs
+            in borrowed sessions and in job mode one by one.
+        sessions: The sessions and batches that it opened, oldest first.
+        jobs: All its jobs, twins too.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    sessions: list[SessionUsage]
+    jobs: list[JobUsage]
+
+
+class UsageMeter:
+    """Reads the usage of one experiment from the platform; what is final is asked for once.
+
+    Args:
+        ledger: Where final figures are recorded.
+        experiment: The experiment's UID.
+        connection: To its instance.
+        in_job_mode: Whether its jobs run outside of sessions now.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        connection: Callable[[], Connection],
+        in_job_mode: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._connection = connection
+        self._in_job_mode = in_job_mode
+        self._had_jobs_outside: bool | None = None
+
+    def of_other(self, experiment: str) -> UsageMeter:
+        """Return the meter of another experiment of the same instance, which may run now."""
+        return UsageMeter(self._ledger, experiment, self._connection, lambda: True)
+
+    def seconds(self) -> float:
+        """Return what the experiment is charged with so far.
+
+        Raises:
+            ConnectionFailedError: The platform does not tell.
+        """
+        records = self._sessions()
+        own = sum(self._session(record).seconds for record in records if record.opened)
+        if not self._may_have_jobs_outside(records):
+            return own
+        return own + sum(job.seconds or 0.0 for job in self._jobs(records, only_charged=True))
+
+    def report(self) -> ExperimentUsage:
+        """Return the usage of the experiment, its sessions and its jobs.
+
+        Costs one request for each job and session whose figure was not final when it was last read.
+
+        Raises:
+            ConnectionFailedError: The platform does not tell.
+        """
+        records = self._sessions()
+        sessions = [self._session(record) for record in records if record.opened]
+        jobs = list(self._jobs(records))
+        charged = sum(job.seconds or 0.0 for job in jobs if job.charged)
+        return ExperimentUsage(
+            seconds=sum(session.seconds for session in sessions) + charged,
+            sessions=sessions,
+            jobs=jobs,
+        )
+
+    def _sessions(self) -> list[SessionRecord]:
+        # One that the experiment went back to has several records.
+        records = read_sessions(self._ledger, self._experiment)
+        return list({one.session_id: one for one in records if one.session_id}.values())
+
+    def _session(self, record: SessionRecord) -> SessionUsage:
+        key = f"usage-of-session/{record.number}"
+        session_id = str(record.session_id)
+        known = self._ledger.get(self._experiment, key)
+        if known is None:
+            details = self._connection().sessions.look(session_id)
+            seconds, final = details.usage_time or 0.0, details.has_ended
+            if final:
+                self._ledger.create(self._experiment, key, {"seconds": seconds})
+        else:
+            seconds, final = known.body["seconds"], True
+        return SessionUsage(
+            session_id=session_id,
+            mode=record.intent.get("mode", "session"),
+            seconds=seconds,
+            final=final,
+        )
+
+    def _may_have_jobs_outside(self, records: list[SessionRecord]) -> bool:
+        """Whether jobs are charged by themselves; what earlier processes did is read once."""
+        if self._had_jobs_outside is None:
+            own = {record.session_id for record in records if record.opened}
+            intents = self._ledger.facts(self._experiment, "intent/")
+            self._had_jobs_outside = any(fact.body["session_id"] not in own for fact in intents)
+        borrowed = any(not record.opened for record in records)
+        return self._had_jobs_outside or borrowed or self._in_job_mode()
+
+    def _jobs(
+        self, records: list[SessionRecord], *, only_charged: bool = False
+    ) -> Iterator[JobUsage]:
+        own = {record.session_id for record in records if record.opened}
+        facts = self._ledger.facts(self._experiment, "intent/", "outcome/", "twin/", "usage/")
+        bodies = {fact.key: fact.body for fact in facts}
+        for key, body in bodies.items():
+            kind, submission, last = (*key.split("/"), "")[:3]
+            job_id = last if kind == "twin" else body.get("job_id")
+            if kind not in ("outcome", "twin") or job_id is None:
+                continue
+            generation = 1 if kind == "twin" else int(last)
+            session_id = bodies.get(f"intent/{submission}/{generation}", {}).get("session_id")
+            charged = session_id not in own
+            if charged or not only_charged:
+                yield JobUsage(
+                    job_id=job_id,
+                    submission=submission,
+                    session_id=session_id,
+                    seconds=self._job(job_id, bodies.get(f"usage/{job_id}")),
+                    charged=charged,
+                )
+
+    def _job(self, job_id: str, known: object) -> float | None:
+        if isinstance(known, dict):
+            return float(known["seconds"])
+        seconds = self._connection().jobs.metrics(job_id).usage_seconds
+        if seconds is not None:
+            self._ledger.create(self._experiment, f"usage/{job_id}", {"seconds": seconds})
+        return seconds

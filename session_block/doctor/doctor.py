@@ -1,0 +1,60 @@
+"""Is everything there that an experiment needs? Each check says what it found and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+
+from session_block.blocks.quantum_session import QuantumSession, load_block
+from session_block.doctor.check import Check, Verdict
+from session_block.doctor.machine import check_ledger, check_prefect, check_versions
+from session_block.errors import SessionBlockError
+from session_block.ledger.urls import default_ledger_url
+
+
+def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[Check]:
+    """Check everything, one thing after another; what cannot be checked any more is left out.
+
+    Args:
+        block_name: The Block whose credentials, instance, backend and ledger are checked; without
+            one the platform is not asked.
+        ledger_url: A ledger to check in the place of the Block's, or of the usual one.
+    """
+    yield from check_versions()
+    yield check_prefect()
+    block: QuantumSession | None = None
+    if block_name is None:
+        yield Check(
+            "Block",
+            Verdict.WARNING,
+            "No QuantumSession Block is named, so no platform is asked.",
+            "Name one: session-block doctor --block NAME",
+        )
+    else:
+        check, block = check_block(block_name)
+        yield check
+    yield from check_ledger(_ledger_url(block, ledger_url))
+    if block is not None:
+        from session_block.doctor.platform import check_platform
+
+        yield from check_platform(block)
+
+
+def check_block(name: str) -> tuple[Check, QuantumSession | None]:
+    """Check that a Block can be loaded, and return it."""
+    try:
+        block = load_block(name)
+    except SessionBlockError as error:
+        return Check("Block", Verdict.FAILED, str(error), "See session-block setup --help"), None
+    except httpx.HTTPError as error:
+        said = f"{name!r} cannot be loaded: {type(error).__name__}"
+        return Check("Block", Verdict.FAILED, said, "Mend the Prefect API first."), None
+    where = block.backend_name or "the least busy backend"
+    return Check("Block", Verdict.OK, f"{name!r}: mode {block.mode}, on {where}."), block
+
+
+def _ledger_url(block: QuantumSession | None, ledger_url: str | None) -> str:
+    if ledger_url is None and block is not None and block.ledger_url is not None:
+        return block.ledger_url.get_secret_value()
+    return ledger_url or default_ledger_url()

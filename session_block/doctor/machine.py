@@ -1,0 +1,183 @@
+"""What is checked of this machine: versions, the Prefect API, the ledger and its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from uuid import uuid4
+
+import prefect
+import psutil
+from packaging.requirements import Requirement
+from packaging.version import Version
+from prefect.client.base import ServerType
+from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
+from sqlalchemy import make_url
+
+from session_block.doctor.check import Check, Verdict
+from session_block.errors import LedgerError
+from session_block.ledger.sqlite import sqlite_path
+from session_block.ledger.store import SCHEMA_VERSION, Ledger
+from session_block.operations.experiments import ExperimentState, overviews
+from session_block.prefect_context import find_prefect_server
+
+PACKAGE = "prefect-quantum-sessions"
+SHOWN = ("prefect", "fastapi", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
+"""The packages whose versions are always told."""
+
+_NOTEBOOK = "@doctor"
+"""The pseudo-experiment whose facts show that the ledger can be written."""
+
+_NETWORKS = frozenset(
+    [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "smb3",
+        "smbfs",
+    ]
+)
+_MEMORY = frozenset({"ramfs", "tmpfs"})
+
+
+def check_versions(requirements: Iterable[str] | None = None) -> Iterator[Check]:
+    """Compare what is installed with what this package declares that it needs.
+
+    Args:
+        requirements: What is needed; by default what the package declares.
+    """
+    declared = requires(PACKAGE) or [] if requirements is None else requirements
+    needed = [Requirement(one) for one in declared]
+    always = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    fitting = []
+    for requirement in always:
+        installed = _installed(requirement.name)
+        if installed is None or not requirement.specifier.contains(installed, prereleases=True):
+            yield Check(
+                "versions",
+                Verdict.FAILED,
+                f"{requirement.name} {installed or 'is not installed'}; needed is {requirement}.",
+                f"pip install '{requirement}'",
+            )
+        elif requirement.name in SHOWN:
+            fitting.append(f"{requirement.name} {installed}")
+    yield Check("versions", Verdict.OK, f"{', '.join(fitting)}.")
+
+
+def check_prefect() -> Check:
+    """Check that the Prefect server that is configured answers, and fits."""
+    configured = get_current_settings().api.url
+    if configured is None:
+        found = find_prefect_server()
+        return Check(
+            "Prefect API",
+            Verdict.WARNING,
+            "PREFECT_API_URL is not set, so each process starts a server of its own.",
+            f"prefect config set PREFECT_API_URL={found}"
+            if found
+            else "Start one: prefect server start --background, or session-block up",
+        )
+    with get_client(sync_client=True) as client:
+        trouble = client.api_healthcheck()
+        if trouble is not None:
+            return Check(
+                "Prefect API",
+                Verdict.FAILED,
+                f"{configured} does not answer: {trouble}",
+                "Start the server, or set PREFECT_API_URL (and PREFECT_API_KEY) to another one.",
+            )
+        if client.server_type == ServerType.CLOUD:
+            return Check("Prefect API", Verdict.OK, f"{configured} answers.")
+        server = Version(client.api_version())
+    mine = Version(prefect.__version__)
+    answers = f"{configured} answers, with Prefect {server}"
+    if server.major != mine.major:
+        return Check(
+            "Prefect API",
+            Verdict.FAILED,
+            f"{answers}; this is {mine}.",
+            "Install the same major version of Prefect here and there.",
+        )
+    if server < mine:
+        return Check(
+            "Prefect API", Verdict.WARNING, f"{answers}; this is {mine}.", "Upgrade the server."
+        )
+    return Check("Prefect API", Verdict.OK, f"{answers}.")
+
+
+def check_ledger(url: str) -> Iterator[Check]:
+    """Check that a ledger opens, can be written, and is where it lasts."""
+    try:
+        with closing(Ledger(url)) as ledger:
+            ledger.create(_NOTEBOOK, f"written/{uuid4().hex}", {})
+            held = [one for one in overviews(ledger) if one.state is ExperimentState.HELD]
+    except LedgerError as error:
+        yield Check("ledger", Verdict.FAILED, str(error), "Nothing is submitted before.")
+        return
+    yield Check(
+        "ledger",
+        Verdict.OK,
+        f"{ledger} opens and can be written, schema version {SCHEMA_VERSION}.",
+    )
+    if not ledger.shared:
+        yield check_disk(sqlite_path(make_url(url)))
+    if held:
+        yield Check(
+            "submissions",
+            Verdict.WARNING,
+            f"Some of {', '.join(str(one.identity) for one in held)} wait for an operator.",
+            "session-block submissions list --held",
+        )
+
+
+def check_disk(path: Path, filesystem: str | None = None) -> Check:
+    """Check that an SQLite ledger is on a disk of this machine.
+
+    Args:
+        path: The ledger's file.
+        filesystem: The type of the file system; by default that of the path.
+    """
+    kind = filesystem or _filesystem_of(path)
+    if kind in _NETWORKS:
+        return Check(
+            "ledger's disk",
+            Verdict.FAILED,
+            f"{path} is on a network file system ({kind}), whose locks SQLite cannot trust.",
+            "Put it on a local disk, or set SESSION_BLOCK_LEDGER_URL to a PostgreSQL database.",
+        )
+    if kind in _MEMORY:
+        return Check(
+            "ledger's disk",
+            Verdict.WARNING,
+            f"{path} is in memory ({kind}), and lost when the machine restarts.",
+            "Put it on a disk.",
+        )
+    return Check("ledger's disk", Verdict.OK, f"{path} is on a local disk ({kind}).")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _filesystem_of(path: Path) -> str:
+    """Return the type of the file system in which a file is."""
+    real = path.resolve()
+    mounted = [
+        one for one in psutil.disk_partitions(all=True) if real.is_relative_to(one.mountpoint)
+    ]
+    return max(mounted, key=lambda one: len(one.mountpoint)).fstype if mounted else "unknown"

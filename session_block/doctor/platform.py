@@ -1,0 +1,74 @@
+"""What is checked at the platform: credentials, instance and backend of a Block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from session_block.blocks.quantum_session import QuantumSession
+from session_block.client import BackendChoice, Connection
+from session_block.doctor.check import Check, Verdict
+from session_block.doctor.setup import PLAN_WITHOUT_SESSIONS, plan_of
+from session_block.errors import SessionBlockError
+
+
+def check_platform(block: QuantumSession) -> Iterator[Check]:
+    """Check credentials, instance and backend at the platform."""
+    try:
+        account = block.credentials.account()
+        connection = Connection(account)
+    except SessionBlockError as error:
+        yield Check("credentials", Verdict.FAILED, str(error), "See session-block setup --help")
+        return
+    yield Check("credentials", Verdict.OK, f"{account.url or 'IBM Quantum'} accepts them.")
+    for check in (check_instance, check_backend):
+        try:
+            yield check(block, connection)
+        except SessionBlockError as error:
+            what = check.__name__.removeprefix("check_")
+            yield Check(what, Verdict.FAILED, str(error), "Change the Block, or try again.")
+
+
+def check_instance(block: QuantumSession, connection: Connection) -> Check:
+    """Check that the instance's plan has what the Block wants of it, and time is left.
+
+    Raises:
+        ConnectionFailedError: The platform does not tell.
+    """
+    plan = plan_of(connection)
+    allocation = connection.allocation()
+    used = allocation.get("usage_consumed_seconds", 0)
+    limit = allocation.get("usage_limit_seconds", allocation.get("usage_allocation_seconds"))
+    spent = f"{used} s used" + (f" of {limit} s" if limit else "")
+    found = f"{connection.instance} is on the {plan} plan, {spent}."
+    if allocation.get("usage_limit_reached"):
+        return Check(
+            "instance", Verdict.FAILED, found, "Its usage is at the limit: raise it, or wait."
+        )
+    if (plan, block.mode, block.without_sessions) == (PLAN_WITHOUT_SESSIONS, "session", "fail"):
+        return Check(
+            "instance",
+            Verdict.FAILED,
+            f"{found} This plan has no sessions.",
+            "Set the Block's mode to 'batch' or 'job', or its without_sessions.",
+        )
+    return Check("instance", Verdict.OK, found)
+
+
+def check_backend(block: QuantumSession, connection: Connection) -> Check:
+    """Check that the Block's backend exists and is up.
+
+    Raises:
+        BackendNotFoundError: It does not.
+        ConnectionFailedError: The platform does not tell.
+    """
+    name = block.backend_name
+    if name is None:
+        up = connection.backends.least_busy(block.min_num_qubits)
+        if not up:
+            return Check("backend", Verdict.WARNING, "None is up.", "Runs wait for one.")
+        return Check("backend", Verdict.OK, f"Up are {', '.join(up)}, least busy first.")
+    why = connection.backends.why_not_up(BackendChoice(name, calibration_id=block.calibration_id))
+    if why is not None:
+        advice = "Runs wait for it." if block.in_maintenance == "wait" else "Runs go elsewhere."
+        return Check("backend", Verdict.WARNING, f"{name} runs no jobs now: {why}.", advice)
+    return Check("backend", Verdict.OK, f"{name} is up.")

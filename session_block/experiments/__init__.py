@@ -1,0 +1,1 @@
+"""What users hold: experiments, their jobs and durable primitives."""

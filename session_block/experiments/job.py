@@ -1,0 +1,185 @@
+"""One job of an experiment, with the face of Qiskit's own primitive jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qiskit.primitives import BasePrimitiveJob
+from qiskit.primitives.containers import DataBin, PrimitiveResult
+
+from session_block import aio, prefect_context
+from session_block.errors import JobEndedInPassingError, JobWaitTimeoutError
+from session_block.records.submissions import Generation
+
+if TYPE_CHECKING:
+    from qiskit.circuit import ClassicalRegister
+
+    from session_block.experiments.assembly import Machinery
+    from session_block.experiments.replay import Turn, Turns
+    from session_block.pubs.request import Request
+    from session_block.submissions.wait import RecordedJob
+
+T = TypeVar("T")
+_DONE = "DONE"
+_FINAL = frozenset({_DONE, "ERROR", "CANCELLED"})
+_logger = logging.getLogger(__name__)
+
+
+class RunContext:
+    """The Prefect run, if there is one, in which this object was made."""
+
+    def __init__(self) -> None:
+        self._context: Context | None = copy_context() if prefect_context.inside() else None
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in that run, unless it is called in a run anyway."""
+        if self._context is None or prefect_context.inside():
+            return function()
+        return self._context.copy().run(function)
+
+
+class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  # untyped
+    """A submission's job. When its session ends first, another one takes its place in ``result()``.
+
+    Made by the primitives and by experiments, after the job's ID is recorded.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        turn: Turn,
+        made: Generation | RecordedJob,
+        *,
+        machinery: Machinery,
+        turns: Turns,
+    ) -> None:
+        super().__init__(str(made.job_id))
+        self._request = request
+        self._turn = turn
+        self._made = made
+        self._machinery = machinery
+        self._turns = turns
+        self._made_in = RunContext()
+        self._result: PrimitiveResult | None = (
+            None if isinstance(made, Generation) else _as_asked(made.result, request)
+        )
+
+    @property
+    def submission(self) -> str:
+        """ID of the submission that it was made for."""
+        return self._turn.submission
+
+    @property
+    def generation(self) -> Generation:
+        """The attempt at the submission that made it."""
+        if isinstance(self._made, Generation):
+            return self._made
+        return self._machinery.submitter.read(self.submission).generations[-1]
+
+    def job_id(self) -> str:
+        """Return the platform's ID of the job; that of its replacement once there is one."""
+        return str(self._made.job_id)
+
+    def result(self, timeout: float | None = None) -> PrimitiveResult:
+        """Wait for the job and return its result; a recorded one costs no request.
+
+        Args:
+            timeout: Seconds after which the wait ends, and not the job; ``None`` to wait on.
+
+        Raises:
+            JobFailedError: The job failed for a reason of its own.
+            JobCancelledError: Somebody cancelled the job.
+            JobWaitTimeoutError: The time is over; the job goes on.
+            SubmissionHeldError: The platform does not know the job any more.
+        """
+        if self._result is None:
+            recorded = self._machinery.waiter.recorded(self.submission)
+            found = recorded if recorded is not None else self._awaited(timeout)
+            self._result = _as_asked(found, self._request)
+        return self._result
+
+    def status(self) -> str:
+        """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``."""
+        if self._result is not None or self._machinery.waiter.has_result(self.submission):
+            return _DONE
+        return self._machinery.waiter.status(self.generation)
+
+    def done(self) -> bool:
+        """Return whether the job has given its result."""
+        return self.status() == _DONE
+
+    def running(self) -> bool:
+        """Return whether the job runs now."""
+        return self.status() == "RUNNING"
+
+    def cancelled(self) -> bool:
+        """Return whether the job was cancelled."""
+        return self.status() == "CANCELLED"
+
+    def in_final_state(self) -> bool:
+        """Return whether the job has ended, in whatever way."""
+        return self.status() in _FINAL
+
+    def cancel(self) -> None:
+        """Cancel the job; its result is then an error, here and when the experiment is resumed.
+
+        Raises:
+            qiskit_ibm_runtime.RuntimeInvalidStateError: It has ended before.
+        """
+        self._machinery.jobs.cancel(self.generation)
+
+    aresult = aio.async_twin(result)
+    astatus = aio.async_twin(status)
+    adone = aio.async_twin(done)
+    arunning = aio.async_twin(running)
+    acancelled = aio.async_twin(cancelled)
+    ain_final_state = aio.async_twin(in_final_state)
+    acancel = aio.async_twin(cancel)
+
+    def _awaited(self, timeout: float | None) -> PrimitiveResult:
+        name = f"{self._request.kind} {self._turn.about['label'] or self.submission[:8]}"
+        # After a timeout this object can still wait on; an equal request is another one.
+        with self._turns.held(self.submission, unless=JobWaitTimeoutError):
+            return self._made_in.call(
+                lambda: prefect_context.visibly(name, lambda: self.wait(timeout))
+            )
+
+    def wait(self, timeout: float | None = None) -> PrimitiveResult:
+        """Wait like :meth:`result`, but not as a task run of its own."""
+        # As often as the Block lets sessions be opened, and jobs fail in passing.
+        while True:
+            try:
+                return self._machinery.waiter.result(self.submission, self.generation, timeout)
+            except JobEndedInPassingError as error:
+                _logger.info("%s", error)
+            self._made = self._machinery.submitter.submit(
+                self._request, self.submission, self._turn.about
+            )
+
+
+def _as_asked(result: PrimitiveResult, request: Request) -> PrimitiveResult:
+    """Return a result with the names that the asked circuits' registers have.
+
+    Qiskit numbers the registers that nobody names, through the whole process, so the run that
+    recorded a result may have called them otherwise.
+    """
+    if request.kind != "sampler":
+        return result
+    pubs = request.pubs if request.asked is None else request.asked
+    return PrimitiveResult(
+        [_renamed(one, pub.circuit.cregs) for one, pub in zip(result, pubs, strict=True)],
+        metadata=result.metadata,
+    )
+
+
+def _renamed(result: Any, registers: Sequence[ClassicalRegister]) -> Any:
+    asked, known = [register.name for register in registers], list(result.data)
+    if set(asked) == set(known):
+        return result
+    missing = iter([name for name in asked if name not in known])
+    names = {name: name if name in asked else next(missing, name) for name in known}
+    fields = {names[name]: result.data[name] for name in known}
+    return type(result)(DataBin(**fields, shape=result.data.shape), metadata=result.metadata)

@@ -1,0 +1,281 @@
+"""What a resumed run must not make again: random draws and transpiled circuits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.transpiler import Target, TranspilerError
+from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
+from qiskit_ibm_runtime import IBMBackend
+from qiskit_ibm_runtime.exceptions import IBMInputValueError
+from qiskit_ibm_runtime.utils.validations import validate_isa_circuits
+
+from session_block.errors import FaultyQubitError, InvalidInputError, LedgerError, NotISAError
+from session_block.ledger.store import Ledger
+from session_block.pubs.fingerprint import fingerprint_circuit
+from session_block.pubs.results import decode_circuit, encode_circuit
+
+OPTIMIZATION_LEVEL = 1
+SEED = 0
+
+
+def record_once(ledger: Ledger, experiment: str, key: str, draw: Callable[[], Any]) -> Any:
+    """Return the JSON value that the first ``draw()`` under this key gave.
+
+    Raises:
+        InvalidInputError: The drawn value is no JSON value.
+    """
+    fact_key = _draw_key(key)
+    fact = ledger.get(experiment, fact_key)
+    if fact is None:
+        value = draw()
+        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"once({key!r}) drew a {type(value).__qualname__}, which is no JSON value "
+                f"({error}). Draw numbers, text, lists or dicts of these, or a NumPy array."
+            ) from error
+        ledger.create(experiment, fact_key, {"key": key, "value": value})
+        fact = ledger.get(experiment, fact_key)
+    if fact is None:
+        raise LedgerError(f"The ledger lost what once({key!r}) had recorded.")
+    return fact.body["value"]
+
+
+def was_drawn(ledger: Ledger, experiment: str, key: str) -> bool:
+    """Whether :func:`record_once` has a value under this key."""
+    return ledger.get(experiment, _draw_key(key)) is not None
+
+
+def _draw_key(key: str) -> str:
+    return f"once/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+class Pins:
+    """Transpiles each circuit of an experiment once, and keeps what came of it.
+
+    Calibrations, and with them what the transpiler makes of a circuit, change from day to day, and
+    with its version and this package's defaults; a resumed run needs the circuit with which it
+    began.
+
+    Args:
+        ledger: Where circuits are kept, as QPY.
+        experiment: The experiment's UID.
+        backend: Gives the backend that circuits are transpiled for.
+        target: Gives what a circuit may consist of.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        backend: Callable[[], IBMBackend],
+        target: Callable[[], Target],
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._backend = backend
+        self._target = target
+        self._transpiled: dict[str, QuantumCircuit] = {}
+        self._substitutes: dict[str, QuantumCircuit | None] = {}
+        self._checked: dict[str, Target] = {}
+
+    def transpiled(
+        self,
+        circuit: QuantumCircuit,
+        optimization_level: int | None = None,
+        seed_transpiler: int | None = None,
+    ) -> QuantumCircuit:
+        """Return the ISA circuit that stands for a circuit; made now if there is none yet.
+
+        Its parameters are those of the circuit, by whose objects the caller may know them.
+
+        Raises:
+            NotISAError: The backend cannot run it, however it is laid out.
+        """
+        key = _key(circuit, optimization_level, seed_transpiler)
+        if key not in self._transpiled:
+            known = self._numbers(key)
+            self._transpiled[key] = (
+                self._read(key, known[-1])
+                if known
+                else self._pin(key, 1, circuit, optimization_level, seed_transpiler)
+            )
+        return _with_parameters_of(circuit, self._transpiled[key])
+
+    def fitting(self, circuit: QuantumCircuit) -> QuantumCircuit:
+        """Return a circuit as it is if it fits the backend, else the ISA circuit for it.
+
+        Which of the two is recorded, and kept whatever becomes of the backend.
+
+        Raises:
+            FaultyQubitError: It fitted the backend once, and does not any more.
+            NotISAError: The backend cannot run it, however it is laid out.
+        """
+        key = _key(circuit)
+        if key not in self._substitutes:
+            self._substitutes[key] = self._substitute(key, circuit)
+        substitute = self._substitutes[key]
+        found = circuit if substitute is None else substitute
+        self._check(key, found, circuit.name)
+        return found
+
+    def repin(
+        self,
+        circuit: QuantumCircuit,
+        optimization_level: int | None = None,
+        seed_transpiler: int | None = None,
+    ) -> QuantumCircuit:
+        """Transpile a circuit once more, for the backend as it is now; later jobs run that one.
+
+        Raises:
+            NotISAError: The backend cannot run it, however it is laid out.
+        """
+        key = _key(circuit, optimization_level, seed_transpiler)
+        number = max(self._numbers(key), default=1) + 1
+        pinned = self._pin(key, number, circuit, optimization_level, seed_transpiler)
+        self._transpiled[key] = self._substitutes[key] = pinned
+        return _with_parameters_of(circuit, pinned)
+
+    def _substitute(self, key: str, circuit: QuantumCircuit) -> QuantumCircuit | None:
+        """Return the circuit that is run in place of one; ``None`` if that is run itself."""
+        known = self._numbers(key)
+        if known and known[-1] > 1:
+            return self._read(key, known[-1])
+        if self._ledger.get(self._experiment, f"fits/{key}") is not None:
+            return None
+        if not known and self._fits(circuit):
+            self._ledger.create(self._experiment, f"fits/{key}", {"name": circuit.name})
+            return None
+        return self.transpiled(circuit)
+
+    def _check(self, key: str, circuit: QuantumCircuit, name: str) -> None:
+        """Check that a circuit fits the backend as it is now, as it once did."""
+        target = self._target()
+        if self._checked.get(key) is target:
+            return
+        try:
+            validate_isa_circuits([circuit], target)
+        except IBMInputValueError as error:
+            raise FaultyQubitError(
+                f"Circuit {name!r} of experiment {self._experiment} was laid out for "
+                f"{self._backend().name}, which has since lost what it needs: {error.message} "
+                "Nothing was submitted. Wait for a calibration that mends it, or go on with "
+                "another layout by experiment.repin(circuit)."
+            ) from error
+        self._checked[key] = target
+
+    def _fits(self, circuit: QuantumCircuit) -> bool:
+        try:
+            validate_isa_circuits([circuit], self._target())
+        except IBMInputValueError:
+            return False
+        return True
+
+    def _numbers(self, key: str) -> list[int]:
+        """Return the numbers of a circuit's pins: 1 for the first, more for those made by repin."""
+        facts = self._ledger.facts(self._experiment, f"circuit/{key}/")
+        return sorted(int(fact.key.rpartition("/")[2]) for fact in facts)
+
+    def _read(self, key: str, number: int) -> QuantumCircuit:
+        fact = self._ledger.get(self._experiment, _pin_key(key, number))
+        if fact is None or fact.payload is None:
+            raise LedgerError(f"The ledger lost the pinned circuit {_pin_key(key, number)}.")
+        return decode_circuit(fact.payload)
+
+    def _pin(
+        self,
+        key: str,
+        number: int,
+        circuit: QuantumCircuit,
+        optimization_level: int | None,
+        seed_transpiler: int | None,
+    ) -> QuantumCircuit:
+        device = self._backend()
+        how = {
+            "optimization_level": _or(optimization_level, OPTIMIZATION_LEVEL),
+            "seed_transpiler": _or(seed_transpiler, SEED),
+        }
+        try:
+            isa_circuit = generate_preset_pass_manager(backend=device, **how).run(circuit)
+        except TranspilerError as error:
+            raise NotISAError(
+                f"Circuit {circuit.name!r} cannot be transpiled for {device.name}: "
+                f"{error.message} Nothing was submitted."
+            ) from error
+        about = {"name": circuit.name, "backend": device.name, **how}
+        self._ledger.create(
+            self._experiment, _pin_key(key, number), about, encode_circuit(isa_circuit)
+        )
+        pinned = self._read(key, number)
+        # Whoever passes the ISA circuit itself is told, too, when it does not fit any more.
+        self._ledger.create(self._experiment, f"fits/{_key(pinned)}", {"name": circuit.name})
+        return pinned
+
+
+class PinnedTranspiler:
+    """What algorithms take for a transpiler: each circuit is transpiled once, and pinned.
+
+    Args:
+        transpile: Transpiles one circuit.
+    """
+
+    def __init__(self, transpile: Callable[[QuantumCircuit], QuantumCircuit]) -> None:
+        self._transpile = transpile
+
+    def run(self, circuits: QuantumCircuit | Sequence[QuantumCircuit], **options: Any) -> Any:
+        """Return the ISA circuit, or the ISA circuits.
+
+        Raises:
+            InvalidInputError: Options were given; they belong to ``experiment.transpiler()``.
+        """
+        if options:
+            raise InvalidInputError(
+                f"The pinned transpiler takes no options ({', '.join(options)}): give "
+                "optimization_level and seed_transpiler to experiment.transpiler()."
+            )
+        if isinstance(circuits, QuantumCircuit):
+            return self._transpile(circuits)
+        return [self._transpile(circuit) for circuit in circuits]
+
+
+def _key(
+    circuit: QuantumCircuit,
+    optimization_level: int | None = None,
+    seed_transpiler: int | None = None,
+) -> str:
+    # Defaults are no part of it, as a later version may have others.
+    identity = f"{fingerprint_circuit(circuit)}/{optimization_level}/{seed_transpiler}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def _with_parameters_of(circuit: QuantumCircuit, pinned: QuantumCircuit) -> QuantumCircuit:
+    """Return a pinned circuit with the caller's parameters for its own, which are namesakes.
+
+    The run that pinned it does so, too: whatever this does to an expression's form, it is alike.
+    """
+    namesakes = {parameter.name: parameter for parameter in circuit.parameters}
+    own = list(pinned.parameters)
+    # Qiskit takes no two parameters of one name into a circuit, not even for the moment.
+    meanwhile = {parameter: Parameter(f"pinned {parameter.name}") for parameter in own}
+    found = pinned.assign_parameters(meanwhile).assign_parameters(
+        {meanwhile[parameter]: namesakes[parameter.name] for parameter in own}
+    )
+    found.name = pinned.name
+    return found
+
+
+def _pin_key(key: str, number: int) -> str:
+    return f"circuit/{key}/{number:03d}"
+
+
+def _or(given: int | None, usual: int) -> int:
+    return usual if given is None else given

@@ -1,0 +1,276 @@
+"""Which submission a request is, and whether it is the experiment's turn to make it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from session_block import aio, prefect_context
+from session_block.errors import (
+    ExperimentDivergedError,
+    ExperimentSealedError,
+    LabelConflictError,
+    LabelRequiredError,
+)
+from session_block.ledger.store import Ledger
+from session_block.prefect_context import TaskAttempt
+from session_block.pubs.fingerprint import fingerprint_label, submission_id
+from session_block.pubs.request import Request
+from session_block.records import submissions as records
+from session_block.records.identity import Identity
+
+
+class Occurrences:
+    """Counts equal requests within one opening of an experiment.
+
+    A task's retry asks for what its first try asked for. A request that raised leaves its
+    occurrence to the next equal one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+        self._returned: defaultdict[str, list[int]] = defaultdict(list)
+        self._calls: Counter[tuple[TaskAttempt, str]] = Counter()
+        self._bound: dict[tuple[str, str, int], int] = {}
+        self._holders: dict[tuple[str, int], tuple[str, str, int] | None] = {}
+
+    def take(self, fingerprint: str, task: TaskAttempt | None = None) -> int:
+        """Return the occurrence, counted from 1, of a request of this fingerprint."""
+        with self._lock:
+            if task is None:
+                return self._next(fingerprint)
+            self._calls[task, fingerprint] += 1
+            place = (task.task_run_id, fingerprint, self._calls[task, fingerprint])
+            bound = self._bound.get(place)
+            if bound is None or self._holders.get((fingerprint, bound)) != place:
+                bound = self._bound[place] = self._next(fingerprint, place)
+            elif bound in self._returned[fingerprint]:
+                self._returned[fingerprint].remove(bound)
+            return bound
+
+    def give_back(self, fingerprint: str, occurrence: int) -> None:
+        """Leave an occurrence whose request raised to the next equal request."""
+        with self._lock:
+            known = 0 < occurrence <= self._taken[fingerprint]
+            if known and occurrence not in self._returned[fingerprint]:
+                self._returned[fingerprint].append(occurrence)
+
+    def keep(self, fingerprint: str, occurrence: int) -> None:
+        """Take an occurrence back that was left, unless another request has it by now."""
+        with self._lock:
+            if occurrence in self._returned[fingerprint]:
+                self._returned[fingerprint].remove(occurrence)
+
+    def _next(self, fingerprint: str, place: tuple[str, str, int] | None = None) -> int:
+        if returned := self._returned[fingerprint]:
+            returned.sort()
+            occurrence = returned.pop(0)
+        else:
+            self._taken[fingerprint] += 1
+            occurrence = self._taken[fingerprint]
+        self._holders[fingerprint, occurrence] = place
+        return occurrence
+
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A request's place in the experiment.
+
+    Attributes:
+        submission: The ID of its submission.
+        about: What the submission's intent says of it.
+    """
+
+    submission: str
+    about: dict[str, Any]
+
+
+class Turns:
+    """Gives each request of one opening of an experiment its place.
+
+    Args:
+        identity: The experiment.
+        ledger: Where earlier openings recorded what they asked for.
+        sealed: Whether the experiment is finished.
+        opener: Whether this process opened the experiment, and so may count equal requests.
+        reconcile: Brings back what the ledger lost, before the first new request; says whether it
+            did so now.
+        may_diverge: Whether a run that diverges is only told so.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        ledger: Ledger,
+        sealed: Callable[[], bool],
+        *,
+        opener: bool,
+        reconcile: Callable[[], bool],
+        may_diverge: bool,
+    ) -> None:
+        self._identity = identity
+        self._ledger = ledger
+        self._sealed = sealed
+        self._reconcile = reconcile
+        self._may_diverge = may_diverge
+        self._asked: set[str] = set()
+        self._places: dict[str, tuple[str, int]] = {}
+        self._pid = os.getpid() if opener else None
+        self._in_run = prefect_context.inside()
+        self._lock = threading.Lock()
+        self._askers: set[object] = {aio.current().asker}
+        self._occurrences = Occurrences()
+        self._read_records()
+
+    @contextmanager
+    def take(self, request: Request, label: str | None) -> Iterator[Turn]:
+        """Give a request its place; if it fails, the place goes to the next equal request.
+
+        Raises:
+            LabelRequiredError: This process, thread or nested task is one whose requests a retry
+                could not recognise by counting them.
+            LabelConflictError: The label stands for another request.
+            ExperimentSealedError: The experiment is finished and has no record of this request.
+            ExperimentDivergedError: The run is not the one that was interrupted.
+        """
+        if label is not None:
+            yield self._turn(request, fingerprint_label(label), 1, label)
+            return
+        if self._pid != os.getpid():
+            raise LabelRequiredError(
+                f"Experiment {self._identity} was opened by another process, which alone can count "
+                "equal requests. Give this request a label= of its own."
+            )
+        if self._in_run and not prefect_context.inside():
+            raise LabelRequiredError(
+                f"A thread unknown to Prefect made a request of experiment {self._identity}, which "
+                "a task's retry could not recognise. Give it a label=, submit it as a task, "
+                "or start the thread's work by contextvars.copy_context().run."
+            )
+        fingerprint, attempt = request.fingerprint, prefect_context.task_attempt()
+        with aio.current().holding(
+            lambda: self._occurrences.take(fingerprint, attempt),
+            lambda taken: self._occurrences.give_back(fingerprint, taken),
+        ) as occurrence:
+            self._places[submission_id(fingerprint, occurrence)] = (fingerprint, occurrence)
+            yield self._turn(request, fingerprint, occurrence, None)
+
+    def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
+        """Hold the place of a job while its result is waited for; leave it if there is none.
+
+        Args:
+            submission: The job's submission.
+            unless: An error after which the place is kept.
+        """
+        return aio.current().holding(
+            lambda: self._keep(submission), lambda _: self.leave(submission), unless=(unless,)
+        )
+
+    def leave(self, submission: str) -> None:
+        """Leave the place of a job that gave no result to the next equal request."""
+        if submission in self._places:
+            self._occurrences.give_back(*self._places[submission])
+
+    def _keep(self, submission: str) -> None:
+        """Take a place back that was left, unless another request has it by now."""
+        if submission in self._places:
+            self._occurrences.keep(*self._places[submission])
+
+    def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
+        submission = submission_id(identifier, occurrence)
+        with self._lock:
+            concurrent = self._concurrent or self._several_ask()
+            self._asked.add(submission)
+            self._unasked.discard(submission)
+            recorded = self._record_of(submission)
+            if recorded is None and not self._sealed() and self._reconcile():
+                self._read_records()
+                recorded = self._recorded.get(submission)
+                concurrent = concurrent or self._concurrent
+            if recorded is not None:
+                self._check_label(label, recorded["fingerprint"], request.fingerprint)
+            else:
+                self._check_new(in_turn=label is not None or concurrent)
+        return Turn(
+            submission,
+            {
+                "fingerprint": request.fingerprint,
+                "occurrence": occurrence,
+                "label": label,
+                "concurrent": concurrent,
+            },
+        )
+
+    def _several_ask(self) -> bool:
+        """Note who asks, and say whether that is done concurrently: by threads, or live tasks."""
+        ended = {one for one in self._askers if isinstance(one, asyncio.Task) and one.done()}
+        self._askers = (self._askers - ended) | {aio.current().asker}
+        return len(self._askers) > 1
+
+    def _record_of(self, submission: str) -> dict[str, Any] | None:
+        if submission not in self._recorded:
+            fact = self._ledger.get(self._identity.uid, records.intent_key(submission, 1))
+            if fact is None:
+                return None
+            self._recorded[submission] = dict(fact.body)
+        return self._recorded[submission]
+
+    def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
+        # A label whose record was lost with its ledger is taken at its word.
+        if known not in (None, asked):
+            raise LabelConflictError(
+                f"The label {label!r} of experiment {self._identity} stands for the request "
+                f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was submitted."
+            )
+
+    def _check_new(self, *, in_turn: bool) -> None:
+        if self._sealed():
+            raise ExperimentSealedError(
+                f"Experiment {self._identity} is finished and has no record of this request, so "
+                "nothing is submitted. Start a new one with fresh=True."
+            )
+        if not self._unasked or in_turn:
+            return
+        what = (
+            f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run has "
+            "not made, and it now asks for another one, so it is not the run that was interrupted."
+        )
+        if self._may_diverge:
+            _logger.warning("%s It goes on, as its Block says.", what)
+            return
+        lost = (
+            " Its ledger was lost, and with it recorded draws and pinned circuits: use a lasting "
+            "one (ledger_url)."
+            if self._identity.lost
+            else ""
+        )
+        raise ExperimentDivergedError(
+            f"{what} Nothing was submitted.{lost} Restore the code and the inputs (random ones "
+            "belong into experiment.once), or start anew with fresh=True."
+        )
+
+    def _read_records(self) -> None:
+        self._recorded = self._recorded_intents()
+        counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
+        self._unasked = set(counted) - self._refused() - self._asked
+        self._concurrent = any(intent["concurrent"] for intent in counted.values())
+
+    def _refused(self) -> set[str]:
+        facts = self._ledger.facts(self._identity.uid, "outcome/")
+        return {fact.key.split("/")[1] for fact in facts if fact.body["kind"] == "rejected"}
+
+    def _recorded_intents(self) -> dict[str, dict[str, Any]]:
+        facts = self._ledger.facts(self._identity.uid, "intent/")
+        first = (fact for fact in facts if fact.key.endswith("/1"))
+        return {fact.key.split("/")[1]: dict(fact.body) for fact in first}

@@ -1,0 +1,101 @@
+"""What a report holds: what an algorithm returned, as JSON, and the run behind it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy.optimize import OptimizeResult
+
+from session_block.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from session_block.records.views import ExperimentRecords
+
+
+def plain(outcome: Any) -> dict[str, Any]:
+    """Return an outcome as a JSON object.
+
+    Of SciPy's ``OptimizeResult`` what is no JSON value, such as an approximate Hessian, is left
+    out. A number, a text or a list comes under the key ``outcome``.
+
+    Raises:
+        InvalidInputError: The outcome is, or holds, something that has no JSON value.
+    """
+    if isinstance(outcome, OptimizeResult):
+        return {key: _plain(value) for key, value in outcome.items() if _has_json(value)}
+    value = _plain(outcome)
+    return value if isinstance(value, dict) else {"outcome": value}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case np.ndarray() | np.generic():
+            return _plain(value.tolist())
+        case BaseModel():
+            return _plain(value.model_dump(mode="json"))
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            raise InvalidInputError(
+                f"A report cannot hold {value!r} ({type(value).__qualname__}): it is kept as JSON. "
+                "Give numbers, text, lists, dicts, NumPy arrays or pydantic models."
+            )
+
+
+def _has_json(value: Any) -> bool:
+    try:
+        json.dumps(_plain(value))
+    except InvalidInputError:
+        return False
+    return True
+
+
+class RunFacts(BaseModel):
+    """Where a report's numbers come from.
+
+    Attributes:
+        experiment: The experiment's name.
+        number: Which experiment of that name.
+        uid: Its unique ID, which all its jobs bear as a tag.
+        backend: The backend that ran them; ``None`` if nothing was ever submitted.
+        session_ids: Its sessions and batches, oldest first.
+        job_ids: The jobs whose results it uses, in the order in which they were asked for.
+        usage_seconds: What the experiment had been charged with when the report was made; the
+            session itself is closed only after that.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    experiment: str
+    number: int
+    uid: str
+    backend: str | None
+    session_ids: list[str]
+    job_ids: list[str]
+    usage_seconds: float
+
+
+def run_facts(experiment: ExperimentRecords, usage_seconds: float) -> RunFacts:
+    """Return what the records say of an experiment whose usage the platform has told."""
+    return RunFacts(
+        experiment=experiment.identity.name,
+        number=experiment.identity.number,
+        uid=experiment.uid,
+        backend=experiment.backend_name,
+        session_ids=list(
+            dict.fromkeys(one.session_id for one in experiment.sessions if one.session_id)
+        ),
+        job_ids=experiment.job_ids,
+        usage_seconds=usage_seconds,
+    )

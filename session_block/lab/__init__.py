@@ -1,0 +1,1 @@
+"""Everything on one machine: Prefect server, worker, local platform, deployments, demo."""

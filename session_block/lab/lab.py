@@ -1,0 +1,269 @@
+"""A lab on one machine: Prefect server, worker, local platform and deployments."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from urllib.parse import urlsplit
+
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+from session_block import local_platform
+from session_block.blocks.credentials import LocalPlatformCredentials
+from session_block.blocks.quantum_session import QuantumSession
+from session_block.errors import UpError
+from session_block.lab.deployment import (
+    WORK_POOL,
+    deploy_all,
+    ensure_block,
+    reschedule,
+    worker_is_online,
+)
+from session_block.lab.processes import BackgroundProcess, descendants_of, end, variable_of
+from session_block.lab.record import UpRecord, only_one
+from session_block.prefect_context import answers, find_prefect_server, local_api_url
+
+LOOPBACK = "127.0.0.1"
+_SERVER_SECONDS = 120
+_WORKER_SECONDS = 60
+_POLL_SECONDS = 0.5
+_WATCH_SECONDS = 1.0
+_FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"
+"""The variable by which a worker tells a process which flow run to execute."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What runs.
+
+    Attributes:
+        api_url: The Prefect server's API.
+        found_server: The server ran before, and goes on afterwards.
+        platform: The local platform's page; ``None`` where the Block uses IBM's.
+        deployments: Names of the deployments.
+        logs: The directory of the log files.
+        rescheduled: How many flow runs that were interrupted go on now.
+    """
+
+    api_url: str
+    found_server: bool
+    platform: str | None
+    deployments: list[str]
+    logs: Path
+    rescheduled: int
+
+
+class Up:
+    """Brings everything up, waits, and ends what it has started.
+
+    Nothing of an experiment is cancelled or closed. Flow runs in progress are scheduled once more,
+    and go on in their sessions when a worker comes again; those of one that was killed, with
+    whatever it had started, by the next one.
+
+    Args:
+        stop: Set it to end.
+        say: Takes what is going on, for people.
+        server_port: Start a Prefect server at this port, instead of using one that answers.
+        platform_port: Where the local platform is to listen; by default where it did last time, or
+            at a free port.
+    """
+
+    def __init__(
+        self,
+        stop: Event,
+        say: Callable[[str], None],
+        *,
+        server_port: int | None = None,
+        platform_port: int | None = None,
+    ) -> None:
+        self._stop = stop
+        self._say = say
+        self._server_port = server_port
+        self._platform_port = platform_port
+        self._home = Path(get_current_settings().home) / "session-block" / "up"
+        self._logs = self._home / "logs"
+        self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._record = UpRecord(self._home / "record.json")
+        self._watched: list[BackgroundProcess] = []
+
+    def run(self, when_up: Callable[[Lab], None]) -> None:
+        """Bring everything up, call ``when_up``, and wait until it is to end.
+
+        Raises:
+            KeyboardInterrupt: It was to end, and has ended.
+            UpError: It runs already, something could not be started, or has ended by itself.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(only_one(self._home / "lock", self._record))
+            self._end_what_is_left()
+            found = None if self._server_port else find_prefect_server()
+            api_url = found or stack.enter_context(self._server())
+            stack.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
+            platform = stack.enter_context(self._platform(ensure_block()))
+            self._say("Deploying …")
+            deployments = deploy_all("process", self._home)
+            rescheduled = self._reschedule_interrupted()
+            worker = stack.enter_context(self._worker(api_url))
+            self._record.note(url=api_url)
+            when_up(Lab(api_url, found is not None, platform, deployments, self._logs, rescheduled))
+            while True:
+                self._note_flow_runs(worker)
+                self._check(_WATCH_SECONDS)
+
+    @contextmanager
+    def _server(self) -> Iterator[str]:
+        port = self._server_port or _own_port()
+        _check_free(port)
+        api_url = f"http://{LOOPBACK}:{port}/api"
+        command = ["server", "start", "--host", LOOPBACK, "--port", str(port)]
+        with self._running("Prefect server", "server.log", command, api_url):
+            self._wait_for(lambda: answers(api_url), _SERVER_SECONDS)
+            yield api_url
+
+    @contextmanager
+    def _platform(self, block: QuantumSession) -> Iterator[str | None]:
+        credentials = block.credentials
+        if not isinstance(credentials, LocalPlatformCredentials):
+            yield None
+            return
+        self._say("Starting the local platform …")
+        found = local_platform.find(credentials.state_dir)
+        try:
+            info = local_platform.start(
+                credentials.state_dir,
+                port=self._platform_port,
+                noise=credentials.noise,
+                seed=credentials.seed,
+            )
+        except (local_platform.PlatformError, ValueError) as error:
+            raise UpError(f"The local platform cannot be started: {error}") from error
+        if found is not None:
+            yield info.origin
+            return
+        self._record.add_process(info.pid)
+        try:
+            yield info.origin
+        finally:
+            self._say("Ending the local platform …")
+            local_platform.stop(credentials.state_dir)
+
+    @contextmanager
+    def _worker(self, api_url: str) -> Iterator[BackgroundProcess]:
+        since = datetime.now(UTC)
+        name = f"up@{socket.gethostname()}"
+        command = ["worker", "start", "--pool", WORK_POOL, "--name", name]
+        command += ["--install-policy", "never"]
+        try:
+            with self._running("worker", "worker.log", command, api_url) as worker:
+                try:
+                    self._wait_for(lambda: worker_is_online(name, since), _WORKER_SECONDS)
+                    yield worker
+                finally:
+                    self._note_flow_runs(worker)
+        finally:
+            if answers(api_url) and (count := self._reschedule_interrupted()):
+                self._say(f"Flow runs that go on when a worker comes again: {count}")
+
+    @contextmanager
+    def _running(
+        self, name: str, log: str, arguments: list[str], api_url: str
+    ) -> Iterator[BackgroundProcess]:
+        """Run a command of Prefect's until the context ends."""
+        self._check(0)
+        self._say(f"Starting the {name} …")
+        process = BackgroundProcess(
+            name,
+            [sys.executable, "-m", "prefect", *arguments],
+            log=self._logs / log,
+            environment={
+                "PREFECT_WORKER_QUERY_SECONDS": "2",
+                **os.environ,
+                "PREFECT_API_URL": api_url,
+                "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "DO_NOT_TRACK": "1",
+            },
+            cwd=self._home,
+        )
+        self._watched.append(process)
+        try:
+            self._record.add_process(process.pid)
+            yield process
+        finally:
+            self._say(f"Ending the {name} …")
+            self._watched.remove(process)
+            process.stop()
+
+    def _end_what_is_left(self) -> None:
+        """End the processes of one that was killed."""
+        for process in self._record.left():
+            self._say(f"Ending process {process.pid}, which an earlier one has left …")
+            end([process, *descendants_of(process)])
+        self._record.begin()
+
+    def _note_flow_runs(self, worker: BackgroundProcess) -> None:
+        """Record which flow runs the worker executes: whoever comes next finds them there."""
+        found = {variable_of(child, _FLOW_RUN_ID) for child in worker.descendants()}
+        self._record.note(flow_runs=sorted(one for one in found if one is not None))
+
+    def _reschedule_interrupted(self) -> int:
+        count = reschedule(self._record.flow_runs)
+        self._record.note(flow_runs=[])
+        return count
+
+    def _wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self._check(_POLL_SECONDS)
+            if time.monotonic() > deadline:
+                waited_for = self._watched[-1]
+                raise UpError(
+                    f"The {waited_for.name} is not ready after {seconds:g} s. Its log is "
+                    f"{waited_for.log}, and ends:\n{waited_for.last_words}"
+                )
+
+    def _check(self, seconds: float) -> None:
+        """Wait, and see that everything that was started runs.
+
+        Raises:
+            KeyboardInterrupt: It is to end.
+            UpError: Something has ended by itself.
+        """
+        if self._stop.wait(seconds):
+            raise KeyboardInterrupt
+        for process in self._watched:
+            process.descendants()
+            if process.exit_status is not None:
+                raise UpError(
+                    f"The {process.name} has ended by itself, with status {process.exit_status}. "
+                    f"Its log is {process.log}, and ends:\n{process.last_words}"
+                )
+
+
+def _own_port() -> int:
+    """Return the port of the server that is to be started here."""
+    configured = get_current_settings().api.url
+    parts = urlsplit(configured or local_api_url())
+    if parts.hostname not in (LOOPBACK, "localhost", "::1", "0.0.0.0"):  # noqa: S104 - compared
+        raise UpError(
+            f"The Prefect server that is configured (PREFECT_API_URL), {configured}, does not "
+            "answer. Start it, or give --server-port to start one on this machine."
+        )
+    return parts.port or 80
+
+
+def _check_free(port: int) -> None:
+    try:
+        socket.create_server((LOOPBACK, port)).close()
+    except OSError as error:
+        raise UpError(
+            f"Port {port} is taken: {error.strerror}. Free it, or give another one with "
+            "--server-port."
+        ) from error

@@ -1,0 +1,1 @@
+"""Immutable facts, create-if-absent: what must outlive the process that wrote it."""

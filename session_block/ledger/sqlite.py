@@ -1,0 +1,176 @@
+"""The SQLite file of a ledger: made whole or not at all, checked, and set aside on request.
+
+It is never opened as a plain file: closing it again would drop SQLite's locks on it.
+
+Limit: where the journal (``-wal``) of a killed process is damaged, SQLite takes the damage for the
+end of the journal, and the facts after it are gone without an error. Their jobs are found by tag.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from session_block.errors import InvalidInputError, LedgerDamagedError, LedgerUnavailableError
+from session_block.ledger.failures import cure
+from session_block.ledger.schema import create_tables, has_ledger
+
+CHECKED_BYTES = 256 * 2**20
+"""A larger file is not read through when it is opened."""
+
+LOCK_SECONDS = 60
+_JOURNALS = ("-wal", "-shm")
+
+
+def sqlite_path(url: sa.URL) -> Path:
+    """Return the file of an SQLite URL.
+
+    Raises:
+        LedgerUnavailableError: It is in memory, or relative to a working directory.
+    """
+    if not url.database or not Path(url.database).is_absolute():
+        raise LedgerUnavailableError(
+            f"An SQLite ledger needs an absolute path (sqlite:////...), not {url.database!r}: a "
+            "ledger in memory or in a working directory is not found again by the next process."
+        )
+    return Path(url.database)
+
+
+def open_sqlite(url: sa.URL, shown: str) -> sa.Engine:
+    """Return an engine for a ledger in a file, which is made unless it exists.
+
+    The file is looked at before anything could change it, and one of up to 256 MiB is read
+    through: what is damaged, cut off, newer or not a ledger is refused and stays as it is.
+
+    Raises:
+        LedgerError: There is a file that cannot be used.
+    """
+    path = sqlite_path(url)
+    journal = _beside(path, "-wal")
+    journal_has_facts = journal.exists() and journal.stat().st_size > 0
+    if not path.exists():
+        if journal_has_facts:
+            raise LedgerDamagedError(
+                f"The file of the ledger {shown} is gone, but its journal {journal} still holds "
+                f"facts. {cure('sqlite')}"
+            )
+        _create(path)
+    _check(path, shown)
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_SECONDS}, hide_parameters=True)
+    sa.event.listen(engine, "connect", _sync_fully)
+    return engine
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells this file from another of its name, or ``None`` when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def set_aside(url: str) -> Path:
+    """Rename a damaged SQLite ledger, so that the next opening starts an empty one.
+
+    Experiments then find their jobs by their tags; drawn values and pinned circuits are lost with
+    the ledger, and a flow that depends on them stops as diverged. This is never done unasked. End
+    all processes that use the ledger first: those that go on are refused.
+
+    Returns:
+        The dated new name. With its ``-wal`` beside it, it is still one SQLite database.
+
+    Raises:
+        InvalidInputError: It is no SQLite ledger, or there is none.
+        OSError: It cannot be renamed.
+    """
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise InvalidInputError(
+            f"Only an SQLite ledger can be set aside. Restore {parsed.set(query={})} from a "
+            "backup, or point SESSION_BLOCK_LEDGER_URL at another database."
+        )
+    path = sqlite_path(parsed)
+    aside = path.with_name(f"{path.name}.set-aside-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    moved = False
+    # The database goes first: cut off after it, what remains is refused, not read as a ledger.
+    for suffix in ("", *_JOURNALS):
+        with suppress(FileNotFoundError):
+            _beside(path, suffix).rename(_beside(aside, suffix))
+            moved = True
+    if not moved:
+        raise InvalidInputError(f"There is no ledger {path}; the next opening starts one.")
+    return aside
+
+
+def _create(path: Path) -> None:
+    """Make an empty ledger under another name, and link it: nobody sees a half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        engine = sa.create_engine(
+            "sqlite://", creator=lambda: sqlite3.connect(new), poolclass=NullPool
+        )
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            create_tables(connection)
+            connection.commit()
+        with suppress(FileExistsError):
+            path.hardlink_to(new)
+    finally:
+        new.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _check(path: Path, shown: str) -> None:
+    """Look at a ledger through a connection that cannot write, and does not on closing."""
+    size = path.stat().st_size
+    if size == 0:  # SQLite would take it for a new database, and delete its journal
+        raise LedgerDamagedError(
+            f"The file of the ledger {shown} is empty; a ledger never is, so it was cut off. "
+            f"{cure('sqlite')}"
+        )
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS),
+        poolclass=NullPool,
+    )
+    with engine.connect() as connection:
+        if not has_ledger(connection, shown):
+            raise LedgerDamagedError(
+                f"The file of the ledger {shown} is a database, but holds no ledger: it is another "
+                f"program's, or lost its tables. {cure('sqlite')}"
+            )
+        if size <= CHECKED_BYTES:
+            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if found != "ok":
+                raise LedgerDamagedError(
+                    f"The ledger {shown} is damaged: {found}. {cure('sqlite')}"
+                )
+
+
+def _sync_fully(connection: Any, _record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA fullfsync=ON")
+    cursor.close()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

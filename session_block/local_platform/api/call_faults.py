@@ -1,0 +1,127 @@
+"""The faults that hit one call: what is done to it, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from http.client import NO_CONTENT
+from typing import TYPE_CHECKING
+
+import psutil
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from session_block.local_platform.api.answers import Cut, Truncated, refusal, with_count
+from session_block.local_platform.errors import ApiError
+from session_block.local_platform.faults.rules import (
+    Delay,
+    Drop,
+    EndJob,
+    EndSession,
+    ListingLag,
+    Signal,
+    Status,
+    Truncate,
+    WrongCount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from session_block.local_platform.faults.rules import Rule
+
+_SAME_START_SECONDS = 1.0
+
+
+class CallFaults:
+    """What the fault rules do to one call, in the order of the rules; a refusal ends it."""
+
+    def __init__(self, rules: Sequence[Rule | ApiError] = ()) -> None:
+        self._rules = rules
+
+    def ending(self) -> str | None:
+        """Return how the job that is submitted shall end, as JSON, or None to run it."""
+        return next((rule.plan() for rule in self._rules if isinstance(rule, EndJob)), None)
+
+    def listing_lag(self) -> float:
+        """Return how many seconds old a job must be to be listed; 0 for no lag."""
+        lags = [rule.seconds for rule in self._rules if isinstance(rule, ListingLag)]
+        return max(lags, default=0.0)
+
+    async def before(self, end_session: Callable[[EndSession], None]) -> Response | None:
+        """Do what comes before the call's effect; the answer, if it is not to be carried out.
+
+        ``end_session`` ends the session that the call names.
+        """
+        for rule in self._rules:
+            match rule:
+                case Delay(seconds=seconds):
+                    await asyncio.sleep(seconds)
+                case EndSession():
+                    await run_in_threadpool(end_session, rule)
+                case Signal(effect="before"):
+                    _send_signal(rule)
+                case Status(effect="before"):
+                    return _status(rule)
+                case Drop(effect="before"):
+                    return Cut()
+                case ApiError():
+                    return refusal(rule)
+        return None
+
+    async def after(self, response: Response) -> Response:
+        """Do what comes after the call's effect, and return the answer in place of its own."""
+        for rule in self._rules:
+            match rule:
+                case WrongCount(add=add):
+                    response = with_count(response, add)
+                case Signal(effect="after"):
+                    _send_signal(rule)
+                case Status(effect="after"):
+                    response = _status(rule)
+                case Drop(effect="after"):
+                    response = Cut()
+                case Truncate(bytes=size):
+                    response = Truncated(response, size)
+        return response
+
+
+NO_FAULTS = CallFaults()
+
+
+def start_of(pid: int) -> float:
+    """Return when a process of this user was started, in Unix seconds.
+
+    Raises:
+        ValueError: There is none of that ID, or it belongs to another user.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.uids().real != psutil.Process().uids().real:
+            raise ValueError(f"process {pid} belongs to another user")
+        return process.create_time()
+    except psutil.Error:
+        raise ValueError(f"there is no process {pid}") from None
+
+
+def _send_signal(rule: Signal) -> None:
+    # The process may be gone, and its ID another's.
+    with suppress(ValueError, psutil.Error):
+        started = rule.started or 0.0
+        if abs(start_of(rule.pid) - started) < _SAME_START_SECONDS:
+            psutil.Process(rule.pid).send_signal(signal.Signals[rule.signal])
+
+
+def _status(rule: Status) -> Response:
+    if rule.status == NO_CONTENT:
+        return Response(status_code=rule.status)
+    return refusal(
+        ApiError(
+            rule.status,
+            rule.code,
+            rule.message,
+            "Try again.",
+            retry_after=rule.retry_after,
+        )
+    )

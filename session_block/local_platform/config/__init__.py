@@ -1,0 +1,1 @@
+"""What a platform is set up with: settings, accounts, instances, layout."""

@@ -1,0 +1,231 @@
+"""What a platform keeps in its state directory besides its database.
+
+``identity.json`` holds who the platform is and how it is set up, and outlives its process.
+``server.json`` says which process serves it now, or served it last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import uuid
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from session_block.local_platform.config.tenancy import Account, Instance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from session_block.local_platform.config.layout import Layout
+
+Noise = Literal["exact", "shots", "device"]
+NOISES: tuple[Noise, ...] = ("exact", "shots", "device")
+OpenPlanSessions = Literal["refuse", "ignore"]
+OPEN_PLAN_SESSIONS: tuple[OpenPlanSessions, ...] = ("refuse", "ignore")
+MAX_SCALE = 1e6
+
+
+class PlatformError(RuntimeError):
+    """The local platform cannot be used, or not as asked. The message says what to do."""
+
+
+class SettingsGiven(TypedDict, total=False):
+    """The settings that a caller gives; None is as good as not given. See :class:`Settings`."""
+
+    noise: Noise | None
+    seed: int | None
+    job_seconds: float | None
+    circuit_time: bool | None
+    other_jobs: int | None
+    other_job_seconds: float | None
+    interactive_seconds: int | None
+    pending_seconds: float | None
+    token_seconds: int | None
+    time_scale: float | None
+    open_plan_sessions: OpenPlanSessions | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a platform behaves. Times are seconds of the platform's clock.
+
+    Args:
+        noise: ``exact`` expectation values without any noise, ``shots`` for shot noise only,
+            ``device`` for the noise of the recorded device.
+        seed: From it and a job's content derive all of the job's random numbers.
+        job_seconds: QPU time of each job, the overhead if ``circuit_time`` is set. While the clock
+            runs at its natural speed a job takes at least as long as its simulation.
+        circuit_time: Whether shots times circuit duration is added to it.
+        other_jobs: How many jobs of other users are always ahead in every queue.
+        other_job_seconds: How long each of these takes.
+        interactive_seconds: After how long an idle session becomes inactive.
+        pending_seconds: How long a session is ``pending_inactive`` or ``pending_closed`` before it
+            is inactive or closed. IBM's own time is not public; with 0 these states are skipped.
+        token_seconds: Life of an access token, in seconds of the machine's clock.
+        time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
+        open_plan_sessions: Whether the open plan refuses sessions, or ignores them: they open, and
+            their jobs run outside of them. IBM's sources say both.
+    """
+
+    noise: Noise = "exact"
+    seed: int = 0
+    job_seconds: float = 0.0
+    circuit_time: bool = False
+    other_jobs: int = 0
+    other_job_seconds: float = 0.0
+    interactive_seconds: int = 60
+    pending_seconds: float = 0.0
+    token_seconds: int = 3600
+    time_scale: float = 1.0
+    open_plan_sessions: OpenPlanSessions = "refuse"
+
+    def with_given(self, given: SettingsGiven) -> Settings:
+        """Return these settings with others in their place.
+
+        Raises:
+            ValueError: A setting has no meaning.
+        """
+        changed = replace(self, **without_none(given))
+        if changed.noise not in NOISES:
+            raise ValueError(f"noise must be one of {', '.join(NOISES)}, not {changed.noise!r}")
+        if changed.open_plan_sessions not in OPEN_PLAN_SESSIONS:
+            raise ValueError(
+                f"open_plan_sessions must be one of {', '.join(OPEN_PLAN_SESSIONS)}, "
+                f"not {changed.open_plan_sessions!r}"
+            )
+        for name in ("job_seconds", "other_jobs", "other_job_seconds", "pending_seconds"):
+            if not 0 <= getattr(changed, name) < float("inf"):
+                raise ValueError(f"{name} must be zero or more, not {getattr(changed, name)}")
+        for name in ("interactive_seconds", "token_seconds"):
+            if getattr(changed, name) < 1:
+                raise ValueError(f"{name} must be one or more, not {getattr(changed, name)}")
+        if not 0 <= changed.time_scale <= MAX_SCALE:
+            raise ValueError(f"time_scale must be from 0 to {MAX_SCALE:g}")
+        return changed
+
+
+def without_none(given: SettingsGiven) -> dict[str, Any]:
+    """Return the settings that are really given."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a platform is: its ID, signing secret, settings, accounts and additional devices."""
+
+    id: str
+    secret: str = field(repr=False)
+    settings: Settings
+    accounts: tuple[Account, ...]
+    devices: tuple[tuple[str, str], ...] = ()
+    layout: str | None = None
+
+    @property
+    def token(self) -> str:
+        """The API key of the first account."""
+        return self.accounts[0].token
+
+    @property
+    def instance(self) -> str:
+        """The CRN of the first account's first instance."""
+        return self.accounts[0].instances[0].crn
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """The process that serves the platform. A PID alone would be reused, so its start counts."""
+
+    pid: int
+    created: float
+    port: int
+    host: str = "127.0.0.1"
+
+
+def load_identity(state_dir: Path) -> Identity | None:
+    """Return the platform's identity, or None in a directory that never held one."""
+    path = state_dir / "identity.json"
+    data = _read(path)
+    if data is None:
+        return None
+    try:
+        data["settings"] = Settings(**data["settings"])
+        data["accounts"] = tuple(_account(account) for account in data["accounts"])
+        data["devices"] = tuple((name, recording) for name, recording in data["devices"])
+        return Identity(**data)
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(path) from None
+
+
+def new_identity(settings: Settings, layout: Layout | None) -> Identity:
+    """Return a fresh identity with random API keys, CRNs and signing secret."""
+    from session_block.local_platform.config.layout import DEFAULT_LAYOUT, new_accounts
+
+    chosen = layout or DEFAULT_LAYOUT
+    return Identity(
+        id=uuid.uuid4().hex,
+        secret=secrets.token_hex(32),
+        settings=settings,
+        accounts=new_accounts(chosen),
+        devices=tuple((device.name, device.recording) for device in chosen.devices),
+        layout=None if layout is None else layout.model_dump_json(),
+    )
+
+
+def save_identity(state_dir: Path, identity: Identity) -> None:
+    """Write the identity atomically, readable by its owner only."""
+    _write(state_dir / "identity.json", asdict(identity))
+
+
+def load_record(state_dir: Path) -> ServerRecord | None:
+    """Return the record of the serving process, or None if there never was one."""
+    data = _read(state_dir / "server.json")
+    try:
+        return None if data is None else ServerRecord(**data)
+    except TypeError:
+        raise _damaged(state_dir / "server.json") from None
+
+
+def save_record(state_dir: Path, record: ServerRecord) -> None:
+    """Write the record of the serving process atomically."""
+    _write(state_dir / "server.json", asdict(record))
+
+
+def _account(data: dict[str, Any]) -> Account:
+    instances = (
+        Instance(**{**instance, "backends": tuple(instance["backends"])})
+        for instance in data["instances"]
+    )
+    return Account(data["id"], data["token"], tuple(instances))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise _damaged(path) from None
+    if not isinstance(data, dict):
+        raise _damaged(path)
+    return data
+
+
+def _damaged(path: Path) -> PlatformError:
+    return PlatformError(
+        f"{path} is damaged, or was written by another version of the platform: restore it, or "
+        "use another state directory"
+    )
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(data, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

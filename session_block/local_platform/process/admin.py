@@ -1,0 +1,96 @@
+"""What a platform is told and asked beside the quantum API: faults, clock, calibrations, counts."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from session_block.local_platform.config.state import PlatformError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TIMEOUT_SECONDS = 600.0
+
+
+class Admin:
+    """The admin API of the platform at an origin such as ``http://127.0.0.1:8000``.
+
+    Every method raises PlatformError if the platform refuses or does not answer.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counts of requests by route, and of jobs and sessions by state and tag."""
+        return self._ask("GET", "stats")
+
+    def jobs(self, *, limit: int = 200, offset: int = 0) -> list[dict[str, Any]]:
+        """Return the jobs that the platform ever saw, deleted ones too, newest first."""
+        return list(self._ask("GET", f"jobs?limit={limit}&offset={offset}")["jobs"])
+
+    def sessions(self, *, limit: int = 200, offset: int = 0) -> list[dict[str, Any]]:
+        """Return the sessions that the platform ever saw, newest first."""
+        return list(self._ask("GET", f"sessions?limit={limit}&offset={offset}")["sessions"])
+
+    def add_fault(self, **rule: Any) -> str:
+        """Add a fault rule and return its ID; see the documentation for what a rule holds."""
+        return str(self._ask("POST", "faults", rule)["id"])
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the fault rules, with how often each matched and acted."""
+        return list(self._ask("GET", "faults")["faults"])
+
+    def clear_faults(self, fault_id: str | None = None) -> None:
+        """Remove one fault rule, or all of them."""
+        self._ask("DELETE", "faults" if fault_id is None else f"faults/{fault_id}")
+
+    def now(self) -> float:
+        """Return the platform's time in Unix seconds."""
+        return float(self._ask("GET", "clock")["moment"])
+
+    def advance(self, seconds: float) -> float:
+        """Advance the clock through all that happens in these seconds; return the new time."""
+        return float(self._ask("POST", "clock", {"advance": seconds})["moment"])
+
+    def calibrate(
+        self,
+        backend: str,
+        *,
+        faulty_qubits: Sequence[int] = (),
+        faulty_gates: Sequence[Sequence[Any]] = (),
+    ) -> str:
+        """Give a backend a new calibration and return its ID.
+
+        A faulty gate is its name followed by its qubits, such as ``["cx", 0, 1]``.
+        """
+        body = {
+            "faulty_qubits": list(faulty_qubits),
+            "faulty_gates": [list(gate) for gate in faulty_gates],
+        }
+        return str(self._ask("POST", f"backends/{backend}/calibration", body)["calibration_id"])
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 - the origin is the platform's
+            f"{self._origin}/_local/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        # Without proxies: the environment may name one, and the platform is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+                text = response.read()
+        except urllib.error.HTTPError as error:
+            said = error.read().decode("utf-8", "replace")
+            raise PlatformError(f"the platform refused {method} {path}: {said}") from None
+        except (urllib.error.URLError, OSError) as error:
+            raise PlatformError(
+                f"the platform at {self._origin} does not answer: {error}"
+            ) from None
+        content: dict[str, Any] = json.loads(text) if text else {}
+        return content

@@ -1,0 +1,105 @@
+"""The running platform of a state directory: where it is, and whether it answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from session_block.local_platform.config.state import ServerRecord, load_identity, load_record
+
+_PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class PlatformInfo:
+    """A running platform: where it listens, its process, and the credentials for it."""
+
+    origin: str
+    pid: int
+    state_dir: Path
+    token: str = field(repr=False)
+    instance: str
+
+    @property
+    def url(self) -> str:
+        """The URL to give to QiskitRuntimeService."""
+        return f"{self.origin}/experimental/api/v1"
+
+
+def default_state_dir() -> Path:
+    """Return ``$SESSION_BLOCK_PLATFORM_DIR``, else a directory below Prefect's home."""
+    if given := os.environ.get("SESSION_BLOCK_PLATFORM_DIR"):
+        return Path(given)
+    home = os.environ.get("PREFECT_HOME")
+    base = Path(home) if home else Path.home() / ".prefect"
+    return base / "session-block" / "platform"
+
+
+def state_directory(state_dir: Path | None) -> Path:
+    """Return a state directory as an absolute path; the usual one where none is given."""
+    return Path(state_dir if state_dir is not None else default_state_dir()).absolute()
+
+
+def living_process(record: ServerRecord) -> psutil.Process | None:
+    """Return the recorded process if it lives; a PID that was reused does not count."""
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.created) < 1.0
+        alive = process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if same and alive else None
+
+
+def find(state_dir: Path | None = None) -> PlatformInfo | None:
+    """Return the platform of a state directory if it runs and answers, else None."""
+    directory = state_directory(state_dir)
+    record = load_record(directory)
+    identity = load_identity(directory)
+    if record is None or identity is None or living_process(record) is None:
+        return None
+    host = "127.0.0.1" if ip_address(record.host).is_unspecified else record.host
+    origin = f"http://{host}:{record.port}"
+    health = _health(origin)
+    if health is None or health.get("id") != identity.id or health.get("pid") != record.pid:
+        return None
+    return PlatformInfo(origin, record.pid, directory, identity.token, identity.instance)
+
+
+def service_environment(origin: str) -> dict[str, str]:
+    """Return the variables that lead the client's IBM Cloud look-ups to a platform."""
+    return {
+        "IAM_URL": f"{origin}/iam",
+        "GLOBAL_SEARCH_URL": f"{origin}/search",
+        "GLOBAL_CATALOG_URL": f"{origin}/catalog/api/v1",
+    }
+
+
+def environment(info: PlatformInfo) -> dict[str, str]:
+    """Return the variables with which a plain ``QiskitRuntimeService()`` uses a platform."""
+    return {
+        **service_environment(info.origin),
+        "QISKIT_IBM_TOKEN": info.token,
+        "QISKIT_IBM_URL": info.url,
+        "QISKIT_IBM_INSTANCE": info.instance,
+        "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
+    }
+
+
+def _health(origin: str) -> dict[str, Any] | None:
+    # Without proxies: the environment may name one, and this is the loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{origin}/_local/health", timeout=_PROBE_SECONDS) as response:
+            content = json.loads(response.read())
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,180 @@
+"""A platform of one's own for the time of a ``with`` block: for tests, of other projects too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, Unpack
+
+import psutil
+
+from session_block.local_platform.config.state import PlatformError, SettingsGiven, load_identity
+from session_block.local_platform.process.admin import Admin
+from session_block.local_platform.process.discovery import (
+    PlatformInfo,
+    environment,
+    service_environment,
+)
+from session_block.local_platform.process.launcher import start, stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from qiskit_ibm_runtime import QiskitRuntimeService
+
+    from session_block.local_platform.config.layout import Layout
+    from session_block.local_platform.config.tenancy import Account
+
+_KILL_SECONDS = 10.0
+# The client reads these while it connects, and whoever else connects meanwhile must not see them.
+_ENVIRONMENT = threading.Lock()
+
+
+class LocalPlatform(Admin):
+    """Starts a platform on entering and stops it on leaving.
+
+    Args:
+        state_dir: Where it keeps its state; by default a temporary directory that goes with it.
+        port: Its port; by default a free one.
+        layout: Its accounts, instances and additional backends.
+        faults: A JSON file with fault rules to begin with.
+        settings: See :class:`~session_block.local_platform.config.state.Settings`.
+
+    Example:
+        ```python
+        from session_block.local_platform import LocalPlatform
+
+        with LocalPlatform(seed=1, noise="shots") as platform:
+            service = platform.service()
+            platform.add_fault(method="POST", path="/jobs", kind="drop", effect="after")
+        ```
+    """
+
+    def __init__(
+        self,
+        state_dir: Path | None = None,
+        *,
+        port: int | None = None,
+        layout: Layout | None = None,
+        faults: Path | None = None,
+        **settings: Unpack[SettingsGiven],
+    ) -> None:
+        self._given = state_dir
+        self._port = port
+        self._layout = layout
+        self._faults = faults
+        self._settings = settings
+        self._info: PlatformInfo | None = None
+
+    def __enter__(self) -> Self:
+        """Start the platform.
+
+        Raises:
+            PlatformError: It cannot be started.
+        """
+        directory = self._given or Path(tempfile.mkdtemp(prefix="local-platform-"))
+        try:
+            info = start(
+                directory,
+                port=self._port,
+                layout=self._layout,
+                faults=self._faults,
+                **self._settings,
+            )
+        except BaseException:
+            self._forget(directory)
+            raise
+        self._info = info
+        super().__init__(info.origin)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the platform, whatever happened."""
+        directory = self.info.state_dir
+        stop(directory)
+        self._info = None
+        self._forget(directory)
+
+    @property
+    def info(self) -> PlatformInfo:
+        """Where the platform runs, and the credentials for it."""
+        if self._info is None:
+            raise PlatformError("this platform does not run: use it inside its 'with' block")
+        return self._info
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts with their API keys and instances."""
+        identity = load_identity(self.info.state_dir)
+        return () if identity is None else identity.accounts
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which a plain ``QiskitRuntimeService()`` uses this platform."""
+        return environment(self.info)
+
+    def service(
+        self, *, token: str | None = None, instance: str | None = None
+    ) -> QiskitRuntimeService:
+        """Return the client, connected to this platform.
+
+        Args:
+            token: The API key; by default the first account's.
+            instance: CRN or name of the instance, or ``"auto"``; by default the first one.
+        """
+        from qiskit_ibm_runtime import QiskitRuntimeService
+
+        from session_block.local_platform.execution.client_codec import connect_later_alike
+
+        connecting = partial(_set_environment, service_environment(self.info.origin))
+        with connecting():
+            service = QiskitRuntimeService(
+                channel="ibm_quantum_platform",
+                token=token or self.info.token,
+                url=self.info.url,
+                instance=instance or self.info.instance,
+            )
+        connect_later_alike(service, connecting)
+        return service
+
+    def kill(self) -> None:
+        """Kill the server (SIGKILL), and leave it dead."""
+        process = psutil.Process(self.info.pid)
+        os.kill(self.info.pid, signal.SIGKILL)
+        psutil.wait_procs([process], timeout=_KILL_SECONDS)
+
+    def restart(self) -> None:
+        """Start the server again, at the same port and with the same state."""
+        stop(self.info.state_dir)
+        self._info = start(self.info.state_dir, port=self._port)
+
+    def _forget(self, directory: Path) -> None:
+        if self._given is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _set_environment(values: dict[str, str]) -> Iterator[None]:
+    with _ENVIRONMENT:
+        before = {name: os.environ.get(name) for name in values}
+        os.environ.update(values)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

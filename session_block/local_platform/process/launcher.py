@@ -1,0 +1,226 @@
+"""Start and stop the server of a state directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import psutil
+
+from session_block.local_platform.config.state import (
+    PlatformError,
+    Settings,
+    SettingsGiven,
+    load_identity,
+    load_record,
+    new_identity,
+    save_identity,
+    without_none,
+)
+from session_block.local_platform.process.discovery import (
+    PlatformInfo,
+    find,
+    living_process,
+    state_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from session_block.local_platform.config.layout import Layout
+    from session_block.local_platform.config.state import Identity
+
+_POLL_SECONDS = 0.05
+_LOG_TAIL = 2000
+_MAX_PORT = 65535
+
+
+def start(
+    state_dir: Path | None = None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    layout: Layout | None = None,
+    faults: Path | None = None,
+    timeout: float = 60,
+    **settings: Unpack[SettingsGiven],
+) -> PlatformInfo:
+    """Return the running platform of a state directory, starting it if need be.
+
+    The server is a process of its own that survives the caller. Whatever is not given is as it
+    was last time, the port too if it is still free; the first time it is a free port of the
+    loopback interface and the default of each of the :class:`Settings`. The layout, and with it
+    API keys and CRNs, is made once and never changes. ``faults`` is a JSON file of fault rules, to
+    be added to those that the platform has; rules added from it before keep their counts.
+
+    Raises:
+        PlatformError: It runs with other settings or is to be given fault rules while it runs, has
+            another layout, the port is in use, or it did not start within ``timeout`` seconds.
+        ValueError: A setting has no meaning.
+    """
+    directory = state_directory(state_dir)
+    if port is not None and not 1 <= port <= _MAX_PORT:
+        raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
+    Settings().with_given(settings)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout
+    with _start_lock(directory, deadline):
+        running = _wait_for_living(directory, deadline)
+        if running is not None:
+            if faults is not None:
+                raise PlatformError(
+                    f"the platform in {directory} runs already: stop it first, or add the fault "
+                    f"rules with POST {running.origin}/_local/faults"
+                )
+            address = {"host": host, "port": port}
+            given = {name: value for name, value in address.items() if value is not None}
+            _refuse_conflict(directory, {**given, **without_none(settings)}, layout)
+            return running
+        _prepare_identity(directory, settings, layout)
+        return _spawn(directory, host, port, faults, deadline)
+
+
+def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
+    """Stop the platform of a state directory; False when none ran. Its state stays.
+
+    A server that does not end within ``timeout`` seconds is killed, which loses nothing.
+    """
+    record = load_record(state_directory(state_dir))
+    process = None if record is None else living_process(record)
+    if process is None:
+        return False
+    try:
+        process.terminate()
+        process.wait(timeout)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(timeout)
+    except psutil.NoSuchProcess:
+        return True
+    return True
+
+
+@contextmanager
+def _start_lock(directory: Path, deadline: float) -> Iterator[None]:
+    with (directory / "start.lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PlatformError(
+                        f"another process has been starting the platform in {directory} for too "
+                        "long: wait for it, or end it, and try again"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+        yield
+
+
+def _wait_for_living(directory: Path, deadline: float) -> PlatformInfo | None:
+    """Return the running platform, or None when its process is gone."""
+    while True:
+        running = find(directory)
+        if running is not None:
+            return running
+        record = load_record(directory)
+        if record is None or living_process(record) is None:
+            return None
+        if time.monotonic() > deadline:
+            raise PlatformError(
+                f"process {record.pid} serves {directory} but does not answer: stop it with "
+                "session_block.local_platform.stop and start again"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _refuse_conflict(directory: Path, asked: dict[str, Any], layout: Layout | None) -> None:
+    identity = load_identity(directory)
+    record = load_record(directory)
+    if identity is None or record is None:
+        raise PlatformError(f"the platform's files vanished from {directory}: start it again")
+    _refuse_other_layout(directory, identity, layout)
+    has = {**asdict(identity.settings), "host": record.host, "port": record.port}
+    differing = [
+        f"{name} {has[name]}, not {asked[name]}" for name in asked if has[name] != asked[name]
+    ]
+    if differing:
+        raise PlatformError(
+            f"the platform in {directory} runs with {'; '.join(differing)}: stop it first, "
+            "leave the setting out, or use another state directory"
+        )
+
+
+def _refuse_other_layout(directory: Path, identity: Identity, layout: Layout | None) -> None:
+    if layout is not None and identity.layout != layout.model_dump_json():
+        raise PlatformError(
+            f"the platform in {directory} has another layout, and API keys and CRNs that belong "
+            "to it: leave the layout out, or use another state directory"
+        )
+
+
+def _prepare_identity(directory: Path, given: SettingsGiven, layout: Layout | None) -> None:
+    identity = load_identity(directory)
+    if identity is None:
+        save_identity(directory, new_identity(Settings().with_given(given), layout))
+        return
+    _refuse_other_layout(directory, identity, layout)
+    settings = identity.settings.with_given(given)
+    save_identity(directory, replace(identity, settings=settings))
+
+
+def _spawn(
+    directory: Path, host: str | None, port: int | None, faults: Path | None, deadline: float
+) -> PlatformInfo:
+    command = [sys.executable, "-m", "session_block.local_platform.process.server"]
+    command += ["--state-dir", str(directory)]
+    if host is not None:
+        command += ["--host", host]
+    if port is not None:
+        command += ["--port", str(port)]
+    if faults is not None:
+        command += ["--faults", str(faults.absolute())]
+    log_path = directory / "platform.log"
+    with log_path.open("ab") as log:
+        begin = log.tell()
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+            env=_child_environment(),
+            start_new_session=True,
+        )
+    while process.poll() is None:
+        running = find(directory)
+        if running is not None and running.pid == process.pid:
+            # Takes note of its end one day, so that no zombie is left to a long-lived caller.
+            threading.Thread(target=process.wait, name="platform", daemon=True).start()
+            return running
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise PlatformError(f"the platform did not answer in time: see {log_path}")
+        time.sleep(_POLL_SECONDS)
+    with log_path.open("rb") as log:
+        log.seek(begin)
+        said = log.read()[-_LOG_TAIL:].decode("utf-8", "replace").strip()
+    raise PlatformError(
+        f"the platform in {directory} did not start (exit status {process.returncode}): {said}"
+    )
+
+
+def _child_environment() -> dict[str, str]:
+    """Let the server find this very package, wherever the caller found it."""
+    root = str(Path(__file__).resolve().parents[3])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

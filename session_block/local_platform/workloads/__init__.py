@@ -1,0 +1,1 @@
+"""Jobs and sessions: kept, queued, run and ended at their time."""

@@ -1,0 +1,195 @@
+"""The thread that makes things happen: jobs start and end, sessions run out, in order of time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from session_block.local_platform.workloads.job_records import MAX_TIME_CODE, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from session_block.local_platform.clock import Clock
+    from session_block.local_platform.workloads.job_records import ClaimedJob
+    from session_block.local_platform.workloads.queue import Runs
+
+_LOOK_SECONDS = 0.5
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass
+class _Run:
+    """A running job. ``outcome`` and ``known_at`` are set when its simulation has ended."""
+
+    job: ClaimedJob
+    seconds: float
+    abandoned: threading.Event = field(default_factory=threading.Event)
+    outcome: Outcome | None = None
+    known_at: float = 0.0
+
+    @property
+    def end(self) -> float:
+        """The moment at which the job ends, as far as it is known."""
+        return min(self._full_end, self.job.running_at + self.job.limit)
+
+    def outcome_at_end(self) -> Outcome:
+        """Return how the job ends: as it ran, or by its maximum execution time."""
+        if self.outcome is not None and self._full_end <= self.job.running_at + self.job.limit:
+            return self.outcome
+        reason = f"The job ran into its maximum execution time of {self.job.limit:g} seconds."
+        return Outcome("cancelled", reason=reason, reason_code=MAX_TIME_CODE)
+
+    @property
+    def _full_end(self) -> float:
+        if self.outcome is None:
+            return math.inf
+        seconds = self.seconds + (self.outcome.qpu_seconds or 0.0)
+        if self.outcome.state == "failed" and self.job.ending is None:
+            seconds = 0.0
+        return max(self.job.running_at + seconds, self.known_at)
+
+
+class Engine(threading.Thread):
+    """Starts queued jobs, ends running ones and lets sessions run out, each at its moment.
+
+    Args:
+        runs: The running jobs in the store.
+        clock: The platform's clock, which the engine holds where something is due.
+        simulate: Runs a job's circuits; None if the event was set meanwhile. Called in threads.
+        job_seconds: The QPU time of a job on a backend, apart from that of its circuits.
+        is_paused: Whether a backend starts no jobs.
+        after_turn: Called when the engine has done all that was due.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        clock: Clock,
+        *,
+        simulate: Callable[[ClaimedJob, threading.Event], Outcome | None],
+        job_seconds: Callable[[str], float],
+        is_paused: Callable[[str], bool],
+        after_turn: Callable[[], None],
+    ) -> None:
+        super().__init__(name="engine", daemon=True)
+        self._runs = runs
+        self._clock = clock
+        self._simulate = simulate
+        self._job_seconds = job_seconds
+        self._is_paused = is_paused
+        self._after_turn = after_turn
+        self._woken = threading.Event()
+        self._lock = threading.Lock()
+        self._running: dict[str, _Run] = {}
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Let the engine look at once, since something has changed."""
+        self._woken.set()
+
+    def abandon(self, job_id: str) -> None:
+        """Stop caring for a job that was cancelled, if it runs."""
+        with self._lock:
+            run = self._running.pop(job_id, None)
+        if run is not None:
+            run.abandoned.set()
+        self.wake()
+
+    def stop(self) -> None:
+        """Do nothing more, and leave the running jobs as they are in the store."""
+        self._stopping = True
+        self.wake()
+        self.join()
+        with self._lock:
+            for run in self._running.values():
+                run.abandoned.set()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                pause = self._turn()
+            except Exception:
+                _LOGGER.exception("the engine failed and goes on")
+                pause = _LOOK_SECONDS
+            if pause > 0:
+                self._woken.wait(min(pause, _LOOK_SECONDS))
+
+    def _turn(self) -> float:
+        """Do all that is due, let the clock go on, and return the seconds until more is due."""
+        mark, now = self._clock.look()
+        while self._do_first_due(now):
+            pass
+        next_start = self._start_jobs(now)
+        self._after_turn()
+        upcoming = [moment for moment in (next_start, self._next_due()) if moment is not None]
+        with self._lock:
+            unknown = [run.job.running_at for run in self._running.values() if run.outcome is None]
+        if not self._clock.release(mark, min([*upcoming, *unknown], default=math.inf)):
+            return 0.0
+        return self._clock.seconds_until(min(upcoming, default=math.inf))
+
+    def _do_first_due(self, now: float) -> bool:
+        """Carry out the first change that was due by ``now``, if there is one."""
+        ending = self._first_to_end()
+        session = self._runs.next_session_change()
+        if session is not None and session[0] <= now and (not ending or session[0] <= ending.end):
+            self._runs.advance_session(session[1], session[0])
+            return True
+        if ending is None or ending.end > now:
+            return False
+        with self._lock:
+            self._running.pop(ending.job.id, None)
+        ending.abandoned.set()
+        self._runs.finish(ending.job.id, ending.outcome_at_end(), ending.end)
+        return True
+
+    def _next_due(self) -> float | None:
+        ending = self._first_to_end()
+        session = self._runs.next_session_change()
+        moments = [ending.end] if ending else []
+        return min([*moments, session[0]] if session else moments, default=None)
+
+    def _first_to_end(self) -> _Run | None:
+        with self._lock:
+            return min(self._running.values(), key=lambda run: run.end, default=None)
+
+    def _start_jobs(self, now: float) -> float | None:
+        """Start what can start now; return when the next job may that has to wait."""
+        later = []
+        for backend in self._runs.free_backends():
+            if self._is_paused(backend):
+                continue
+            turn = self._runs.claim(backend, now)
+            if isinstance(turn, float):
+                later.append(turn)
+            elif turn is not None:
+                self._start(turn, now)
+        return min(later, default=None)
+
+    def _start(self, job: ClaimedJob, now: float) -> None:
+        run = _Run(job, self._job_seconds(job.backend))
+        if job.ending is not None:
+            plan = json.loads(job.ending)
+            seconds = plan.pop("after_seconds")
+            run.seconds = run.seconds if seconds is None else seconds
+            run.outcome, run.known_at = Outcome(**plan), now
+        with self._lock:
+            self._running[job.id] = run
+        if run.outcome is None:
+            threading.Thread(
+                target=self._see_through, args=(run,), name=f"job {job.id}", daemon=True
+            ).start()
+
+    def _see_through(self, run: _Run) -> None:
+        outcome = self._simulate(run.job, run.abandoned)
+        if outcome is not None:
+            with self._lock:
+                run.known_at, run.outcome = self._clock.pin(), outcome
+            self.wake()

@@ -1,0 +1,285 @@
+"""Jobs in the store: accepted, looked at, listed, cancelled. A deleted job stays counted.
+
+An instance sees its own jobs only. All moments are the platform clock's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from session_block.local_platform.errors import bad_request, conflict, not_found, session_closed
+from session_block.local_platform.workloads.job_records import PENDING, describe
+from session_block.local_platform.workloads.sessions import new_id
+from session_block.local_platform.workloads.store import next_arrival
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from session_block.local_platform.clock import Clock
+    from session_block.local_platform.workloads.job_records import JobFilter, NewJob
+    from session_block.local_platform.workloads.sessions import Sessions
+    from session_block.local_platform.workloads.store import Store
+
+_FILTER = """
+    deleted=0 AND instance=:instance
+    AND (:backend IS NULL OR backend=:backend)
+    AND (:program IS NULL OR program=:program)
+    AND (:session_id IS NULL OR session_id=:session_id)
+    AND (:pending IS NULL OR (state IN ('queued', 'running'))=:pending)
+    AND (:created_after IS NULL OR created_at>=:created_after)
+    AND (:created_before IS NULL OR created_at<=:created_before)
+    AND (:visible_before IS NULL OR created_at<=:visible_before)
+    AND (:with_mocks OR backend NOT LIKE 'mock\\_%' ESCAPE '\\')
+    AND NOT EXISTS (
+        SELECT 1 FROM json_each(:tags) AS wanted
+        WHERE wanted.value NOT IN (SELECT value FROM json_each(jobs.tags))
+    )
+"""
+_COUNT = f"SELECT COUNT(*) FROM jobs WHERE {_FILTER}"  # noqa: S608 - constants only
+_PAGE = f"""
+    SELECT * FROM jobs WHERE {_FILTER}
+    ORDER BY CASE WHEN :oldest_first THEN seq ELSE -seq END LIMIT :limit OFFSET :offset
+"""  # noqa: S608 - constants only
+
+
+class Jobs:
+    """All jobs of the platform, as its API treats them.
+
+    Methods that name one job raise ApiError 404 when the instance has none of that ID.
+    """
+
+    def __init__(self, store: Store, sessions: Sessions, clock: Clock, other_jobs: int) -> None:
+        self._other_jobs = other_jobs
+        self._store = store
+        self._sessions = sessions
+        self._clock = clock
+
+    def submit(self, new: NewJob) -> str:
+        """Accept a job durably and return its ID. It is there, whole, or not at all.
+
+        Raises:
+            ApiError: 404 for an unknown session, 400 for one that takes no jobs or has another
+                backend.
+        """
+        job_id = new_id()
+        now = self._clock.pin()
+        with self._store.transaction() as db:
+            if new.session_id is not None:
+                self._join_session(db, new.session_id, new, now)
+            db.execute(
+                "INSERT INTO jobs (seq, id, instance, account, program, backend, session_id, "
+                "state, tags, created_at, cost, private, runtime, log_level, calibration_id, "
+                "ending, caller) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    next_arrival(db),
+                    job_id,
+                    new.instance,
+                    new.account,
+                    new.program,
+                    new.backend,
+                    new.session_id,
+                    json.dumps(new.tags),
+                    now,
+                    new.cost,
+                    new.private,
+                    new.runtime,
+                    new.log_level,
+                    new.calibration_id,
+                    new.ending,
+                    new.caller,
+                ),
+            )
+            db.execute("INSERT INTO payloads (job_id, params) VALUES (?, ?)", (job_id, new.params))
+            if new.session_id is not None:
+                self._sessions.advance(db, new.session_id, now)
+        return job_id
+
+    def cancel(self, job_id: str, instance: str) -> None:
+        """Cancel a queued or running job; a running job's result is discarded.
+
+        Raises:
+            ApiError: 409 for a job that has ended.
+        """
+        now = self._clock.pin()
+        with self._store.transaction() as db:
+            row = self._current(db, job_id, instance, now)
+            if row["state"] not in PENDING:
+                raise conflict(f"Job {job_id} cannot be cancelled: it is {row['state']}.")
+            self._end(db, row, "Cancelled by the user.", now)
+
+    def delete(self, job_id: str, instance: str) -> None:
+        """Hide a job and drop its payload; a pending one is cancelled first."""
+        now = self._clock.pin()
+        with self._store.transaction() as db:
+            row = self._current(db, job_id, instance, now)
+            if row["state"] in PENDING:
+                self._end(db, row, "Deleted by the user.", now)
+            db.execute("UPDATE jobs SET deleted=1 WHERE id=?", (job_id,))
+            db.execute("DELETE FROM payloads WHERE job_id=?", (job_id,))
+
+    def replace_tags(self, job_id: str, instance: str, tags: Sequence[str]) -> None:
+        """Replace all tags of a job."""
+        with self._store.transaction() as db:
+            _row(db, job_id, instance)
+            db.execute("UPDATE jobs SET tags=? WHERE id=?", (json.dumps(list(tags)), job_id))
+
+    def get(self, job_id: str, instance: str, *, with_params: bool) -> dict[str, Any]:
+        """Return a job as the API shows it; a private job never shows its parameters."""
+        with self._store.transaction() as db:
+            row = self._current(db, job_id, instance, self._clock.now())
+            content = describe(row)
+            if with_params and not row["private"]:
+                content["params"] = json.loads(params_of(db, job_id))
+            return content
+
+    def state(self, job_id: str, instance: str) -> sqlite3.Row:
+        """Return a job's row."""
+        with self._store.transaction() as db:
+            return self._current(db, job_id, instance, self._clock.now())
+
+    def result(self, job_id: str, instance: str) -> str | None:
+        """Return the result text, the text of a failure, or None.
+
+        The result of a private job can be read once, and is then gone.
+        """
+        with self._store.transaction() as db:
+            row = self._current(db, job_id, instance, self._clock.now())
+            payload = db.execute("SELECT result FROM payloads WHERE job_id=?", (job_id,)).fetchone()
+            text: str | None = payload["result"]
+            if row["private"] and text is not None:
+                db.execute("UPDATE payloads SET result=NULL WHERE job_id=?", (job_id,))
+            return row["reason"] if text is None and row["state"] == "failed" else text
+
+    def list(self, wanted: JobFilter, *, with_params: bool) -> dict[str, Any]:
+        """Return one page of jobs, with the total number that matches."""
+        values = {**asdict(wanted), "tags": json.dumps(wanted.tags)}
+        with self._store.reading() as db:
+            (count,) = db.execute(_COUNT, values).fetchone()
+            contents = []
+            for row in db.execute(_PAGE, values).fetchall():
+                content = describe(row)
+                if with_params and not row["private"]:
+                    content["params"] = json.loads(params_of(db, row["id"]))
+                contents.append(content)
+        return {
+            "jobs": contents,
+            "count": count,
+            "limit": wanted.limit,
+            "offset": wanted.offset,
+        }
+
+    def queue_length(self, backend: str) -> int:
+        """Return how many jobs wait or run on a backend, those of other users included."""
+        with self._store.reading() as db:
+            (length,) = db.execute(
+                "SELECT COUNT(*) FROM jobs WHERE backend=? AND state IN ('queued', 'running')",
+                (backend,),
+            ).fetchone()
+            return int(length) + self._other_jobs
+
+    def position(self, job: sqlite3.Row) -> int | None:
+        """Return a queued job's place in line: its active session's, else its backend's.
+
+        A backend's line begins with the jobs of other users, and goes by arrival.
+        """
+        if job["state"] != "queued":
+            return None
+        with self._store.reading() as db:
+            session = db.execute(
+                "SELECT state FROM sessions WHERE id=?", (job["session_id"],)
+            ).fetchone()
+            in_session = session is not None and session["state"] == "active"
+            (before,) = db.execute(
+                "SELECT COUNT(*) FROM jobs WHERE backend=? AND state='queued' AND seq<? "
+                "AND (? IS NULL OR session_id=?)",
+                (job["backend"], job["seq"], *[job["session_id"] if in_session else None] * 2),
+            ).fetchone()
+            return int(before) + 1 + (0 if in_session else self._other_jobs)
+
+    def usage_seconds(self, instance: str) -> float:
+        """Return what an instance has used: its sessions' active time, and its other jobs' time."""
+        now = self._clock.now()
+        with self._store.reading() as db:
+            (of_jobs,) = db.execute(
+                "SELECT COALESCE(SUM(usage_seconds), 0) FROM jobs LEFT JOIN sessions "
+                "ON sessions.id=jobs.session_id "
+                "WHERE jobs.instance=? AND COALESCE(sessions.mode, 'batch')='batch'",
+                (instance,),
+            ).fetchone()
+            (of_sessions,) = db.execute(
+                "SELECT COALESCE(SUM(active_seconds + COALESCE(? - active_since, 0)), 0) "
+                "FROM sessions WHERE instance=? AND mode='dedicated'",
+                (now, instance),
+            ).fetchone()
+        return float(of_jobs) + float(of_sessions)
+
+    def _join_session(
+        self, db: sqlite3.Connection, session_id: str, new: NewJob, now: float
+    ) -> None:
+        self._sessions.check_owner(db, session_id, new.instance)
+        session = self._sessions.advance(db, session_id, now)
+        if session.ended or not session.accepting_jobs:
+            raise session_closed(session_id)
+        if session.backend is None:
+            self._sessions.assign_backend(db, session, new.backend)
+        elif session.backend != new.backend:
+            raise bad_request(
+                f"session {session_id} is on backend {session.backend}, "
+                f"the job is for {new.backend}"
+            )
+
+    def _end(self, db: sqlite3.Connection, row: sqlite3.Row, reason: str, now: float) -> None:
+        end_job(db, row, state="cancelled", now=now, reason=reason)
+        if row["session_id"] is None:
+            return
+        if row["state"] == "running":
+            self._sessions.job_ended(db, row["session_id"], now)
+        self._sessions.advance(db, row["session_id"], now)
+
+    def _current(
+        self, db: sqlite3.Connection, job_id: str, instance: str, now: float
+    ) -> sqlite3.Row:
+        row = _row(db, job_id, instance)
+        if row["state"] in PENDING and row["session_id"] is not None:
+            self._sessions.advance(db, row["session_id"], now)
+            row = _row(db, job_id, instance)
+        return row
+
+
+def end_job(
+    db: sqlite3.Connection,
+    row: sqlite3.Row,
+    *,
+    state: str,
+    now: float,
+    reason: str | None = None,
+    reason_code: int | None = None,
+    result: str | None = None,
+) -> None:
+    """Write how a job ended. Its session is the caller's to advance."""
+    used = now - row["running_at"] if row["state"] == "running" else 0.0
+    db.execute(
+        "UPDATE jobs SET state=?, finished_at=?, usage_seconds=?, reason=?, reason_code=? "
+        "WHERE id=?",
+        (state, now, max(0.0, used), reason, reason_code, row["id"]),
+    )
+    db.execute("UPDATE payloads SET result=? WHERE job_id=?", (result, row["id"]))
+
+
+def params_of(db: sqlite3.Connection, job_id: str) -> str:
+    """Return the JSON text of a job's parameters."""
+    row = db.execute("SELECT params FROM payloads WHERE job_id=?", (job_id,)).fetchone()
+    return str(row["params"])
+
+
+def _row(db: sqlite3.Connection, job_id: str, instance: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = db.execute(
+        "SELECT * FROM jobs WHERE id=? AND instance=? AND deleted=0", (job_id, instance)
+    ).fetchone()
+    if row is None:
+        raise not_found("Job", job_id)
+    return row

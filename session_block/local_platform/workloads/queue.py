@@ -1,0 +1,142 @@
+"""The running jobs in the store: claimed when it is their turn, ended, and queued again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from session_block.local_platform.workloads.job_records import ClaimedJob
+from session_block.local_platform.workloads.jobs import end_job, params_of
+
+if TYPE_CHECKING:
+    from session_block.local_platform.workloads.job_records import Outcome
+    from session_block.local_platform.workloads.sessions import Sessions
+    from session_block.local_platform.workloads.store import Store
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The job whose turn it is, or None and the moment from which on one may have its turn."""
+
+    job_id: str | None = None
+    session_id: str | None = None
+    not_before: float | None = None
+
+
+def backends_with_work(db: sqlite3.Connection) -> list[str]:
+    """Return the backends that have queued jobs and run none."""
+    rows = db.execute(
+        "SELECT DISTINCT backend FROM jobs WHERE state='queued' AND backend NOT IN "
+        "(SELECT backend FROM jobs WHERE state='running') ORDER BY backend"
+    )
+    return [row["backend"] for row in rows.fetchall()]
+
+
+def next_turn(db: sqlite3.Connection, backend: str, now: float, others_seconds: float) -> Turn:
+    """Return whose turn it is on a free backend with queued jobs.
+
+    ``others_seconds`` is how long the jobs of other users ahead in the queue take.
+    """
+    holder = db.execute(
+        "SELECT id FROM sessions WHERE backend=? AND state='active' AND mode='dedicated' "
+        "ORDER BY seq LIMIT 1",
+        (backend,),
+    ).fetchone()
+    if holder is not None:
+        row = db.execute(
+            "SELECT id FROM jobs WHERE state='queued' AND session_id=? ORDER BY seq LIMIT 1",
+            (holder["id"],),
+        ).fetchone()
+        return Turn() if row is None else Turn(row["id"], holder["id"])
+    rows = db.execute(
+        "SELECT jobs.id, jobs.session_id, jobs.created_at, sessions.state AS session_state "
+        "FROM jobs LEFT JOIN sessions ON sessions.id=jobs.session_id "
+        "WHERE jobs.state='queued' AND jobs.backend=? ORDER BY jobs.seq",
+        (backend,),
+    )
+    queued_since: dict[str, float] = {}
+    earliest = None
+    for row in rows:
+        since = row["created_at"]
+        if row["session_id"] is not None:
+            since = queued_since.setdefault(row["session_id"], since)
+        ready = now if row["session_state"] == "active" else since + others_seconds
+        if ready <= now:
+            return Turn(row["id"], row["session_id"])
+        earliest = ready if earliest is None else min(earliest, ready)
+    return Turn(not_before=earliest)
+
+
+class Runs:
+    """What the engine changes in jobs and sessions, each change in one transaction."""
+
+    def __init__(self, store: Store, sessions: Sessions, others_seconds: float) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._others_seconds = others_seconds
+
+    def requeue_all(self) -> None:
+        """Put back what a server that was killed had been running; call once, at the start."""
+        with self._store.transaction() as db:
+            db.execute("UPDATE jobs SET state='queued', running_at=NULL WHERE state='running'")
+
+    def next_session_change(self) -> tuple[float, str] | None:
+        """Return the next moment at which a session changes by itself, and which one."""
+        with self._store.reading() as db:
+            return self._sessions.first_due(db)
+
+    def advance_session(self, session_id: str, now: float) -> None:
+        """Bring a session to a moment."""
+        with self._store.transaction() as db:
+            self._sessions.advance(db, session_id, now)
+
+    def free_backends(self) -> list[str]:
+        """Return the backends that have queued jobs and run none."""
+        with self._store.reading() as db:
+            return backends_with_work(db)
+
+    def claim(self, backend: str, now: float) -> ClaimedJob | float | None:
+        """Start the job whose turn it is on a free backend; else say when the next may start."""
+        with self._store.transaction() as db:
+            turn = next_turn(db, backend, now, self._others_seconds)
+            if turn.job_id is None:
+                return turn.not_before
+            db.execute(
+                "UPDATE jobs SET state='running', running_at=? WHERE id=?", (now, turn.job_id)
+            )
+            if turn.session_id is not None:
+                self._sessions.job_started(db, turn.session_id, now)
+            row = db.execute("SELECT * FROM jobs WHERE id=?", (turn.job_id,)).fetchone()
+            return ClaimedJob(
+                id=row["id"],
+                program=row["program"],
+                backend=backend,
+                params=params_of(db, row["id"]),
+                running_at=now,
+                cost=row["cost"],
+                calibration_id=row["calibration_id"],
+                ending=row["ending"],
+            )
+
+    def finish(self, job_id: str, outcome: Outcome, moment: float) -> None:
+        """Record how a run ended, unless the job was cancelled meanwhile."""
+        with self._store.transaction() as db:
+            row = db.execute("SELECT * FROM jobs WHERE id=?", (job_id,)).fetchone()
+            if row["state"] != "running":
+                return
+            session_id = row["session_id"]
+            if session_id is not None:
+                self._sessions.advance(db, session_id, moment)
+            end_job(
+                db,
+                row,
+                state=outcome.state,
+                now=moment,
+                reason=outcome.reason,
+                reason_code=outcome.reason_code,
+                result=outcome.result,
+            )
+            if session_id is not None:
+                self._sessions.job_ended(db, session_id, moment)

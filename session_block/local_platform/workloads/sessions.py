@@ -1,0 +1,267 @@
+"""Sessions in the store: read, advanced to the present, and changed with their jobs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from session_block.local_platform.clock import iso
+from session_block.local_platform.errors import not_found
+from session_block.local_platform.workloads import session_lifecycle
+from session_block.local_platform.workloads.session_lifecycle import (
+    JobFacts,
+    Session,
+    SessionMode,
+    Transition,
+)
+from session_block.local_platform.workloads.store import next_arrival
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from session_block.local_platform.clock import Clock
+    from session_block.local_platform.workloads.store import Store
+
+SESSION_CLOSED_CODE = 1217
+
+HowToEnd = Literal["max_time", "close", "cancel"]
+
+
+class Sessions:
+    """All sessions of the platform.
+
+    Methods whose first argument is a connection work inside the caller's transaction, and at the
+    moment that the caller gives.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def open(
+        self,
+        *,
+        mode: SessionMode,
+        backend: str | None,
+        instance: str,
+        account: str,
+        max_ttl: int,
+        interactive_ttl: int,
+        pending_seconds: float,
+    ) -> Session:
+        """Create a session and return it."""
+        session = session_lifecycle.opened(
+            Session(
+                id=new_id(),
+                mode=mode,
+                backend=backend,
+                instance=instance,
+                account=account,
+                max_ttl=max_ttl,
+                interactive_ttl=interactive_ttl,
+                created_at=self._clock.pin(),
+                pending_seconds=pending_seconds,
+            )
+        )
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT INTO sessions (seq, id, instance, account, state, mode, backend, "
+                "created_at, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '')",
+                (
+                    next_arrival(db),
+                    session.id,
+                    instance,
+                    account,
+                    session.state,
+                    mode,
+                    backend,
+                    session.created_at,
+                ),
+            )
+            self._save(db, session, JobFacts())
+        return session
+
+    def get(self, session_id: str, instance: str) -> tuple[Session, JobFacts]:
+        """Return a session as it is now, with the facts about its jobs.
+
+        Raises:
+            ApiError: 404 when the instance has none of that ID.
+        """
+        with self._store.transaction() as db:
+            self.check_owner(db, session_id, instance)
+            session = self.advance(db, session_id, self._clock.now())
+            return session, self.facts(db, session_id)
+
+    def end(self, session_id: str, how: HowToEnd) -> None:
+        """End a session: as at its maximum time, or by closing or cancelling it.
+
+        A closed session takes no more jobs, and its queued and running ones still finish. Of a
+        cancelled one the queued jobs are cancelled; the running one finishes.
+
+        Raises:
+            ApiError: 404 when there is none of that ID.
+        """
+        now = self._clock.pin()
+        with self._store.transaction() as db:
+            session = self.advance(db, session_id, now)
+            if how == "cancel":
+                db.execute(
+                    "UPDATE jobs SET state='cancelled', finished_at=?, reason=? "
+                    "WHERE session_id=? AND state='queued'",
+                    (now, f"Session {session_id} was cancelled.", session_id),
+                )
+            facts = self.facts(db, session_id)
+            change = (
+                session_lifecycle.expire if how == "max_time" else session_lifecycle.stop_accepting
+            )
+            self._save(db, change(session, facts, now), facts)
+            self.advance(db, session_id, now)
+
+    def check_owner(self, db: sqlite3.Connection, session_id: str, instance: str) -> None:
+        """Make sure that a session is the instance's own.
+
+        Raises:
+            ApiError: 404 when the instance has none of that ID.
+        """
+        found = db.execute(
+            "SELECT 1 FROM sessions WHERE id=? AND instance=?", (session_id, instance)
+        ).fetchone()
+        if found is None:
+            raise not_found("Session", session_id)
+
+    def first_due(self, db: sqlite3.Connection) -> tuple[float, str] | None:
+        """Return the next moment at which a session changes by itself, and which one."""
+        row = db.execute(
+            "SELECT due_at, id FROM sessions WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT 1"
+        ).fetchone()
+        return None if row is None else (row["due_at"], row["id"])
+
+    def advance(self, db: sqlite3.Connection, session_id: str, now: float) -> Session:
+        """Apply the timed transitions that are due; fail the queued jobs of a session that ended.
+
+        Raises:
+            ApiError: 404 when there is none of that ID.
+        """
+        session = self._load(db, session_id)
+        facts = self.facts(db, session_id)
+        advanced = session_lifecycle.advance(session, facts, now)
+        if advanced.ended and facts.queued:
+            self._fail_queued(db, advanced)
+            facts = self.facts(db, session_id)
+        self._save(db, advanced, facts)
+        return advanced
+
+    def job_started(self, db: sqlite3.Connection, session_id: str, now: float) -> None:
+        """Note that a job of the session, whose row already says so, starts to run."""
+        session = session_lifecycle.job_started(self._load(db, session_id), now)
+        self._save(db, session, self.facts(db, session_id))
+
+    def job_ended(self, db: sqlite3.Connection, session_id: str, now: float) -> None:
+        """Note that a running job of the session has ended; its row already says so."""
+        facts = self.facts(db, session_id)
+        self._save(db, session_lifecycle.job_ended(self._load(db, session_id), facts, now), facts)
+
+    def assign_backend(self, db: sqlite3.Connection, session: Session, backend: str) -> None:
+        """Bind a session that was opened without a backend to that of its first job."""
+        bound = replace(session, backend=backend)
+        self._save(db, bound, self.facts(db, session.id))
+
+    def facts(self, db: sqlite3.Connection, session_id: str) -> JobFacts:
+        """Return what the session's life depends on in its jobs."""
+        row = db.execute(
+            "SELECT COALESCE(SUM(state='queued'), 0) AS queued, "
+            "COALESCE(SUM(state='running'), 0) AS running, "
+            "MAX(finished_at) AS idle_since, COALESCE(SUM(usage_seconds), 0) AS usage "
+            "FROM jobs WHERE session_id=?",
+            (session_id,),
+        ).fetchone()
+        return JobFacts(row["queued"], row["running"], row["idle_since"], row["usage"])
+
+    def all(self, db: sqlite3.Connection, instance: str) -> Iterable[tuple[int, Session]]:
+        """Return every session that an instance ever opened, with its place in the arrivals."""
+        rows = db.execute(
+            "SELECT seq, record FROM sessions WHERE instance=? ORDER BY seq", (instance,)
+        )
+        return [(row["seq"], _parse(row["record"])) for row in rows.fetchall()]
+
+    @staticmethod
+    def _fail_queued(db: sqlite3.Connection, session: Session) -> None:
+        # Which state and code IBM gives such jobs is not public: this is the platform's choice.
+        reason = (
+            f"Session {session.id} has been closed ({session.state_reason}) before the job ran."
+        )
+        db.execute(
+            "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=? "
+            "WHERE session_id=? AND state='queued'",
+            (session.timestamps[-1].timestamp, reason, SESSION_CLOSED_CODE, session.id),
+        )
+
+    @staticmethod
+    def _save(db: sqlite3.Connection, session: Session, facts: JobFacts) -> None:
+        record = json.dumps(asdict(session))
+        due = session_lifecycle.due(session, facts)
+        db.execute(
+            "UPDATE sessions SET state=?, backend=?, due_at=?, active_since=?, active_seconds=?, "
+            "record=? WHERE id=? AND (record != ? OR due_at IS NOT ?)",
+            (
+                session.state,
+                session.backend,
+                due,
+                session.active_since,
+                session.active_seconds,
+                record,
+                session.id,
+                record,
+                due,
+            ),
+        )
+
+    @staticmethod
+    def _load(db: sqlite3.Connection, session_id: str) -> Session:
+        row = db.execute("SELECT record FROM sessions WHERE id=?", (session_id,)).fetchone()
+        if row is None:
+            raise not_found("Session", session_id)
+        return _parse(row["record"])
+
+
+def details(session: Session, facts: JobFacts, now: float) -> dict[str, Any]:
+    """Return a session as the API shows it."""
+    return {
+        "id": session.id,
+        "backend_name": session.backend,
+        "instance": session.instance,
+        "user_id": session.account,
+        "mode": session.mode,
+        "state": session.state,
+        "state_reason": session.state_reason,
+        "accepting_jobs": session.accepting_jobs,
+        "interactive_ttl": session.interactive_ttl,
+        "max_ttl": session.max_ttl,
+        "active_ttl": session_lifecycle.remaining_seconds(session, now),
+        "created_at": iso(session.created_at),
+        "started_at": iso(session.started_at),
+        "activated_at": iso(session.activated_at),
+        "closed_at": iso(session.closed_at),
+        "last_job_started": iso(session.last_job_started),
+        "last_job_completed": iso(session.last_job_completed),
+        "elapsed_time": session_lifecycle.elapsed_seconds(session, facts, now),
+        "timestamps": [
+            {"status": entry.status, "timestamp": iso(entry.timestamp)}
+            for entry in session.timestamps
+        ],
+    }
+
+
+def new_id() -> str:
+    """Return an unguessable ID of 20 lower-case characters, as jobs and sessions have at IBM."""
+    alphabet = "0123456789abcdefghijklmnopqrstuv"
+    return "d" + "".join(secrets.choice(alphabet) for _ in range(19))
+
+
+def _parse(text: str) -> Session:
+    data = json.loads(text)
+    data["timestamps"] = tuple(Transition(**entry) for entry in data["timestamps"])
+    return Session(**data)

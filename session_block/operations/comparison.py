@@ -1,0 +1,147 @@
+"""Two experiments, request by request: where they agree, and where they differ."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from session_block.ledger.store import Ledger
+from session_block.operations.experiments import overview
+from session_block.pubs.results import plain_values
+from session_block.records.identity import Identity
+from session_block.records.submissions import intent_key
+from session_block.records.usage import recorded_usage
+from session_block.records.views import ExperimentView
+
+
+@dataclass(frozen=True)
+class Side:
+    """One experiment's submission at a place in the order of asking."""
+
+    submission: str
+    fingerprint: str | None
+    label: str | None
+    state: str
+    job_id: str | None
+    generations: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two experiments asked for at the same place.
+
+    Attributes:
+        number: The place, counted from 1.
+        left: The first one's submission, or ``None`` where it asked for less.
+        right: The second one's.
+        same_request: Whether content and label are the same.
+        same_result: Whether the values are the same; ``None`` unless both have a result.
+        largest_difference: The largest difference between expectation values, where both results
+            have them in the same shapes.
+    """
+
+    number: int
+    left: Side | None
+    right: Side | None
+    same_request: bool
+    same_result: bool | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two experiments beside each other.
+
+    Attributes:
+        experiments: What the ledger tells of each at a glance, and its recorded usage in seconds.
+        pairs: Their submissions, in the order of asking.
+    """
+
+    experiments: tuple[dict[str, Any], dict[str, Any]]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def first_difference(self) -> int | None:
+        """The first place at which they asked for different things."""
+        return next((pair.number for pair in self.pairs if not pair.same_request), None)
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "experiments": list(self.experiments),
+            "same_requests": sum(pair.same_request for pair in self.pairs),
+            "same_results": sum(pair.same_result is True for pair in self.pairs),
+            "different_results": sum(pair.same_result is False for pair in self.pairs),
+            "first_different_request": self.first_difference,
+            "submissions": [asdict(pair) for pair in self.pairs],
+        }
+
+
+def compare_submissions(ledger: Ledger, left: Identity, right: Identity) -> Comparison:
+    """Compare what two experiments of a ledger asked for and got; no network is touched."""
+    mine, theirs = _Experiment(ledger, left), _Experiment(ledger, right)
+    places = range(max(len(mine.rows), len(theirs.rows)))
+    return Comparison(
+        experiments=(mine.at_a_glance, theirs.at_a_glance),
+        pairs=tuple(_pair(place, mine, theirs) for place in places),
+    )
+
+
+class _Experiment:
+    """One of the two, as the ledger tells it."""
+
+    def __init__(self, ledger: Ledger, identity: Identity) -> None:
+        self._view = ExperimentView(identity, ledger)
+        self._intents = {fact.key: fact.body for fact in ledger.facts(identity.uid, "intent/")}
+        self.rows = self._view.submissions()
+        self.at_a_glance = {
+            **overview(ledger, identity).described(),
+            "usage_seconds": recorded_usage(ledger, identity.uid).seconds,
+        }
+
+    def side(self, place: int) -> Side | None:
+        if place >= len(self.rows):
+            return None
+        row = self.rows[place]
+        return Side(
+            submission=row["submission"],
+            fingerprint=self._intents[intent_key(row["submission"], 1)].get("fingerprint"),
+            label=row["label"],
+            state=row["state"],
+            job_id=row["job_id"],
+            generations=row["generations"],
+        )
+
+    def values(self, place: int) -> list[dict[str, Any]] | None:
+        if place >= len(self.rows):
+            return None
+        result = self._view.result(self.rows[place]["submission"])
+        return None if result is None else plain_values(result)
+
+
+def _pair(place: int, mine: _Experiment, theirs: _Experiment) -> Pair:
+    left, right = mine.side(place), theirs.side(place)
+    same_request = (
+        left is not None
+        and right is not None
+        and (left.fingerprint, left.label) == (right.fingerprint, right.label)
+    )
+    found, others = mine.values(place), theirs.values(place)
+    if found is None or others is None:
+        return Pair(place + 1, left, right, same_request, None, None)
+    difference = _largest_difference(found, others)
+    return Pair(place + 1, left, right, same_request, found == others, difference)
+
+
+def _largest_difference(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> float | None:
+    found = []
+    for mine, theirs in zip(left, right, strict=False):
+        if "evs" not in mine or "evs" not in theirs:
+            return None
+        one, other = np.asarray(mine["evs"]), np.asarray(theirs["evs"])
+        if one.shape != other.shape:
+            return None
+        found.append(float(np.max(np.abs(one - other), initial=0.0)))
+    return max(found, default=None)

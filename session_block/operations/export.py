@@ -1,0 +1,102 @@
+"""All that a ledger holds of one experiment, as one JSON document.
+
+The document's members, which later versions may add to, and neither rename nor drop:
+
+``format``, ``format_version``
+    ``session-block-experiment``, and 1.
+``experiment``
+    What ``session-block experiments show --json`` prints: name, number and UID, state, backend,
+    ``sessions``, ``submissions``, ``attempts``, ``flow_runs``, ``budget``, ``usage``, ``report``.
+``results``
+    Of each submission that has one, in the order of asking: ``submission``, ``label``, ``job_id``,
+    its ``values`` as plain numbers (see :func:`session_block.pubs.results.plain_values`), and the
+    whole ``result`` as IBM's runtime JSON: where the document is read with ``json.load(file,
+    cls=qiskit_ibm_runtime.RuntimeDecoder)``, that is Qiskit's own ``PrimitiveResult``.
+``facts``
+    All facts, oldest first: ``key``, ``body``, ``writer``, ``created_at``, and ``payload``, which
+    is Base64 of what a fact holds beside its body (a pinned circuit is QPY), or ``null``. Results
+    are not repeated there.
+
+The ledger holds no secrets, and so does the document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+from session_block.errors import InvalidInputError
+from session_block.ledger.store import Fact, Ledger
+from session_block.operations.experiments import described_in_full
+from session_block.pubs.results import plain_values, runtime_json
+from session_block.records.identity import Identity
+from session_block.records.views import ExperimentView
+
+FORMAT = "session-block-experiment"
+FORMAT_VERSION = 1
+
+
+def exported(ledger: Ledger, identity: Identity) -> dict[str, Any]:
+    """Return the document of an experiment, as JSON values.
+
+    Raises:
+        LedgerError: The ledger cannot be read or trusted.
+    """
+    view = ExperimentView(identity, ledger)
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "experiment": described_in_full(ledger, identity),
+        "results": [
+            {
+                "submission": one.submission,
+                "label": one.label,
+                "job_id": one.job_id,
+                "values": plain_values(one.result),
+                "result": runtime_json(one.result),
+            }
+            for one in view.results()
+        ],
+        "facts": [_fact(ledger, fact) for fact in ledger.facts(identity.uid)],
+    }
+
+
+def write(document: dict[str, Any], path: Path, *, overwrite: bool) -> None:
+    """Write a document to a file, which is whole or not there.
+
+    Raises:
+        InvalidInputError: The file exists and is not to be overwritten, or cannot be written.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_text(json.dumps(document, indent=1) + "\n")
+        try:
+            if overwrite:
+                new.replace(path)
+            else:
+                path.hardlink_to(new)
+        finally:
+            new.unlink(missing_ok=True)
+    except FileExistsError as error:
+        raise InvalidInputError(
+            f"{path} exists. Give another name, or --overwrite to replace it."
+        ) from error
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _fact(ledger: Ledger, fact: Fact) -> dict[str, Any]:
+    payload = None
+    if not fact.key.startswith("result/"):
+        whole = ledger.get(fact.experiment, fact.key)
+        payload = None if whole is None else whole.payload
+    return {
+        "key": fact.key,
+        "body": dict(fact.body),
+        "writer": fact.writer,
+        "created_at": fact.created_at.isoformat(),
+        "payload": None if payload is None else b64encode(payload).decode(),
+    }

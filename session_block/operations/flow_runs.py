@@ -1,0 +1,131 @@
+"""Retry the flow run of an experiment, so that a worker goes on with it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry
+
+from session_block.blocks.quantum_session import QuantumSession, load_block
+from session_block.errors import InvalidInputError
+from session_block.ledger.store import Ledger
+from session_block.records.identity import Identity, flow_runs_of, opened_by
+from session_block.records.sessions import CANCELLED
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun, State
+
+
+_logger = logging.getLogger(__name__)
+
+
+def cancel_experiments(
+    flow: Flow[..., Any],
+    flow_run: FlowRun,
+    state: State[Any],
+) -> None:
+    """Cancel the pending jobs of a cancelled flow run, and close the sessions that it opened.
+
+    Give it to a flow as ``on_cancellation=[cancel_experiments]``. Prefect calls it in a process of
+    its own, so it needs nothing but the ledger and the Block: the flow's parameter ``block`` names
+    it. A crash or a worker's end is no cancellation, and closes nothing. Limit: Prefect calls such
+    hooks as well as it can; a job that began to run finishes.
+
+    Args:
+        flow: The flow, which Prefect gives to its hooks.
+        flow_run: The run that was cancelled.
+        state: Its state.
+    """
+    _logger.info("Flow run %s of %s is %s.", flow_run.name, flow.name, state.name)
+    block = load_block(str(flow_run.parameters["block"]))
+    for identity in opened_by(block.ledger(), str(flow_run.id)):
+        cancel_experiment(block, identity)
+
+
+def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
+    """Cancel an experiment's pending jobs from beside, and close the session that it opened.
+
+    Returns:
+        Whether it was not finished yet; of a finished one only the session is closed.
+
+    Raises:
+        SessionError: The platform did not close the session; it may go on billing.
+        ConnectionFailedError: The platform could not be reached.
+    """
+    experiment = block.open(identity)
+    if experiment.sealed:
+        experiment.close_session()
+        return False
+    experiment.cancel_session()
+    _logger.info("Experiment %s is %s.", identity, CANCELLED)
+    return True
+
+
+@dataclass(frozen=True)
+class RetriedFlowRun:
+    """A flow run that was scheduled once more.
+
+    Attributes:
+        was: The name of the state in which it was.
+    """
+
+    flow_run_id: str
+    name: str
+    was: str
+
+
+def retry_flow_run(ledger: Ledger, identity: Identity) -> RetriedFlowRun:
+    """Schedule the latest outermost flow run that opened an experiment once more.
+
+    A worker of its deployment's work pool then goes on where it stopped, as after ``prefect
+    flow-run retry``.
+
+    Raises:
+        InvalidInputError: There is none, the server does not know it, it has not ended or is
+            completed, or it has no deployment, so that no worker would run it.
+    """
+    run_ids = flow_runs_of(ledger, identity.uid)
+    if not run_ids:
+        raise InvalidInputError(
+            f"Experiment {identity} was opened outside of flow runs, so there is none to retry. "
+            "Run its program again: it goes on where it stopped."
+        )
+    run_id = run_ids[-1]
+    about = f"Flow run {run_id} of experiment {identity}"
+    with get_client(sync_client=True) as client:
+        try:
+            run = client.read_flow_run(UUID(run_id))
+        except ObjectNotFound as error:
+            raise InvalidInputError(
+                f"{about} is unknown to the Prefect server. Was it deleted, or is PREFECT_API_URL "
+                f"another server's? A new run goes on with experiment={identity.name!r}."
+            ) from error
+        state = run.state
+        if state is None or not state.is_final():
+            raise InvalidInputError(
+                f"{about} is {'not started' if state is None else state.name}: only one that has "
+                "ended is retried. If its worker is gone, set it to Crashed in the Prefect UI "
+                "first (Change state)."
+            )
+        if state.is_completed():
+            raise InvalidInputError(
+                f"{about} is completed, so there is nothing to retry. To run it anew, start "
+                "another flow run, with fresh=True if the experiment has a name."
+            )
+        if run.deployment_id is None:
+            raise InvalidInputError(
+                f"{about} has no deployment, so no worker would run it. Retry it here: prefect "
+                f"flow-run retry {run_id} --entrypoint FILE.py:FLOW"
+            )
+        client.set_flow_run_state(
+            run.id,
+            AwaitingRetry(message="Retried by session-block experiments retry."),
+            force=True,
+        )
+    return RetriedFlowRun(run_id, run.name, str(state.name))

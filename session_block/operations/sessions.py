@@ -1,0 +1,216 @@
+"""What a person sees of the sessions of a ledger, and does to them.
+
+An operator's action is a fact like any other: the experiment knows why its session is over.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from session_block.errors import InvalidInputError
+from session_block.ledger.store import Fact, Ledger
+from session_block.records.attempts import last_failure
+from session_block.records.identity import Identity, known_experiments
+from session_block.records.keys import SEALED_KEY
+from session_block.records.sessions import (
+    CANCELLED,
+    CLOSED_BY_PLATFORM,
+    TIDIED,
+    SessionRecord,
+    read_sessions,
+    record_closing,
+    record_end,
+)
+
+if TYPE_CHECKING:
+    from session_block.client import Connection
+if TYPE_CHECKING:
+    from session_block.client import Connection
+    from session_block.ledger.store import Ledger
+
+
+_logger = logging.getLogger(__name__)
+
+
+def left_open(ledger: Ledger) -> list[RecordedSession]:
+    """Return the open sessions that nobody goes on with.
+
+    They are those of failed attempts whose time is over (``keep_failed`` of their Block), and of
+    experiments that were killed when they were finished already. The session of another attempt
+    that was killed is none of them: the worker's death closes nothing.
+    """
+    return [
+        session
+        for session in SessionOperator(ledger).sessions()
+        if session.record.opened
+        and session.record.usable
+        and _is_over(ledger, session.experiment.uid)
+    ]
+
+
+def _is_over(ledger: Ledger, experiment: str) -> bool:
+    if ledger.get(experiment, SEALED_KEY) is not None:
+        return True
+    failure = last_failure(ledger, experiment)
+    return failure is not None and failure.kept_until <= datetime.now(UTC)
+
+
+def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSession]:
+    """Close those of them that belong to the connection's instance; their jobs finish.
+
+    An attempt that begins meanwhile opens a session anew.
+
+    Raises:
+        SessionError: The platform did not close one; it may go on billing.
+        ConnectionFailedError: The platform could not be reached.
+    """
+    closed = []
+    for session in left_open(ledger):
+        place = session.record.intent
+        here = (connection.instance, str(connection.account.url))
+        if (place["instance"], place["url"]) != here:
+            continue
+        session_id = str(session.record.session_id)
+        if SessionOperator(ledger).close(session_id, connection, reason=TIDIED):
+            _logger.info(
+                "Session %s of experiment %s, which was left open, is closed.",
+                session_id,
+                session.experiment,
+            )
+            closed.append(session)
+    return closed
+
+
+CLOSED_BY_OPERATOR = "closed by an operator"
+
+
+@dataclass(frozen=True)
+class RecordedSession:
+    """One session of one experiment, as the ledger tells it."""
+
+    experiment: Identity
+    record: SessionRecord
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "experiment": self.experiment.name,
+            "number": self.experiment.number,
+            "uid": self.experiment.uid,
+            "session_number": self.record.number,
+            "session_id": self.record.session_id,
+            "mode": self.record.intent.get("mode"),
+            "backend": self.record.intent.get("backend"),
+            "instance": self.record.intent.get("instance"),
+            "kind": self.record.kind,
+            "opened_at": self.record.intended_at.isoformat(),
+            "end": self.record.end,
+        }
+
+
+class SessionOperator:
+    """Looks at the sessions of a ledger, and closes those that its experiments opened."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def sessions(self, experiment: str | None = None) -> list[RecordedSession]:
+        """Return the sessions of an experiment, given by name or UID, or of all.
+
+        Raises:
+            InvalidInputError: The ledger knows no such experiment.
+        """
+        known = known_experiments(self._ledger)
+        wanted = [one for one in known if experiment in {None, one.name, one.uid}]
+        if experiment is not None and not wanted:
+            raise InvalidInputError(f"{self._ledger} has no experiment {experiment!r}.")
+        return [
+            RecordedSession(one, record)
+            for one in wanted
+            for record in read_sessions(self._ledger, one.uid)
+        ]
+
+    def facts(self, session_id: str) -> list[Fact]:
+        """Return all that the ledger holds about a session, of whichever experiments, by time."""
+        numbers = {
+            (one.experiment.uid, str(one.record.number))
+            for one in self.sessions()
+            if one.record.session_id == session_id
+        }
+        deeds = f"operator/session/{session_id}/"
+        return sorted(
+            (
+                fact
+                for experiment in known_experiments(self._ledger)
+                for fact in self._ledger.facts(experiment.uid, "session", deeds)
+                if fact.key.startswith(deeds)
+                or (fact.experiment, fact.key.partition("/")[2]) in numbers
+            ),
+            key=lambda fact: fact.created_at,
+        )
+
+    def close(
+        self,
+        session_id: str,
+        connection: Connection,
+        *,
+        cancel_jobs: bool = False,
+        reason: str = CLOSED_BY_OPERATOR,
+    ) -> bool:
+        """Close a session that an experiment of this ledger opened, and tell the experiment why.
+
+        Args:
+            session_id: The session's ID.
+            connection: A connection to the session's instance.
+            cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
+            reason: Why it is closed, unless its jobs are cancelled.
+
+        Returns:
+            Whether it was open until now.
+
+        Raises:
+            InvalidInputError: The session was borrowed, or is unknown to the ledger.
+            SessionNotFoundError: The connection's instance has no such session.
+            SessionError: The platform did not close it; it may go on billing.
+        """
+        found = self._opened(session_id)
+        uid, record = found.experiment.uid, found.record
+        details = connection.sessions.look(session_id)
+        if details.state == "closed":
+            record_end(self._ledger, uid, record, record.closing or CLOSED_BY_PLATFORM)
+            return False
+        reason = CANCELLED if cancel_jobs else reason
+        note(self._ledger, uid, session_id, "cancel" if cancel_jobs else "close")
+        record_closing(self._ledger, uid, record, reason)
+        connection.sessions.close_seen(details, cancel_jobs=cancel_jobs)
+        record_end(self._ledger, uid, record, reason)
+        return True
+
+    def _opened(self, session_id: str) -> RecordedSession:
+        known = [one for one in self.sessions() if one.record.session_id == session_id]
+        opened = next((one for one in known if one.record.opened), None)
+        if opened is not None:
+            return opened
+        if known:
+            raise InvalidInputError(
+                f"Session {session_id} was borrowed by experiment {known[0].experiment}: somebody "
+                "else opened it, and only who did so closes it. It is left open; ask them, or "
+                "close it with their ledger."
+            )
+        raise InvalidInputError(
+            f"No experiment of {self._ledger} opened session {session_id}, so it is "
+            "left as it is. If an opening was cut off, 'session-block sessions sweep' finds its "
+            "session; else use the ledger of who opened it (--block)."
+        )
+
+
+def note(ledger: Ledger, experiment: str, session_id: str, deed: str) -> None:
+    """Record in an experiment who did what to a session."""
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    key = f"operator/session/{session_id}/{deed}"
+    ledger.create(experiment, key, {"deed": deed, "by": who})

@@ -1,0 +1,129 @@
+"""Usage of a ledger's experiments, by instance: from the platform where it is asked, else recorded.
+
+Usage is in the seconds that IBM counts; see :mod:`session_block.costs.usage`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from session_block.errors import InvalidInputError
+from session_block.ledger.store import Ledger
+from session_block.records.identity import Identity, known_experiments
+from session_block.records.usage import recorded_usage
+
+if TYPE_CHECKING:
+    from session_block.client import Connection
+
+
+@dataclass(frozen=True)
+class UsedByExperiment:
+    """What one experiment has used.
+
+    Attributes:
+        seconds: What it is charged with so far, as far as the source tells.
+        source: Who says so.
+        final: Whether it will not grow any more, unless the experiment goes on.
+    """
+
+    identity: Identity
+    seconds: float
+    source: Literal["platform", "ledger"]
+    final: bool
+
+
+@dataclass(frozen=True)
+class UsedAtInstance:
+    """What a ledger's experiments have used of one instance.
+
+    Attributes:
+        instance: Its CRN; ``None`` for experiments that have sent nothing yet.
+        allocation: What the instance as a whole has used and may use, as the client's
+            ``service.usage()`` tells; ``None`` where the platform was not asked.
+    """
+
+    instance: str | None
+    experiments: tuple[UsedByExperiment, ...]
+    allocation: dict[str, Any] | None
+
+    @property
+    def seconds(self) -> float:
+        """What its experiments have used together."""
+        return sum(one.seconds for one in self.experiments)
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "instance": self.instance,
+            "seconds": self.seconds,
+            "allocation": self.allocation,
+            "experiments": [
+                {
+                    "experiment": one.identity.name,
+                    "number": one.identity.number,
+                    "uid": one.identity.uid,
+                    "seconds": one.seconds,
+                    "source": one.source,
+                    "final": one.final,
+                }
+                for one in self.experiments
+            ],
+        }
+
+
+def usage_by_instance(
+    ledger: Ledger, experiment: str | None = None, connection: Connection | None = None
+) -> list[UsedAtInstance]:
+    """Return the usage of an experiment, given by name or UID, or of all.
+
+    Args:
+        ledger: Whose experiments; what is final is recorded there.
+        experiment: A name, which stands for all of that name, or a UID.
+        connection: To an instance: its experiments' usage is asked of the platform.
+
+    Raises:
+        InvalidInputError: The ledger knows no such experiment.
+        ConnectionFailedError: The platform does not tell.
+    """
+    known = known_experiments(ledger)
+    wanted = [one for one in known if experiment in {None, one.name, one.uid}]
+    if experiment is not None and not wanted:
+        raise InvalidInputError(f"{ledger} has no experiment {experiment!r}.")
+    here = None if connection is None else (connection.instance, str(connection.account.url))
+    found: dict[str | None, list[UsedByExperiment]] = {}
+    if connection is not None:
+        found[connection.instance] = []
+    for one in wanted:
+        place = _place(ledger, one.uid)
+        asked = connection if place == here else None
+        found.setdefault(place[0], []).append(_used(ledger, one, asked))
+    return [
+        UsedAtInstance(
+            instance,
+            tuple(experiments),
+            connection.allocation() if connection and instance == connection.instance else None,
+        )
+        for instance, experiments in found.items()
+    ]
+
+
+def _place(ledger: Ledger, uid: str) -> tuple[str | None, str | None]:
+    """Return instance and URL of an experiment; all that it sends goes there."""
+    facts = ledger.facts(uid, "session-intent/", "intent/")
+    body = facts[-1].body if facts else {}
+    return body.get("instance"), body.get("url")
+
+
+def _used(ledger: Ledger, identity: Identity, connection: Connection | None) -> UsedByExperiment:
+    if connection is None:
+        recorded = recorded_usage(ledger, identity.uid)
+        return UsedByExperiment(identity, recorded.seconds, "ledger", recorded.complete)
+    from session_block.costs.usage import UsageMeter
+
+    meter = UsageMeter(ledger, identity.uid, lambda: connection, lambda: True)
+    seconds = meter.seconds()
+    # What the meter finds final it records.
+    return UsedByExperiment(
+        identity, seconds, "platform", recorded_usage(ledger, identity.uid).complete
+    )

@@ -1,0 +1,202 @@
+"""What this package needs to know of the Prefect run that it is in, if it is in one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import httpx
+from prefect import Task, get_client, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import PrefectException, TerminationSignal
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+
+from session_block.errors import LabelRequiredError
+
+_PROBE_SECONDS = 2
+
+
+def local_api_url() -> str:
+    """Return the API URL at which ``prefect server start`` serves, by its settings."""
+    server = get_current_settings().server.api
+    return f"http://{server.host}:{server.port}/api"
+
+
+def find_prefect_server() -> str | None:
+    """Return the API URL of the Prefect server that answers: the configured one, else the local."""
+    for url in (get_current_settings().api.url, local_api_url()):
+        if url is not None and answers(url):
+            return url
+    return None
+
+
+def answers(api_url: str) -> bool:
+    """Return whether a Prefect server answers at an API URL."""
+    try:
+        return httpx.get(f"{api_url}/health", timeout=_PROBE_SECONDS).is_success
+    except httpx.HTTPError:
+        return False
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_CLIENT_SECONDS = 30.0
+_logger = logging.getLogger(__name__)
+_caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)
+
+
+@dataclass(frozen=True)
+class TaskAttempt:
+    """The Prefect task run that makes a request, and which try of it this is.
+
+    Attributes:
+        nested: The task was called by another task.
+    """
+
+    task_run_id: str
+    run_count: int
+    nested: bool = False
+
+
+def root_flow_run_id() -> str | None:
+    """Return the ID of the outermost flow run, which all retries of it share."""
+    if not inside():
+        return None
+    return flow_run.root_flow_run_id or None
+
+
+def task_attempt() -> TaskAttempt | None:
+    """Return which try of which task run asks, or ``None`` outside a task.
+
+    Raises:
+        LabelRequiredError: The task was called by another task. A retry of that one makes a new
+            task run of this one, so its requests could not be recognised.
+    """
+    attempt = _caller.get() or _current_attempt()
+    if attempt is not None and attempt.nested:
+        raise LabelRequiredError(
+            f"Task run {attempt.task_run_id} was called by another task, whose retry Prefect "
+            "cannot tell from a second call. Give its requests a label=, or call it from the flow."
+        )
+    return attempt
+
+
+def inside() -> bool:
+    """Whether this thread runs in the context of a flow run or a task run."""
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+def task_run_id() -> UUID | None:
+    """Return the ID of the task run in which this thread is, if it is in one."""
+    context = TaskRunContext.get()
+    return None if context is None else context.task_run.id
+
+
+def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
+    """Return the logger of this thread's run, whose lines the Prefect UI shows, if it is in one."""
+    return get_run_logger() if inside() else None
+
+
+def own_client() -> SyncPrefectClient:
+    """Return a client of Prefect's that outlives the run: the run's own is closed with it."""
+    return get_client(sync_client=True, httpx_settings={"timeout": _CLIENT_SECONDS})
+
+
+def is_cancelled(error: BaseException | None) -> bool:
+    """Whether an error is the end of a flow run that a user has cancelled.
+
+    A worker that is stopped ends its runs by the same signal, and that is no cancellation.
+
+    Args:
+        error: What ended the run's code.
+    """
+    context = FlowRunContext.get()
+    if not isinstance(error, TerminationSignal) or context is None or context.flow_run is None:
+        return False
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(context.flow_run.id).state
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Whether the flow run is cancelled could not be asked: %s", unanswered)
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+
+def flow_attempt() -> tuple[str, int] | None:
+    """Return which try of which flow run this is, or ``None`` outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    return str(context.flow_run.id), context.flow_run.run_count
+
+
+class DurableTask(Task[P, T]):
+    """A task that, called by another task, makes its requests in the name of that one's try."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task; see :meth:`prefect.Task.__call__`."""
+        with _in_the_callers_name() as caller:
+            made = super().__call__(*args, **kwargs)
+        return _in_the_name_of(caller, made) if isinstance(made, Coroutine) else made
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit the task to the flow's task runner; see :meth:`prefect.Task.submit`."""
+        with _in_the_callers_name():
+            return super().submit(*args, **kwargs)
+
+    def with_options(self, **options: Any) -> Any:
+        """Return the task with other options; see :meth:`prefect.Task.with_options`."""
+        changed = super().with_options(**options)
+        changed.__class__ = type(self)
+        return changed
+
+
+@contextmanager
+def _in_the_callers_name() -> Iterator[TaskAttempt | None]:
+    """Remember the calling task's run; threads of a task runner copy the context."""
+    caller = _caller.get() or _current_attempt()
+    token = _caller.set(caller)
+    try:
+        yield caller
+    finally:
+        _caller.reset(token)
+
+
+async def _in_the_name_of(caller: TaskAttempt | None, run: Coroutine[Any, Any, T]) -> T:
+    """Await a task's run, which begins only then, as its caller's."""
+    token = _caller.set(caller)
+    try:
+        return await run
+    finally:
+        _caller.reset(token)
+
+
+def _current_attempt() -> TaskAttempt | None:
+    context = TaskRunContext.get()
+    if context is None:
+        return None
+    return TaskAttempt(
+        task_run_id=str(context.task_run.id),
+        run_count=context.task_run.run_count,
+        nested=bool(context.task_run.task_inputs.get("__parents__")),
+    )
+
+
+def visibly(name: str, call: Callable[[], T]) -> T:
+    """Call, as a task run of its own where that makes it visible: directly inside a flow."""
+    if FlowRunContext.get() is None or TaskRunContext.get() is not None:
+        return call()
+    return _call.with_options(name=name, task_run_name=lambda: name)(call)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def _call(call: Callable[[], T]) -> T:
+    return call()

@@ -1,0 +1,189 @@
+"""A primitive request: what is to be run, validated before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit_ibm_runtime import EstimatorV2, IBMBackend, RuntimeJobV2, SamplerV2, Session
+from qiskit_ibm_runtime.exceptions import IBMInputValueError
+from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
+from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
+from qiskit_ibm_runtime.utils.validations import (
+    validate_classical_registers,
+    validate_estimator_pubs,
+    validate_isa_circuits,
+)
+
+from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
+from session_block.pubs.fingerprint import fingerprint_request
+from session_block.pubs.options import (
+    chosen_options,
+    input_errors,
+    what_reaches_the_platform,
+    with_job_tags,
+)
+from session_block.references import Implementation, PrimitiveKind
+
+_PRIMITIVES: Mapping[tuple[str, str], type[Any]] = {
+    ("sampler", "v2"): SamplerV2,
+    ("estimator", "v2"): EstimatorV2,
+    ("sampler", "executor"): ExecutorSampler,
+    ("estimator", "executor"): ExecutorEstimator,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A validated primitive request.
+
+    Attributes:
+        pubs: Coerced PUBs; shots or precision are in them where they were given.
+        options: The client's own option object, of the class that ``implementation`` uses.
+        asked: The PUBs as they were before their circuits were transpiled, by which the request is
+            known; ``None`` where ``pubs`` are that themselves.
+    """
+
+    kind: PrimitiveKind
+    implementation: Implementation
+    pubs: Sequence[SamplerPub] | Sequence[EstimatorPub]
+    options: Any
+    asked: Sequence[SamplerPub] | Sequence[EstimatorPub] | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The request's identity; see :mod:`session_block.pubs.fingerprint`."""
+        return fingerprint_request(
+            self.kind,
+            self.implementation,
+            self.pubs if self.asked is None else self.asked,
+            what_reaches_the_platform(self.options),
+        )
+
+    @property
+    def like(self) -> Hashable:
+        """What requests have in common whose jobs take equally long."""
+        pubs = self.pubs if self.asked is None else self.asked
+        return self.kind, self.implementation, tuple(_size(pub) for pub in pubs)
+
+    @property
+    def user_tags(self) -> list[str]:
+        """The tags that the user gave in ``options.environment.job_tags``."""
+        return list(self.options.environment.job_tags or [])
+
+    def check_faulty(self, backend: IBMBackend) -> None:
+        """Check that no circuit uses a qubit or a gate that the backend now calls faulty.
+
+        Raises:
+            FaultyQubitError: One does; the message names the PUB and the qubit.
+        """
+        for index, pub in enumerate(self.pubs):
+            try:
+                backend.check_faulty(pub.circuit)
+            except ValueError as error:
+                raise FaultyQubitError(
+                    f"The circuit of PUB {index} cannot run on {backend.name} any more: {error} "
+                    "Nothing was submitted. Wait for a calibration that mends it, or go on with "
+                    "another layout by experiment.repin(circuit)."
+                ) from error
+
+    def check_isa(self, target: Any) -> None:
+        """Check that every circuit fits the backend's target.
+
+        Raises:
+            NotISAError: One does not; the message names the PUB and the instruction.
+        """
+        for index, pub in enumerate(self.pubs):
+            try:
+                validate_isa_circuits([pub.circuit], target)
+            except IBMInputValueError as error:
+                raise NotISAError(
+                    f"The circuit of PUB {index} does not fit the backend: {error.message} "
+                    "Transpile it first, for example by experiment.transpile(circuit)."
+                ) from error
+
+    def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
+        """Submit the request in an execution mode, once, with these tags beside the user's."""
+        primitive = _PRIMITIVES[self.kind, self.implementation](
+            mode=mode, options=with_job_tags(self.options, [*self.user_tags, *tags])
+        )
+        return primitive.run(self.pubs)
+
+
+def _size(pub: SamplerPub | EstimatorPub) -> Hashable:
+    wanted = pub.shots if isinstance(pub, SamplerPub) else pub.precision
+    return pub.circuit.num_qubits, len(pub.circuit.data), pub.shape, wanted
+
+
+def sampler_request(
+    pubs: Iterable[Any],
+    *,
+    shots: int | None = None,
+    options: Any = None,
+    implementation: Implementation = "v2",
+) -> Request:
+    """Make a Sampler request.
+
+    Args:
+        pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as the Sampler takes them.
+        shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
+        options: The client's options, as a dict or an object of its option class.
+        implementation: Which family of the client's primitives to use.
+
+    Raises:
+        InvalidInputError: PUBs, shots or options are wrong.
+    """
+    chosen = chosen_options("sampler", implementation, options)
+    with input_errors("The Sampler request is"):
+        coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
+        validate_classical_registers(coerced)
+    _check_alike(implementation, "shots", [pub.shots for pub in coerced])
+    return Request("sampler", implementation, coerced, chosen)
+
+
+def estimator_request(
+    pubs: Iterable[Any],
+    *,
+    precision: float | None = None,
+    options: Any = None,
+    implementation: Implementation = "v2",
+) -> Request:
+    """Make an Estimator request.
+
+    Args:
+        pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as the Estimator takes
+            them.
+        precision: Precision for the PUBs that do not say their own; ``None`` for the options'
+            default.
+        options: The client's options, as a dict or an object of its option class.
+        implementation: Which family of the client's primitives to use.
+
+    Raises:
+        InvalidInputError: PUBs, precision or options are wrong.
+    """
+    chosen = chosen_options("estimator", implementation, options)
+    with input_errors("The Estimator request is"):
+        coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
+        validate_estimator_pubs(coerced)
+    _check_alike(implementation, "precision", [pub.precision for pub in coerced])
+    return Request("estimator", implementation, coerced, chosen)
+
+
+def _check_alike(implementation: Implementation, what: str, values: Sequence[Any]) -> None:
+    """The client's own primitives of the executor take one number for all PUBs."""
+    if implementation == "executor" and len(set(values)) > 1:
+        raise InvalidInputError(
+            f"The PUBs of one job ask for different {what} ({', '.join(map(str, values))}), which "
+            "the implementation 'executor' does not take. Give them alike, or in several requests."
+        )
+
+
+def _listed(pubs: Iterable[Any]) -> list[Any]:
+    listed = list(pubs)
+    if not listed:
+        raise InvalidInputError("The request holds no PUB, so there is nothing to submit.")
+    return listed

@@ -1,0 +1,104 @@
+"""Results to and from bytes: compressed runtime JSON, never a pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel
+from qiskit import QuantumCircuit, qpy
+from qiskit.primitives.containers import BitArray, PrimitiveResult
+from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
+
+from session_block.errors import LedgerError
+
+if TYPE_CHECKING:
+    from qiskit.primitives.containers import PrimitiveResult
+
+
+def plain_values(result: PrimitiveResult) -> list[dict[str, Any]]:
+    """Return what a result holds, a dict for each PUB, by the names of its data.
+
+    A classical register has its ``num_shots`` and ``counts``: a dict, or where the PUB has several
+    parameter sets a list of them beside their ``shape``, the last index running fastest.
+    Expectation values (``evs``) and standard errors (``stds``) are numbers, or nested lists. What
+    was not measured to a number (NaN) is ``None``.
+    """
+    return [{name: _plain(value) for name, value in one.data.items()} for one in result]
+
+
+def runtime_json(result: PrimitiveResult) -> Any:
+    """Return the whole of a result as IBM's runtime JSON, in JSON values.
+
+    The client's ``RuntimeDecoder`` makes the result of it again.
+    """
+    return json.loads(zlib.decompress(encode_result(result)))
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, BitArray):
+        return _without_nan(np.asarray(value).tolist())
+    if value.shape == ():
+        return {"num_shots": value.num_shots, "counts": _sorted(value.get_counts())}
+    counts = [_sorted(value.get_counts(place)) for place in np.ndindex(value.shape)]
+    return {"num_shots": value.num_shots, "shape": list(value.shape), "counts": counts}
+
+
+def _sorted(counts: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+class _Encoder(RuntimeEncoder):  # type: ignore[misc]  # the client is untyped
+    """The client's encoder, and what its own executor primitives put into metadata."""
+
+    def default(self, obj: Any) -> Any:
+        if is_dataclass(obj) and not isinstance(obj, type):
+            return asdict(obj)
+        if isinstance(obj, BaseModel):
+            return obj.model_dump()
+        return super().default(obj)
+
+
+def encode_result(result: PrimitiveResult) -> bytes:
+    """Return a primitive's result as bytes; metadata that are records become dicts."""
+    return zlib.compress(json.dumps(result, cls=_Encoder).encode())
+
+
+def decode_result(payload: bytes) -> PrimitiveResult:
+    """Return the result that :func:`encode_result` made bytes of.
+
+    Raises:
+        LedgerError: The bytes are damaged.
+    """
+    try:
+        result = json.loads(zlib.decompress(payload), cls=RuntimeDecoder)
+    except (zlib.error, ValueError) as error:
+        raise LedgerError(
+            f"A recorded result is damaged ({error}). Restore the ledger from its backup, or set "
+            "it aside; the job's result can be fetched again while the platform keeps it."
+        ) from error
+    if not isinstance(result, PrimitiveResult):
+        raise LedgerError(f"A recorded result holds a {type(result).__qualname__} instead.")
+    return result
+
+
+def encode_circuit(circuit: QuantumCircuit) -> bytes:
+    """Return a circuit, with its layout, as QPY bytes."""
+    buffer = io.BytesIO()
+    qpy.dump(circuit, buffer)
+    return buffer.getvalue()
+
+
+def decode_circuit(payload: bytes) -> QuantumCircuit:
+    """Return the circuit that :func:`encode_circuit` made bytes of."""
+    return qpy.load(io.BytesIO(payload))[0]

@@ -1,0 +1,267 @@
+"""Experiments as a notebook sees them: read from the ledger alone, also while they run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from session_block import aio
+from session_block.errors import InvalidInputError
+from session_block.ledger.store import Ledger
+from session_block.ledger.urls import default_ledger_url
+from session_block.records import submissions as records
+from session_block.records.identity import Identity, known_experiments
+from session_block.records.keys import BACKEND_KEY, SEALED_KEY
+from session_block.records.sessions import SessionRecord, read_sessions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from qiskit.primitives.containers import PrimitiveResult
+
+
+class ExperimentRecords:
+    """A read-only view of one experiment.
+
+    Attributes:
+        identity: Name, number and UID.
+    """
+
+    def __init__(self, identity: Identity, ledger: Ledger) -> None:
+        self.identity = identity
+        self._ledger = ledger
+
+    @property
+    def uid(self) -> str:
+        """The experiment's unique ID."""
+        return self.identity.uid
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the experiment existed before it was opened here."""
+        return self.identity.resumed
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the experiment is finished: it answers from its records and submits nothing."""
+        return self._ledger.get(self.uid, SEALED_KEY) is not None
+
+    def report(self) -> dict[str, Any] | None:
+        """The report with which the experiment was sealed, or ``None`` while it is not."""
+        fact = self._ledger.get(self.uid, SEALED_KEY)
+        return None if fact is None else dict(fact.body)
+
+    @property
+    def sessions(self) -> list[SessionRecord]:
+        """The experiment's sessions, oldest first."""
+        return read_sessions(self._ledger, self.uid)
+
+    @property
+    def session_id(self) -> str | None:
+        """The ID of the experiment's latest session."""
+        ids = [record.session_id for record in self.sessions]
+        return next((session_id for session_id in reversed(ids) if session_id), None)
+
+    @property
+    def backend_name(self) -> str | None:
+        """The backend of all its jobs, or ``None`` while it has none."""
+        fact = self._ledger.get(self.uid, BACKEND_KEY)
+        return None if fact is None else str(fact.body["name"])
+
+    @property
+    def job_ids(self) -> list[str]:
+        """The jobs whose results are recorded, in the order in which they were asked for."""
+        by_submission = {
+            fact.key.partition("/")[2]: str(fact.body["job_id"])
+            for fact in self._ledger.facts(self.uid, "result/")
+        }
+        first_intents = (
+            fact.key.split("/")[1]
+            for fact in self._ledger.facts(self.uid, "intent/")
+            if fact.key.endswith("/1")
+        )
+        return [by_submission[one] for one in first_intents if one in by_submission]
+
+    @property
+    def recorded_results(self) -> int:
+        """How many results the ledger holds."""
+        return self._ledger.count(self.uid, "result/")
+
+
+_COLUMNS = (
+    "submission",
+    "label",
+    "kind",
+    "state",
+    "job_id",
+    "session_id",
+    "url",
+    "generations",
+    "asked_at",
+    "done_at",
+)
+
+
+@dataclass(frozen=True)
+class RecordedResult:
+    """The result of one submission.
+
+    Attributes:
+        submission: Its ID.
+        label: The user's label, or ``None``.
+        job_id: The job that gave it.
+        result: What the primitive returned.
+    """
+
+    submission: str
+    label: str | None
+    job_id: str
+    result: PrimitiveResult
+
+
+class ExperimentView(ExperimentRecords):
+    """A read-only view of one experiment; no method needs the platform."""
+
+    def result(self, submission: str) -> PrimitiveResult | None:
+        """Return the recorded result of a submission, or ``None`` while there is none."""
+        from session_block.pubs.results import decode_result
+
+        fact = self._ledger.get(self.uid, records.result_key(submission))
+        return None if fact is None or fact.payload is None else decode_result(fact.payload)
+
+    def results(self) -> Iterator[RecordedResult]:
+        """Yield the recorded results, in the order in which they were asked for."""
+        for row in self.submissions():
+            result = self.result(row["submission"])
+            if result is not None:
+                yield RecordedResult(row["submission"], row["label"], row["job_id"], result)
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """Return what the ledger says of each submission, in the order of asking.
+
+        Each has its ``submission`` ID, ``label``, ``kind``, ``state`` (``result``, ``job``,
+        ``rejected``, ``abandoned`` or ``unsettled``), ``job_id``, ``session_id``, the platform's
+        ``url``, number of ``generations``, and the times ``asked_at`` and ``done_at``, by the
+        clocks of the machines.
+        """
+        facts = self._ledger.facts(self.uid, "intent/", "outcome/", "ended/", "hold/", "result/")
+        times = {fact.key: fact.created_at for fact in facts}
+        bodies: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        for fact in facts:
+            bodies[fact.key.split("/")[1]][fact.key] = fact.body
+        asked = dict.fromkeys(
+            fact.key.split("/")[1] for fact in facts if fact.key.startswith("intent/")
+        )
+        return [self._row(submission, bodies[submission], times) for submission in asked]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return :meth:`submissions` as a data frame; needs the extra ``analysis``.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+        """
+        return _pandas().DataFrame(self.submissions(), columns=list(_COLUMNS))
+
+    aresult = aio.async_twin(result)
+    asubmissions = aio.async_twin(submissions)
+    areport = aio.async_twin(ExperimentRecords.report)
+    ato_dataframe = aio.async_twin(to_dataframe)
+
+    async def aresults(self) -> AsyncIterator[RecordedResult]:
+        """Async twin of :meth:`results`."""
+        results = self.results()
+        while (one := await aio.in_thread(next, results, None)) is not None:
+            yield one
+
+    @staticmethod
+    def _row(submission: str, bodies: dict[str, Any], times: dict[str, datetime]) -> dict[str, Any]:
+        recorded = records.fold(submission, bodies.items())
+        latest = recorded.generations[-1]
+        outcome = latest.outcome or {"kind": "unsettled"}
+        done = bodies.get(records.result_key(submission))
+        values = (
+            submission,
+            latest.intent.get("label"),
+            latest.intent.get("kind"),
+            outcome["kind"] if done is None else "result",
+            latest.job_id if done is None else done["job_id"],
+            latest.intent.get("session_id"),
+            latest.intent.get("url"),
+            latest.number,
+            times[records.intent_key(submission, 1)],
+            times.get(records.result_key(submission)),
+        )
+        return dict(zip(_COLUMNS, values, strict=True))
+
+
+def load_experiment(
+    name: str, ledger: Ledger | None = None, *, number: int | None = None
+) -> ExperimentView:
+    """Return a view of an experiment, by its name or UID; touches no network.
+
+    Args:
+        name: The experiment's name, or its UID.
+        ledger: Where to look; by default the embedded one, or ``SESSION_BLOCK_LEDGER_URL``.
+        number: Which experiment of that name; by default the latest.
+
+    Raises:
+        InvalidInputError: The ledger knows no such experiment.
+        LedgerError: The ledger cannot be read or trusted.
+    """
+    ledger = Ledger(default_ledger_url()) if ledger is None else ledger
+    known = [one for one in known_experiments(ledger) if name in (one.name, one.uid)]
+    found = [one for one in known if number in (None, one.number)]
+    if not found:
+        which = "" if number is None else f" number {number}"
+        raise InvalidInputError(
+            f"{ledger} has no experiment {name!r}{which}. "
+            "'session-block experiments list' shows those that it has."
+        )
+    return ExperimentView(max(found, key=lambda one: one.number), ledger)
+
+
+aload_experiment = aio.async_twin_of_function(load_experiment)
+
+
+def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
+    """Return a data frame with a row for each experiment; needs the extra ``analysis``.
+
+    Columns are what the ledger tells of each, and those numbers and texts of its report that stand
+    at its top, such as a VQE's ``energy``.
+
+    Raises:
+        InvalidInputError: pandas is not installed.
+    """
+    return _pandas().DataFrame([_summary(one) for one in experiments])
+
+
+acompare = aio.async_twin_of_function(compare)
+
+
+def _summary(view: ExperimentView) -> dict[str, Any]:
+    report = view.report() or {}
+    plain = {key: value for key, value in report.items() if isinstance(value, int | float | str)}
+    rows = view.submissions()
+    return {
+        "experiment": view.identity.name,
+        "number": view.identity.number,
+        "uid": view.uid,
+        "sealed": view.sealed,
+        "backend": view.backend_name,
+        "sessions": len({one.session_id for one in view.sessions if one.session_id}),
+        "submissions": len(rows),
+        "results": sum(row["state"] == "result" for row in rows),
+        **plain,
+    }
+
+
+def _pandas() -> Any:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise InvalidInputError(
+            "Data frames need pandas: pip install 'prefect-quantum-sessions[analysis]'."
+        ) from error
+    return pd

@@ -1,0 +1,169 @@
+"""What people see of an experiment in the Prefect UI: logs, events, states, and a report.
+
+Nothing here lies on the path between two jobs: notices are queued, and a thread of its own tells
+Prefect. What fails there is logged, and never fails the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.events import emit_event
+
+from session_block import prefect_context
+from session_block.events import Happening, Notice
+from session_block.reporting.report import ReportWriter
+from session_block.reporting.states import JobStates
+from session_block.reporting.watched import Watched
+
+EVENT_PREFIX = "session-block."
+REPORT_SECONDS = 2.0
+"""The report is written at most so often; less often where writing it takes long."""
+
+_SHARE = 0.05
+"""The share of the time that may go into writing it."""
+
+_CLOSING_SECONDS = 10.0
+_SAID = {
+    Happening.SESSION_OPENED: (logging.INFO, "Session %s is opened%s."),
+    Happening.SESSION_REATTACHED: (logging.INFO, "Session %s is gone on with%s."),
+    Happening.SESSION_RENEWED: (logging.INFO, "Session %s takes the place of an ended one%s."),
+    Happening.SESSION_CLOSED: (logging.INFO, "Session %s is over%s."),
+    Happening.JOB_SUBMITTED: (logging.INFO, "Job %s is submitted%s."),
+    Happening.JOB_ADOPTED: (logging.INFO, "Job %s is found again%s."),
+    Happening.JOB_FAILED: (logging.WARNING, "Job %s gave no result%s."),
+    Happening.SUBMISSION_HELD: (logging.WARNING, "Submission %s is held%s."),
+}
+"""What the run's log says."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Watches one experiment within a flow run.
+
+    Args:
+        watched: What is known of the experiment, and of its jobs at the platform.
+    """
+
+    def __init__(self, watched: Watched) -> None:
+        self._view = watched.view
+        self._watched = watched
+        self._writer = ReportWriter(watched)
+        self._states = JobStates(watched.position)
+        self._flow_logger = prefect_context.logger() or _logger
+        self._queue: queue.SimpleQueue[Notice | None] = queue.SimpleQueue()
+        self._artifact: UUID | None = None
+        self._submitted = 0
+        # The run's context, so that Prefect knows whose events and artifacts these are.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=lambda: context.run(self._work), name="session-block-monitor", daemon=True
+        )
+        self._thread.start()
+
+    def notice(self, notice: Notice) -> None:
+        """Take note of something that happened; returns at once."""
+        about = self._watched.about(notice)
+        if notice.what in _SAID:
+            level, text = _SAID[notice.what]
+            logger = prefect_context.logger() or self._flow_logger
+            logger.log(level, text, notice.subject, f" ({about})" if about else "")
+        self._states.notice(notice, prefect_context.task_run_id(), about)
+        if notice.what is not Happening.WAIT_ENDED:
+            self._queue.put(notice)
+
+    def close(self) -> None:
+        """Tell what is still to be told, and write the report a last time."""
+        self._queue.put(None)
+        self._thread.join(_CLOSING_SECONDS)
+
+    def _work(self) -> None:
+        look_at, report_at, news = time.monotonic(), time.monotonic(), False
+        while True:
+            # A place in a queue is news that has to be asked for.
+            idle = not news and not self._states.waiting
+            heard, over = self._hear(None if idle else look_at)
+            news = news or heard
+            if over:
+                self._guarded(lambda: self._write_report(last=True))
+                return
+            if idle:
+                continue
+            self._guarded(self._states.tell)
+            began = time.monotonic()
+            if news and began >= report_at:
+                self._guarded(self._write_report)
+                news = False
+                report_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+            look_at = time.monotonic() + REPORT_SECONDS
+
+    def _hear(self, until: float | None) -> tuple[bool, bool]:
+        """Tell Prefect what happens until a moment, or until something does.
+
+        Returns:
+            Whether anything happened, and whether the watch is over.
+        """
+        heard = False
+        while until is not None or not heard:
+            seconds = None if until is None else max(0.0, until - time.monotonic())
+            try:
+                notice = self._queue.get(timeout=seconds)
+            except queue.Empty:
+                break
+            if notice is None:
+                return heard, True
+            heard = True
+            self._submitted += notice.what is Happening.JOB_SUBMITTED
+            self._guarded(lambda told=notice: self._emit(told))  # type: ignore[misc]  # a default
+        return heard, False
+
+    def _emit(self, notice: Notice) -> None:
+        identity = self._view.identity
+        emit_event(
+            event=f"{EVENT_PREFIX}{notice.what}",
+            resource={
+                "prefect.resource.id": f"session-block.experiment.{identity.uid}",
+                "prefect.resource.name": str(identity),
+                "session-block.experiment": identity.name,
+            },
+            related=[
+                {
+                    "prefect.resource.id": f"session-block.{notice.of}.{notice.subject}",
+                    "prefect.resource.role": notice.of,
+                }
+            ],
+            occurred=notice.moment,
+            payload={"subject": notice.subject, "text": notice.text},
+        )
+
+    def _write_report(self, *, last: bool = False) -> None:
+        text = self._writer.markdown(self._submitted, last=last)
+        if self._artifact is None:
+            # Explicitly: the context may be that of an asynchronous run.
+            self._artifact = asyncio.run(
+                acreate_markdown_artifact(
+                    text,
+                    key=f"experiment-{self._view.uid}",
+                    description=f"Experiment {self._view.identity}",
+                )
+            )
+        else:
+            with prefect_context.own_client() as client:
+                client.update_artifact(self._artifact, ArtifactUpdate(data=text))
+
+    @staticmethod
+    def _guarded(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            _logger.exception("The Prefect UI could not be told; the run goes on.")

@@ -1,0 +1,240 @@
+"""The report of an experiment that the Prefect UI shows, as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from qiskit.primitives.containers import PrimitiveResult
+
+from session_block.client import JobMetrics
+from session_block.errors import InvalidInputError
+from session_block.reporting.watched import Watched, job_page
+
+_INK = "#808080"
+_LINE = "#3b82f6"
+_REFERENCE = "#f59e0b"
+
+
+def convergence(
+    values: Sequence[float],
+    errors: Sequence[float] | None = None,
+    *,
+    reference: float | None = None,
+    label: str = "energy",
+) -> bytes:
+    """Draw a value against the evaluations that gave it, as an SVG picture.
+
+    Args:
+        values: One for each evaluation, in order.
+        errors: Their standard errors.
+        reference: A known value to compare with, such as the exact ground energy.
+        label: What the values are.
+
+    Raises:
+        InvalidInputError: There is nothing to draw, or matplotlib is not installed.
+    """
+    if not len(values):
+        raise InvalidInputError("There are no evaluations yet, so there is nothing to draw.")
+    figure = _figure()
+    axes = figure.subplots()
+    numbers = range(1, len(values) + 1)
+    axes.errorbar(numbers, values, yerr=errors, color=_LINE, marker=".", capsize=2, label=label)
+    if reference is not None:
+        axes.axhline(reference, color=_REFERENCE, linestyle="--", label="reference")
+        axes.legend(frameon=False, labelcolor=_INK)
+    axes.set_xlabel("evaluation", color=_INK)
+    axes.set_ylabel(label, color=_INK)
+    axes.tick_params(colors=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(_INK)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="svg", transparent=True, bbox_inches="tight")
+    return picture.getvalue()
+
+
+def _figure() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InvalidInputError(
+            "Figures need matplotlib: pip install 'prefect-quantum-sessions[analysis]'."
+        ) from error
+    return Figure(figsize=(7, 4))
+
+
+JOBS_SHOWN = 20
+_ASKED_EACH_TIME = 3
+"""Of how many jobs that have ended the platform is asked how they fared, for one report."""
+
+_ASKED_AT_LAST = 10
+_BAR = 20
+
+
+class ReportWriter:
+    """Writes the report of one experiment, and reads each result only once for it.
+
+    Args:
+        watched: The experiment, as the writer's process watches it.
+    """
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._view = watched.view
+        self._replayed = self._view.recorded_results
+        self._values: dict[str, list[tuple[float, float]]] = {}
+
+    def markdown(self, submitted: int, *, last: bool = False) -> str:
+        """Return the report.
+
+        Args:
+            submitted: How many jobs this run has submitted.
+            last: Whether it is the last one, for which more may be asked.
+        """
+        self._watched.refresh(now=last)
+        rows = self._view.submissions()
+        parts = [
+            f"# Experiment {self._view.identity}",
+            self._summary(rows, submitted),
+            "## Sessions",
+            self._sessions(),
+            "## Jobs",
+            self._jobs(rows, _ASKED_AT_LAST if last else _ASKED_EACH_TIME),
+        ]
+        points = [(point.value, point.error) for point in self._watched.progress.points]
+        title = "Convergence" if points else "Expectation values"
+        picture = _picture(points or self._expectation_values(rows))
+        if picture is not None:
+            parts += [f"## {title}", f"![{title.lower()}]({picture})"]
+        return "\n\n".join(parts)
+
+    def _summary(self, rows: list[dict[str, Any]], submitted: int) -> str:
+        states = Counter(row["state"] for row in rows)
+        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        text = (
+            f"{len(rows)} submissions ({told or 'none yet'}); {self._replayed} results were there "
+            f"before, {submitted} jobs were submitted in this run."
+        )
+        total = self._watched.progress.total
+        if total:
+            share = min(1.0, states["result"] / total)
+            bar = "█" * round(share * _BAR) + "░" * (_BAR - round(share * _BAR))
+            text += f"\n\n`{bar}` {states['result']} of {total} results ({share:.0%})"
+        return f"{text} It is finished." if self._view.sealed else text
+
+    def _sessions(self) -> str:
+        details = self._watched.details
+        lines = [
+            "| session | backend | opened (UTC) | state | time left | usage |",
+            "|---|---|---|---|---|---|",
+        ]
+        for record in self._view.sessions:
+            if record.session_id is None:
+                continue
+            seen = details if details is not None and details.id == record.session_id else None
+            state = record.end or ("in use" if seen is None else seen.status)
+            left = None if record.end or seen is None else self._watched.seconds_left()
+            usage = None if seen is None else seen.usage_time
+            lines.append(
+                f"| `{record.session_id}` | {record.intent.get('backend')} | "
+                f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {state} | {_duration(left)} | "
+                f"{_duration(usage)} |"
+            )
+        table = "\n".join(lines) if len(lines) > 2 else "None."  # noqa: PLR2004 - the head
+        budget = self._budget()
+        return table if budget is None else f"{table}\n\n{budget}"
+
+    def _budget(self) -> str | None:
+        left = self._watched.left
+        if left is None or (left.jobs is None and left.usage_seconds is None):
+            return None
+        parts = [
+            None if left.jobs is None else f"{left.jobs} jobs",
+            None if left.usage_seconds is None else f"{_duration(left.usage_seconds)} of usage",
+        ]
+        return f"Budget: {' and '.join(part for part in parts if part)} left."
+
+    def _jobs(self, rows: list[dict[str, Any]], most_asked: int) -> str:
+        if not rows:
+            return "None yet."
+        lines = [
+            "| job | primitive | state | asked (UTC) | queued | ran | usage |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for row in reversed(rows[-JOBS_SHOWN:]):
+            metrics = None
+            if row["job_id"] is not None:
+                metrics = self._watched.known_metrics(row["job_id"])
+                if metrics is None and most_asked:
+                    most_asked -= 1
+                    metrics = self._watched.metrics(row["job_id"])
+            lines.append(_job(row, metrics))
+        left_out = len(rows) - JOBS_SHOWN
+        more = [f"\nand {left_out} earlier ones."] if left_out > 0 else []
+        return "\n".join([*lines, *more])
+
+    def _expectation_values(self, rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
+        for row in rows:
+            submission = row["submission"]
+            if row["state"] == "result" and submission not in self._values:
+                self._values[submission] = _values(self._view.result(submission))
+        return [point for row in rows for point in self._values.get(row["submission"], ())]
+
+
+def _picture(points: list[tuple[float, float]]) -> str | None:
+    """Return values and their errors as a data URI of a figure, if there is any."""
+    try:
+        picture = convergence(
+            [value for value, _ in points], [error for _, error in points], label="value"
+        )
+    except InvalidInputError:
+        # Nothing to draw, or nothing to draw it with.
+        return None
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
+
+
+def _values(result: PrimitiveResult | None) -> list[tuple[float, float]]:
+    data = result[0].data if result else None
+    if data is None or not hasattr(data, "evs"):
+        return []
+    pairs = zip(data.evs.ravel(), data.stds.ravel(), strict=True)
+    return [(float(value), float(error)) for value, error in pairs]
+
+
+def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:
+    job_id = row["job_id"]
+    page = None if job_id is None else job_page(row["url"], job_id)
+    took = None if metrics is None else metrics.duration
+    link = "" if job_id is None else f"`{job_id}`" if page is None else f"[`{job_id}`]({page})"
+    cells = (
+        link,
+        row["kind"] or "",
+        _state(row["state"], metrics),
+        f"{row['asked_at']:%H:%M:%S}",
+        "" if took is None else _duration(took.queued),
+        "" if took is None else _duration(took.ran),
+        "" if metrics is None else _duration(metrics.usage_seconds),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _state(state: str, metrics: JobMetrics | None) -> str:
+    if state != "job" or metrics is None or metrics.finished is not None:
+        return state
+    if metrics.running is not None:
+        return "running"
+    return "queued" if metrics.position is None else f"queued at place {metrics.position}"
+
+
+def _duration(seconds: float | None) -> str:
+    """Return a duration for people: seconds, and from two minutes on also minutes and hours."""
+    if seconds is None:
+        return ""
+    if seconds < 120:  # noqa: PLR2004 - two minutes
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,94 @@
+"""The states of the task runs that wait for jobs, named after what the jobs do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from prefect.states import Running
+
+from session_block import prefect_context
+from session_block.events import Happening, Notice
+
+NAMED_AFTER_SECONDS = 1.0
+"""A job that is over sooner is not worth the requests."""
+
+_NAMING_SECONDS = 0.2
+"""For so long the end of a wait waits for a naming that is under way."""
+
+_PENDING = (Happening.JOB_QUEUED, Happening.JOB_RUNNING)
+
+
+@dataclass
+class _Wait:
+    """A task run that waits for a job."""
+
+    task_run_id: UUID
+    what: Happening
+    message: str
+    since: float = field(default_factory=time.monotonic)
+    told: str | None = None
+
+
+class JobStates:
+    """Names the state of each task run that waits for a job: queued, at which place, or running.
+
+    Args:
+        position: Returns a job's place in the queue, where the platform tells it.
+    """
+
+    def __init__(self, position: Callable[[str], int | None]) -> None:
+        self._position = position
+        self._waits: dict[str, _Wait] = {}
+        self._naming = threading.Lock()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any task run waits for a job."""
+        return bool(self._waits)
+
+    def notice(self, notice: Notice, task_run_id: UUID | None, message: str) -> None:
+        """Take note of what became of a job, or of the wait for it.
+
+        Args:
+            notice: What became of it.
+            task_run_id: The task run that waits for it, in whose thread this is called.
+            message: What the state of the task run says beside its name.
+        """
+        if notice.what in _PENDING and task_run_id is not None:
+            known = self._waits.get(notice.subject)
+            if known is None or known.task_run_id != task_run_id:
+                self._waits[notice.subject] = _Wait(task_run_id, notice.what, message)
+            else:
+                known.what = notice.what
+        elif notice.what is Happening.WAIT_ENDED and notice.subject in self._waits:
+            # A state that is named after the task run has ended would be its last one.
+            free = self._naming.acquire(timeout=_NAMING_SECONDS)
+            self._waits.pop(notice.subject, None)
+            if free:
+                self._naming.release()
+
+    def tell(self) -> None:
+        """Name the states that have changed."""
+        for job_id, wait in list(self._waits.items()):
+            if time.monotonic() - wait.since < NAMED_AFTER_SECONDS:
+                continue
+            name = self._name(job_id, wait)
+            with self._naming:
+                if name != wait.told and job_id in self._waits:
+                    _name_state(wait.task_run_id, name, wait.message)
+                    wait.told = name
+
+    def _name(self, job_id: str, wait: _Wait) -> str:
+        if wait.what is Happening.JOB_RUNNING:
+            return "Running on QPU"
+        position = self._position(job_id)
+        return "Queued" if position is None else f"Queued at place {position}"
+
+
+def _name_state(task_run_id: UUID, name: str, message: str) -> None:
+    with prefect_context.own_client() as client:
+        client.set_task_run_state(task_run_id, Running(name=name, message=message), force=True)

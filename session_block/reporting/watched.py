@@ -1,0 +1,121 @@
+"""What whoever watches an experiment may know of it: its records, and how its platform sees it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from session_block.account import is_loopback
+from session_block.client import JobMetrics
+from session_block.costs.budget import Budget, Left
+from session_block.errors import ConnectionFailedError, SessionBlockError
+from session_block.events import Notice, Progress
+from session_block.records.views import ExperimentView
+from session_block.references import SessionDetails
+from session_block.sessions.manager import SessionKeeper
+
+_IBM_HOSTS = ".cloud.ibm.com"
+_IBM_WORKLOADS = "https://quantum.cloud.ibm.com/workloads/"
+
+
+def job_page(url: str | None, job_id: str) -> str | None:
+    """Return the address of a job's page, or ``None`` where there is none.
+
+    Args:
+        url: Where its platform is reached.
+        job_id: The job.
+    """
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if f".{parts.hostname}".endswith(_IBM_HOSTS):
+        return f"{_IBM_WORKLOADS}{job_id}"
+    return f"{parts.scheme}://{parts.netloc}/#{job_id}" if is_loopback(url) else None
+
+
+_logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 15.0
+"""The state of the session, and what is left to spend, are asked for at most so often."""
+
+
+class Watched:
+    """One experiment as it is watched; asks the platform, but connects to nothing anew.
+
+    Args:
+        view: What the ledger tells.
+        progress: What the experiment's code tells.
+        keeper: The keeper of its sessions, once it is connected.
+        budget: What it may spend.
+    """
+
+    def __init__(
+        self,
+        view: ExperimentView,
+        progress: Progress,
+        keeper: Callable[[], SessionKeeper | None],
+        budget: Budget,
+    ) -> None:
+        self.view = view
+        self.progress = progress
+        self._keeper = keeper
+        self._budget = budget
+        self._metrics: dict[str, JobMetrics] = {}
+        self._asked_at: float | None = None
+        self.details: SessionDetails | None = None
+        self.left: Left | None = None
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Ask for what changes by itself: the session's state, and what is left to spend."""
+        keeper = self._keeper()
+        recent = self._asked_at is not None and time.monotonic() - self._asked_at < FRESH_SECONDS
+        if keeper is None or (recent and not now):
+            return
+        self._asked_at = time.monotonic()
+        try:
+            self.details = keeper.details() if self.view.session_id else None
+            self.left = self._budget.left()
+        except SessionBlockError as error:
+            _logger.info("The report shows what was known before: %s", error)
+
+    def seconds_left(self) -> float | None:
+        """Return how long the session can still be open, as it was last asked for."""
+        keeper = self._keeper()
+        if keeper is None or self.details is None or not self.details.accepts_jobs:
+            return None
+        closes_at = self.details.closes_at
+        if closes_at is None:
+            return None
+        return max(0.0, (closes_at - keeper.connection.account.now()).total_seconds())
+
+    def known_metrics(self, job_id: str) -> JobMetrics | None:
+        """Return how a job fared, if it was asked for after it ended."""
+        return self._metrics.get(job_id)
+
+    def metrics(self, job_id: str) -> JobMetrics | None:
+        """Return how a job fares; ``None`` where the platform does not tell."""
+        keeper = self._keeper()
+        if keeper is None:
+            return None
+        try:
+            metrics = keeper.connection.jobs.metrics(job_id)
+        except ConnectionFailedError as error:
+            _logger.info("The report does not show how job %s fares: %s", job_id, error)
+            return None
+        if metrics.usage_seconds is not None:
+            self._metrics[job_id] = metrics
+        return metrics
+
+    def position(self, job_id: str) -> int | None:
+        """Return a job's place in the queue, where the platform tells it."""
+        metrics = self.metrics(job_id)
+        return None if metrics is None else metrics.position
+
+    def about(self, notice: Notice) -> str:
+        """Return more about something that has happened; of a job also where to look at it."""
+        keeper = self._keeper()
+        url = None if keeper is None else keeper.connection.account.url
+        page = job_page(url, notice.subject) if notice.of == "job" else None
+        return ", ".join(text for text in (notice.text, page) if text)

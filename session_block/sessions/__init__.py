@@ -1,0 +1,1 @@
+"""Open a session, join one, renew it, close it."""

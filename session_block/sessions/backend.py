@@ -1,0 +1,223 @@
+"""The backend of an experiment: chosen once, and kept to its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+from session_block import aio
+from session_block.backoff import Pause
+from session_block.client import BackendChoice, Connection
+from session_block.errors import BackendNotFoundError, BackendRecalibratedError, InvalidInputError
+from session_block.ledger.store import Ledger
+from session_block.records.keys import BACKEND_KEY
+from session_block.settings import SessionPlan
+from session_block.tags import uid_tag
+
+CHECK_SECONDS = 300.0
+"""How often a calibration is asked for again where the experiment has not the backend to itself."""
+
+
+class CalibrationWatch:
+    """Knows when the backend was calibrated, and stops an experiment that wants one calibration.
+
+    No calibration happens inside an active session; the backend is asked again with each session,
+    and every five minutes of submitting. Limit: a job that waits in a queue may run under a later
+    calibration than the one that its submission records.
+
+    Args:
+        ledger: Where the experiment's first calibration is recorded.
+        experiment: The experiment's UID.
+        policy: Whether the experiment goes on after the backend was calibrated anew.
+    """
+
+    def __init__(
+        self, ledger: Ledger, experiment: str, policy: Literal["continue", "stop"]
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._stops = policy == "stop"
+        self._seen: str | None = None
+        self._session_id: str | None = None
+        self._asked_at: float | None = None
+
+    def look(
+        self, connection: Connection, backend: BackendChoice, session_id: str | None
+    ) -> str | None:
+        """Return when the backend was calibrated, as ISO 8601; ``None`` if it does not tell.
+
+        Args:
+            connection: Where to ask, if that is due.
+            backend: The experiment's backend.
+            session_id: The session in which the next job is to run.
+
+        Raises:
+            BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
+            ConnectionFailedError: The platform does not tell.
+        """
+        if self._is_due(session_id):
+            moment = connection.backends.calibrated_at(backend)
+            self._seen = None if moment is None else moment.isoformat()
+            self._session_id, self._asked_at = session_id, time.monotonic()
+            if self._stops:
+                self._compare(backend.name)
+        return self._seen
+
+    def _is_due(self, session_id: str | None) -> bool:
+        return (
+            self._asked_at is None
+            or session_id != self._session_id
+            or time.monotonic() - self._asked_at > CHECK_SECONDS
+        )
+
+    def _compare(self, backend: str) -> None:
+        first, _ = self._ledger.create(
+            self._experiment, "calibration", {"calibrated_at": self._seen}
+        )
+        began_with = first.body["calibrated_at"]
+        if began_with != self._seen:
+            self._asked_at = None
+            raise BackendRecalibratedError(
+                f"Backend {backend} was calibrated at {self._seen}, but experiment "
+                f"{self._experiment} began with its calibration of {began_with}, and its Block "
+                "says on_recalibration='stop'. Nothing was submitted. To go on all the same say "
+                "'continue'; to begin with the new calibration, fresh=True."
+            )
+
+
+_logger = logging.getLogger(__name__)
+
+
+class PinnedBackend:
+    """Chooses an experiment's backend when it is first needed, and never again.
+
+    Args:
+        ledger: Where the choice is recorded.
+        experiment: The experiment's UID.
+        plan: What the Block says of the backend.
+        lost: Whether the ledger had lost the experiment, so that its jobs tell its backend.
+    """
+
+    def __init__(self, ledger: Ledger, experiment: str, plan: SessionPlan, *, lost: bool) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._plan = plan
+        self._lost = lost
+        self._choice: BackendChoice | None = None
+
+    def choice(self, connection: Connection) -> BackendChoice:
+        """Return the experiment's backend.
+
+        Waits for it, or takes another one, while it is in maintenance, but only as long as none is
+        pinned: circuits are transpiled for the pinned one.
+
+        Raises:
+            BackendNotFoundError: The instance has none such.
+            InvalidInputError: The experiment began at another instance.
+            ConnectionFailedError: The platform cannot be reached.
+        """
+        if self._choice is None:
+            known = self.known(connection)
+            self._choice = (
+                self.pin(connection, *self._chosen(connection)) if known is None else known
+            )
+        return self._choice
+
+    def known(self, connection: Connection) -> BackendChoice | None:
+        """Return the experiment's backend if it has one, without choosing it.
+
+        Raises:
+            InvalidInputError: The experiment began at another instance.
+        """
+        fact = self._ledger.get(self._experiment, BACKEND_KEY)
+        return None if fact is None else self._checked(fact.body, connection)
+
+    def wanted(self, name: str) -> BackendChoice:
+        """Return a backend of this name with what the Block wants of it."""
+        # A calibration is the named backend's own, and means nothing on another one.
+        own = name == self._plan.backend_name
+        return BackendChoice(
+            name, self._plan.use_fractional_gates, self._plan.calibration_id if own else None
+        )
+
+    def pin(self, connection: Connection, name: str, because: str) -> BackendChoice:
+        """Make a backend the experiment's, unless it has one; return the one it has."""
+        wanted = self.wanted(name)
+        body = {**asdict(wanted), "instance": connection.instance, "because": because}
+        fact, _ = self._ledger.create(self._experiment, BACKEND_KEY, body)
+        self._choice = self._checked(fact.body, connection)
+        return self._choice
+
+    def _checked(self, body: Mapping[str, Any], connection: Connection) -> BackendChoice:
+        if body["instance"] != connection.instance:
+            raise InvalidInputError(
+                f"Experiment {self._experiment} began at the instance {body['instance']}, but the "
+                f"Block names {connection.instance}. Nothing was submitted. Use a Block of the "
+                "former, or start anew with fresh=True."
+            )
+        return BackendChoice(body["name"], body["use_fractional_gates"], body["calibration_id"])
+
+    def _chosen(self, connection: Connection) -> tuple[str, str]:
+        """Return a backend's name, and why it is the one."""
+        if self._lost and (used := _used_before(connection, self._experiment)) is not None:
+            return used, "its jobs ran there before the ledger was lost"
+        if self._plan.backend_name is None:
+            return self._least_busy(connection), "least busy"
+        return self._named(connection, self._plan.backend_name)
+
+    def _named(self, connection: Connection, name: str) -> tuple[str, str]:
+        wanted = self.wanted(name)
+        pause = Pause()
+        while (why := connection.backends.why_not_up(wanted)) is not None:
+            if self._plan.in_maintenance == "move":
+                qubits = connection.backends.get(wanted).num_qubits
+                needed = qubits if self._plan.min_num_qubits is None else self._plan.min_num_qubits
+                other = self._first_up(connection, needed)
+                if other is not None:
+                    because = f"instead of {name}, which was down: {why}"
+                    _logger.warning(
+                        "Experiment %s runs on %s %s.", self._experiment, other, because
+                    )
+                    return other, because
+            self._wait(f"backend {name} is down: {why}", pause)
+        return name, "by name"
+
+    def _least_busy(self, connection: Connection) -> str:
+        needed = self._plan.min_num_qubits
+        pause = Pause()
+        while (up := self._first_up(connection, needed)) is None:
+            known = [one for one in connection.backends.names(needed) if self._has(connection, one)]
+            if not known:
+                gates = " and fractional gates" if self._plan.use_fractional_gates else ""
+                raise BackendNotFoundError(
+                    f"The instance {connection.instance} has no backend with at least "
+                    f"{needed or 1} qubits{gates}. Ask for less, or use another instance."
+                )
+            self._wait(f"none of {', '.join(known)} is up", pause)
+        return up
+
+    def _first_up(self, connection: Connection, num_qubits: int | None) -> str | None:
+        """Return the least busy backend that has what is wanted, if one is up."""
+        up = connection.backends.least_busy(num_qubits)
+        return next((name for name in up if self._has(connection, name)), None)
+
+    def _has(self, connection: Connection, name: str) -> bool:
+        try:
+            connection.backends.get(self.wanted(name))
+        except BackendNotFoundError:
+            return False
+        return True
+
+    def _wait(self, why: str, pause: Pause) -> None:
+        _logger.warning(
+            "Experiment %s waits for its backend before its first job: %s.", self._experiment, why
+        )
+        aio.pause(pause.next())
+
+
+def _used_before(connection: Connection, experiment: str) -> str | None:
+    jobs = connection.jobs.named(uid_tag(experiment))
+    return next((job.backend for job in jobs if job.backend is not None), None)

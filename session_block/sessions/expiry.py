@@ -1,0 +1,73 @@
+"""How much time a session has left, and whether another one may take its place."""
+
+from __future__ import annotations
+
+from qiskit_ibm_runtime import Session
+
+from session_block.client import Connection
+from session_block.errors import SessionClosedError, SessionsNotAllowedError
+from session_block.records.sessions import CANCELLED, CLOSED, IGNORED, TIDIED, SessionRecord
+from session_block.references import SessionDetails
+from session_block.settings import SessionPlan
+
+
+class Expiry:
+    """Applies what the Block says of sessions that end.
+
+    Args:
+        experiment: The experiment's UID.
+        plan: What the Block says of sessions.
+    """
+
+    def __init__(self, experiment: str, plan: SessionPlan) -> None:
+        self._experiment = experiment
+        self._plan = plan
+        self._details: SessionDetails | None = None
+
+    def seconds_left(self, connection: Connection, session: Session) -> float | None:
+        """Return how long a session can still be open; ``None`` before its first job has started.
+
+        Once it has started its end stands, and costs no further request.
+
+        Raises:
+            ConnectionFailedError: The platform does not tell.
+        """
+        known = self._details
+        if known is None or known.id != session.session_id or known.closes_at is None:
+            known = self._details = connection.sessions.look(str(session.session_id))
+        if known.closes_at is None:
+            return None
+        return (known.closes_at - connection.account.now()).total_seconds()
+
+    def is_near(self, connection: Connection, session: Session) -> bool:
+        """Whether a session has less time left than a submission needs, as the Block says."""
+        if not self._plan.min_time_left_seconds:
+            return False
+        left = self.seconds_left(connection, session)
+        return left is not None and left < self._plan.min_time_left_seconds
+
+    def check_renewable(self, record: SessionRecord) -> None:
+        """Refuse to replace a session that ended by itself, where the Block says so.
+
+        Raises:
+            SessionClosedError: It is not to be replaced.
+            SessionsNotAllowedError: The platform lets it be opened, but runs no job in it.
+        """
+        if record.end == IGNORED and self._plan.without_sessions == "fail":
+            raise SessionsNotAllowedError(
+                f"Session {record.session_id} was opened, but the platform ran the job of "
+                f"experiment {self._experiment} outside of it, as it does on the open plan. What "
+                "is recorded stays. Set the Block's mode to 'batch' or 'job', or without_sessions "
+                "to let it choose so by itself; or use an instance of another plan."
+            )
+        ours = (CLOSED, CANCELLED, IGNORED, TIDIED)
+        by_itself = record.session_id is not None and record.end not in ours
+        borrowed = record.kind == "borrowed"
+        if not by_itself or self._plan.reopens(borrowed=borrowed):
+            return
+        whose = "borrowed" if borrowed else "opened"
+        raise SessionClosedError(
+            f"Session {record.session_id}, which experiment {self._experiment} {whose}, has ended "
+            f"({record.end}), and its Block does not let it be replaced. Reattach to another "
+            "session, or set on_expiry='reopen' to go on in a new one. What is recorded stays."
+        )

@@ -1,0 +1,336 @@
+"""Reattach, replace and close the sessions of one experiment, and open them when needed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import cast
+
+from qiskit.transpiler import Target
+from qiskit_ibm_runtime import IBMBackend, Session
+
+from session_block.client import BackendChoice, Connection
+from session_block.client.refusals import tells_of_refused_token
+from session_block.errors import (
+    SessionClosedError,
+    SessionError,
+    SessionsNotAllowedError,
+)
+from session_block.events import Happening, Notices
+from session_block.ledger.store import Ledger
+from session_block.records.sessions import (
+    CANCELLED,
+    CLOSED,
+    CLOSED_BY_PLATFORM,
+    IGNORED,
+    NEAR_ITS_END,
+    SessionRecord,
+    read_sessions,
+    record_closing,
+    record_end,
+)
+from session_block.references import ExecutionMode, SessionDetails
+from session_block.sessions.backend import CalibrationWatch, PinnedBackend
+from session_block.sessions.execution_mode import Fallback
+from session_block.sessions.expiry import Expiry
+from session_block.sessions.opening import SessionJoiner, SessionOpener
+from session_block.settings import SessionPlan
+
+_logger = logging.getLogger(__name__)
+
+
+def session_id_of(mode: Session | IBMBackend) -> str | None:
+    """Return the ID of the session or batch in which a job runs; ``None`` in job mode."""
+    return mode.session_id if isinstance(mode, Session) else None
+
+
+class SessionKeeper:
+    """Keeps one experiment inside one session for as long as the platform lets it.
+
+    All threads of a process share one keeper, and with it the session that replaces an ended one;
+    processes share the replacement through the ledger.
+
+    Args:
+        ledger: Where sessions are recorded.
+        experiment: The experiment's UID.
+        connection: To the experiment's instance.
+        plan: What the Block says of sessions.
+        lost: Whether the ledger had lost the experiment.
+        notices: Told what happens to sessions.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        connection: Connection,
+        plan: SessionPlan,
+        *,
+        lost: bool = False,
+        notices: Notices | None = None,
+    ) -> None:
+        self._notices = notices or Notices()
+        self._ledger = ledger
+        self._experiment = experiment
+        self.connection = connection
+        self.plan = plan
+        self._pinned = PinnedBackend(ledger, experiment, plan, lost=lost)
+        self._fallback = Fallback(ledger, experiment, plan)
+        self._expiry = Expiry(experiment, plan)
+        self._calibration = CalibrationWatch(ledger, experiment, plan.on_recalibration)
+        self._opener = SessionOpener(
+            ledger, experiment, plan, lambda: self.connection, lambda: self.backend_choice
+        )
+        self._joiner = SessionJoiner(ledger, experiment, plan, self._pinned, self._opener)
+        self._lock = threading.RLock()
+        self._current: tuple[SessionRecord, Session] | None = None
+
+    @property
+    def backend_choice(self) -> BackendChoice:
+        """The backend of all jobs of this experiment; chosen when it is first asked for."""
+        return self._pinned.choice(self.connection)
+
+    @property
+    def backend(self) -> IBMBackend:
+        """The same, as the client's object."""
+        return self.connection.backends.get(self.backend_choice)
+
+    @property
+    def target(self) -> Target:
+        """What a circuit may consist of."""
+        return self.connection.backends.target(self.backend_choice)
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Where the experiment's jobs are, as intents record it."""
+        return {
+            "backend": self.backend_choice.name,
+            "instance": self.connection.instance,
+            "url": str(self.connection.account.url),
+        }
+
+    def current(self) -> Session | IBMBackend:
+        """Return in what the next job runs, as the client's primitives take it.
+
+        That is the experiment's open session or batch, else a new one; in job mode the backend.
+
+        Raises:
+            SessionClosedError: The session has ended, and is not to be replaced.
+            SessionsNotAllowedError: The instance's plan has no sessions.
+            SessionError: The experiment has used up its number of sessions.
+            ConnectionFailedError: The platform could not be reached or refused to open one.
+        """
+        with self._lock:
+            while True:
+                self._retire_near_its_end()
+                if self._current is not None:
+                    return self._current[1]
+                mode, record = self.mode(), self._latest()
+                if mode == "job" and (record is None or not record.usable):
+                    return self.backend
+                if record is None:
+                    self._open(1, mode)
+                elif record.kind is None:
+                    self._opener.await_opening(record)
+                elif record.usable:
+                    self._reattach(record)
+                else:
+                    self._expiry.check_renewable(record)
+                    self._open(record.number + 1, mode)
+
+    def mode(self) -> ExecutionMode:
+        """Return the execution mode: the Block's, or what took its place where that is refused."""
+        return self._fallback.mode()
+
+    def is_borrowed(self, session_id: str | None) -> bool:
+        """Whether a session of the experiment was opened by somebody else."""
+        current = self._current
+        if current is not None and current[0].session_id == session_id:
+            return not current[0].opened
+        return any(one.session_id == session_id and not one.opened for one in self.records())
+
+    def calibrated_at(self, session_id: str | None) -> str | None:
+        """Return when the backend was calibrated under which the next job is submitted.
+
+        Raises:
+            BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
+        """
+        return self._calibration.look(self.connection, self.backend_choice, session_id)
+
+    def reconnect_after(self, error: BaseException) -> bool:
+        """Connect anew if an error says that the access token was refused; say whether it did.
+
+        The client goes on with a token that the platform refuses; a new connection gets another.
+        """
+        if not tells_of_refused_token(error):
+            return False
+        with self._lock:
+            self.connection = Connection(self.connection.account)
+            self._current = None
+        return True
+
+    def borrow(self, session_id: str) -> Session:
+        """Attach the experiment to a session or batch that somebody else opened.
+
+        Where the Block names no backend, the session's becomes the experiment's.
+
+        Raises:
+            SessionNotFoundError: The instance has no such session.
+            SessionMismatchError: It is on another backend, or of another mode.
+            SessionClosedError: It accepts no more jobs.
+            InvalidInputError: The Block's mode is job.
+        """
+        with self._lock:
+            if self._joiner.join(self.connection, session_id):
+                self._current = None
+            return cast(Session, self.current())
+
+    def replace(self, ended_session_id: str, *, asked_again: bool = False) -> Session | IBMBackend:
+        """Return in what the next job runs after a session has ended; all callers get the same.
+
+        Args:
+            ended_session_id: The session that has ended.
+            asked_again: Whether the user asks for what it refused once more, and so wants it to run
+                although the session was cancelled.
+
+        Raises:
+            SessionClosedError: This experiment's user cancelled it, or it is not to be replaced.
+        """
+        with self._lock:
+            if self._current is not None and self._current[0].session_id == ended_session_id:
+                self._current = None
+            for record in self.records():
+                if record.session_id != ended_session_id:
+                    continue
+                if record.closing == CANCELLED and not asked_again:
+                    raise SessionClosedError(
+                        f"Session {ended_session_id} was cancelled, and with it what was still to "
+                        "run in it. Ask again to run it in a new session."
+                    )
+                if record.end is None:
+                    self._end(record, CLOSED_BY_PLATFORM)
+            return self.current()
+
+    def records(self) -> list[SessionRecord]:
+        """Return the experiment's sessions, oldest first."""
+        return read_sessions(self._ledger, self._experiment)
+
+    def details(self) -> SessionDetails:
+        """Return the latest session's details, asked from the platform."""
+        record = next((one for one in reversed(self.records()) if one.session_id), None)
+        if record is None:
+            why = "runs in job mode" if self.mode() == "job" else "has not opened a session yet"
+            raise SessionError(f"Experiment {self._experiment} {why}.")
+        return self.details_of(record)
+
+    def details_of(self, record: SessionRecord) -> SessionDetails:
+        """Return the details of one of the experiment's sessions, asked from the platform."""
+        return self.connection.sessions.look(str(record.session_id))
+
+    def is_closed(self, session_id: str) -> bool:
+        """Whether the platform says that a session takes no more jobs."""
+        return not self.connection.sessions.look(session_id).accepts_jobs
+
+    def check_is_used(self, session_id: str, job_id: str) -> None:
+        """Give the session up if the platform ran a job of it outside of it."""
+        with self._lock:
+            if self._current is None or self._current[0].session_id != session_id:
+                return
+            if self._fallback.is_ignored(self.connection, session_id, job_id):
+                self._give_up(self._current[0], IGNORED)
+                self._fallback.take(self.connection, IGNORED)
+
+    def close(self, *, cancel_jobs: bool = False) -> bool:
+        """Close the session that this experiment opened; a borrowed one is left alone.
+
+        Args:
+            cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
+
+        Returns:
+            Whether a session was closed.
+
+        Raises:
+            SessionError: The platform did not close it; it may go on billing.
+        """
+        with self._lock:
+            own = [one for one in self.records() if one.usable and one.opened]
+            for record in own:
+                self._close(record, CANCELLED if cancel_jobs else CLOSED)
+            return bool(own)
+
+    def _close(self, record: SessionRecord, reason: str) -> None:
+        cancel_jobs = reason == CANCELLED
+        session = self._attached(record)
+        record_closing(self._ledger, self._experiment, record, reason)
+        try:
+            self.connection.sessions.close(session, cancel_jobs=cancel_jobs)
+        except SessionError as error:
+            if not self.reconnect_after(error):
+                raise
+            self.connection.sessions.close(self._attached(record), cancel_jobs=cancel_jobs)
+        self._end(record, reason)
+
+    def _latest(self) -> SessionRecord | None:
+        records = self.records()
+        return records[-1] if records else None
+
+    def _open(self, number: int, mode: ExecutionMode) -> None:
+        if mode == "job":
+            return
+        if self.plan.on_recalibration == "stop":
+            self.calibrated_at(None)
+        try:
+            session = self._opener.open(number, mode)
+        except SessionsNotAllowedError as error:
+            if not self._fallback.take(self.connection, str(error)):
+                raise
+            return
+        if session is not None:
+            self._current = (self.records()[number - 1], session)
+            renewed = any(one.opened and one.number < number for one in self.records())
+            what = Happening.SESSION_RENEWED if renewed else Happening.SESSION_OPENED
+            self._notices.tell(what, session.session_id, f"on {self.backend_choice.name}")
+
+    def _reattach(self, record: SessionRecord) -> None:
+        details = self.details_of(record)
+        if details.accepts_jobs:
+            self._current = (record, self._session(record, details))
+            self._notices.tell(Happening.SESSION_REATTACHED, record.session_id, details.status)
+        else:
+            self._end(record, record.closing or CLOSED_BY_PLATFORM)
+
+    def _attached(self, record: SessionRecord) -> Session:
+        if self._current is not None and self._current[0].number == record.number:
+            return self._current[1]
+        return self._session(record, self.details_of(record))
+
+    def _session(self, record: SessionRecord, details: SessionDetails) -> Session:
+        # Of a session that was brought back from its jobs' tags only the platform knows the mode.
+        mode = record.intent.get("mode") or details.execution_mode
+        return self.connection.sessions.attach(details, self.backend_choice, mode)
+
+    def _retire_near_its_end(self) -> None:
+        """Give up the current session, as the Block wants it, before its time is over."""
+        if self._current is None:
+            return
+        record, session = self._current
+        if not self._expiry.is_near(self.connection, session):
+            return
+        _logger.info(
+            "Session %s of experiment %s is near its end; no more is submitted to it.",
+            record.session_id,
+            self._experiment,
+        )
+        self._notices.tell(Happening.SESSION_NEAR_ITS_END, record.session_id)
+        self._give_up(record, NEAR_ITS_END)
+
+    def _give_up(self, record: SessionRecord, reason: str) -> None:
+        if record.opened:
+            self._close(record, reason)
+        else:
+            self._end(record, reason)
+
+    def _end(self, record: SessionRecord, reason: str) -> None:
+        record_end(self._ledger, self._experiment, record, reason)
+        self._current = None
+        self._notices.tell(Happening.SESSION_CLOSED, record.session_id, reason)

@@ -1,0 +1,230 @@
+"""Open a session, once, whoever else tries to and whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qiskit_ibm_runtime import Session
+
+from session_block import aio
+from session_block.client import BackendChoice, Connection
+from session_block.client.refusals import Refusal, refusal, tells_of_no_sessions
+from session_block.errors import (
+    ConnectionFailedError,
+    InvalidInputError,
+    SessionClosedError,
+    SessionError,
+    SessionsNotAllowedError,
+)
+from session_block.ledger.store import Ledger
+from session_block.records import owner
+from session_block.records.sessions import SessionRecord, read_sessions, report_lost
+from session_block.references import SessionDetails, SessionMode
+from session_block.sessions.backend import PinnedBackend
+from session_block.settings import SessionPlan
+
+
+class SessionJoiner:
+    """Makes a session that is there already one experiment's latest.
+
+    Args:
+        ledger: Where sessions are recorded.
+        experiment: The experiment's UID.
+        plan: What the Block says of sessions.
+        pinned: The experiment's backend; it becomes the session's where nothing else names one.
+        opener: Records what is wanted.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        plan: SessionPlan,
+        pinned: PinnedBackend,
+        opener: SessionOpener,
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._plan = plan
+        self._pinned = pinned
+        self._opener = opener
+
+    def join(self, connection: Connection, session_id: str) -> bool:
+        """Record the session as the experiment's latest; say whether it was not until now.
+
+        Raises:
+            SessionNotFoundError: The instance has no such session.
+            SessionMismatchError: It is on another backend, or of another mode.
+            SessionClosedError: It accepts no more jobs.
+            InvalidInputError: The Block's mode is job.
+        """
+        mode = self._plan.mode
+        if mode == "job":
+            raise InvalidInputError(
+                f"Session {session_id} cannot be joined: the Block's mode is 'job', whose jobs run "
+                "in no session. Use a Block of mode 'session' or 'batch'."
+            )
+        self._check(connection, connection.sessions.look(session_id), mode)
+        joined = False
+        while True:
+            records = read_sessions(self._ledger, self._experiment)
+            if records and records[-1].session_id == session_id:
+                return joined
+            known = next((one for one in records if one.session_id == session_id), None)
+            kind = "borrowed" if known is None else known.kind
+            number = len(records) + 1
+            if self._opener.record_intent(number, mode, borrowed=session_id):
+                body = {"kind": kind, "session_id": session_id}
+                self._ledger.create(self._experiment, f"session/{number}", body)
+                joined = True
+
+    def _check(self, connection: Connection, details: SessionDetails, mode: SessionMode) -> None:
+        """Check a session before it decides anything; the experiment then has its backend."""
+        pinned = self._pinned.known(connection)
+        name = self._plan.backend_name or details.backend_name
+        if pinned is not None:
+            choice = pinned
+        elif name is not None:
+            choice = self._pinned.wanted(name)
+        else:
+            choice = self._pinned.choice(connection)
+        connection.sessions.attach(details, choice, mode)
+        if not details.accepts_jobs:
+            raise SessionClosedError(
+                f"Session {details.id} is closed, so no job can join it. Reattach to one that is "
+                "open, or open a new one."
+            )
+        if pinned is None:
+            self._pinned.pin(connection, choice.name, f"session {details.id} is on it")
+
+
+OPEN_DEADLINE_SECONDS = 120.0
+_LOOK_SECONDS = 0.05
+_logger = logging.getLogger(__name__)
+
+
+class SessionOpener:
+    """Opens the sessions of one experiment.
+
+    A session has two facts, like a submission: ``session-intent/n`` before it is opened and
+    ``session/n`` after. Sessions bear no tags, so one whose opening was cut off between the two
+    cannot be recognised; it is reported, and the platform closes it by itself when no job starts
+    in it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        plan: SessionPlan,
+        connection: Callable[[], Connection],
+        backend: Callable[[], BackendChoice],
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._plan = plan
+        self._connection = connection
+        self._backend = backend
+
+    def open(self, number: int, mode: SessionMode) -> Session | None:
+        """Open the n-th session; ``None`` when another process is at it, or it came too late.
+
+        Raises:
+            SessionsNotAllowedError: The instance's plan has no sessions.
+            ConnectionFailedError: The platform could not be reached or refused to open one.
+            SessionError: The experiment has used up its number of sessions.
+        """
+        self._check_number()
+        max_time_seconds = self._plan.max_time_seconds if mode == self._plan.mode else None
+        with owner.attempt() as owner_now:
+            if not self.record_intent(number, mode, max_time_seconds, owner=owner_now):
+                return None
+            handled = sys.exception()
+            try:
+                session = self._connection().sessions.open(self._backend(), max_time_seconds, mode)
+            except ConnectionFailedError as error:
+                self._failed(number, refusal(error, handled), error)
+                raise
+            fact, ours = self._ledger.create(
+                self._experiment,
+                f"session/{number}",
+                {"kind": "opened", "session_id": session.session_id},
+            )
+        if ours:
+            return session
+        _logger.warning(
+            "Session %s was opened too late: %s stands in its place. It is closed.",
+            session.session_id,
+            fact.body,
+        )
+        self._connection().sessions.close(session, cancel_jobs=True)
+        return None
+
+    def record_intent(
+        self,
+        number: int,
+        mode: SessionMode,
+        max_time_seconds: int | None = None,
+        **more: Any,
+    ) -> bool:
+        """Record that the n-th session is wanted; say whether nobody else did so before."""
+        connection = self._connection()
+        _, ours = self._ledger.create(
+            self._experiment,
+            f"session-intent/{number}",
+            {
+                "backend": self._backend().name,
+                "instance": connection.instance,
+                "url": connection.account.url,
+                "mode": mode,
+                "max_time_seconds": max_time_seconds,
+                **more,
+            },
+        )
+        return ours
+
+    def await_opening(self, record: SessionRecord) -> None:
+        """Wait until another opener has recorded its session, or is gone."""
+        deadline = time.monotonic() + OPEN_DEADLINE_SECONDS
+        while time.monotonic() < deadline:
+            known = read_sessions(self._ledger, self._experiment)
+            if known[record.number - 1].kind is not None:
+                return
+            if "owner" not in record.intent or not owner.may_be_alive(record.intent["owner"]):
+                break
+            aio.pause(_LOOK_SECONDS)
+        self._record_lost(record.number)
+
+    def _failed(self, number: int, refused: Refusal | None, error: ConnectionFailedError) -> None:
+        """A refused opening made no session; of any other nobody knows."""
+        if refused is None:
+            self._record_lost(number)
+            return
+        self._ledger.create(self._experiment, f"session/{number}", {"kind": "refused"})
+        if tells_of_no_sessions(refused.message):
+            raise SessionsNotAllowedError(
+                f"The instance {self._connection().instance} has no sessions, as those of the open "
+                f"plan, so experiment {self._experiment} cannot open one. Set the Block's mode to "
+                "'batch' or 'job', or without_sessions to let it choose so by itself; or use an "
+                "instance of another plan."
+            ) from error
+
+    def _record_lost(self, number: int) -> None:
+        _, ours = self._ledger.create(self._experiment, f"session/{number}", {"kind": "lost"})
+        if ours:
+            report_lost(self._experiment, number, self._backend().name)
+
+    def _check_number(self) -> None:
+        records = read_sessions(self._ledger, self._experiment)
+        opened = list(dict.fromkeys(one.session_id for one in records if one.opened))
+        if len(opened) >= self._plan.max_sessions:
+            raise SessionError(
+                f"Experiment {self._experiment} has opened {len(opened)} sessions, the last one "
+                f"{opened[-1]}, which is as many as its Block lets it (max_sessions). "
+                "Look why they end so soon (max_time, or closed by somebody), then raise the limit "
+                "to go on, or start anew with fresh=True."
+            )

@@ -1,0 +1,1 @@
+"""Each job exactly once: decide, submit, settle, wait."""

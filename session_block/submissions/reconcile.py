@@ -1,0 +1,262 @@
+"""Bring ledger and platform together: what the ledger lost, and jobs that are one too many.
+
+The platform's listing by the experiment's tag is the second ledger. It is read in whole before an
+experiment that existed before asks for anything new; for twins alone (IBM's client sends a POST
+again after some errors, so even a clean submission can have one) it is read while a job is waited
+for, and at the experiment's close.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import requests
+from qiskit_ibm_runtime.exceptions import IBMError
+
+from session_block import aio
+from session_block.backoff import Patience
+from session_block.client import ListedJob
+from session_block.ledger.store import Ledger
+from session_block.records import submissions as records
+from session_block.records.sessions import restore_session
+from session_block.records.submissions import Situation, Submission
+from session_block.sessions.manager import SessionKeeper
+from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.settle import Settler
+from session_block.tags import SubmissionTag, uid_tag
+
+TWIN_CHECK_SECONDS = 30.0
+"""How often the listing is read for twins while a job is waited for."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Reconciles one experiment.
+
+    Args:
+        ledger: Where facts are kept.
+        experiment: The experiment's UID.
+        keeper: Gives the connection.
+        settler: Decides outcomes and cancels twins.
+        existed: Whether the experiment existed before this opening of it; a new one has no jobs.
+        lost: Whether the ledger had lost it, so that its last job may not be listed yet.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        keeper: Callable[[], SessionKeeper],
+        settler: Settler,
+        *,
+        existed: bool,
+        lost: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._keeper = keeper
+        self._settler = settler
+        self._lost = lost
+        self._done = not existed
+        self._checked_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def ensure(self) -> bool:
+        """Read the whole listing, unless this opening has done so; say whether it was read now.
+
+        Raises:
+            ConnectionFailedError: The listing failed for too long, so nothing is known.
+        """
+        with self._lock:
+            if self._done:
+                return False
+            if self._lost:
+                # What was submitted just before the ledger was lost may not be listed yet.
+                aio.pause(self._keeper().connection.account.settle_seconds)
+            patience = Patience(f"The job listing of experiment {self._experiment}")
+            while True:
+                try:
+                    self._reconcile()
+                except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+                    aio.pause(patience.lose(error))
+                    self._keeper().reconnect_after(error)
+                else:
+                    self._done = True
+                    return True
+
+    def check_twins(self, *, now: bool = False) -> None:
+        """Look for twins if that is due; a listing that fails is read again another time."""
+        with self._lock:
+            if not now and time.monotonic() - self._checked_at < TWIN_CHECK_SECONDS:
+                return
+            try:
+                self._reconcile_with_a_good_token()
+            except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+                _logger.warning(
+                    "The jobs of experiment %s could not be listed (%s), so twins, if there are "
+                    "any, are not found now.",
+                    self._experiment,
+                    error,
+                )
+            self._checked_at = time.monotonic()
+
+    def _reconcile_with_a_good_token(self) -> None:
+        try:
+            self._reconcile()
+        except IBMError as error:
+            if not self._keeper().reconnect_after(error):
+                raise
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        jobs = self._keeper().connection.jobs.tagged(uid_tag(self._experiment))
+        by_submission: defaultdict[str, dict[SubmissionTag, list[ListedJob]]]
+        by_submission = defaultdict(lambda: defaultdict(list))
+        for job in jobs:
+            for tag in filter(None, map(SubmissionTag.parse, job.tags)):
+                if tag.uid == self._experiment:
+                    by_submission[tag.submission][tag].append(job)
+        # Read after the listing: of every job in it the ledger then has at least the intent,
+        # unless it has lost it.
+        facts = self._facts()
+        for submission, tagged in by_submission.items():
+            pending = {job.job_id for found in tagged.values() for job in found if job.pending}
+            for tag in sorted(tagged, key=lambda one: one.generation):
+                bodies = facts[submission]
+                recorded = records.fold(submission, bodies.items())
+                known = {generation.job_id for generation in recorded.generations}
+                others = [
+                    job
+                    for job in tagged[tag]
+                    if job.job_id not in known
+                    and records.twin_key(submission, job.job_id) not in bodies
+                ]
+                if others:
+                    self._treat(recorded, tag, others, pending)
+                    facts[submission] = self._facts(submission)[submission]
+
+    def _treat(
+        self,
+        recorded: Submission,
+        tag: SubmissionTag,
+        others: list[ListedJob],
+        pending: AbstractSet[str],
+    ) -> None:
+        """Do what the table says of jobs that bear a generation's tag and are not recorded."""
+        situation = _situation(recorded, tag.generation)
+        several = Answer.ONE_JOB if len(others) == 1 else Answer.SEVERAL_JOBS
+        settled = situation in _WITH_A_JOB
+        match decide(situation, Answer.OTHER_JOBS if settled else several):
+            case Action.RESTORE:
+                self._make_room(recorded, pending)
+                self._restore(recorded, tag, others)
+            case Action.ADOPT:
+                self._settler.adopt(recorded.id, tag.generation, others)
+            case Action.ADOPT_AS_NEXT:
+                self._adopt_as_next(recorded, others)
+            case Action.CANCEL_TWINS:
+                self._settler.cancel_twins(recorded.id, [job.job_id for job in others])
+            case _:
+                # An intent without an outcome is settled when it is asked for.
+                return
+
+    def _restore(self, recorded: Submission, tag: SubmissionTag, jobs: Sequence[ListedJob]) -> None:
+        """Create what the ledger lost: a generation, and all before it that it has not either."""
+        for number in range(len(recorded.generations) + 1, tag.generation + 1):
+            self._ledger.create(
+                self._experiment,
+                records.intent_key(recorded.id, number),
+                self._restored_intent(tag, jobs[0]),
+            )
+            if number < tag.generation:
+                self._settler.decide(recorded.id, number, {"kind": "abandoned", "restored": True})
+        self._settler.adopt(recorded.id, tag.generation, jobs)
+        for job in jobs:
+            if job.session_id is not None:
+                restore_session(
+                    self._ledger,
+                    self._experiment,
+                    job.session_id,
+                    self._keeper().place,
+                    borrowed=tag.borrowed,
+                )
+        _logger.warning(
+            "Submission %s of experiment %s was brought back from the platform: job %s.",
+            recorded.id,
+            self._experiment,
+            jobs[0].job_id,
+        )
+
+    def _make_room(self, recorded: Submission, pending: AbstractSet[str]) -> None:
+        """End the generation before a lost one, which could only begin because this one had."""
+        latest = recorded.latest
+        if latest is None:
+            return
+        if latest.outcome is None:
+            self._settler.decide(recorded.id, latest.number, {"kind": "abandoned"})
+        elif latest.job_id is not None:
+            self._settler.write_off(recorded.id, latest.number, records.SUPERSEDED)
+            if latest.job_id in pending:
+                self._settler.cancel_twins(recorded.id, [latest.job_id])
+
+    def _adopt_as_next(self, recorded: Submission, jobs: Sequence[ListedJob]) -> None:
+        latest = recorded.generations[-1]
+        number = latest.number + 1
+        intent = {key: value for key, value in latest.intent.items() if key != "owner"}
+        _, ours = self._ledger.create(
+            self._experiment, records.intent_key(recorded.id, number), {**intent, "adopted": True}
+        )
+        if ours:
+            self._settler.adopt(recorded.id, number, jobs)
+
+    def _restored_intent(self, tag: SubmissionTag, job: ListedJob) -> dict[str, object]:
+        return {
+            **self._keeper().place,
+            "fingerprint": None,
+            "occurrence": None,
+            "label": "?" if tag.labelled else None,
+            "concurrent": tag.concurrent,
+            "session_id": job.session_id,
+            "tag": str(tag),
+            "restored": True,
+        }
+
+    def _facts(self, submission: str = "") -> defaultdict[str, dict[str, Mapping[str, Any]]]:
+        """Return key and body of the facts of each submission, or of one of them."""
+        kinds = ("intent", "outcome", "ended", "hold", "result", "twin")
+        found = self._ledger.facts(self._experiment, *(f"{kind}/{submission}" for kind in kinds))
+        facts: defaultdict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+        for fact in found:
+            facts[fact.key.split("/")[1]][fact.key] = fact.body
+        return facts
+
+
+_WITH_A_JOB = frozenset(
+    {
+        Situation.JOB,
+        Situation.JOB_ENDED_WITH_SESSION,
+        Situation.JOB_WRITTEN_OFF,
+        Situation.SUPERSEDED,
+        Situation.RESULT,
+    }
+)
+
+
+def _situation(recorded: Submission, generation: int) -> Situation:
+    """Return where a generation stands, as far as a listing matters to it."""
+    if generation > len(recorded.generations):
+        return Situation.NOTHING
+    from_there_on = recorded.generations[generation - 1 :]
+    if len(from_there_on) > 1:
+        # Where all that came later ended without a job too, nothing has taken its place.
+        dead = all(one.outcome is not None and one.job_id is None for one in from_there_on)
+        return Situation.ABANDONED if dead else Situation.SUPERSEDED
+    # Whether its owner lives is found out by who asks for the submission.
+    return recorded.situation(owner_alive=True)

@@ -1,0 +1,201 @@
+"""Settle what became of a submission whose sender cannot tell any more."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import requests
+from qiskit_ibm_runtime import RuntimeInvalidStateError
+from qiskit_ibm_runtime.exceptions import IBMError
+
+from session_block import aio, crashpoints
+from session_block.backoff import Patience
+from session_block.client import ListedJob
+from session_block.errors import ConnectionFailedError, SubmissionHeldError
+from session_block.events import Happening, Notices
+from session_block.ledger.store import Ledger
+from session_block.records import submissions as records
+from session_block.records.submissions import Generation, Situation
+from session_block.sessions.manager import SessionKeeper
+from session_block.settings import Policy
+from session_block.submissions.decisions import Action, Answer, decide
+
+_SHORTEST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 5.0
+_logger = logging.getLogger(__name__)
+
+
+class Settler:
+    """Decides the outcome of a generation, from the ledger's and the platform's evidence.
+
+    Whoever creates the outcome decides it for everybody; all others take what stands.
+
+    Args:
+        ledger: Where outcomes are recorded.
+        experiment: The experiment's UID.
+        keeper: Gives the connection.
+        policy: What becomes of an intent without owner and job.
+        without_job: Told of each generation that is decided to have made no job.
+        notices: Told of jobs that are found, and of holds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        keeper: Callable[[], SessionKeeper],
+        policy: Policy = Policy.RESUBMIT,
+        *,
+        without_job: Callable[[str, int], None] = lambda _submission, _generation: None,
+        notices: Notices | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._keeper = keeper
+        self._policy = policy
+        self._without_job = without_job
+        self._notices = notices or Notices()
+
+    def settle(self, submission: str, generation: Generation) -> None:
+        """Give an intent without an owner its outcome, from what the platform's listing shows.
+
+        Raises:
+            SubmissionHeldError: The policy leaves it to an operator, or did so before.
+            ConnectionFailedError: The listing failed for too long.
+        """
+        self.check_instance(generation)
+        situation = Situation.HELD if generation.held else Situation.INTENT_ORPHANED
+        account = self._keeper().connection.account
+        patience = Patience(f"The job listing for submission {submission}")
+        began = time.monotonic()
+        while True:
+            settled = time.monotonic() - began >= account.settle_seconds
+            answer, jobs = self._look(generation, patience, settled=settled)
+            match decide(situation, answer, self._policy):
+                case Action.ADOPT:
+                    self.adopt(submission, generation.number, jobs)
+                    return
+                case Action.ABANDON:
+                    self.decide(submission, generation.number, {"kind": "abandoned"})
+                    return
+                case Action.HOLD:
+                    raise self.hold(
+                        submission,
+                        generation,
+                        f"its sender is gone, and the platform shows no job with the tag "
+                        f"{generation.intent['tag']}",
+                    )
+                case _:
+                    pause = max(account.settle_seconds / 10, _SHORTEST_PAUSE_SECONDS)
+                    aio.pause(min(pause, _LONGEST_PAUSE_SECONDS))
+
+    def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
+        """Take the earliest usable of these jobs for a generation's own; the rest are twins."""
+        chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
+        outcome = self.decide(
+            submission, number, {"kind": "job", "job_id": chosen.job_id, "adopted": True}
+        )
+        if outcome.get("job_id") is not None:
+            self._notices.tell(Happening.JOB_ADOPTED, outcome["job_id"], submission)
+        self.cancel_twins(
+            submission, [job.job_id for job in jobs if job.job_id != outcome.get("job_id")]
+        )
+
+    def decide(self, submission: str, number: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a generation's outcome, unless somebody was first; return what stands."""
+        fact, _ = self._ledger.create(
+            self._experiment, records.outcome_key(submission, number), outcome
+        )
+        if not records.made_job(fact.body):
+            self._without_job(submission, number)
+        return dict(fact.body)
+
+    def write_off(self, submission: str, number: int, because: str) -> None:
+        """Record that a generation's job gave no result and never will."""
+        self._ledger.create(
+            self._experiment, records.ended_key(submission, number), {"because": because}
+        )
+
+    def hold(self, submission: str, generation: Generation, because: str) -> SubmissionHeldError:
+        """Record that a generation waits for an operator; return the error that says so."""
+        self._ledger.create(
+            self._experiment,
+            records.hold_key(submission, generation.number),
+            {"because": because, "job_id": generation.job_id},
+        )
+        self._notices.tell(Happening.SUBMISSION_HELD, submission, because)
+        place = f"{self._experiment} {submission}"
+        cure = (
+            f"'session-block submissions retry {place}' runs it again"
+            if generation.job_id
+            else f"'session-block submissions adopt {place} JOB' if you know its job, "
+            f"'session-block submissions release {place}' if there is none"
+        )
+        return SubmissionHeldError(
+            f"Submission {submission} of experiment {self._experiment} is held: {because}. Nothing "
+            f"is submitted. Run again to look once more; else {cure}."
+        )
+
+    def cancel_twins(self, submission: str, job_ids: Sequence[str]) -> None:
+        """Cancel jobs that are one too many, as far as that is possible, and record them."""
+        for job_id in job_ids:
+            _logger.warning(
+                "Job %s is a twin of submission %s of experiment %s; it is cancelled.",
+                job_id,
+                submission,
+                self._experiment,
+            )
+            try:
+                fate = self._cancel(job_id)
+            except (ConnectionFailedError, IBMError, requests.RequestException) as error:
+                _logger.warning("Job %s could not be cancelled (%s).", job_id, error)
+                continue
+            self._ledger.create(
+                self._experiment, records.twin_key(submission, job_id), {"fate": fate}
+            )
+
+    def check_instance(self, generation: Generation) -> None:
+        """Check that a generation was sent to the instance that is connected.
+
+        Raises:
+            SubmissionHeldError: It was sent to another one, so nothing can be said about it.
+        """
+        connection = self._keeper().connection
+        if generation.intent["instance"] != connection.instance:
+            raise SubmissionHeldError(
+                f"A job of experiment {self._experiment} was sent to the instance "
+                f"{generation.intent['instance']}, but the Block now names {connection.instance}. "
+                "Run it with a Block of the former, or start anew with fresh=True."
+            )
+
+    def _cancel(self, job_id: str) -> str:
+        job = self._keeper().connection.jobs.get(job_id)
+        if job is None:
+            return "deleted"
+        try:
+            with crashpoints.around("cancel job"):
+                job.cancel()
+        except RuntimeInvalidStateError:
+            return "too late to cancel"
+        return "cancelled"
+
+    def _look(
+        self, generation: Generation, patience: Patience, *, settled: bool
+    ) -> tuple[Answer, list[ListedJob]]:
+        try:
+            jobs = self._keeper().connection.jobs.tagged(generation.intent["tag"])
+        except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+            aio.pause(patience.lose(error))
+            self._keeper().reconnect_after(error)
+            return Answer.UNREADABLE, []
+        patience.regain()
+        match len(jobs):
+            case 0:
+                return (Answer.NO_JOB if settled else Answer.NO_JOB_YET), jobs
+            case 1:
+                return Answer.ONE_JOB, jobs
+            case _:
+                return Answer.SEVERAL_JOBS, jobs

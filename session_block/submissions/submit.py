@@ -1,0 +1,293 @@
+"""Submit exactly once: carry out what :mod:`session_block.submissions.decisions` decides.
+
+The intent is durable before the POST, the job's ID before the first look at the job, the result as
+soon as it is read; each in a transaction of its own. Limit: IBM has no idempotency key, so a job
+that its listing hides for longer than the settle window is found too late, and becomes a twin.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qiskit_ibm_runtime import IBMBackend, Session
+
+from session_block import aio, crashpoints
+from session_block.backoff import OUTAGE_SECONDS
+from session_block.client.refusals import UNAUTHORIZED, Refusal, refusal
+from session_block.costs.budget import Budget
+from session_block.errors import (
+    BudgetExceededError,
+    ConnectionFailedError,
+    ExperimentSealedError,
+    SubmissionRejectedError,
+)
+from session_block.events import Happening, Notices
+from session_block.ledger.store import Ledger
+from session_block.pubs.request import Request
+from session_block.records import owner
+from session_block.records import submissions as records
+from session_block.records.owner import OwnerWatch
+from session_block.records.submissions import Generation, Situation, Submission
+from session_block.sessions.manager import SessionKeeper, session_id_of
+from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.job_cache import JobsAtHand
+from session_block.submissions.rate_limit import Pacer
+from session_block.submissions.reconcile import Reconciler
+from session_block.submissions.settle import Settler
+from session_block.tags import SubmissionTag
+
+_ATTEMPTS_PER_CALL = 3
+_LOOK_SECONDS = 0.05
+_logger = logging.getLogger(__name__)
+
+
+class Submitter:
+    """Submits the requests of one experiment.
+
+    Args:
+        ledger: Where facts are kept.
+        experiment: The experiment's UID.
+        tags: The tags that all jobs of the experiment bear.
+        keeper: Opens the session when the first job needs it.
+        jobs: Keeps each job that is sent.
+        settler: Decides outcomes.
+        reconciler: Brings back what the ledger lost, before anything new is submitted.
+        pacer: Spaces submissions.
+        budget: Lets them through, or not.
+        sealed: Whether the experiment is finished.
+        notices: Told of each job that is submitted.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        tags: list[str],
+        keeper: Callable[[], SessionKeeper],
+        *,
+        jobs: JobsAtHand,
+        settler: Settler,
+        reconciler: Reconciler,
+        pacer: Pacer,
+        budget: Budget,
+        sealed: Callable[[], bool],
+        notices: Notices,
+    ) -> None:
+        self._ledger = ledger
+        self._experiment = experiment
+        self._tags = tags
+        self._keeper = keeper
+        self._settler = settler
+        self._reconciler = reconciler
+        self._pacer = pacer
+        self._budget = budget
+        self._sealed = sealed
+        self._notices = notices
+        self._owners = OwnerWatch()
+        self._jobs = jobs
+
+    def read(self, submission: str) -> Submission:
+        """Return what the ledger says about a submission."""
+        facts = self._ledger.facts(self._experiment, *records.prefixes(submission))
+        return records.fold(submission, ((fact.key, fact.body) for fact in facts))
+
+    def submit(self, request: Request, submission: str, about: dict[str, Any]) -> Generation:
+        """Make sure that the request has its one job, and return the generation that made it.
+
+        Args:
+            request: What to run.
+            submission: The submission's ID.
+            about: What the intent says beside where it is sent (fingerprint, label, occurrence).
+
+        Raises:
+            SubmissionRejectedError: The platform refused the job.
+            SubmissionHeldError: It cannot be told whether a job was made.
+            ConnectionFailedError: The platform could not be reached; the next try goes on.
+        """
+        attempts = 0
+        tried: set[int] = set()
+        failure: Exception | None = None
+        began = time.monotonic()
+        while True:
+            recorded = self.read(submission)
+            latest = recorded.latest
+            hopeful = attempts < _ATTEMPTS_PER_CALL and time.monotonic() - began < OUTAGE_SECONDS
+            match self._next_action(recorded):
+                case Action.ANSWER | Action.ASK_JOB if latest is not None:
+                    return latest
+                case Action.WAIT_FOR_OWNER:
+                    aio.pause(_LOOK_SECONDS)
+                case Action.LOOK if latest is not None:
+                    self._settler.settle(submission, latest)
+                case Action.RAISE if latest is not None and latest.outcome is not None:
+                    raise self._rejected(submission, latest.outcome)
+                case Action.SUBMIT | Action.NEXT_GENERATION if hopeful:
+                    failure = self._attempt(request, recorded, about)
+                    tried.add(len(recorded.generations) + 1)
+                    attempts += failure is not None
+                case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
+                    self._refuse_when_sealed(recorded)
+                    self._keeper().replace(
+                        str(latest.intent["session_id"]), asked_again=latest.number not in tried
+                    )
+                    self._attempt(request, recorded, about)
+                    tried.add(latest.number + 1)
+                case _:
+                    raise ConnectionFailedError(
+                        f"Submission {submission} of experiment {self._experiment} was tried "
+                        f"{attempts} times, and the platform shows no job of it. Nothing is lost: "
+                        "run again once the platform can be reached."
+                    ) from failure
+
+    def _next_action(self, recorded: Submission) -> Action:
+        """Decide from the ledger; of what is not in it the platform's listing has the last word."""
+        situation = recorded.situation(owner_alive=self._owners.may_still_send(recorded))
+        if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
+            return Action.WAIT_FOR_OWNER
+        if situation is Situation.NOTHING:
+            return decide(situation, Answer.NO_JOB)
+        if situation is Situation.REJECTED_BY_BUDGET:
+            over = self._budget.why_no_more() is not None
+            return decide(situation, Answer.OVER_BUDGET if over else Answer.WITHIN_BUDGET)
+        return decide(situation)
+
+    def _attempt(
+        self, request: Request, recorded: Submission, about: dict[str, Any]
+    ) -> Exception | None:
+        """Create the next generation's intent and, if nobody else did, its outcome.
+
+        Returns:
+            What went wrong, when it is not known whether the job was made.
+        """
+        aio.current().end_if_abandoned()
+        self._refuse_when_sealed(recorded)
+        keeper = self._keeper()
+        request.check_isa(keeper.target)
+        mode = keeper.current()
+        session_id = session_id_of(mode)
+        calibrated_at = keeper.calibrated_at(session_id)
+        request.check_faulty(keeper.backend)
+        self._pacer.wait(f"Submission {recorded.id} of experiment {self._experiment}")
+        number = len(recorded.generations) + 1
+        tag = SubmissionTag(
+            self._experiment,
+            recorded.id,
+            number,
+            borrowed=session_id is not None and keeper.is_borrowed(session_id),
+            labelled=about["label"] is not None,
+            concurrent=about["concurrent"],
+        )
+        with owner.attempt() as owner_now:
+            _, ours = self._ledger.create(
+                self._experiment,
+                records.intent_key(recorded.id, number),
+                {
+                    **about,
+                    "kind": request.kind,
+                    "implementation": request.implementation,
+                    **keeper.place,
+                    "session_id": session_id,
+                    "calibrated_at": calibrated_at,
+                    "tag": str(tag),
+                    "owner": owner_now,
+                },
+            )
+            if not ours:
+                return None
+            self._check_budget(recorded.id, number)
+            return self._send(request, mode, tag, recorded)
+
+    def _send(
+        self, request: Request, mode: Session | IBMBackend, tag: SubmissionTag, before: Submission
+    ) -> Exception | None:
+        handled = sys.exception()
+        try:
+            with crashpoints.around("submit"):
+                job = request.send(mode, [*self._tags, str(tag)])
+        except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
+            return self._failed(tag, error, refusal(error, handled), before)
+        self._pacer.accepted()
+        self._jobs.keep(job, request.like)
+        outcome = self._settler.decide(
+            tag.submission, tag.generation, {"kind": "job", "job_id": job.job_id()}
+        )
+        if outcome.get("job_id") != job.job_id():
+            self._settler.cancel_twins(tag.submission, [job.job_id()])
+        else:
+            session_id = session_id_of(mode)
+            where = f"in session {session_id}" if session_id else "in job mode"
+            self._notices.tell(Happening.JOB_SUBMITTED, job.job_id(), where)
+        return None
+
+    def _failed(
+        self, tag: SubmissionTag, error: Exception, refused: Refusal | None, before: Submission
+    ) -> Exception | None:
+        """A refusal decides the generation; after any other failure the tag is looked up."""
+        if refused is None:
+            _logger.warning(
+                "It is not known whether submission %s of experiment %s reached the platform "
+                "(%s); its tag is looked up.",
+                tag.submission,
+                self._experiment,
+                error,
+            )
+            return error
+        outcome = self._settler.decide(
+            tag.submission,
+            tag.generation,
+            {
+                "kind": "rejected",
+                "cause": refused.cause,
+                "status": refused.status,
+                "message": refused.message,
+            },
+        )
+        if refused.too_many:
+            self._pacer.refused(refused.retry_after_seconds)
+        elif before.refused_with != UNAUTHORIZED and self._keeper().reconnect_after(error):
+            self._jobs.forget_all()
+        elif outcome["kind"] == "rejected" and refused.cause == "for-now":
+            raise self._rejected(tag.submission, outcome) from error
+        return None
+
+    def _check_budget(self, submission: str, number: int) -> None:
+        """Count the intent; one that is over a limit is rejected before it is sent."""
+        why = self._budget.why_not(submission, number)
+        if why is None:
+            return
+        outcome = self._settler.decide(
+            submission,
+            number,
+            {"kind": "rejected", "cause": records.BUDGET, "status": None, "message": why},
+        )
+        raise self._rejected(submission, outcome)
+
+    def _refuse_when_sealed(self, recorded: Submission) -> None:
+        if self._sealed():
+            raise ExperimentSealedError(
+                f"Experiment {self._experiment} is finished, and submission {recorded.id} has no "
+                "result. Nothing is submitted; start a new one with fresh=True."
+            )
+
+    def _rejected(
+        self, submission: str, outcome: Any
+    ) -> SubmissionRejectedError | BudgetExceededError:
+        if outcome.get("cause") == records.BUDGET:
+            return BudgetExceededError(
+                f"Submission {submission} of experiment {self._experiment} was not sent: "
+                f"{self._budget.why_no_more() or outcome['message']}. What is recorded stays. "
+                "Raise the limit in the Block, and run again to go on."
+            )
+        who, cure = "platform", "Correct the request; a corrected one is another submission."
+        if outcome["status"] is None:
+            who = "client"
+        elif outcome["cause"] == "for-now":
+            cure = "Check credentials and limits, and run again: the next run submits it."
+        return SubmissionRejectedError(
+            f"The {who} refused submission {submission} of experiment {self._experiment}: "
+            f"{outcome['message']}. No job was made. {cure}"
+        )

@@ -1,0 +1,220 @@
+"""Give a job's result: from the ledger, else as soon as there is one, which is then recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qiskit.primitives.containers import PrimitiveResult
+from qiskit_ibm_runtime import RuntimeJobV2
+
+from session_block import aio, crashpoints
+from session_block.backoff import Patience
+from session_block.client import reason_of
+from session_block.client.service import connecting
+from session_block.errors import (
+    ConnectionFailedError,
+    JobCancelledError,
+    JobEndedInPassingError,
+    JobFailedError,
+    LedgerError,
+    SubmissionHeldError,
+)
+from session_block.events import Happening, Notices
+from session_block.ledger.store import Ledger
+from session_block.pubs.results import decode_result, encode_result
+from session_block.records import submissions as records
+from session_block.records.submissions import Generation, Situation, Submission
+from session_block.sessions.manager import SessionKeeper
+from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.job_cache import JobsAtHand
+from session_block.submissions.reconcile import Reconciler
+from session_block.submissions.settle import Settler
+from session_block.submissions.watch import OUTAGES, JobWatch
+
+_RESULT_TRIES = 4
+_RESULT_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class RecordedJob:
+    """A job whose result is recorded."""
+
+    job_id: str
+    result: PrimitiveResult
+
+
+class Waiter:
+    """Waits for the jobs of one experiment and keeps their results.
+
+    The first time as ever after, a result is what the ledger gives back.
+
+    A failing network, an expired token or a restarting platform only prolongs the wait.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: str,
+        keeper: Callable[[], SessionKeeper],
+        *,
+        jobs: JobsAtHand,
+        read: Callable[[str], Submission],
+        settler: Settler,
+        reconciler: Reconciler,
+        notices: Notices,
+    ) -> None:
+        self._notices = notices
+        self._watch = JobWatch(
+            experiment, keeper, jobs=jobs, read=read, reconciler=reconciler, notices=notices
+        )
+        self._ledger = ledger
+        self._experiment = experiment
+        self._jobs = jobs
+        self._settler = settler
+        self._keeper = keeper
+
+    def recorded(self, submission: str) -> PrimitiveResult | None:
+        """Return a result from the ledger alone."""
+        found = self.recorded_job(submission)
+        return None if found is None else found.result
+
+    def recorded_job(self, submission: str) -> RecordedJob | None:
+        """Return a result from the ledger alone, and the ID of the job that gave it."""
+        fact = self._ledger.get(self._experiment, records.result_key(submission))
+        if fact is None or fact.payload is None:
+            return None
+        return RecordedJob(str(fact.body["job_id"]), decode_result(fact.payload))
+
+    def has_result(self, submission: str) -> bool:
+        """Whether the ledger holds a result, without reading it."""
+        return self._ledger.count(self._experiment, records.result_key(submission)) > 0
+
+    def status(self, generation: Generation) -> str:
+        """Return the client's word for the state of a generation's job.
+
+        Raises:
+            ConnectionFailedError: The platform does not tell.
+            SubmissionHeldError: The job was sent to another instance.
+        """
+        job = self._job(generation)
+        with connecting(f"read the state of job {generation.job_id}"):
+            return str(job.status())
+
+    def result(
+        self, submission: str, generation: Generation, timeout_seconds: float | None = None
+    ) -> PrimitiveResult:
+        """Return a submission's result: from the ledger, else as soon as its job is done.
+
+        Raises:
+            JobFailedError: The job failed for a reason of its own.
+            JobCancelledError: Somebody cancelled the job.
+            JobEndedInPassingError: The job ended because its session did, or for a reason that
+                passes; asking again is safe.
+            JobWaitTimeoutError: The time is over; the job goes on.
+            SubmissionHeldError: The platform does not know the job, or does not give its result.
+            ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
+        """
+        stored = self.recorded(submission)
+        if stored is not None:
+            return stored
+        self._keeper()
+        if generation.ended is not None:
+            raise self._ended(generation, generation.ended)
+        answer = self._watch.until_over(submission, generation, timeout_seconds)
+        match decide(Situation.JOB, answer):
+            case Action.FETCH:
+                result = self._fetch(submission, generation)
+                self._notices.tell(Happening.JOB_DONE, generation.job_id, submission)
+                return result
+            case Action.END_WITH_SESSION:
+                self._notices.tell(
+                    Happening.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
+                )
+                self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
+                raise self._ended(generation, records.ENDED_WITH_SESSION)
+            case Action.WRITE_OFF:
+                self._settler.write_off(submission, generation.number, records.FAILED_IN_PASSING)
+                raise self._ended(generation, records.FAILED_IN_PASSING)
+            case Action.RAISE if answer is Answer.CANCELLED:
+                self._notices.tell(Happening.JOB_FAILED, generation.job_id, "it was cancelled")
+                raise JobCancelledError(
+                    f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
+                    f"run it after all: {self._retry(submission)}; or start anew with fresh=True."
+                )
+            case Action.RAISE:
+                reason = reason_of(self._job(generation))
+                self._notices.tell(Happening.JOB_FAILED, generation.job_id, reason)
+                raise JobFailedError(
+                    f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}. "
+                    f"To run it once more: {self._retry(submission)}."
+                )
+            case _:
+                raise self._unknown(submission, generation)
+
+    def _job(self, generation: Generation) -> RuntimeJobV2:
+        job = self._jobs.job(generation)
+        if job is None:
+            raise ConnectionFailedError(
+                f"Job {generation.job_id} of experiment {self._experiment} was there, and is not "
+                "any more. Run again to look once more."
+            )
+        return job
+
+    def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
+        """Read a finished job's result and store it; what is returned is what was stored."""
+        patience = Patience(f"The result of job {generation.job_id}")
+        tries = 0
+        while True:
+            try:
+                with crashpoints.around("fetch result"):
+                    result = self._job(generation).result()
+            except OUTAGES as error:
+                aio.pause(patience.lose(error))
+                self._watch.reconnect_after(error)
+                continue
+            except ValueError as error:
+                result, unreadable = None, str(error)
+            else:
+                unreadable = "it is empty"
+            if isinstance(result, PrimitiveResult):
+                self._jobs.forget(str(generation.job_id))
+                stored = self._store(submission, generation, result)
+                self._check_session(generation)
+                return stored
+            tries += 1
+            last = tries >= _RESULT_TRIES
+            answer = Answer.STILL_UNREADABLE if last else Answer.DONE_UNREADABLE
+            if decide(Situation.JOB, answer) is Action.HOLD:
+                because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
+                raise self._settler.hold(submission, generation, because)
+            aio.pause(tries * _RESULT_PAUSE_SECONDS)
+
+    def _check_session(self, generation: Generation) -> None:
+        if generation.intent["session_id"] is not None:
+            self._keeper().check_is_used(generation.intent["session_id"], str(generation.job_id))
+
+    def _store(
+        self, submission: str, generation: Generation, result: PrimitiveResult
+    ) -> PrimitiveResult:
+        key = records.result_key(submission)
+        body = {"job_id": generation.job_id}
+        fact, _ = self._ledger.create(self._experiment, key, body, encode_result(result))
+        if fact.payload is None:
+            raise LedgerError(f"The ledger holds a result of {submission} without its content.")
+        return decode_result(fact.payload)
+
+    def _ended(self, generation: Generation, because: str) -> JobEndedInPassingError:
+        return JobEndedInPassingError(
+            f"Job {generation.job_id} of experiment {self._experiment} (session "
+            f"{generation.intent['session_id']}) gave no result: {because}. Ask for it again: it "
+            "then runs once more."
+        )
+
+    def _unknown(self, submission: str, generation: Generation) -> SubmissionHeldError:
+        instance = generation.intent["instance"]
+        because = f"the instance {instance} does not know its job {generation.job_id} any more"
+        return self._settler.hold(submission, generation, because)
+
+    def _retry(self, submission: str) -> str:
+        return f"session-block submissions retry {self._experiment} {submission}"

@@ -1,0 +1,220 @@
+"""Wait until a job is over, whatever happens to the network meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable
+
+import requests
+from qiskit_ibm_runtime import RuntimeJobV2
+from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import IBMError
+
+from session_block import aio, crashpoints
+from session_block.backoff import Patience
+from session_block.client import is_known_to_have_failed, reason_of
+from session_block.client.jobs import Duration
+from session_block.client.refusals import tells_of_closed_session, tells_of_passing_failure
+from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
+from session_block.events import Happening, Notices
+from session_block.records.sessions import CANCELLED, CLOSED
+from session_block.records.submissions import Generation, Submission
+from session_block.sessions.manager import SessionKeeper
+from session_block.submissions import polling
+from session_block.submissions.decisions import Answer
+from session_block.submissions.job_cache import JobsAtHand
+from session_block.submissions.polling import Expectation, Rhythm
+from session_block.submissions.reconcile import Reconciler
+
+MAX_FAILURES_IN_PASSING = 3
+"""How often a submission's job may fail for a reason that passes, and be run again."""
+
+OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
+"""What only prolongs a wait."""
+
+_ROOM_SECONDS = 0.05
+"""In a pause that is as long the platform may be asked for twins."""
+
+_SURE_SHARE = 0.05
+"""The share of a job's time within which its end was seen, to be learnt from."""
+
+_NOT_FOUND = 404
+_logger = logging.getLogger(__name__)
+
+
+class JobWatch:
+    """Watches the jobs of one experiment until they are over.
+
+    Args:
+        experiment: The experiment's UID.
+        keeper: The keeper of its sessions.
+        jobs: Knows the jobs, and when they were sent.
+        read: Reads what the ledger says about a submission.
+        reconciler: Looks for twins while there is time.
+        notices: Told of the states of the jobs that are waited for.
+    """
+
+    def __init__(
+        self,
+        experiment: str,
+        keeper: Callable[[], SessionKeeper],
+        *,
+        jobs: JobsAtHand,
+        read: Callable[[str], Submission],
+        reconciler: Reconciler,
+        notices: Notices,
+    ) -> None:
+        self._experiment = experiment
+        self._keeper = keeper
+        self._jobs = jobs
+        self._read = read
+        self._reconciler = reconciler
+        self._notices = notices
+        self._rhythm = Rhythm()
+        self._unsure: dict[Hashable, str] = {}
+
+    def until_over(
+        self, submission: str, generation: Generation, timeout_seconds: float | None
+    ) -> Answer:
+        """Return how a job ended, as soon as it has.
+
+        Raises:
+            JobWaitTimeoutError: The time is over; the job goes on.
+            ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
+        """
+        try:
+            return self._until_over(submission, generation, timeout_seconds)
+        finally:
+            self._notices.tell(Happening.WAIT_ENDED, generation.job_id)
+
+    def _until_over(
+        self, submission: str, generation: Generation, timeout_seconds: float | None
+    ) -> Answer:
+        began = time.monotonic()
+        sent = self._jobs.sent(str(generation.job_id))
+        since = began if sent is None else sent.at
+        expected = None if sent is None else self._expectation(sent.like)
+        # One that was sent long ago, or by another process, is looked at at once.
+        pause = 0.0 if sent is None else polling.until_first_look(expected, began - since)
+        in_time = pause > 0 and (timeout_seconds is None or pause <= timeout_seconds)
+        patience = Patience(f"The state of job {generation.job_id}")
+        pending: list[float] = []
+        told = ""
+        while True:
+            self._pause(pause, began, timeout_seconds)
+            asked = time.monotonic() - since
+            try:
+                answer, status = self._ask(submission, generation)
+            except OUTAGES as error:
+                pause = patience.lose(error)
+                self.reconnect_after(error)
+            else:
+                patience.regain()
+                if answer is not Answer.PENDING:
+                    if sent is not None and in_time:
+                        self._learn(sent.like, generation, pending, asked)
+                    return answer
+                if status != told:
+                    told = status
+                    self._tell_state(generation, status)
+                pending.append(asked)
+                pause = polling.pause(expected, time.monotonic() - since)
+                if pause > _ROOM_SECONDS:
+                    self._reconciler.check_twins()
+            if timeout_seconds is not None and time.monotonic() - began >= timeout_seconds:
+                raise JobWaitTimeoutError(
+                    f"Job {generation.job_id} of experiment {self._experiment} is not done after "
+                    f"{timeout_seconds:g} s. It goes on; ask for its result again."
+                )
+
+    def reconnect_after(self, error: Exception) -> None:
+        """Connect anew after an error that a new connection cures."""
+        if self._keeper().reconnect_after(error):
+            self._jobs.forget_all()
+
+    def _expectation(self, like: Hashable) -> Expectation | None:
+        """Return when a job may end that has just been sent; there is time to ask for it."""
+        job_id = self._unsure.pop(like, None)
+        if job_id is not None:
+            try:
+                metrics = self._keeper().connection.jobs.metrics(job_id)
+            except ConnectionFailedError as error:
+                _logger.info("How long job %s took could not be asked: %s", job_id, error)
+            else:
+                if metrics.duration is not None:
+                    self._rhythm.learn(like, metrics.duration)
+        return self._rhythm.expectation(like)
+
+    def _learn(
+        self, like: Hashable, generation: Generation, pending: list[float], done: float
+    ) -> None:
+        """Learn from when a job was seen to end; where that says little, ask for it later.
+
+        Of the first job of its kind it does not tell how long that waited for the session.
+        """
+        self._rhythm.looked(like, len(pending))
+        seen = pending and done - pending[-1] <= _SURE_SHARE * done
+        if seen and self._rhythm.expectation(like) is not None:
+            self._rhythm.learn(like, Duration(0.0, done))
+        else:
+            self._unsure[like] = str(generation.job_id)
+
+    @staticmethod
+    def _pause(seconds: float, began: float, timeout_seconds: float | None) -> None:
+        if timeout_seconds is not None:
+            seconds = min(seconds, began + timeout_seconds - time.monotonic())
+        if seconds > 0:
+            aio.pause(seconds)
+
+    def _ask(self, submission: str, generation: Generation) -> tuple[Answer, str]:
+        """Return how a job fares, and the client's word for it."""
+        job = self._jobs.job(generation)
+        if job is None:
+            return Answer.UNKNOWN_JOB, ""
+        try:
+            with crashpoints.around("ask job"):
+                status = str(job.status())
+        except RequestsApiError as error:
+            # The client reads a failed job's results for its message; they may be missing.
+            if not is_known_to_have_failed(job):
+                if error.status_code == _NOT_FOUND:
+                    return Answer.UNKNOWN_JOB, ""
+                raise
+            status = "ERROR"
+        match status:
+            case "DONE":
+                return Answer.DONE, status
+            case "ERROR":
+                return self._failure(submission, job), status
+            case "CANCELLED":
+                with_session = self._session_ended_under(job)
+                return (Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED), status
+            case _:
+                return Answer.PENDING, status
+
+    def _tell_state(self, generation: Generation, status: str) -> None:
+        what = Happening.JOB_RUNNING if status == "RUNNING" else Happening.JOB_QUEUED
+        self._notices.tell(what, generation.job_id)
+
+    def _failure(self, submission: str, job: RuntimeJobV2) -> Answer:
+        """Tell why a job failed; a failure that passes is one only so often."""
+        reason = reason_of(job)
+        if tells_of_closed_session(reason):
+            return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
+        failures = self._read(submission).failures_in_passing
+        passes = tells_of_passing_failure(reason) and failures < MAX_FAILURES_IN_PASSING
+        return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
+
+    def _session_ended_under(self, job: RuntimeJobV2) -> bool:
+        """Whether a cancelled job was cancelled with its session, and not by the user."""
+        if self._closed_by_us(job):
+            return False
+        return bool(job.session_id) and self._keeper().is_closed(job.session_id)
+
+    def _closed_by_us(self, job: RuntimeJobV2) -> bool:
+        return any(
+            record.closing in (CANCELLED, CLOSED)
+            for record in self._keeper().records()
+            if record.session_id == job.session_id
+        )

@@ -1,0 +1,222 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+from support import free_port, wait_until
+from typer.models import CommandInfo
+from typer.testing import CliRunner
+
+from session_block.cli import app
+from session_block.cli.common import MEANINGS, ExitCode, reporting
+from session_block.errors import LedgerUnavailableError, SessionBlockError, SubmissionHeldError
+
+COMMAND = [sys.executable, "-m", "session_block"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Give the environment of a user who has nothing yet, and stop the platform at the end."""
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "COLUMNS": "120"}
+    yield environment
+    _run(environment, "platform", "stop")
+
+
+def _run(
+    environment: Mapping[str, str], *arguments: str, code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    ran = subprocess.run(
+        [*COMMAND, *arguments],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    return ran
+
+
+def test_the_platform_starts_once_and_stops(home: dict[str, str], tmp_path: Path) -> None:
+    """``start`` is idempotent, ``status`` tells by its exit code, ``stop`` may be repeated."""
+    assert "session-block platform start" in _run(home, "platform", "status", code=1).stderr
+    first = json.loads(_run(home, "platform", "start", "--json").stdout)
+    again = json.loads(_run(home, "platform", "start", "--json").stdout)
+    assert first == again == json.loads(_run(home, "platform", "status", "--json").stdout)
+    assert first["state_dir"].startswith(str(tmp_path))
+    refused = _run(home, "platform", "start", "--port", str(free_port()), code=1)
+    assert "port" in refused.stderr
+    variables = json.loads(_run(home, "platform", "env", "--json").stdout)
+    assert variables["QISKIT_IBM_URL"] == first["url"]
+    moved = json.loads(_run(home, "platform", "advance", "60", "--json").stdout)
+    assert moved["advanced_seconds"] == 60
+    assert _run(home, "platform", "stop").stdout == "Stopped.\n"
+    assert "No local platform" in _run(home, "platform", "stop").stdout
+    assert json.loads(_run(home, "platform", "stop", "--json").stdout) == {"stopped": False}
+    refused = _run(home, "platform", "env", "--json", code=1)
+    assert refused.stdout == ""
+    assert "platform start" in json.loads(refused.stderr)["error"]
+
+
+def test_env_points_a_plain_client_at_the_platform(home: dict[str, str]) -> None:
+    """``eval "$(session-block platform env)"`` is all that an unmodified client needs."""
+    _run(home, "platform", "start")
+    program = (
+        "from qiskit_ibm_runtime import QiskitRuntimeService; "
+        "print(QiskitRuntimeService().backend('ibm_manila').num_qubits)"
+    )
+    script = f'eval "$({" ".join(COMMAND)} platform env)" && {sys.executable} -c "{program}"'
+    ran = subprocess.run(
+        ["bash", "-c", script], env=home, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "5\n"
+
+
+def _stats(environment: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    url = json.loads(_run(environment, "platform", "status", "--json").stdout)["url"]
+    stats: dict[str, dict[str, int]] = httpx.get(
+        url.split("/experimental")[0] + "/_local/stats"
+    ).json()
+    return stats
+
+
+def test_the_demo_survives_kill_9(home: dict[str, str], tmp_path: Path) -> None:
+    """Killed in the middle and run again it goes on: one session, one job for each evaluation."""
+    output = tmp_path / "demo.log"
+    with output.open("w") as log:
+        demo = subprocess.Popen([*COMMAND, "demo"], env=home, stdout=log, stderr=log)
+        wait_until(lambda: "evaluation  12" in output.read_text(), seconds=90, what="the middle")
+        demo.send_signal(signal.SIGKILL)
+        assert demo.wait() == -signal.SIGKILL
+    shown = _run(home, "demo").stdout
+    energy = re.search(r"^energy +(\S+) Ha", shown, re.MULTILINE)
+    jobs = re.search(r"^jobs +(\d+)", shown, re.MULTILINE)
+    session = re.search(r"^session +(\S+)", shown, re.MULTILINE)
+    assert energy
+    assert jobs
+    assert session
+    assert float(energy[1]) == pytest.approx(-1.857275, abs=1e-3)
+    assert "exact" in shown
+    assert "from the ledger" in shown
+    assert "prefect server start" in shown.replace("\n", " ")
+    stats = _stats(home)
+    assert stats["sessions"]["total"] == 1
+    assert stats["jobs"]["total"] == int(jobs[1])
+    assert stats["jobs"]["by_session"] == {session[1]: int(jobs[1])}
+
+    finished = _run(home, "demo").stdout
+    assert "nothing was submitted" in finished.replace("\n", " ")
+    told = json.loads(_run(home, "demo", "--json").stdout)
+    assert (told["already_finished"], told["jobs"]) == (True, int(jobs[1]))
+    assert told["report"]["run"]["session_ids"] == [session[1]]
+    assert _stats(home)["jobs"]["total"] == int(jobs[1])
+
+    fresh = _run(home, "demo", "--fresh").stdout
+    assert session[1] not in fresh
+    assert _stats(home)["sessions"]["total"] == 2
+
+
+def test_the_demo_uses_a_prefect_server_where_there_is_one(
+    home: dict[str, str], prefect_server: str
+) -> None:
+    """With a server the demo is a flow run of it, and its jobs are task runs that can be seen."""
+    shown = _run({**home, "PREFECT_API_URL": prefect_server}, "demo").stdout
+    assert prefect_server.removesuffix("/api") in shown
+    runs = httpx.post(
+        f"{prefect_server}/flow_runs/filter",
+        json={"flows": {"name": {"any_": ["h2-vqe-demo"]}}},
+    ).json()
+    assert [run["state"]["type"] for run in runs] == ["COMPLETED"]
+
+
+def test_an_interrupted_demo_says_so_and_goes_on(home: dict[str, str]) -> None:
+    """Ctrl-C ends it with exit code 130; with --json stdout then holds nothing."""
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--json"],
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stderr is not None
+    for line in demo.stderr:
+        if "evaluation   2" in line:
+            demo.send_signal(signal.SIGINT)
+            break
+    said, complained = demo.communicate(timeout=30)
+    assert (demo.returncode, said) == (130, "")
+    assert "Run it again to go on" in complained
+
+
+def _commands() -> Iterator[tuple[str, ...]]:
+    for command in app.registered_commands:
+        yield (_name(command),)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            yield (str(group.name), _name(command))
+
+
+def _name(command: CommandInfo) -> str:
+    assert command.callback is not None
+    return command.name or command.callback.__name__
+
+
+@pytest.mark.parametrize("command", [*_commands()], ids=" ".join)
+def test_every_command_teaches_and_speaks_json(command: tuple[str, ...]) -> None:
+    """``--help`` has one example at least, which names the command, and every command --json."""
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert re.search(rf"Example: .*session-block {' '.join(command)}", shown.stdout)
+    assert "--json" in shown.stdout
+    wrong = CliRunner().invoke(app, [*command, "--no-such-option"])
+    assert wrong.exit_code == ExitCode.WRONG_USAGE
+
+
+def test_the_exit_codes_are_told_by_help() -> None:
+    """All of them, each with its meaning."""
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300"}).stdout
+    assert set(MEANINGS) == set(ExitCode)
+    for code, meaning in MEANINGS.items():
+        assert re.search(rf" {code.value}  {re.escape(meaning)}", shown)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SubmissionHeldError("Somebody has to decide."), ExitCode.NEEDS_OPERATOR),
+        (LedgerUnavailableError("There is no ledger."), ExitCode.REFUSED),
+    ],
+)
+def test_an_error_that_waits_for_somebody_has_an_exit_code_of_its_own(
+    capsys: pytest.CaptureFixture[str], error: SessionBlockError, code: ExitCode
+) -> None:
+    """Scripts tell by it whether running again can help."""
+    with pytest.raises(typer.Exit) as ended, reporting():
+        raise error
+    assert ended.value.exit_code == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_importing_the_package_loads_neither_prefect_nor_qiskit() -> None:
+    """The platform's processes and Prefect's server start light."""
+    for module, heavy in [
+        ("session_block", {"prefect", "qiskit"}),
+        ("session_block.blocks.quantum_session", {"qiskit"}),
+    ]:
+        code = f"import sys, {module}; print({heavy!r} & set(sys.modules))"
+        ran = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert ran.stdout == "set()\n"

@@ -1,0 +1,140 @@
+"""Notebooks: blocking calls and async twins in cells, and cells that are interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+from support import Platform, wait_until
+
+from session_block import QuantumSession
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "docs/notebook.ipynb"
+REPLY_SECONDS = 60
+
+SETUP = """
+from qiskit import QuantumCircuit
+from session_block import QuantumSession
+
+circuit = QuantumCircuit(1, 1)
+circuit.measure(0, 0)
+block = await QuantumSession.load({block!r})
+"""
+
+CELLS = {
+    "blocking": """
+with block.experiment("cell-blocking") as experiment:
+    for number in range(3):
+        experiment.run_sampler([circuit], shots=8 + number)
+""",
+    "async": """
+async with await block.aexperiment("cell-async") as experiment:
+    for number in range(3):
+        await experiment.arun_sampler([circuit], shots=8 + number)
+""",
+}
+
+
+def _kernels() -> KernelManager:
+    """Return what starts kernels of this very Python, whatever kernels the machine knows."""
+    return KernelManager(
+        kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+    )
+
+
+@pytest.fixture
+def environment(prefect_server: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of a kernel that knows nothing of this machine's user."""
+    return {
+        **os.environ,
+        "PREFECT_API_URL": prefect_server,
+        "PREFECT_HOME": str(tmp_path),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "jupyter"),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+@contextmanager
+def _kernel(environment: dict[str, str]) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    manager = _kernels()
+    manager.start_kernel(env=environment)
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=REPLY_SECONDS)
+        yield manager, client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+def _run(client: BlockingKernelClient, cell: str) -> None:
+    """Run a cell, which must succeed."""
+    reply = client.execute_interactive(cell, timeout=REPLY_SECONDS, output_hook=lambda _: None)
+    assert reply["content"]["status"] == "ok", reply["content"]
+
+
+def test_the_notebook_runs(environment: dict[str, str], platform: Platform, tmp_path: Path) -> None:
+    """The example runs as it is, in this environment's Python, and holds no outputs."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    first.source += "\nimport sys\nprint(sys.executable)"
+    manager = _kernels()
+    client = NotebookClient(notebook, km=manager, resources={"metadata": {"path": str(tmp_path)}})
+    environment["SESSION_BLOCK_PLATFORM_DIR"] = str(platform.info.state_dir)
+    client.execute(cleanup_kc=True, env=environment)
+    manager.cleanup_resources()
+    said = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert said[0]["text"].strip() == sys.executable
+    assert platform.jobs_named("notebook-blocking") == 1
+    assert platform.jobs_named("notebook-async") == 3
+    assert "estimator" in said[-1]["data"]["text/plain"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", CELLS)
+def test_an_interrupted_cell_goes_on_when_it_is_run_again(
+    environment: dict[str, str],
+    slow_block: QuantumSession,
+    slow_platform: Platform,
+    form: str,
+) -> None:
+    """Interrupting closes and cancels nothing; the same session has each job once in the end."""
+    slow_block.save(f"t-notebook-{form}", overwrite=True)
+    name = f"cell-{form}"
+    with _kernel(environment) as (manager, client):
+        _run(client, SETUP.format(block=f"t-notebook-{form}"))
+        asked = client.execute(CELLS[form])
+        wait_until(
+            lambda: slow_platform.jobs_named(name) == 2,
+            seconds=REPLY_SECONDS,
+            what="the second job is submitted",
+        )
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=REPLY_SECONDS)
+        assert reply["parent_header"]["msg_id"] == asked
+        assert reply["content"]["ename"] in ("KeyboardInterrupt", "CancelledError")
+
+        jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]]
+        [session_id] = {job["session_id"] for job in jobs}
+        states = {one["id"]: one["state"] for one in slow_platform.admin.sessions()}
+        assert states[session_id] != "closed"
+        assert "cancelled" not in {job["state"] for job in jobs}
+
+        _run(client, CELLS[form])
+    jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]]
+    assert [job["state"] for job in jobs] == ["completed"] * 3
+    assert {job["session_id"] for job in jobs} == {session_id}

@@ -1,0 +1,59 @@
+"""Equal requests are told apart by how often they were asked for."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from session_block.experiments.replay import Occurrences
+from session_block.prefect_context import TaskAttempt
+
+
+def test_equal_requests_are_counted() -> None:
+    """Three equal requests are three occurrences; another request has its own count."""
+    occurrences = Occurrences()
+    assert [occurrences.take("a") for _ in range(3)] == [1, 2, 3]
+    assert occurrences.take("b") == 1
+
+
+def test_a_request_that_raised_leaves_its_place() -> None:
+    """The next equal request takes the earliest place that was given back."""
+    occurrences = Occurrences()
+    places = [occurrences.take("a") for _ in range(3)]
+    occurrences.give_back("a", places[1])
+    occurrences.give_back("a", places[0])
+    assert [occurrences.take("a") for _ in range(3)] == [1, 2, 4]
+
+
+def test_a_task_retry_asks_for_the_same() -> None:
+    """The k-th equal request of a task's retry is the k-th of its first try."""
+    occurrences = Occurrences()
+    first, other, again = TaskAttempt("t", 1), TaskAttempt("u", 1), TaskAttempt("t", 2)
+    assert [occurrences.take("a", first) for _ in range(2)] == [1, 2]
+    assert occurrences.take("a", other) == 3
+    assert [occurrences.take("a", again) for _ in range(3)] == [1, 2, 4]
+
+
+def test_a_retry_takes_back_what_it_had_given_back() -> None:
+    """A place that the first try left is not handed to somebody else once the retry has it."""
+    occurrences = Occurrences()
+    place = occurrences.take("a", TaskAttempt("t", 1))
+    occurrences.give_back("a", place)
+    assert occurrences.take("a", TaskAttempt("t", 2)) == place
+    assert occurrences.take("a") == 2
+
+
+def test_a_place_that_somebody_took_over_is_not_taken_back() -> None:
+    """When another task has the place by now, the retry gets the next one."""
+    occurrences = Occurrences()
+    place = occurrences.take("a", TaskAttempt("t", 1))
+    occurrences.give_back("a", place)
+    assert occurrences.take("a", TaskAttempt("u", 1)) == place
+    assert occurrences.take("a", TaskAttempt("t", 2)) == 2
+
+
+def test_threads_never_share_a_place() -> None:
+    """Concurrent equal requests all get different places."""
+    occurrences = Occurrences()
+    with ThreadPoolExecutor(8) as pool:
+        places = list(pool.map(lambda _: occurrences.take("a"), range(200)))
+    assert sorted(places) == list(range(1, 201))

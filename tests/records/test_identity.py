@@ -1,0 +1,87 @@
+"""Which experiment a name stands for."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from session_block.errors import InvalidInputError
+from session_block.ledger.store import Ledger
+from session_block.records.identity import identify
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Ledger:
+    """A new ledger."""
+    return Ledger(ledger_url)
+
+
+def test_a_name_resumes(ledger: Ledger) -> None:
+    """The second opening of a name finds the first one's UID, in whatever flow run."""
+    first = identify(ledger, "h2", flow_run_id="run-1")
+    again = identify(ledger, "h2", flow_run_id="run-2")
+    assert again.uid == first.uid
+    assert (first.resumed, again.resumed) == (False, True)
+    assert identify(ledger, "h2o").uid != first.uid
+
+
+def test_fresh_starts_a_numbered_new_one(ledger: Ledger) -> None:
+    """``fresh`` starts the next number, and the name means that one from then on."""
+    first = identify(ledger, "h2")
+    second = identify(ledger, "h2", fresh=True)
+    assert (first.number, second.number) == (1, 2)
+    assert second.uid != first.uid
+    assert identify(ledger, "h2").uid == second.uid
+
+
+def test_a_retry_of_a_fresh_flow_run_does_not_start_another(ledger: Ledger) -> None:
+    """The flow run that started an experiment with ``fresh`` goes on with it when it is retried."""
+    identify(ledger, "h2", flow_run_id="run-1")
+    started = identify(ledger, "h2", fresh=True, flow_run_id="run-2")
+    assert identify(ledger, "h2", fresh=True, flow_run_id="run-2").uid == started.uid
+    assert identify(ledger, "h2", fresh=True, flow_run_id="run-3").number == 3
+
+
+def test_a_flow_run_stays_with_what_it_opened(ledger: Ledger) -> None:
+    """Other flow runs may start newer ones; a retry goes on with its own, fresh or resumed."""
+    started = identify(ledger, "h2", fresh=True, flow_run_id="run-1")
+    resumed = identify(ledger, "h2", flow_run_id="run-2")
+    newer = identify(ledger, "h2", fresh=True, flow_run_id="run-3")
+    assert resumed.uid == started.uid != newer.uid
+    assert identify(ledger, "h2", fresh=True, flow_run_id="run-1").uid == started.uid
+    assert identify(ledger, "h2", flow_run_id="run-2").uid == started.uid
+
+
+def test_without_a_name_the_flow_run_is_the_experiment(ledger: Ledger) -> None:
+    """All retries of one flow run share it; another flow run has its own."""
+    first = identify(ledger, None, flow_run_id="run-1")
+    assert identify(ledger, None, flow_run_id="run-1").uid == first.uid
+    assert identify(ledger, None, flow_run_id="run-2").uid != first.uid
+
+
+def test_openers_at_once_agree(ledger: Ledger) -> None:
+    """Of many that open a new name at once, all get one UID."""
+    with ThreadPoolExecutor(16) as pool:
+        uids = set(pool.map(lambda _: identify(ledger, "race").uid, range(32)))
+    assert len(uids) == 1
+
+
+@pytest.mark.parametrize("name", [None, "", "  ", "a\nb", "x" * 200, "é" * 60])
+def test_what_cannot_be_a_name_is_refused(ledger: Ledger, name: str | None) -> None:
+    """No name outside a flow run, blanks, control characters and endless names are errors."""
+    with pytest.raises(InvalidInputError, match="name"):
+        identify(ledger, name)
+
+
+def test_slashes_and_patterns_are_only_characters(ledger: Ledger) -> None:
+    """A name that looks like a path or a pattern finds no other experiment."""
+    uids = {identify(ledger, name).uid for name in ["a", "a/1", "a%", "a_", "A", "a/"]}
+    assert len(uids) == 6
+
+
+def test_tags_fit_ibms_limit(ledger: Ledger) -> None:
+    """A long name is cut in its tag, and still told apart from its like."""
+    one, other = (identify(ledger, "n" * 119 + end) for end in "ab")
+    assert all(len(tag) <= 86 for tag in [*one.tags, *other.tags])
+    assert not set(one.tags) & set(other.tags)

@@ -1,0 +1,299 @@
+"""One experiment, one session: opened once, found again, replaced only when it has ended."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from qiskit_ibm_runtime import Batch
+from support import BACKEND, CHOICE, Platform, attached
+
+from session_block import local_platform
+from session_block.client import BackendChoice, Connection
+from session_block.errors import (
+    ConnectionFailedError,
+    SessionClosedError,
+    SessionError,
+    SessionMismatchError,
+    SessionNotFoundError,
+)
+from session_block.ledger.store import Ledger
+from session_block.records import owner
+from session_block.records.sessions import read_sessions
+from session_block.sessions.manager import SessionKeeper
+from session_block.settings import SessionPlan
+
+PLAN = SessionPlan(BACKEND, max_time_seconds=600)
+
+
+@pytest.fixture(scope="module")
+def connection(platform: Platform) -> Connection:
+    """A connection to the local platform."""
+    return Connection(platform.credentials().account())
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Ledger:
+    """A new ledger."""
+    return Ledger(ledger_url)
+
+
+@pytest.fixture
+def uid() -> str:
+    """A new experiment."""
+    return uuid4().hex[:16]
+
+
+@pytest.fixture
+def keeper(connection: Connection, ledger: Ledger, uid: str) -> SessionKeeper:
+    """The experiment's keeper of sessions."""
+    return SessionKeeper(ledger, uid, connection, PLAN)
+
+
+def _again(keeper: SessionKeeper, ledger: Ledger, uid: str) -> SessionKeeper:
+    """Return what another process would make."""
+    return SessionKeeper(ledger, uid, keeper.connection, PLAN)
+
+
+def test_a_session_is_opened_once(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+) -> None:
+    """P4: whoever opens the experiment again gets the open session."""
+    before = platform.sessions()
+    session_id = keeper.current().session_id
+    assert keeper.current().session_id == session_id
+    assert _again(keeper, ledger, uid).current().session_id == session_id
+    assert platform.sessions() == before + 1
+    assert keeper.details().max_time == 600
+    keeper.close()
+
+
+def test_many_threads_share_one_session(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+) -> None:
+    """Concurrent first uses, in this keeper and in another process's, open one session."""
+    before = platform.sessions()
+    other = _again(keeper, ledger, uid)
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda n: (keeper if n % 2 else other).current().session_id, range(16)))
+    assert len(ids) == 1
+    assert platform.sessions() == before + 1
+    keeper.close()
+
+
+def test_a_session_closed_under_us_is_replaced_once(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+) -> None:
+    """P4: a new session is opened when the old one is known to be closed, and all share it."""
+    first = str(keeper.current().session_id)
+    attached(keeper.connection, first).cancel()
+    before = platform.sessions()
+    with ThreadPoolExecutor(4) as pool:
+        ids = set(pool.map(lambda _: keeper.replace(first).session_id, range(8)))
+    assert len(ids) == 1
+    assert first not in ids
+    assert platform.sessions() == before + 1
+    assert [record.end for record in read_sessions(ledger, uid)] == ["closed by the platform", None]
+    keeper.close()
+
+
+def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
+    keeper: SessionKeeper, ledger: Ledger, uid: str
+) -> None:
+    """A restart finds that its session is closed and opens the next one."""
+    first = str(keeper.current().session_id)
+    attached(keeper.connection, first).cancel()
+    second = _again(keeper, ledger, uid)
+    assert second.current().session_id != first
+    second.close()
+
+
+def test_an_opening_that_was_cut_off_is_reported(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An intent whose owner is gone is never repaired by guessing; the next session is opened."""
+    with owner.attempt() as gone:
+        pass
+    ledger.create(uid, "session-intent/1", {"backend": BACKEND, "owner": gone})
+    with caplog.at_level(logging.WARNING):
+        assert keeper.current().session_id is not None
+    assert "cut off" in caplog.text
+    assert [record.kind for record in read_sessions(ledger, uid)] == ["lost", "opened"]
+    keeper.close()
+
+
+def test_an_opening_by_a_living_owner_is_waited_for(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+) -> None:
+    """While another opener is at work nobody opens a second session."""
+    other = keeper.connection.sessions.open(CHOICE, 60)
+    before = platform.sessions()
+    with owner.attempt() as alive:
+        ledger.create(uid, "session-intent/1", {"backend": BACKEND, "owner": alive})
+        found: list[str | None] = []
+        waiter = threading.Thread(target=lambda: found.append(keeper.current().session_id))
+        waiter.start()
+        waiter.join(0.5)
+        assert waiter.is_alive()
+        ledger.create(uid, "session/1", {"kind": "opened", "session_id": other.session_id})
+        waiter.join(10)
+    assert found == [other.session_id]
+    assert platform.sessions() == before
+    keeper.close()
+
+
+def test_a_refused_opening_is_an_error_and_not_in_the_way(
+    keeper: SessionKeeper, ledger: Ledger, uid: str
+) -> None:
+    """A platform that refuses to open a session is said so; the next try opens the next one."""
+    too_long = SessionKeeper(ledger, uid, keeper.connection, replace(PLAN, max_time_seconds=10**6))
+    with pytest.raises(ConnectionFailedError, match="open a session"):
+        too_long.current()
+    assert [record.kind for record in read_sessions(ledger, uid)] == ["refused"]
+    assert keeper.current().session_id is not None
+    keeper.close()
+
+
+def test_a_borrowed_session_is_never_closed(keeper: SessionKeeper, connection: Connection) -> None:
+    """P5: only the experiment that opened a session closes it."""
+    theirs = connection.sessions.open(CHOICE, 600)
+    assert keeper.borrow(str(theirs.session_id)).session_id == theirs.session_id
+    assert keeper.close() is False
+    assert keeper.close(cancel_jobs=True) is False
+    details = theirs.details()
+    assert details is not None
+    assert details["state"] == "open"
+    theirs.cancel()
+
+
+def test_a_borrowed_session_is_never_renewed(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, connection: Connection, platform: Platform
+) -> None:
+    """When a borrowed session has ended, the experiment says so and opens none of its own."""
+    theirs = connection.sessions.open(CHOICE, 600)
+    keeper.borrow(str(theirs.session_id))
+    theirs.cancel()
+    before = platform.sessions()
+    with pytest.raises(SessionClosedError, match="borrowed"):
+        keeper.replace(str(theirs.session_id))
+    with pytest.raises(SessionClosedError, match="borrowed"):
+        _again(keeper, ledger, uid).current()
+    assert platform.sessions() == before
+
+
+def test_a_batch_is_no_session(keeper: SessionKeeper, connection: Connection) -> None:
+    """The ID of a batch is refused with the mode that it has."""
+    batch = Batch(connection.backends.get(CHOICE), max_time=60)
+    with pytest.raises(SessionMismatchError, match="'batch'"):
+        keeper.borrow(str(batch.session_id))
+    batch.cancel()
+
+
+def test_outages_do_not_use_up_the_sessions(
+    keeper: SessionKeeper, ledger: Ledger, uid: str
+) -> None:
+    """Only sessions that were opened count against an experiment's number of them."""
+    with owner.attempt() as gone:
+        body = {"backend": BACKEND, "owner": gone}
+    for number in range(1, 30):
+        ledger.create(uid, f"session-intent/{number}", body)
+        ledger.create(uid, f"session/{number}", {"kind": "refused"})
+    assert keeper.current().session_id is not None
+    keeper.close()
+
+
+def test_an_own_session_is_closed_also_after_borrowing(
+    keeper: SessionKeeper, connection: Connection
+) -> None:
+    """Borrowing another session leaves none of the experiment's own open for ever."""
+    own = str(keeper.current().session_id)
+    theirs = connection.sessions.open(CHOICE, 600)
+    keeper.borrow(str(theirs.session_id))
+    assert keeper.close() is True
+    assert attached(connection, own).status() == "Closed"
+    assert theirs.status() == "Pending"
+    theirs.cancel()
+
+
+def test_details_open_nothing(keeper: SessionKeeper, platform: Platform) -> None:
+    """Details of a session that is closed are its last; before the first there are none."""
+    before = platform.sessions()
+    with pytest.raises(SessionError, match="not opened a session yet"):
+        keeper.details()
+    session_id = keeper.current().session_id
+    keeper.close()
+    assert keeper.details().id == session_id
+    assert keeper.details().state == "closed"
+    assert platform.sessions() == before + 1
+
+
+def test_what_cannot_be_borrowed_is_refused(keeper: SessionKeeper, connection: Connection) -> None:
+    """An unknown session, one of another backend and a closed one each have their own error."""
+    with pytest.raises(SessionNotFoundError):
+        keeper.borrow("nowhere")
+    elsewhere = connection.sessions.open(BackendChoice("ibm_nairobi"), 60)
+    with pytest.raises(SessionMismatchError):
+        keeper.borrow(str(elsewhere.session_id))
+    elsewhere.cancel()
+    closed = connection.sessions.open(CHOICE, 60)
+    attached(connection, str(closed.session_id)).cancel()
+    with pytest.raises(SessionClosedError, match="closed"):
+        keeper.borrow(str(closed.session_id))
+
+
+def test_closing_is_recorded_and_done_once(
+    keeper: SessionKeeper, ledger: Ledger, uid: str, connection: Connection
+) -> None:
+    """A second close finds nothing to do, in this process and in the next."""
+    session_id = str(keeper.current().session_id)
+    assert keeper.close() is True
+    assert keeper.close() is False
+    assert _again(keeper, ledger, uid).close() is False
+    assert attached(connection, session_id).status() == "Closed"
+
+
+def test_a_process_that_dies_closes_nothing(
+    platform: Platform, ledger_url: str, uid: str, connection: Connection
+) -> None:
+    """P5: SIGKILL, and also an ordinary end of the process, leave the session open."""
+    code = (
+        "import os, signal, sys\n"
+        "from session_block import LocalPlatformCredentials\n"
+        "from session_block.client import BackendChoice, Connection\n"
+        "from session_block.ledger.store import Ledger\n"
+        "from session_block.settings import SessionPlan\n"
+        "from session_block.sessions.manager import SessionKeeper\n"
+        "credentials = LocalPlatformCredentials(state_dir=sys.argv[1])\n"
+        "keeper = SessionKeeper(Ledger(sys.argv[2]), sys.argv[3],\n"
+        "    Connection(credentials.account()), SessionPlan('ibm_manila', max_time_seconds=600))\n"
+        "print(keeper.current().session_id, flush=True)\n"
+        "if sys.argv[4] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ids = []
+    for end in ("kill", "return"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code, str(platform.info.state_dir), ledger_url, uid, end],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        ids.append(ran.stdout.strip())
+    assert ids[0]
+    assert ids[0] == ids[1]
+    session = attached(connection, ids[0])
+    assert session.status() == "Pending"
+    session.cancel()
+
+
+def test_the_platform_is_found_not_started_twice(platform: Platform) -> None:
+    """Credentials of one state directory share one platform."""
+    platform.credentials().account()
+    found = local_platform.find(platform.info.state_dir)
+    assert found is not None
+    assert found.pid == platform.info.pid

@@ -1,0 +1,157 @@
+"""No faster than the platform takes jobs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qiskit import QuantumCircuit
+from support import BACKEND
+
+from session_block import LocalPlatformCredentials, QuantumSession
+from session_block.errors import SubmissionRejectedError
+from session_block.experiments.experiment import Experiment
+from session_block.local_platform import LocalPlatform
+from session_block.submissions.rate_limit import FORGET_SECONDS, WINDOW_SECONDS, Pacer
+
+
+class Time:
+    """A clock that sleeping moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        monkeypatch.setattr("session_block.submissions.rate_limit.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("session_block.submissions.rate_limit.time.sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The pacer's time, so that a minute takes no minute."""
+    return Time(monkeypatch)
+
+
+def test_without_a_limit_nobody_waits(clock: Time) -> None:
+    """As long as the platform takes everything, nothing is held back."""
+    pacer = Pacer()
+    for _ in range(100):
+        pacer.wait("it")
+        pacer.accepted()
+    assert clock.slept == []
+    assert pacer.per_minute is None
+
+
+def test_a_fixed_limit_holds_in_any_minute(clock: Time) -> None:
+    """Of a limit's number of submissions the next one waits until the first is a minute old."""
+    pacer = Pacer(3)
+    moments = []
+    for _ in range(7):
+        pacer.wait("it")
+        moments.append(clock.now)
+        clock.now += 1
+    assert moments == [1000, 1001, 1002, 1060, 1061, 1062, 1120]
+
+
+def test_it_waits_as_long_as_it_is_told(clock: Time) -> None:
+    """A refusal's Retry-After is obeyed, and what was taken before becomes the limit."""
+    pacer = Pacer()
+    for _ in range(5):
+        pacer.wait("it")
+        pacer.accepted()
+    pacer.wait("it")
+    pacer.refused(7.0)
+    assert pacer.per_minute == 5
+    pacer.wait("it")
+    assert clock.now == 1060
+    assert sum(clock.slept) == pytest.approx(WINDOW_SECONDS)
+
+
+def test_without_being_told_it_waits_ever_longer(clock: Time) -> None:
+    """Refusals without Retry-After are sat out in growing steps, up to a minute."""
+    pacer = Pacer()
+    pauses = []
+    for _ in range(9):
+        before = clock.now
+        pacer.wait("it")
+        pauses.append(clock.now - before)
+        pacer.refused(None)
+    assert pauses[:5] == [0, 1, 2, 4, 8]
+    assert max(pauses) == WINDOW_SECONDS
+
+
+def test_what_was_learnt_is_forgotten(clock: Time) -> None:
+    """A limit that was met once does not slow down for ever."""
+    pacer = Pacer()
+    pacer.wait("it")
+    pacer.refused(1.0)
+    assert pacer.per_minute == 1
+    clock.now += FORGET_SECONDS + 1
+    pacer.wait("it")
+    assert pacer.per_minute is None
+
+
+@pytest.fixture(scope="module")
+def platform_with_limit() -> Iterator[LocalPlatform]:
+    """A platform of the test's own, whose clock can be advanced past a minute."""
+    with LocalPlatform(interactive_seconds=1) as platform:
+        yield platform
+
+
+def _experiment(platform: LocalPlatform, ledger: Path, **more: object) -> Experiment:
+    block = QuantumSession.model_validate(
+        {
+            "credentials": LocalPlatformCredentials(state_dir=platform.info.state_dir),
+            "backend_name": BACKEND,
+            "ledger_url": f"sqlite:///{ledger}",
+            **more,
+        }
+    )
+    return block.experiment(ledger.parent.name)
+
+
+def _circuit(number: int) -> QuantumCircuit:
+    circuit = QuantumCircuit(1, 1)
+    circuit.rz(0.1 * number, 0)
+    circuit.measure(0, 0)
+    return circuit
+
+
+def test_a_rate_limit_is_sat_out_visibly(
+    platform_with_limit: LocalPlatform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After 429 the submission waits as it is told, says so, and is one job in the end."""
+    platform = platform_with_limit
+    experiment = _experiment(platform, tmp_path / "l.db")
+    experiment.run_sampler([_circuit(0)], shots=8)
+    fault = platform.add_fault(
+        kind="status", method="POST", path="/jobs", status=429, code=1202, retry_after=2, times=2
+    )
+    began = time.monotonic()
+    pacer = experiment._parts.submitter._pacer
+    with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("session_block.submissions.rate_limit.WINDOW_SECONDS", 3.0)
+        experiment.run_sampler([_circuit(1)], shots=8)
+        assert pacer.per_minute == 1
+    assert time.monotonic() - began >= 4
+    assert "submissions a minute" in caplog.text
+    (rule,) = [one for one in platform.faults() if one["id"] == fault]
+    assert rule["used"] == 2
+    assert platform.stats()["jobs"]["by_tag"][f"qs-uid:{experiment.uid}"] == 2
+
+
+def test_other_refusals_are_raised(platform_with_limit: LocalPlatform, tmp_path: Path) -> None:
+    """A refusal that waiting does not cure is raised at once; the next run submits."""
+    platform = platform_with_limit
+    experiment = _experiment(platform, tmp_path / "l.db")
+    platform.add_fault(kind="status", method="POST", path="/jobs", status=403, code=1200)
+    with pytest.raises(SubmissionRejectedError, match="403"):
+        experiment.run_sampler([_circuit(0)], shots=8)
+    experiment.run_sampler([_circuit(0)], shots=8)
+    assert platform.stats()["jobs"]["by_tag"][f"qs-uid:{experiment.uid}"] == 1
