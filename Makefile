@@ -8,7 +8,11 @@ CONSTRAINTS := constraints.txt
 # The system's pip installs into the environment: Debian's python3 cannot seed one with pip.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo up browser pictures test lowest slow chaos conformance bench docs lint types clean
+# How the tiers of tests run; ARGS come last, so that they can say otherwise.
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+
+.PHONY: demo up browser pictures test rest test-all nightly long lowest chaos conformance bench docs lint \
+	types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -22,15 +26,22 @@ pictures: browser $(VENV)/.installed-dev ## The screenshots of the documentation
 up: $(VENV)/.installed ## Prefect server, worker, local platform and deployments, until Ctrl-C
 	$(BIN)/session-block up $(ARGS)
 
-test: $(VENV)/.installed-dev ## All tests but the slow ones
+test: $(VENV)/.installed-dev ## Every promise once: at most 6 minutes on two cores
 	@$(MAKE) --no-print-directory browser || true
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not rest and not nightly" $(ARGS)
 
-lowest: ## The tests with the lowest versions that are declared, in an environment of their own
+rest: $(VENV)/.installed-dev ## What `make test` leaves out, but for the nightly ones
+	$(PYTEST) -m "rest and not nightly" $(ARGS)
+
+test-all: test rest ## `make test`, then the rest
+
+nightly: long lowest conformance chaos ## The long tests, the lowest versions, IBM's own tests, chaos
+
+long: $(VENV)/.installed-dev ## The tests that are marked nightly: long kills and loads, a newcomer's hour
+	$(BIN)/pytest -m nightly $(ARGS)
+
+lowest: ## `make test` with the lowest versions that are declared, in an environment of their own
 	$(MAKE) --no-print-directory test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
-
-slow: $(VENV)/.installed-dev ## The long chaos and load runs
-	$(BIN)/pytest -m slow $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, counted at the server
 	PYTHONPATH=tests $(BIN)/python -m tests.chaos.run $(ARGS)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import growth, imports, large, parallel, platform_latency, resume, vqe_loop
+from benchmarks import entered, growth, imports, large, parallel, platform_latency, resume, vqe_loop
 from benchmarks.figure import draw
 from benchmarks.measuring import Part
 from benchmarks.report import about_the_machine, markdown
@@ -31,6 +31,7 @@ PARTS: dict[str, Callable[[Rig], Part]] = {
     "imports": imports.measure,
     "large": large.measure,
     "platform": platform_latency.measure,
+    "entered": entered.measure,
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from session_block import Estimate, ExperimentUsage, SessionRef
-from session_block.references import Implementation
+from session_block.costs.estimate import Estimate
+from session_block.costs.usage import ExperimentUsage
+from session_block.references import Implementation, SessionRef
 from session_block.tasks.handles import durable_task, experiment_of, twin_task
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 
-from session_block import SessionRef
 from session_block.aio import async_twin_of_function
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
 from session_block.prefect_context import DurableTask
+from session_block.references import SessionRef
 
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment

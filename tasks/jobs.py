@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from session_block import JobRef, SessionRef
-from session_block.references import Implementation
+from session_block.references import Implementation, JobRef, SessionRef
 from session_block.tasks.handles import durable_task, experiment_of, twin_task
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from session_block import SessionDetails, SessionRef
 from session_block.blocks.quantum_session import load_block
+from session_block.references import SessionDetails, SessionRef
 from session_block.tasks.handles import durable_task, experiment_of, remember, twin_task
 
 

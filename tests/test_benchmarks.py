@@ -59,7 +59,7 @@ def test_ratios_are_those_of_pairs() -> None:
     assert (found.value, found.low, found.high, found.rounds) == (1.0, 0.5, 1.5, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_part_is_measured_for_real_and_its_missed_target_fails_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_part_is_measured_for_real_and_its_missed_target_fails_the_run(
     assert "| impossible | ≤ 0 |" in (tmp_path / "table.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_each_loop_does_the_same_work_in_a_process_of_its_own(tmp_path: Path) -> None:
     """Bare and durable loops make the jobs that the platform counts, one for each point."""
     with Rig(tmp_path, quick=True) as rig, rig.platform("loops") as platform:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -35,6 +37,37 @@ circuit.measure_all()
 with block.experiment("installed") as experiment:
     result = experiment.run_sampler([circuit], shots=16)
 print(result[0].data.meas.get_counts())
+"""
+
+THEIRS = """
+[build-system]
+requires = ["setuptools>=80"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "somebodys-project"
+version = "1"
+
+[tool.setuptools]
+packages = ["flows", "tasks"]
+"""
+BOTH = """
+import flows.nightly, tasks.steps
+import session_block.flows.vqe, session_block.tasks
+
+assert tasks.steps.step() == flows.nightly.night() == "theirs"
+"""
+OURS = """
+from importlib.resources import files
+
+from prefect.flows import load_flow_from_entrypoint
+from session_block.tasks import open_session, run_sampler
+
+import yaml
+
+deployed = yaml.safe_load(files("session_block.deployments").joinpath("prefect.yaml").read_text())
+entrypoints = [one["entrypoint"] for one in deployed["deployments"]]
+print(*[load_flow_from_entrypoint(entrypoint).name for entrypoint in entrypoints])
 """
 
 
@@ -71,10 +104,11 @@ def test_the_version_is_told() -> None:
 
 
 def _run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -84,7 +118,74 @@ def _run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout, as it is, built once."""
+    directory = tmp_path_factory.mktemp("wheel")
+    listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout
+    for name in filter(None, os.fsdecode(names).split("\0")):
+        path, copy = ROOT / name, directory / "source" / name
+        if path.is_symlink() or path.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy, follow_symlinks=False)
+    build = (SYSTEM_PYTHON, "-m", "pip", "wheel", "-q", "--no-deps", "-w", "built", "./source")
+    _run(*build, cwd=directory, SETUPTOOLS_SCM_PRETEND_VERSION="1.0")
+    (built,) = (directory / "built").glob("*.whl")
+    return built
+
+
+def test_one_name_is_installed(wheel: Path) -> None:
+    """Nothing but ``session_block`` at the top, and below it all of the three directories."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
+        "session_block"
+    }
+    for name in ("tasks", "flows", "deployments"):
+        there = {
+            f"session_block/{path.relative_to(ROOT)}"
+            for path in (ROOT / name).rglob("*")
+            if path.suffix in (".py", ".yaml", ".json") and "kubernetes" not in path.parts
+        }
+        assert there
+        assert there <= names
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_project_with_tasks_and_flows_of_its_own_lives_beside_ours(
+    tmp_path: Path, wheel: Path, first: str
+) -> None:
+    """Installed before or after ours; both run, and ours goes on when theirs is uninstalled."""
+    project = tmp_path / "project"
+    for package, module, function in (("tasks", "steps", "step"), ("flows", "nightly", "night")):
+        (project / package).mkdir(parents=True)
+        (project / package / "__init__.py").touch()
+        code = f"def {function}():\n    return 'theirs'\n"
+        (project / package / f"{module}.py").write_text(code)
+    (project / "pyproject.toml").write_text(THEIRS)
+    environment = tmp_path / "venv"
+    python = environment / "bin" / "python"
+    _run(SYSTEM_PYTHON, "-m", "venv", "--without-pip", environment, cwd=tmp_path)
+    # What both need is taken from this environment, after what is installed in their own.
+    (inside,) = environment.glob("lib/python*/site-packages")
+    (inside / "zz-needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    pip = (SYSTEM_PYTHON, "-m", "pip", "--python", python)
+    for one in (wheel, project) if first == "ours" else (project, wheel):
+        _run(*pip, "install", "-q", "--no-deps", one, cwd=tmp_path)
+    home = {"PREFECT_HOME": str(tmp_path / "home")}
+    _run(python, "-c", BOTH, cwd=tmp_path, **home)
+    names = "vqe qaoa sweep tidy"
+    assert _run(python, "-c", OURS, cwd=tmp_path, **home).strip() == names
+    where = "import session_block.flows.vqe as one; print(one.__file__)"
+    assert Path(_run(python, "-c", where, cwd=tmp_path, **home).strip()).is_relative_to(inside)
+    _run(*pip, "uninstall", "-q", "-y", "somebodys-project", cwd=tmp_path)
+    with pytest.raises(AssertionError, match="No module named"):
+        _run(python, "-c", "import tasks.steps", cwd=tmp_path, **home)
+    assert _run(python, "-c", OURS, cwd=tmp_path, **home).strip() == names
+
+
+@pytest.mark.nightly
 def test_the_installed_wheel_runs_beside_packages_of_the_same_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,8 +92,8 @@ def _edit(page: Page, ui: str, server: str, block: type[Block], name: str) -> No
     ("block", "values"),
     [
         (IBMSessionCredentials, IBM),
-        pytest.param(IBMSessionCredentials, IBM_ELSEWHERE, marks=pytest.mark.slow),
-        pytest.param(LocalPlatformCredentials, LOCAL, marks=pytest.mark.slow),
+        pytest.param(IBMSessionCredentials, IBM_ELSEWHERE, marks=pytest.mark.nightly),
+        pytest.param(LocalPlatformCredentials, LOCAL, marks=pytest.mark.nightly),
         (QuantumSession, SESSION),
     ],
 )
@@ -164,7 +164,7 @@ def test_credentials_that_the_form_forgot_are_an_error(
     assert loaded.credentials.account().token == IBM["token"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_is_filled_in_wrongly_is_named_when_it_is_loaded(page: Page, ui: str) -> None:
     """The UI checks nothing; a run that loads the Block says which field is wrong, and why."""
     page.goto(f"{ui}/blocks/catalog/quantum-session/create")
@@ -176,7 +176,7 @@ def test_what_is_filled_in_wrongly_is_named_when_it_is_loaded(page: Page, ui: st
         aside(lambda: load_block("filled-in-wrongly"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("block", [IBMSessionCredentials, LocalPlatformCredentials, QuantumSession])
 def test_the_first_ui_keeps_what_it_does_not_change(
     page: Page, ui: str, prefect_server: str, block: type[Block]

@@ -252,7 +252,7 @@ def test_a_live_check_records_what_the_platform_does(
     assert uid_tag(recorded.uid) in job["tags"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_live_check_tells_where_the_platform_differs(
     prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:
@@ -298,7 +298,7 @@ def test_a_live_check_that_fails_leaves_no_session_open(
     assert {one["state"] for one in own.sessions()} == {"closed"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_interrupted_live_check_leaves_no_session_open(
     prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:

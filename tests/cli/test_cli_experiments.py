@@ -309,7 +309,7 @@ def breaks_once(block: str, marker: str):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_worker_goes_on_with_a_retried_experiment(
     platform: Platform, saved_block: str, block: QuantumSession, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from support import free_port
 COMMAND = [sys.executable, "-m", "session_block"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_up_and_deploy_tell_programs_what_runs(tmp_path: Path) -> None:
     """The object comes once all is up; what goes on meanwhile is on stderr; Ctrl-C ends it well."""
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "COLUMNS": "200"}

@@ -131,7 +131,7 @@ def test_the_reference_has_all_that_is_public(site: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+        pytest.param(name, marks=[pytest.mark.nightly] if name in LONG else [])
         for name in RUN
         if name not in BY_THEMSELVES
     ],

@@ -140,7 +140,7 @@ def _until(happened: Callable[[], Any], seconds: float, what: str) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_demo_is_killed_and_goes_on(newcomer: Newcomer) -> None:
     """README: `make demo`, kill -9 in the middle, `make demo`: one session, each job once."""
     demo = _told("README.md", "make demo")
@@ -159,7 +159,7 @@ def test_the_demo_is_killed_and_goes_on(newcomer: Newcomer) -> None:
     assert stats["requests"]["POST /sessions"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_hamiltonian_of_their_own_is_killed_and_goes_on(newcomer: Newcomer) -> None:
     """The tutorial's program, killed after its tenth job, and run twice more."""
     page = (ROOT / "docs/tutorial.md").read_text()
@@ -174,7 +174,7 @@ def test_a_hamiltonian_of_their_own_is_killed_and_goes_on(newcomer: Newcomer) ->
     assert "finished" in newcomer.types(shown)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_is_scheduled(newcomer: Newcomer) -> None:
     """The pages' deployment runs with their Hamiltonian, and its schedule is switched on."""
     port = free_port()
@@ -203,7 +203,7 @@ def test_it_is_scheduled(newcomer: Newcomer) -> None:
     del newcomer.environment["PREFECT_API_URL"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_held_submission_is_found_and_adopted(newcomer: Newcomer) -> None:
     """The job is there, and its listing is late: a person looks, and says which it is."""
     newcomer.types("session-block platform start")
@@ -227,7 +227,7 @@ def test_a_held_submission_is_found_and_adopted(newcomer: Newcomer) -> None:
     newcomer.types(waiting)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_ledger_moves_to_postgresql(newcomer: Newcomer, postgres: Postgres) -> None:
     """Copied by one command; what was finished is still, and nothing is submitted again."""
     extra = _told("docs/how-to/postgresql.md", "[postgres]")

@@ -104,7 +104,7 @@ def test_the_notebook_runs(environment: dict[str, str], platform: Platform, tmp_
     assert "estimator" in said[-1]["data"]["text/plain"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("form", CELLS)
 def test_an_interrupted_cell_goes_on_when_it_is_run_again(
     environment: dict[str, str],

@@ -77,7 +77,7 @@ class _Worker:
         assert self._process.returncode == 0
 
 
-@pytest.fixture(params=[20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.fixture(params=[20, pytest.param(200, marks=pytest.mark.nightly)])
 def rounds(request: pytest.FixtureRequest) -> int:
     """Give a sample of the rounds, or all of them."""
     return int(request.param)

@@ -133,7 +133,7 @@ def test_submit_refused(local: LocalPlatform, backend: IBMBackend, status: int) 
     assert type(refused.value) is IBMRuntimeError
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("status", [500, 503])
 def test_submit_while_the_server_is_down(
     local: LocalPlatform, backend: IBMBackend, status: int
@@ -148,7 +148,7 @@ def test_submit_while_the_server_is_down(
     assert rule["used"] == 6
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_looking_for_a_session_while_the_server_is_down(
     local: LocalPlatform, service: QiskitRuntimeService, session: Session
 ) -> None:

@@ -99,7 +99,7 @@ def test_kills_lose_nothing() -> None:
     run_under_kills(3, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(5))
 def test_many_kills_lose_nothing(seed: int) -> None:
     """The same, for longer and at other moments."""

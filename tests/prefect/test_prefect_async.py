@@ -243,7 +243,7 @@ def test_an_async_flow_retry_goes_on_in_the_same_session(
     assert platform.jobs_of(sessions[0].uid) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_async_flow_run_goes_on_in_another_process(
     slow_block: QuantumSession, slow_platform: Platform
 ) -> None:

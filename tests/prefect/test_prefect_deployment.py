@@ -211,7 +211,7 @@ def test_a_killed_run_goes_on_by_itself(
     assert slow_platform.jobs_named(name) == 16
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("automations", "worker")
 def test_a_budget_that_is_nearly_spent_pauses_its_deployment(
     slow_platform: Platform, session_block: QuantumSession, deployment: UUID
@@ -230,7 +230,7 @@ def test_a_budget_that_is_nearly_spent_pauses_its_deployment(
     assert slow_platform.jobs_named(str(run.id)) == 8
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
 @pytest.mark.usefixtures("automations")
 def test_a_run_whose_worker_ends_goes_on_at_another(

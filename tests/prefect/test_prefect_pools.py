@@ -282,7 +282,7 @@ def _sessions_of(platform: Platform, run: FlowRun) -> set[str]:
     return {job["session_id"] for job in jobs if f"qs-exp:{run.id}" in job["tags"]}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_pods_go_on_where_a_lost_one_was(
     pools: dict[str, WorkPool], nightly: UUID, pods: Pods, platform_of_pods: Platform
 ) -> None:
@@ -311,7 +311,7 @@ def test_pods_go_on_where_a_lost_one_was(
     assert platform_of_pods.sessions() == 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_evicted_pod_has_its_run_scheduled_once_more(
     pools: dict[str, WorkPool], nightly: UUID, pods: Pods, platform_of_pods: Platform
 ) -> None:

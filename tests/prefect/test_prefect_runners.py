@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FLOWS = f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'tests'}{os.pathsep}{CHECKOUT / 'tests' / 'prefect'}"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("where", ["in_process_pools", "in_dask"])
 def test_the_processes_of_a_runner_share_one_session(
     where: str, saved_block: str, platform: Platform, tmp_path: Path

@@ -159,7 +159,7 @@ def _switch_on() -> None:
         client.update_deployment_schedule(deployment.id, schedule.id, active=True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_up_runs_ends_in_good_order_and_goes_on(tmp_path: Path) -> None:
     """Ctrl-C in the middle of a run leaves no process and an open session; the next up goes on."""
     with _lab(tmp_path) as lab:
@@ -190,7 +190,7 @@ def test_up_runs_ends_in_good_order_and_goes_on(tmp_path: Path) -> None:
         assert lab.processes() == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("everything", [False, True], ids=["only up", "all processes"])
 def test_a_killed_up_goes_on_as_well(tmp_path: Path, everything: bool) -> None:
     """After kill -9 the next up ends what is left, and the run goes on at once in its session."""
@@ -238,7 +238,7 @@ def _installed_as_the_image(directory: Path) -> Path:
     return environment / "bin"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_installed_wheel_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the image's recipe installs brings a lab up in an empty directory, and runs in it."""
     commands = _installed_as_the_image(tmp_path)
