@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Point:
@@ -41,9 +43,6 @@ class Progress:
         """Take note of the objective's next value."""
         with self._lock:
             self._points.append(point)
-
-
-_logger = logging.getLogger(__name__)
 
 
 class Happening(StrEnum):

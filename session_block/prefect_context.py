@@ -23,6 +23,14 @@ from session_block.errors import LabelRequiredError
 
 _PROBE_SECONDS = 2
 
+P = ParamSpec("P")
+
+T = TypeVar("T")
+
+_CLIENT_SECONDS = 30.0
+
+_logger = logging.getLogger(__name__)
+
 
 def local_api_url() -> str:
     """Return the API URL at which ``prefect server start`` serves, by its settings."""
@@ -46,10 +54,6 @@ def answers(api_url: str) -> bool:
         return False
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-_CLIENT_SECONDS = 30.0
-_logger = logging.getLogger(__name__)
 _caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)
 
 

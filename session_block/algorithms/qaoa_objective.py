@@ -26,6 +26,10 @@ _GAMMA_END, _BETA_BEGIN = 1.1, 0.75
 """Of the linear ramp. No other pair that was tried was much better on rings, cubic, random and
 complete graphs, weighted or not, with 1 to 8 layers."""
 
+Objective = Literal["estimator", "sampler"]
+
+Points = NDArray[np.float64]
+
 
 def qaoa_circuit(problem: SpinProblem, reps: int) -> QuantumCircuit:
     """Return the circuit, not measured; its parameters are :func:`angle_names`."""
@@ -72,10 +76,6 @@ def random_point(reps: int, random: np.random.Generator) -> Point:
     """Draw a point, in :func:`units`: γ uniformly from ±π, β from ±π/2."""
     reach = np.repeat([math.pi, math.pi / 2], reps)
     return random.uniform(-reach, reach)
-
-
-Objective = Literal["estimator", "sampler"]
-Points = NDArray[np.float64]
 
 
 class Landscape:

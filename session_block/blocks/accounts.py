@@ -28,6 +28,12 @@ from session_block.errors import InvalidInputError
 
 LOCAL_SETTLE_SECONDS = 1.0
 
+CHANNELS = ("ibm_quantum_platform", "ibm_cloud")
+
+_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+
+_PREFERENCES = ("region", "plans_preference", "tags")
+
 
 def on_this_machine(account: Account) -> Account:
     """Complete an account of a platform on this machine: all its services are at one origin.
@@ -56,11 +62,6 @@ def _clock_of(origin: str) -> datetime:
         return datetime.fromtimestamp(Admin(origin).now(), UTC)
     except (PlatformError, KeyError, ValueError):
         return machine_clock()
-
-
-CHANNELS = ("ibm_quantum_platform", "ibm_cloud")
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-_PREFERENCES = ("region", "plans_preference", "tags")
 
 
 def find_account(

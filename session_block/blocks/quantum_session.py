@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from session_block.records.identity import Identity
     from session_block.references import SessionRef
 
+_openings: dict[tuple[str, str | None, tuple[str, int] | None], Experiment] = {}
+"""The experiments that flow runs of this process have open, each counting its requests once."""
+
+_openings_lock = threading.Lock()
+
 
 class SessionSettings(BaseModel):
     """Whose sessions, on which backend, for how long, and what to do when something happens."""
@@ -297,12 +302,6 @@ class SessionSettings(BaseModel):
 
 def _seconds(duration: float | str | None) -> float | None:
     return duration_seconds(duration, "A limit") if isinstance(duration, str) else duration
-
-
-_openings: dict[tuple[str, str | None, tuple[str, int] | None], Experiment] = {}
-"""The experiments that flow runs of this process have open, each counting its requests once."""
-
-_openings_lock = threading.Lock()
 
 
 class QuantumSession(SessionSettings, FormBlock):

@@ -21,6 +21,8 @@ REMEMBERED_SECONDS = 60.0
 
 _OPT_OUT = "USAGE_DATA_OPT_OUT"
 
+_environment_lock = threading.Lock()
+
 
 class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped
     """The client's service."""
@@ -61,9 +63,6 @@ class LeanBackend(IBMBackend):  # type: ignore[misc]  # untyped
         status = super().status()
         self._known_status = (time.monotonic(), status)
         return status
-
-
-_environment_lock = threading.Lock()
 
 
 def connect(account: Account) -> QiskitRuntimeService:

@@ -26,6 +26,8 @@ from session_block.pubs.request import Request
 from session_block.records import submissions as records
 from session_block.records.identity import Identity
 
+_logger = logging.getLogger(__name__)
+
 
 class Occurrences:
     """Counts equal requests within one opening of an experiment.
@@ -78,9 +80,6 @@ class Occurrences:
             occurrence = self._taken[fingerprint]
         self._holders[fingerprint, occurrence] = place
         return occurrence
-
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

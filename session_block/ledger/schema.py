@@ -14,6 +14,39 @@ import sqlalchemy as sa
 from session_block.errors import LedgerDamagedError, LedgerVersionError
 from session_block.ledger.failures import cure
 
+SCHEMA_VERSION = 1
+
+MAX_KEY_LENGTH = 255
+
+_CREATION_LOCK = 0x514C6467
+"""The PostgreSQL advisory lock under which the tables are made."""
+
+_metadata = sa.MetaData()
+
+_Text = sa.String(MAX_KEY_LENGTH).with_variant(
+    sa.String(MAX_KEY_LENGTH, collation="C"), "postgresql"
+)
+"""Text that is compared character by character, so that a prefix is a range of the primary key."""
+
+_schema = sa.Table(
+    "session_block_schema",
+    _metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+)
+
+facts_table = sa.Table(
+    "session_block_facts",
+    _metadata,
+    sa.Column("experiment", sa.String(64), primary_key=True),
+    sa.Column("key", _Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("writer", sa.String(32), nullable=False),
+    sa.Column("created_at", sa.String(32), nullable=False),
+    sa.Column("checksum", sa.BigInteger, nullable=False),
+    sa.Column("payload_checksum", sa.BigInteger, nullable=True),
+    sa.Column("payload", sa.LargeBinary, nullable=True),
+)
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -81,36 +114,6 @@ def fact_of(row: Mapping[Any, Any], shown: str, dialect: str) -> Fact:
 
 def _payload_checksum(payload: bytes | None) -> int | None:
     return None if payload is None else zlib.crc32(payload)
-
-
-SCHEMA_VERSION = 1
-MAX_KEY_LENGTH = 255
-_CREATION_LOCK = 0x514C6467
-"""The PostgreSQL advisory lock under which the tables are made."""
-
-_metadata = sa.MetaData()
-_Text = sa.String(MAX_KEY_LENGTH).with_variant(
-    sa.String(MAX_KEY_LENGTH, collation="C"), "postgresql"
-)
-"""Text that is compared character by character, so that a prefix is a range of the primary key."""
-
-_schema = sa.Table(
-    "session_block_schema",
-    _metadata,
-    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-)
-facts_table = sa.Table(
-    "session_block_facts",
-    _metadata,
-    sa.Column("experiment", sa.String(64), primary_key=True),
-    sa.Column("key", _Text, primary_key=True),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("writer", sa.String(32), nullable=False),
-    sa.Column("created_at", sa.String(32), nullable=False),
-    sa.Column("checksum", sa.BigInteger, nullable=False),
-    sa.Column("payload_checksum", sa.BigInteger, nullable=True),
-    sa.Column("payload", sa.LargeBinary, nullable=True),
-)
 
 
 def checksum(*texts: str) -> int:

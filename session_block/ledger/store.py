@@ -42,10 +42,30 @@ from session_block.ledger.schema import (
 from session_block.ledger.sqlite import file_identity, open_sqlite, set_aside, sqlite_path
 from session_block.ledger.urls import parsed_url
 
+__all__ = [
+    "SCHEMA_VERSION",
+    "Fact",
+    "Ledger",
+    "open_ledger",
+    "set_aside",
+]
+
 _LAST_CHARACTER = "\U0010ffff"
 """Not printable, so that no key holds it."""
 
 _texts = [column for column in facts_table.c if column is not facts_table.c.payload]
+
+ONE_FACT = sa.select(facts_table).where(
+    facts_table.c.experiment == sa.bindparam("experiment"),
+    facts_table.c.key == sa.bindparam("key"),
+)
+
+EVERYTHING = sa.select(facts_table).order_by(facts_table.c.experiment, facts_table.c.key)
+
+_CREATE_TRIES = 2
+
+_AT_ONCE = 100
+"""So many facts are in memory when all are read."""
 
 
 def _starts_with(number: int) -> sa.ColumnElement[bool]:
@@ -76,53 +96,7 @@ def facts_in(ranges: int) -> sa.Select[Any]:
     )
 
 
-ONE_FACT = sa.select(facts_table).where(
-    facts_table.c.experiment == sa.bindparam("experiment"),
-    facts_table.c.key == sa.bindparam("key"),
-)
 COUNT = sa.select(sa.func.count()).where(_starts_with(0))
-EVERYTHING = sa.select(facts_table).order_by(facts_table.c.experiment, facts_table.c.key)
-
-
-@dataclass(frozen=True)
-class Copied:
-    """What became of the facts of a ledger that was copied.
-
-    Attributes:
-        copied: So many are new in the other one.
-        present: So many were there already.
-    """
-
-    copied: int
-    present: int
-
-
-def copy_ledger(source: Ledger, target: Ledger) -> Copied:
-    """Copy all facts of a ledger into another one, and change nothing in the first.
-
-    It can be interrupted, and run again: what is there already is left as it is. Limit: facts that
-    are created meanwhile may be missed. Copy while no experiment runs, and use only the other one
-    from then on.
-
-    Raises:
-        InvalidInputError: The other ledger holds another fact in the place of one.
-        LedgerError: A ledger did not answer, or a fact is damaged; those before it are copied.
-    """
-    new = [target.take(fact) for fact in source.everything()]
-    return Copied(sum(new), len(new) - sum(new))
-
-
-__all__ = [
-    "SCHEMA_VERSION",
-    "Fact",
-    "Ledger",
-    "open_ledger",
-    "set_aside",
-]
-
-_CREATE_TRIES = 2
-_AT_ONCE = 100
-"""So many facts are in memory when all are read."""
 
 
 def open_ledger(url: str) -> Ledger:
@@ -325,6 +299,34 @@ class Ledger:
             raise
         except (sa.exc.SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:
             raise failure(error, self._shown) from error
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of the facts of a ledger that was copied.
+
+    Attributes:
+        copied: So many are new in the other one.
+        present: So many were there already.
+    """
+
+    copied: int
+    present: int
+
+
+def copy_ledger(source: Ledger, target: Ledger) -> Copied:
+    """Copy all facts of a ledger into another one, and change nothing in the first.
+
+    It can be interrupted, and run again: what is there already is left as it is. Limit: facts that
+    are created meanwhile may be missed. Copy while no experiment runs, and use only the other one
+    from then on.
+
+    Raises:
+        InvalidInputError: The other ledger holds another fact in the place of one.
+        LedgerError: A ledger did not answer, or a fact is damaged; those before it are copied.
+    """
+    new = [target.take(fact) for fact in source.everything()]
+    return Copied(sum(new), len(new) - sum(new))
 
 
 @cache

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
 
-
 _logger = logging.getLogger(__name__)
 
 

@@ -22,31 +22,12 @@ import psutil
 from session_block.records.submissions import Submission
 
 SUBMIT_DEADLINE = "SESSION_BLOCK_SUBMIT_DEADLINE_SECONDS"
+
 SUBMIT_DEADLINE_SECONDS = 960.0
 """Longer than the client waits for the answer to a POST (900 s)."""
 
-
-class OwnerWatch:
-    """Gives an owner that cannot be seen time until a deadline, from when its intent was met."""
-
-    def __init__(self) -> None:
-        self._first_seen: dict[tuple[str, int], float] = {}
-
-    def may_still_send(self, recorded: Submission) -> bool:
-        """Whether somebody may still send the latest generation's request."""
-        latest = recorded.latest
-        if latest is None or latest.outcome is not None or latest.held:
-            return False
-        if "owner" not in latest.intent:
-            # Restored or adopted: there is nobody who would still send it.
-            return False
-        first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
-        deadline = float(os.environ.get(SUBMIT_DEADLINE, SUBMIT_DEADLINE_SECONDS))
-        within_deadline = time.monotonic() - first_seen < deadline
-        return within_deadline and may_be_alive(latest.intent["owner"])
-
-
 _live_attempts: set[str] = set()
+
 _lock = threading.Lock()
 
 
@@ -79,6 +60,26 @@ def may_be_alive(owner: Mapping[str, Any]) -> bool:
         with _lock:
             return owner["token"] in _live_attempts
     return _process_start(int(owner["pid"])) == float(owner["started"])
+
+
+class OwnerWatch:
+    """Gives an owner that cannot be seen time until a deadline, from when its intent was met."""
+
+    def __init__(self) -> None:
+        self._first_seen: dict[tuple[str, int], float] = {}
+
+    def may_still_send(self, recorded: Submission) -> bool:
+        """Whether somebody may still send the latest generation's request."""
+        latest = recorded.latest
+        if latest is None or latest.outcome is not None or latest.held:
+            return False
+        if "owner" not in latest.intent:
+            # Restored or adopted: there is nobody who would still send it.
+            return False
+        first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
+        deadline = float(os.environ.get(SUBMIT_DEADLINE, SUBMIT_DEADLINE_SECONDS))
+        within_deadline = time.monotonic() - first_seen < deadline
+        return within_deadline and may_be_alive(latest.intent["owner"])
 
 
 def _process_start(pid: int) -> float | None:

@@ -15,8 +15,19 @@ from session_block.errors import InvalidInputError
 from session_block.reporting.watched import Watched, job_page
 
 _INK = "#808080"
+
 _LINE = "#3b82f6"
+
 _REFERENCE = "#f59e0b"
+
+JOBS_SHOWN = 20
+
+_ASKED_EACH_TIME = 3
+"""Of how many jobs that have ended the platform is asked how they fared, for one report."""
+
+_ASKED_AT_LAST = 10
+
+_BAR = 20
 
 
 def convergence(
@@ -64,14 +75,6 @@ def _figure() -> Any:
             "Figures need matplotlib: pip install 'prefect-quantum-sessions[analysis]'."
         ) from error
     return Figure(figsize=(7, 4))
-
-
-JOBS_SHOWN = 20
-_ASKED_EACH_TIME = 3
-"""Of how many jobs that have ended the platform is asked how they fared, for one report."""
-
-_ASKED_AT_LAST = 10
-_BAR = 20
 
 
 class ReportWriter:

@@ -17,7 +17,13 @@ from session_block.references import SessionDetails
 from session_block.sessions.manager import SessionKeeper
 
 _IBM_HOSTS = ".cloud.ibm.com"
+
 _IBM_WORKLOADS = "https://quantum.cloud.ibm.com/workloads/"
+
+_logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 15.0
+"""The state of the session, and what is left to spend, are asked for at most so often."""
 
 
 def job_page(url: str | None, job_id: str) -> str | None:
@@ -33,12 +39,6 @@ def job_page(url: str | None, job_id: str) -> str | None:
     if f".{parts.hostname}".endswith(_IBM_HOSTS):
         return f"{_IBM_WORKLOADS}{job_id}"
     return f"{parts.scheme}://{parts.netloc}/#{job_id}" if is_loopback(url) else None
-
-
-_logger = logging.getLogger(__name__)
-
-FRESH_SECONDS = 15.0
-"""The state of the session, and what is left to spend, are asked for at most so often."""
 
 
 class Watched:

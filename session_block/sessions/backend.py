@@ -20,6 +20,8 @@ from session_block.tags import uid_tag
 CHECK_SECONDS = 300.0
 """How often a calibration is asked for again where the experiment has not the backend to itself."""
 
+_logger = logging.getLogger(__name__)
+
 
 class CalibrationWatch:
     """Knows when the backend was calibrated, and stops an experiment that wants one calibration.
@@ -86,9 +88,6 @@ class CalibrationWatch:
                 "says on_recalibration='stop'. Nothing was submitted. To go on all the same say "
                 "'continue'; to begin with the new calibration, fresh=True."
             )
-
-
-_logger = logging.getLogger(__name__)
 
 
 class PinnedBackend:

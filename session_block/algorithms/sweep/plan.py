@@ -17,6 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from session_block.errors import InvalidInputError
 from session_block.references import PrimitiveKind
 
+MAX_EXECUTIONS = 5_000_000
+"""Most executions of one job: circuits after broadcasting × shots. IBM's page "Job limits" has said
+5 and 10 million, for both primitives and for the Sampler alone; the smallest is kept for both."""
+
+MAX_NUMBERS = 1_000_000
+"""Most numbers in a sweep's report: of each row its parameter values, and the value and the
+standard error of each observable, or one number of counts."""
+
+MAX_OUTCOMES = 100_000
+"""Most outcomes in a sweep's report; its rows have equal shares of them."""
+
 
 class SweepModel(BaseModel):
     """What a sweep's plan consists of: never changed, and with no unknown field."""
@@ -103,18 +114,6 @@ def check_different(what: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InvalidInputError(f"Two of a sweep have the same name: {what} {name!r}.")
-
-
-MAX_EXECUTIONS = 5_000_000
-"""Most executions of one job: circuits after broadcasting × shots. IBM's page "Job limits" has said
-5 and 10 million, for both primitives and for the Sampler alone; the smallest is kept for both."""
-
-MAX_NUMBERS = 1_000_000
-"""Most numbers in a sweep's report: of each row its parameter values, and the value and the
-standard error of each observable, or one number of counts."""
-
-MAX_OUTCOMES = 100_000
-"""Most outcomes in a sweep's report; its rows have equal shares of them."""
 
 
 class ChunkLimits(SweepModel):

@@ -16,8 +16,25 @@ from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import bad_request
 
 MOST_SECONDS = 366 * 86_400
+
 # The year 9000: dates have four digits for the year.
 LAST_MOMENT = 221_845_392_000.0
+
+_HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+}
+
+MAX_PAGE = 200
+
+DEFAULT_PAGE = 50
+
+MAX_OFFSET = 2_147_483_647
 
 
 def _show_clock(call: Call) -> dict[str, Any]:
@@ -39,24 +56,9 @@ def _clock_shown(call: Call, moment: float) -> dict[str, Any]:
     return {"now": iso(moment), "moment": moment, "scale": call.platform.clock.scale}
 
 
-_HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-}
-
-
 def page() -> HTMLResponse:
     """Return the page, which loads nothing from elsewhere."""
     return HTMLResponse(_HTML, headers=_HEADERS)
-
-
-MAX_PAGE = 200
-DEFAULT_PAGE = 50
-MAX_OFFSET = 2_147_483_647
 
 
 def _health(call: Call) -> dict[str, Any]:

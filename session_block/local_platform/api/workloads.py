@@ -19,9 +19,33 @@ if TYPE_CHECKING:
     from session_block.local_platform.platform import Platform
     from session_block.local_platform.workloads.session_lifecycle import Session
 
-
 MAX_PAGE = 50
+
 DEFAULT_PAGE = 10
+
+_SESSION_STATUS = {
+    "open": "pending",
+    "inactive": "pending",
+    "active": "in_progress",
+    "pending_inactive": "in_progress",
+    "pending_closed": "in_progress",
+    "closed": "completed",
+}
+
+_JOB_STATUS = {
+    "queued": "pending",
+    "running": "in_progress",
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "canceled",
+}
+
+MODES = ("job", "session", "batch")
+
+STATUSES = ("completed", "canceled", "failed", "pending", "in_progress")
+
+# When a workload was created, and its place among all arrivals.
+Cursor = tuple[float, int]
 
 
 def _list(call: Call) -> dict[str, Any]:
@@ -52,28 +76,6 @@ def _list(call: Call) -> dict[str, Any]:
 
 
 OPERATIONS = (Operation("GET", "/workloads", _list),)
-
-
-_SESSION_STATUS = {
-    "open": "pending",
-    "inactive": "pending",
-    "active": "in_progress",
-    "pending_inactive": "in_progress",
-    "pending_closed": "in_progress",
-    "closed": "completed",
-}
-_JOB_STATUS = {
-    "queued": "pending",
-    "running": "in_progress",
-    "completed": "completed",
-    "failed": "failed",
-    "cancelled": "canceled",
-}
-MODES = ("job", "session", "batch")
-STATUSES = ("completed", "canceled", "failed", "pending", "in_progress")
-
-# When a workload was created, and its place among all arrivals.
-Cursor = tuple[float, int]
 
 
 @dataclass(frozen=True)

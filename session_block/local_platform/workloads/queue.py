@@ -9,11 +9,11 @@ from session_block.local_platform.workloads.job_records import ClaimedJob
 from session_block.local_platform.workloads.jobs import end_job, params_of
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from session_block.local_platform.workloads.job_records import Outcome
     from session_block.local_platform.workloads.sessions import Sessions
     from session_block.local_platform.workloads.store import Store
-if TYPE_CHECKING:
-    import sqlite3
 
 
 @dataclass(frozen=True)
