@@ -1,4 +1,4 @@
-"""What happens to an experiment, told to whoever watches it."""
+"""What happens to an experiment, and how far it is, told to whoever watches it."""
 
 from __future__ import annotations
 

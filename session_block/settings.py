@@ -1,4 +1,4 @@
-"""Which sessions an experiment is to have, as its Block says."""
+"""What a Block says of its experiments: their sessions, limits and policies."""
 
 from __future__ import annotations
 

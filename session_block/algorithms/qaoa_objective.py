@@ -1,4 +1,12 @@
-"""What QAOA's optimiser sees: the value of a problem at given angles, by Estimator or Sampler."""
+"""QAOA's circuit and angles, and the objective that its optimiser evaluates.
+
+The convention is that of Farhi, Goldstone and Gutmann (arXiv:1411.4028): on the state that is the
+sum of all bit strings act, p times, exp(−iγ_l C) and then exp(−iβ_l ΣX), where C is what becomes
+large: the cut, or minus the energy. On an even ring γ = π/4, β = π/8 cut ¾ of the edges. Qiskit's
+own ansatz has the energy itself in the place of C, so its γ have the other sign.
+
+Points are ``[γ_1, …, γ_p, β_1, …, β_p]``.
+"""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ __all__ = [
 _LAST_CHARACTER = "\U0010ffff"
 """Not printable, so that no key holds it."""
 
+# Queries are made once: to make one takes as long as to run it.
 _texts = [column for column in facts_table.c if column is not facts_table.c.payload]
 
 ONE_FACT = sa.select(facts_table).where(

@@ -1,4 +1,4 @@
-"""Retry the flow run of an experiment, so that a worker goes on with it."""
+"""What an operator's act on a flow run means for its experiments: cancel it, or retry it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of the sessions of a ledger, and does to them.
+"""What a person sees of the sessions of a ledger, and does to them; closing those left open.
 
 An operator's action is a fact like any other: the experiment knows why its session is over.
 """

@@ -1,4 +1,4 @@
-"""Results to and from bytes: compressed runtime JSON, never a pickle."""
+"""Results: as the ledger keeps them, and as plain JSON values for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who carries out an intent, and whether it still does.
+"""Who carries out an intent, and whether somebody still does.
 
 An owner is gone when its attempt has returned, when its process is known dead, or when its
 deadline has passed by the waiter's own clock. There are no heartbeats.

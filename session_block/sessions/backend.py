@@ -1,4 +1,4 @@
-"""The backend of an experiment: chosen once, and kept to its end."""
+"""An experiment's backend, chosen once, and the calibration under which its jobs are submitted."""
 
 from __future__ import annotations
 

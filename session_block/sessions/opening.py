@@ -1,4 +1,4 @@
-"""Open a session, once, whoever else tries to and whatever happens meanwhile."""
+"""Open a session, once, whoever else tries to, or join one that somebody else opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The running jobs in the store: claimed when it is their turn, ended, and queued again."""
+"""The queue: which job a backend takes next, and the running jobs in the store.
+
+A dedicated session has its backend for itself while it is active. Whatever has to queue (a job
+outside a session, and the first job of a session or batch that is not active) waits behind the
+jobs of other users; apart from that, jobs run in the order in which they came.
+"""
 
 from __future__ import annotations
 
