@@ -1,10 +1,10 @@
 """Make the client's service, and turn its failures into this package's error.
 
 It is the client's own, without what that asks again before each job, and without looking at its
-callers. Before it sends a job the client asks for the instance's usage and for the backend's status,
-only to warn of them; and for each request it walks the whole stack to find out which library makes
-it. In a session both are billed. So it asks at most once a minute, and does not tell who calls it,
-unless the environment says that it shall (``USAGE_DATA_OPT_OUT=False``).
+callers. Before it sends a job the client asks for the instance's usage and for the backend's
+status, only to warn of them; and for each request it walks the whole stack to find out which
+library makes it. In a session both are billed. So it asks at most once a minute, and does not tell
+who calls it, unless the environment says that it shall (``USAGE_DATA_OPT_OUT=False``).
 """
 
 from __future__ import annotations
