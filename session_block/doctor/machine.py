@@ -25,7 +25,7 @@ from session_block.operations.experiments import ExperimentState, overviews
 from session_block.prefect_context import find_prefect_server
 
 PACKAGE = "prefect-quantum-sessions"
-SHOWN = ("prefect", "fastapi", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
+SHOWN = ("prefect", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
 """The packages whose versions are always told."""
 
 _NOTEBOOK = "@doctor"

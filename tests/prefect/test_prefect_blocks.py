@@ -194,9 +194,9 @@ def test_what_a_form_saved_wrongly_is_named(prefect_server: str) -> None:
     """A form's values are first looked at when the Block is loaded: the error names the field."""
     block = QuantumSession(credentials=_ibm_credentials())
     block.save("wrong", overwrite=True)
-    api = httpx.Client(base_url=prefect_server)
-    document = api.get("/block_types/slug/quantum-session/block_documents/name/wrong").json()
-    api.patch(f"/block_documents/{document['id']}", json={"data": {"max_time": "soon"}})
+    with httpx.Client(base_url=prefect_server) as api:
+        document = api.get("/block_types/slug/quantum-session/block_documents/name/wrong").json()
+        api.patch(f"/block_documents/{document['id']}", json={"data": {"max_time": "soon"}})
     with pytest.raises(
         InvalidInputError, match=r"Block 'wrong'.*max_time.*'soon'.*Edit it"
     ) as raised:
