@@ -16,6 +16,8 @@ from benchmarks.run import PARTS, main
 from benchmarks.targets import TARGETS, Target, conclusion, judge
 from benchmarks.work import BACKEND, new_work, place
 
+pytestmark = pytest.mark.rest
+
 SLOW = Target("slow", "part", "a time", 0.5)
 HIGH = Target("high", "part", "a share", 0.9, "at least")
 

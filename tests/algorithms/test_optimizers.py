@@ -161,6 +161,7 @@ def test_what_is_no_name_is_none() -> None:
         named_hamiltonian("heisenberg-1")
 
 
+@pytest.mark.rest
 def test_the_ising_chain_is_found_within_a_thousandth(block: QuantumSession) -> None:
     """A gradient, a job for each of its steps, finds the ground state of four spins."""
     with block.experiment("ising") as experiment:

@@ -114,6 +114,7 @@ def _requests(platform: Platform) -> int:
     return sum(count for route, count in requests.items() if "/_local/" not in route)
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     ("settings", "kills", "expected_jobs"),
     [

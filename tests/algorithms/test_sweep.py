@@ -496,6 +496,7 @@ def _block(platform: Platform, ledger_url: str) -> QuantumSession:
     )
 
 
+@pytest.mark.rest
 def test_a_killed_sweep_ends_where_the_uninterrupted_one_does(
     noisy_platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -533,6 +534,7 @@ def test_a_killed_sweep_ends_where_the_uninterrupted_one_does(
     assert by_session[report["run"]["session_ids"][0]] == _PROGRAM_CHUNKS
 
 
+@pytest.mark.rest
 def test_another_process_reads_what_there_is(noisy_platform: Platform, tmp_path: Path) -> None:
     """The rows of finished chunks are there while the sweep runs, and after it was killed."""
     ledger_url = f"sqlite:///{tmp_path / 'ledger.db'}"
@@ -585,6 +587,7 @@ def has_some(ledger: Ledger, name: str) -> SweepTable | None:
     return table if table.rows else None
 
 
+@pytest.mark.rest
 def test_so_many_jobs_are_in_flight(slow_block: QuantumSession, slow_platform: Platform) -> None:
     """While a chunk is waited for, ``jobs_ahead`` jobs of the sweep are at the platform."""
     jobs: list[int] = []

@@ -111,6 +111,7 @@ def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
     assert by_session[killed_report["run"]["session_ids"][-1]] == jobs
 
 
+@pytest.mark.rest
 def test_a_platform_killed_in_the_middle_only_prolongs_the_wait(
     noisy_platform: Platform, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.local_platform.config.state import load_identity, save_identity
 
+pytestmark = pytest.mark.rest
+
 IAM = "POST /identity/token"
 # The client uses a token until ten seconds before its end.
 TOKEN_SECONDS = 12

@@ -134,6 +134,7 @@ def _by_secret(platform: Platform, secret: str) -> IBMSessionCredentials:
     )
 
 
+@pytest.mark.rest
 def test_the_key_is_read_from_a_secret_block(platform: Platform, secret: str) -> None:
     """The Block holds the name only, and connects with the key that the Secret block holds."""
     credentials = _by_secret(platform, secret)
@@ -185,6 +186,7 @@ def test_a_secret_block_is_not_loaded_inside_an_event_loop(platform: Platform, s
         asyncio.run(connect())
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     "credentials",
     [

@@ -15,6 +15,8 @@ from session_block import IBMSessionCredentials, LocalPlatformCredentials, Quant
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
 
+pytestmark = pytest.mark.rest
+
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 MASK = "********"

@@ -18,6 +18,8 @@ from prefect import get_client
 from prefect_helpers import eventually, flow_run, in_state
 from support import Platform
 
+pytestmark = pytest.mark.rest
+
 DEPLOYMENT = "vqe/h2-nightly"
 EXPERIMENT = "started-in-the-ui"
 EVALUATIONS = 10

@@ -71,6 +71,7 @@ def reference(rig: Rig) -> Reference:
     return take_reference(rig)
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("title", [*KILLS, *SAMPLE])
 def test_whatever_happens_it_ends_as_if_nothing_had(
     rig: Rig, reference: Reference, title: str
@@ -81,6 +82,7 @@ def test_whatever_happens_it_ends_as_if_nothing_had(
     assert not verdict.unreached
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("control", CONTROLS)
 def test_the_harness_fails_when_the_product_is_broken(
     rig: Rig, reference: Reference, control: str

@@ -48,6 +48,7 @@ def _run(
     return ran
 
 
+@pytest.mark.rest
 def test_the_platform_starts_once_and_stops(home: dict[str, str], tmp_path: Path) -> None:
     """``start`` is idempotent, ``status`` tells by its exit code, ``stop`` may be repeated."""
     assert "session-block platform start" in _run(home, "platform", "status", code=1).stderr
@@ -91,6 +92,7 @@ def _stats(environment: Mapping[str, str]) -> dict[str, dict[str, int]]:
     return stats
 
 
+@pytest.mark.rest
 def test_the_demo_survives_kill_9(home: dict[str, str], tmp_path: Path) -> None:
     """Killed in the middle and run again it goes on: one session, one job for each evaluation."""
     output = tmp_path / "demo.log"
@@ -127,6 +129,7 @@ def test_the_demo_survives_kill_9(home: dict[str, str], tmp_path: Path) -> None:
     assert _stats(home)["sessions"]["total"] == 2
 
 
+@pytest.mark.rest
 def test_the_demo_uses_a_prefect_server_where_there_is_one(
     home: dict[str, str], prefect_server: str
 ) -> None:

@@ -31,6 +31,8 @@ from session_block.ledger.store import SCHEMA_VERSION, Ledger
 from session_block.local_platform import LocalPlatform
 from session_block.tags import uid_tag
 
+pytestmark = pytest.mark.rest
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LocalPlatform]:

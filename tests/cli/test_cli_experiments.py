@@ -31,6 +31,8 @@ from session_block.experiments.experiment import Experiment
 from session_block.ledger.store import Ledger
 from session_block.records.identity import identify
 
+pytestmark = pytest.mark.rest
+
 
 def _run(*arguments: str, code: int = 0, stdin: str = "") -> Result:
     ran = CliRunner().invoke(app, ["experiments", *arguments], env={"COLUMNS": "200"}, input=stdin)

@@ -84,6 +84,7 @@ def test_a_sweep_lists_and_closes_nothing(
     assert sessions_at(platform)[orphan]["state"] == "open"
 
 
+@pytest.mark.rest
 def test_a_sweep_closes_the_orphan_that_is_named(
     platform: Platform, saved_block: str, ledger_url: str, max_time: int, connection: Connection
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_sweep_refuses_what_is_no_orphan(
     colleagues.cancel()
 
 
+@pytest.mark.rest
 def test_a_block_of_another_instance_finds_no_orphan(
     platform: Platform, saved_block: str, orphan: str, connection: Connection, block: QuantumSession
 ) -> None:

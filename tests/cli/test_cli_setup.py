@@ -17,6 +17,8 @@ from session_block import IBMSessionCredentials, QuantumSession
 from session_block.cli import app
 from session_block.client import Connection
 
+pytestmark = pytest.mark.rest
+
 
 @pytest.fixture
 def names(prefect_server: str) -> tuple[str, str]:

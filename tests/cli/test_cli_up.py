@@ -13,6 +13,8 @@ import httpx
 import pytest
 from support import free_port
 
+pytestmark = pytest.mark.rest
+
 COMMAND = [sys.executable, "-m", "session_block"]
 
 

@@ -17,6 +17,8 @@ from session_block.cli import app
 from session_block.local_platform import LocalPlatform
 from session_block.operations.experiments import overviews
 
+pytestmark = pytest.mark.rest
+
 JOB_SECONDS = 10
 
 

@@ -167,6 +167,7 @@ def costly_block(costly: LocalPlatform, ledger_url: str) -> QuantumSession:
     )
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("mode", ["session", "batch", "job"])
 def test_a_limit_of_usage_is_passed_by_no_more_than_the_jobs_in_flight(
     costly: LocalPlatform, costly_block: QuantumSession, circuit: QuantumCircuit, mode: str

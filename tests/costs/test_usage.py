@@ -59,6 +59,7 @@ def _requests(platform: LocalPlatform) -> dict[str, int]:
     return {route: count for route, count in counts.items() if "/_local/" not in route}
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("mode", ["batch", "job"])
 def test_what_is_charged_by_job_is_their_sum(
     platform: LocalPlatform, block: QuantumSession, circuit: QuantumCircuit, mode: str
@@ -74,6 +75,7 @@ def test_what_is_charged_by_job_is_their_sum(
     assert [session.final for session in usage.sessions] == ([True] if mode == "batch" else [])
 
 
+@pytest.mark.rest
 def test_a_session_is_charged_by_the_clock(
     platform: LocalPlatform, block: QuantumSession, circuit: QuantumCircuit
 ) -> None:
@@ -91,6 +93,7 @@ def test_a_session_is_charged_by_the_clock(
     assert session.seconds > sum(job.seconds or 0 for job in experiment.usage().jobs)
 
 
+@pytest.mark.rest
 def test_what_is_final_is_asked_for_once(
     platform: LocalPlatform, block: QuantumSession, circuit: QuantumCircuit
 ) -> None:
@@ -104,6 +107,7 @@ def test_what_is_final_is_asked_for_once(
     assert _requests(platform) == before
 
 
+@pytest.mark.rest
 def test_of_a_borrowed_session_only_the_own_jobs_count(
     platform: LocalPlatform, block: QuantumSession, circuit: QuantumCircuit
 ) -> None:
@@ -145,6 +149,7 @@ def test_an_estimate_says_what_a_run_costs_and_submits_nothing(
     assert platform.sessions() == []
 
 
+@pytest.mark.rest
 def test_an_estimate_is_near_what_the_platform_counts(
     tmp_path: Path, ledger_url: str, circuit: QuantumCircuit
 ) -> None:

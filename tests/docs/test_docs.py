@@ -31,6 +31,8 @@ from session_block.crashpoints import CRASH_AT, CRASH_LOG
 from session_block.local_platform import LocalPlatform, environment
 from session_block.submissions import decisions
 
+pytestmark = pytest.mark.rest
+
 DOCS = ROOT / "docs"
 OTHERS = ("benchmarks.md", "local-platform.md")  # theirs are other tests
 PAGES = {

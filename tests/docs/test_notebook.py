@@ -18,6 +18,8 @@ from support import Platform, wait_until
 
 from session_block import QuantumSession
 
+pytestmark = pytest.mark.rest
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs/notebook.ipynb"
 REPLY_SECONDS = 60

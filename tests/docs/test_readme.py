@@ -11,6 +11,8 @@ import pytest
 from snippets import ROOT, check_command, commands, run, snippets
 from support import Platform
 
+pytestmark = pytest.mark.rest
+
 PAGES = {
     page: (ROOT / page).read_text()
     for page in ("README.md", "deployments/README.md", "docs/local-platform.md")

@@ -17,6 +17,8 @@ from session_block.algorithms.vqe import run_vqe
 from session_block.errors import FaultyQubitError, InvalidInputError
 from session_block.local_platform import LocalPlatform
 
+pytestmark = pytest.mark.rest
+
 POINT = np.linspace(0.1, 0.4, 4)
 ZZ = SparsePauliOp("ZZ")
 

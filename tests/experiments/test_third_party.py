@@ -18,6 +18,7 @@ from session_block import QuantumSession, local_platform
 from session_block.crashpoints import CRASH_AT
 
 pytestmark = [
+    pytest.mark.rest,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:qiskit_algorithms"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:qiskit_machine_learning"),
 ]

@@ -165,6 +165,7 @@ def test_a_file_system_without_links_is_told(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.rest
 def test_no_reader_sees_half_a_fact(store_url: str) -> None:
     """While writers are killed in the middle, a reader finds all of a fact or none of it."""
     code = (

@@ -21,6 +21,8 @@ from session_block import QuantumSession
 from session_block.client import Connection
 from session_block.ledger.store import Ledger
 
+pytestmark = pytest.mark.rest
+
 _WORKER = """
 import json, sys
 from qiskit import QuantumCircuit

@@ -14,6 +14,8 @@ from session_block.local_platform.config.layout import AccountSpec, InstanceSpec
 
 from .support import bell, isa
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

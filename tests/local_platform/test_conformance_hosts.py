@@ -16,6 +16,8 @@ from session_block.local_platform import LocalPlatform
 
 from .support import bell, isa
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

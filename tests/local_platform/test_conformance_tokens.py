@@ -14,6 +14,8 @@ from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 
 from session_block.local_platform import LocalPlatform
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -17,6 +17,8 @@ from session_block.local_platform import LocalPlatform
 
 from .support import raw_client
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from session_block.local_platform import PlatformInfo
 

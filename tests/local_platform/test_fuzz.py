@@ -21,6 +21,8 @@ from session_block.local_platform.api.routes_local import LOCAL
 from session_block.local_platform.api.routes_local import LOCAL as CLOCK
 from session_block.local_platform.config.layout import AccountSpec, InstanceSpec, Layout
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -17,6 +17,8 @@ from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 from session_block.local_platform.devices import recordings
 from session_block.local_platform.execution import noise, parts, programs
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     pass
 

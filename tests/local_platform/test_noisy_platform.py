@@ -18,6 +18,8 @@ from session_block import local_platform
 
 from .support import H2, H2_GROUND_ENERGY, bell, ground_state, isa
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

@@ -150,6 +150,7 @@ def test_a_killed_server_loses_nothing(state_dir: Path, connect: Connect) -> Non
     assert jobs[0].metrics()["usage"]["seconds"] >= 1.0
 
 
+@pytest.mark.rest
 @legacy
 def test_equal_seeds_give_equal_noise(tmp_path: Path, connect: Connect) -> None:
     """Two platforms of one seed give bit-identical results, in whatever order jobs come."""
@@ -179,6 +180,7 @@ def test_equal_seeds_give_equal_noise(tmp_path: Path, connect: Connect) -> None:
     assert np.array_equal(one[1], same[1])
 
 
+@pytest.mark.rest
 def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
     """At the maximum time the running job finishes and the queued one fails with code 1217."""
     info = local_platform.start(state_dir, job_seconds=1.5, time_scale=0)

@@ -72,6 +72,7 @@ def test_batch(service: QiskitRuntimeService, backend: IBMBackend) -> None:
         Session.from_id(batch.session_id, service)
 
 
+@pytest.mark.rest
 def test_cancel(tmp_path: Path, connect: Callable[..., QiskitRuntimeService]) -> None:
     """Cancelling a session cancels its queued jobs; the running one finishes."""
     info = local_platform.start(tmp_path, job_seconds=4)

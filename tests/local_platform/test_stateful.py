@@ -23,6 +23,8 @@ from session_block.local_platform import LocalPlatform
 from .session_model import Model, ModelJob, ModelSession
 from .support import raw_client
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     import httpx
 

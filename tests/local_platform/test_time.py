@@ -15,6 +15,8 @@ from session_block.local_platform.clock import Clock, Reading
 
 from .support import bell, isa, raw_client
 
+pytestmark = pytest.mark.rest
+
 EIGHT_HOURS = 28_800
 JOB = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
 

@@ -32,6 +32,7 @@ from session_block.tasks import (
 # The engine of Prefect's asynchronous flows does not close the client with which it asks for the
 # result storage.
 pytestmark = [
+    pytest.mark.rest,
     pytest.mark.usefixtures("quick_flows", "collected"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]

@@ -23,6 +23,8 @@ from session_block import IBMSessionCredentials, LocalPlatformCredentials, Quant
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from support import Platform
 

@@ -91,6 +91,7 @@ def _engine_of(run_id: UUID, worker: psutil.Process) -> psutil.Process:
     return engine
 
 
+@pytest.mark.rest
 def test_the_file_deploys_a_schedule_that_is_off(deployment: UUID) -> None:
     """``prefect deploy --all`` makes a deployment of one run at a time, its schedule off."""
     with get_client(sync_client=True) as client:
@@ -151,6 +152,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     assert found["evaluations"] == expected["evaluations"]
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("name", ["qaoa/max-cut-nightly", "sweep/rabi-weekly"])
 @pytest.mark.usefixtures("deployment", "worker")
 def test_the_other_deployments_run_as_they_are(slow_platform: Platform, name: str) -> None:
@@ -163,6 +165,7 @@ def test_the_other_deployments_run_as_they_are(slow_platform: Platform, name: st
     assert slow_platform.jobs_named(str(run.id)) > 0
 
 
+@pytest.mark.rest
 @pytest.mark.usefixtures("worker")
 def test_the_tidy_deployment_closes_what_a_failed_run_has_left(
     slow_platform: Platform, session_block: QuantumSession
@@ -192,6 +195,7 @@ def automations(deployment: UUID) -> Iterator[None]:  # noqa: ARG001 - whose run
             client.request("DELETE", "/automations/{id}", path_params={"id": automation["id"]})
 
 
+@pytest.mark.rest
 @pytest.mark.usefixtures("automations")
 def test_a_killed_run_goes_on_by_itself(
     slow_platform: Platform,
@@ -269,6 +273,7 @@ def test_a_run_whose_worker_ends_goes_on_at_another(
     assert slow_platform.jobs_named(name) == 16
 
 
+@pytest.mark.rest
 @pytest.mark.usefixtures("worker")
 def test_a_suspended_run_goes_on_in_its_session(
     slow_platform: Platform, session_block: QuantumSession
@@ -299,6 +304,7 @@ def _sessions_of(platform: Platform, experiment: str) -> set[str]:
     return {job["session_id"] for job in jobs}
 
 
+@pytest.mark.rest
 def test_a_cancelled_run_leaves_no_bill(
     slow_platform: Platform, deployment: UUID, worker: psutil.Process
 ) -> None:
@@ -345,6 +351,7 @@ def deployed_to_fire_soon(deployment: UUID, tmp_path: Path) -> Iterator[UUID]:  
         client.delete_deployment(made)
 
 
+@pytest.mark.rest
 @pytest.mark.usefixtures("worker")
 def test_a_scheduled_run_fires_and_completes(
     slow_platform: Platform, deployed_to_fire_soon: UUID

@@ -26,7 +26,7 @@ from prefect.runtime import task_run as this_task_run
 from prefect.states import Crashed, Pending
 from prefect_helpers import api_environment, eventually, flow_run, in_state, stop_group
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_flows", "prefect_server")]
+pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
 
 class _GivenUpError(Exception):

@@ -23,6 +23,8 @@ from session_block.flows.sweep import sweep
 from session_block.flows.tidy import tidy
 from session_block.flows.vqe import vqe
 
+pytestmark = pytest.mark.rest
+
 FLOWS: dict[str, Flow[..., Any]] = {"vqe": vqe, "qaoa": qaoa, "sweep": sweep, "tidy": tidy}
 DEPLOYMENTS = yaml.safe_load((CHECKOUT / "deployments" / "prefect.yaml").read_text())["deployments"]
 DEPLOYED = {one["entrypoint"].rpartition(".")[2]: one["parameters"] for one in DEPLOYMENTS}

@@ -130,6 +130,7 @@ def test_a_run_that_succeeds_leaks_nothing(
         assert b"Bearer ey" not in written, place
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("failure", ["wrong key", "refused job", "no ledger"])
 def test_a_run_that_fails_leaks_nothing(
     prefect_server: str,

@@ -19,7 +19,7 @@ from session_block.blocks.quantum_session import load_block
 from session_block.errors import CrashLoopError, SessionBlockError
 from session_block.flows.tidy import tidy
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
 
 class _GivenUpError(Exception):

@@ -33,7 +33,7 @@ from session_block.reporting.monitor import REPORT_SECONDS, Monitor
 from session_block.reporting.watched import Watched
 from session_block.tasks import close_session, fetch_result, open_session, submit_sampler
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
 
 @pytest.fixture

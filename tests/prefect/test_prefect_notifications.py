@@ -20,7 +20,7 @@ from session_block.errors import SubmissionHeldError
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
 
 @pytest.fixture

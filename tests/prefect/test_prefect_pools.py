@@ -41,6 +41,8 @@ from support import Platform
 from session_block import IBMSessionCredentials, QuantumSession, local_platform
 from session_block.flows.vqe import vqe
 
+pytestmark = pytest.mark.rest
+
 DEPLOYMENTS = CHECKOUT / "deployments"
 CONFIGURATIONS: dict[str, type[BaseJobConfiguration]] = {
     "process": ProcessJobConfiguration,

@@ -13,7 +13,7 @@ from session_block.errors import InvalidInputError
 from session_block.flows.qaoa import MaxCut, QAOAReport, qaoa
 from session_block.local_platform.process.admin import Admin
 
-pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
 PARAMETERS: dict[str, Any] = {
     "problem": {"edges": [[0, 1], [1, 2, 2.5], [2, 3], [3, 0]]},

@@ -12,6 +12,8 @@ import pytest
 from prefect_helpers import CHECKOUT, api_environment
 from runner_flows import PROCESSES, Across
 
+pytestmark = pytest.mark.rest
+
 if TYPE_CHECKING:
     from support import Platform
 

@@ -21,7 +21,7 @@ from session_block.local_platform import Admin
 if TYPE_CHECKING:
     from support import Platform
 
-pytestmark = pytest.mark.usefixtures("quick_flows")
+pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows")]
 
 PARAMETERS: dict[str, Any] = {
     "circuits": [

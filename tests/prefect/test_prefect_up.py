@@ -28,6 +28,8 @@ from session_block import LocalPlatformCredentials, QuantumSession, local_platfo
 from session_block.lab.deployment import BLOCK
 from session_block.prefect_context import answers
 
+pytestmark = pytest.mark.rest
+
 NIGHTLY = "vqe/h2-nightly"
 EVALUATIONS = 14
 MANY_EVALUATIONS = 70

@@ -62,6 +62,7 @@ def test_only_the_block_differs(platform: Platform, ledger_url: str) -> None:
     assert len(reports[0].evaluations) == 6
 
 
+@pytest.mark.rest
 def test_a_name_finishes_once(saved_block: str, platform: Platform) -> None:
     """A second run of a finished name gets its report, and ``fresh`` a new experiment."""
     named = {**PARAMETERS, "experiment": "vqe-named"}
@@ -74,6 +75,7 @@ def test_a_name_finishes_once(saved_block: str, platform: Platform) -> None:
     assert platform.stats()["jobs"]["total"] == jobs + 6
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [

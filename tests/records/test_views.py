@@ -49,6 +49,7 @@ def test_what_is_recorded_is_seen_while_it_runs(
     experiment.cancel_session()
 
 
+@pytest.mark.rest
 def test_another_process_reads_it_by_name(
     block: QuantumSession, ledger_url: str, circuit: QuantumCircuit
 ) -> None:

@@ -14,6 +14,8 @@ from session_block import IBMSessionCredentials, QuantumSession
 from session_block.errors import SessionsNotAllowedError
 from session_block.local_platform import LocalPlatform
 
+pytestmark = pytest.mark.rest
+
 BACKEND = "ibm_fez"
 
 

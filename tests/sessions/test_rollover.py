@@ -82,6 +82,7 @@ def _check_that_each_has_one_result(
     assert len(results) == len(completed)
 
 
+@pytest.mark.rest
 def test_a_vqe_of_five_times_max_time_ends_as_the_uninterrupted_one(
     platform: LocalPlatform, ledger_url: str
 ) -> None:
@@ -153,6 +154,7 @@ def _check_one_rollover(
     _check_that_each_has_one_result(platform, block, experiment)
 
 
+@pytest.mark.rest
 def test_twenty_prefect_tasks_roll_over_onto_one_session(
     platform: LocalPlatform, block: QuantumSession, saved_block: str
 ) -> None:
@@ -179,6 +181,7 @@ def test_twenty_prefect_tasks_roll_over_onto_one_session(
     _check_one_rollover(platform, block, block.experiment(name))
 
 
+@pytest.mark.rest
 def test_a_day_of_experiments_in_scaled_time(ledger_url: str) -> None:
     """Jobs of 29 minutes for 24 hours fill three sessions of eight, and usage is the platform's."""
     job_seconds, longest = 29 * MINUTE, 8 * HOUR

@@ -52,6 +52,7 @@ STATE = {"method": "GET", "path": "/jobs/{job_id}"}
 RESULTS = {"method": "GET", "path": "/jobs/{job_id}/results"}
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     "fault",
     [

@@ -123,6 +123,7 @@ def _circuit(number: int) -> QuantumCircuit:
     return circuit
 
 
+@pytest.mark.rest
 def test_a_rate_limit_is_sat_out_visibly(
     platform_with_limit: LocalPlatform, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
