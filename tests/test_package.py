@@ -152,6 +152,7 @@ def test_one_name_is_installed(wheel: Path) -> None:
         assert there <= names
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_a_project_with_tasks_and_flows_of_its_own_lives_beside_ours(
     tmp_path: Path, wheel: Path, first: str

@@ -118,7 +118,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
         "optimizer_options": {"maxiter": 16},
     }
     vqe(**parameters, experiment="uninterrupted")
-    reference = session_block.experiments.experiment("uninterrupted")
+    reference = session_block.experiment("uninterrupted")
     expected_jobs = slow_platform.jobs_named("uninterrupted")
     sessions_before = slow_platform.stats()["sessions"]["total"]
 
@@ -140,7 +140,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     eventually(lambda: slow_platform.jobs_named(name) > killed_at, seconds=90, what="it goes on")
     eventually(in_state(run.id, "Completed"), seconds=90, what="the retried run is Completed")
 
-    resumed = session_block.experiments.experiment(name)
+    resumed = session_block.experiment(name)
     stats = slow_platform.stats()
     assert stats["sessions"]["total"] == sessions_before + 1
     assert stats["jobs"]["by_session"][str(resumed.session_id)] == expected_jobs
@@ -211,7 +211,7 @@ def test_a_killed_run_goes_on_by_itself(
     eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are submitted")
     _engine_of(run.id, worker).kill()
     eventually(in_state(run.id, "Completed"), seconds=120, what="the run is Completed")
-    experiment = session_block.experiments.experiment(name)
+    experiment = session_block.experiment(name)
     assert len({one.session_id for one in experiment.sessions}) == 1
     assert slow_platform.jobs_named(name) == 16
 
@@ -268,7 +268,7 @@ def test_a_run_whose_worker_ends_goes_on_at_another(
     assert sessions[jobs[0]["session_id"]] != "closed"
     with working(directories[1]):
         eventually(in_state(run.id, "Completed"), seconds=300, what="the run is Completed")
-    experiment = session_block.experiments.experiment(name)
+    experiment = session_block.experiment(name)
     assert len({one.session_id for one in experiment.sessions}) == 1
     assert slow_platform.jobs_named(name) == 16
 
@@ -295,7 +295,7 @@ def test_a_suspended_run_goes_on_in_its_session(
     eventually(in_state(run.id, "Completed"), seconds=120, what="the resumed run is Completed")
     assert _sessions_of(slow_platform, str(run.id)) == {session_id}
     assert slow_platform.jobs_named(str(run.id)) == 2
-    assert session_block.experiments.experiment(str(run.id)).sealed
+    assert session_block.experiment(str(run.id)).sealed
 
 
 def _sessions_of(platform: Platform, experiment: str) -> set[str]:

@@ -10,7 +10,7 @@ import sys
 from session_block.records import owner
 
 _PRINT_AND_WAIT = (
-    "import json, sys; from session_block import owner\n"
+    "import json, sys; from session_block.records import owner\n"
     "with owner.attempt() as me:\n"
     "    print(json.dumps(me), flush=True); sys.stdin.read()"
 )
