@@ -86,7 +86,7 @@ def sweep(
     """Run circuits over a grid of parameter values, in one session.
 
     A retry of this flow run, by whatever process, goes on at the job where it stopped. The rows
-    that there are can be read meanwhile: ``session_block.algorithms.sweep.run.partial_sweep``.
+    that there are can be read meanwhile: ``session_block.partial_sweep``.
 
     Args:
         block: Name of a QuantumSession Block.

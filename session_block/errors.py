@@ -7,6 +7,7 @@
     │   ├── NotISAError              a circuit does not fit the backend
     │   ├── FaultyQubitError         a circuit uses what the backend now calls faulty
     │   ├── BackendNotFoundError     the instance has no such backend
+    │   ├── InstanceRequiredError    the credentials name no instance, and there are several
     │   ├── LabelConflictError       one label was used for two different requests
     │   └── LabelRequiredError       a process that did not open the experiment must label
     ├── LedgerError                  the ledger cannot be trusted; the run stops
@@ -20,6 +21,7 @@
     │   ├── BackendRecalibratedError the backend is not calibrated as it was
     │   └── BudgetExceededError      a limit of jobs or of usage is reached
     ├── ConnectionFailedError        the platform refused the credentials or could not be reached
+    ├── PlatformError                the local platform could not be started, found or used
     ├── SessionError
     │   ├── SessionNotFoundError     the platform knows no session of that ID
     │   ├── SessionMismatchError     the session exists, but is not what the Block describes
@@ -29,6 +31,8 @@
     └── SubmissionError
         ├── SubmissionRejectedError  the platform refused the job; none was made
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
+        ├── SubmissionNotSentError   each try to submit it failed, and no job of it is there
+        ├── JobNotFoundError         the platform does not know the job any more
         ├── JobFailedError           the job ended without a result
         ├── JobCancelledError        somebody cancelled the job
         ├── JobEndedInPassingError the job ended with its session; asking again is safe
@@ -39,7 +43,42 @@ from __future__ import annotations
 
 
 class SessionBlockError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    An error says what happened, to what, and what to do next; programs read the latter from its
+    attributes, which survive pickling.
+
+    Attributes:
+        experiment: The UID of the experiment, or ``None``.
+        submission: The ID of the submission, or ``None``.
+        session_id: The platform's ID of the session or batch, or ``None``.
+        job_id: The platform's ID of the job, or ``None``.
+        code: The platform's own code of what went wrong, such as 1217; ``None`` where it gave none.
+
+    Example::
+
+        try:
+            experiment.run_estimator(pubs)
+        except JobFailedError as error:
+            print(error.job_id, error.code)
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        experiment: str | None = None,
+        submission: str | None = None,
+        session_id: str | None = None,
+        job_id: str | None = None,
+        code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.experiment = experiment
+        self.submission = submission
+        self.session_id = session_id
+        self.job_id = job_id
+        self.code = code
 
 
 class InvalidInputError(SessionBlockError, ValueError):
@@ -56,6 +95,10 @@ class FaultyQubitError(InvalidInputError):
 
 class BackendNotFoundError(InvalidInputError):
     """The instance offers no backend of this name."""
+
+
+class InstanceRequiredError(InvalidInputError):
+    """The credentials name no instance, so jobs could be sent to one and looked for in another."""
 
 
 class LabelConflictError(InvalidInputError):
@@ -110,6 +153,10 @@ class ConnectionFailedError(SessionBlockError):
     """The platform refused the credentials, or could not be reached."""
 
 
+class PlatformError(SessionBlockError):
+    """The local platform could not be started, found or used; the message says what to do."""
+
+
 class SessionError(SessionBlockError):
     """Something is wrong with a session."""
 
@@ -144,6 +191,14 @@ class SubmissionRejectedError(SubmissionError):
 
 class SubmissionHeldError(SubmissionError):
     """It cannot be told whether a job was made, so none is made until an operator decides."""
+
+
+class SubmissionNotSentError(SubmissionError):
+    """Each try to submit it failed, and the platform shows no job of it. Run again to go on."""
+
+
+class JobNotFoundError(SubmissionError):
+    """The platform does not know a job any more that it had accepted."""
 
 
 class JobFailedError(SubmissionError):

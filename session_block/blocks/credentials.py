@@ -29,7 +29,7 @@ from session_block.blocks.accounts import (
     proxies_of,
 )
 from session_block.blocks.forms import FormBlock
-from session_block.errors import ConnectionFailedError
+from session_block.errors import PlatformError
 
 if TYPE_CHECKING:
     from qiskit_ibm_runtime import QiskitRuntimeService
@@ -267,14 +267,14 @@ class LocalPlatformCredentials(SessionCredentials):
         """Return what it takes to connect, starting the platform if none runs.
 
         Raises:
-            ConnectionFailedError: It could not be started, or runs with other settings.
+            PlatformError: It could not be started, or runs with other settings.
         """
         from session_block import local_platform
 
         try:
             info = local_platform.start(self.state_dir, noise=self.noise, seed=self.seed)
-        except local_platform.PlatformError as error:
-            raise ConnectionFailedError(f"The local platform is not available: {error}.") from error
+        except PlatformError as error:
+            raise PlatformError(f"The local platform is not available: {error}.") from error
         account = Account(
             token=info.token,
             channel="ibm_quantum_platform",

@@ -29,7 +29,7 @@ from session_block.settings import MAX_SESSIONS, Limits, Policies, Policy, Sessi
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment
     from session_block.ledger.store import Ledger
-    from session_block.records.identity import Identity
+    from session_block.records.identity import Identity, Lost
     from session_block.references import SessionRef
 
 _openings: dict[tuple[str, str | None, tuple[str, int] | None], Experiment] = {}
@@ -398,9 +398,10 @@ class QuantumSession(SessionSettings, FormBlock):
             InvalidInputError: The reference is of another experiment than this ledger knows.
         """
         from session_block.records.identity import Identity
+        from session_block.records.journal import Journal
         from session_block.records.sessions import read_sessions
 
-        if not read_sessions(self.ledger(), session.uid):
+        if not read_sessions(Journal(self.ledger(), session.uid)):
             raise InvalidInputError(
                 f"This ledger does not know experiment {session.experiment!r} number "
                 f"{session.number}. Use the ledger in which it was opened."
@@ -427,13 +428,14 @@ class QuantumSession(SessionSettings, FormBlock):
             policies=self._policies,
         )
 
-    def _experiments_named(self, name: str) -> list[str]:
-        """Return the UIDs of the experiments whose jobs bear a name at the platform."""
+    def _experiments_named(self, name: str) -> list[Lost]:
+        """Return the experiments whose jobs bear a name at the platform."""
         from session_block.client import Connection
-        from session_block.tags import name_tag, uid_of
+        from session_block.records.identity import lost_among
+        from session_block.tags import name_tag
 
         jobs = Connection(self.credentials.account()).jobs.named(name_tag(name))
-        return list(dict.fromkeys(uid for job in jobs if (uid := uid_of(job.tags))))
+        return lost_among(job.tags for job in jobs)
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""

@@ -19,8 +19,9 @@ from session_block.cli.common import (
     print_table,
     reporting,
 )
-from session_block.operations.experiments import held_submissions
-from session_block.operations.submissions import Operator, SubmissionState
+from session_block.operations.submissions import Operator, SubmissionOverview
+from session_block.records.keys import Kind
+from session_block.records.submissions import SubmissionState
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +48,7 @@ def list_(
     with _operator(ledger_url) as operator:
         states = operator.submissions(experiment)
     if held:
-        states = [one for one in states if held_submissions(key for _, key, _ in one.facts)]
+        states = [one for one in states if one.state is SubmissionState.HELD]
     if as_json:
         answer([state.described() for state in states])
     elif not states:
@@ -86,7 +87,7 @@ def show(
     with _operator(ledger_url) as operator:
         state = operator.show(experiment, submission)
     if as_json:
-        story = [[moment.isoformat(), key, dict(body)] for moment, key, body in state.facts]
+        story = [[_moment(fact), fact.fact_key, fact.fact_body] for fact in state.facts]
         answer({**state.described(), "facts": story})
         return
     _tell(state)
@@ -144,17 +145,22 @@ def retry(
     _decided(state, "Given up. Run the experiment again to send it once more.", as_json=as_json)
 
 
-def _decided(state: SubmissionState, said: str, *, as_json: bool) -> None:
+def _decided(state: SubmissionOverview, said: str, *, as_json: bool) -> None:
     if as_json:
         answer(state.described())
     else:
         typer.echo(said)
 
 
-def _tell(state: SubmissionState) -> None:
+def _moment(fact: Kind, timespec: str = "auto") -> str:
+    return "" if fact.recorded_at is None else fact.recorded_at.isoformat(timespec=timespec)
+
+
+def _tell(state: SubmissionOverview) -> None:
     print_pairs(state.described())
-    for moment, key, body in state.facts:
-        typer.echo(f"{moment.isoformat(timespec='milliseconds')}  {key}  {json.dumps(dict(body))}")
+    for fact in state.facts:
+        when = _moment(fact, timespec="milliseconds")
+        typer.echo(f"{when}  {fact.fact_key}  {json.dumps(fact.fact_body)}")
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from session_block.client.backends import Backends
 from session_block.client.jobs import Jobs
 from session_block.client.service import connect, connecting
 from session_block.client.sessions import Sessions
-from session_block.errors import ConnectionFailedError
+from session_block.errors import InstanceRequiredError
 
 
 class Probe:
     """Reads sessions and jobs as the platform tells them, with the fields that nobody reads too.
 
-    All methods raise :class:`ConnectionFailedError` if the platform does not tell.
+    All methods raise ``ConnectionFailedError`` if the platform does not tell.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -53,6 +53,7 @@ class Connection:
 
     Raises:
         ConnectionFailedError: The credentials are refused, or the platform cannot be reached.
+        InstanceRequiredError: They name no instance, and there are several.
     """
 
     def __init__(self, account: Account) -> None:
@@ -79,7 +80,7 @@ class Connection:
         if instance is None:
             with connecting("list the account's instances"):
                 known = ", ".join(one["crn"] for one in self.service.instances())
-            raise ConnectionFailedError(
+            raise InstanceRequiredError(
                 "The credentials name no instance, so jobs could be sent to one and looked for in "
                 f"another. Set instance to one of: {known}."
             )

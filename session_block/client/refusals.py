@@ -5,6 +5,7 @@ The client hides the HTTP answer in its exceptions' context; it is dug out here.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ UNAUTHORIZED = 401
 _TOO_MANY = 429
 _FOR_NOW = frozenset({UNAUTHORIZED, 403, _TOO_MANY})
 _PASSING_CODES = (9707,)
+_CODE = re.compile(r'"code": ?(\d+)|Error code (\d+);')
 _SENDING = {"qiskit_runtime_service.py", "api"}
 
 
@@ -79,6 +81,12 @@ def refusal(error: BaseException, handled: BaseException | None = None) -> Refus
         return Refusal("session-closed", status, message)
     cause = "for-now" if status in _FOR_NOW else "request"
     return Refusal(cause, status, message, _retry_after(response))
+
+
+def code_in(message: str) -> int | None:
+    """Return the platform's code in its answer, or in a failed job's reason, if there is one."""
+    found = _CODE.search(message)
+    return None if found is None else int(found[1] or found[2])
 
 
 def tells_of_closed_session(message: str) -> bool:

@@ -21,6 +21,7 @@ from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService, RuntimeInvalidS
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.account import Account
+from session_block.client.refusals import code_in
 from session_block.errors import ConnectionFailedError
 
 REMEMBERED_SECONDS = 60.0
@@ -167,7 +168,7 @@ def connecting(purpose: str) -> Iterator[None]:
         raise
     except (IBMError, requests.RequestException) as error:
         raise ConnectionFailedError(
-            f"Could not {purpose}: {_explained(error)}. {_advice(error)}; nothing was submitted."
+            f"Could not {purpose}: {_explained(error)}. {_advice(error)}.", code=code_in(str(error))
         ) from error
 
 

@@ -103,7 +103,8 @@ class Sessions:
             if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
                 raise SessionNotFoundError(
                     f"The instance {self._instance} has no session {session_id!r}. Check the ID, "
-                    "and that the Block's credentials are of the instance that opened it."
+                    "and that the Block's credentials are of the instance that opened it.",
+                    session_id=session_id,
                 ) from error
             raise
         return SessionDetails(**{_FIELDS.get(name, name): value for name, value in told.items()})
@@ -129,7 +130,8 @@ class Sessions:
             raise SessionMismatchError(
                 f"Session {details.id} is of mode {found[0]!r} on backend {found[1]!r}, but one of "
                 f"mode {_ON_THE_WIRE[mode]!r} on the Block's backend {backend.name!r} is needed. "
-                "Use a Block of that backend and mode, or another session."
+                "Use a Block of that backend and mode, or another session.",
+                session_id=details.id,
             )
         session = _CLASSES[mode](self._backends.get(backend), create_new=False)
         session._session_id = details.id  # noqa: SLF001 - as Session.from_id does
@@ -152,7 +154,8 @@ class Sessions:
                 if not tries_left:
                     raise SessionError(
                         f"Session {session.session_id} could not be closed: {error}. It may go on "
-                        "billing; close it at the platform."
+                        "billing; close it at the platform.",
+                        session_id=session.session_id,
                     ) from error
                 time.sleep(_CLOSE_PAUSE_SECONDS)
             else:
@@ -167,7 +170,8 @@ class Sessions:
         if details.backend_name is None:
             raise SessionError(
                 f"Session {details.id} has no backend yet, so it was opened by another client. "
-                "Close it there, or here once its first job has started."
+                "Close it there, or here once its first job has started.",
+                session_id=details.id,
             )
         backend = BackendChoice(details.backend_name)
         session = self.attach(details, backend, details.execution_mode)

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from session_block.costs.usage import UsageMeter
 from session_block.errors import InvalidInputError
 from session_block.events import Happening, Notices
-from session_block.ledger.store import Ledger
-from session_block.records import submissions as records
+from session_block.records.journal import Journal
+from session_block.records.keys import BudgetMember, Outcome
 from session_block.records.tickets import Tickets
 from session_block.settings import NO_LIMITS, Limits
 
 WARNING_SHARE = 0.8
 """The share of a limit from which on it is said that the limit is near."""
 
-_MEMBER = "member/"
 _logger = logging.getLogger(__name__)
 
 
@@ -38,8 +37,7 @@ class Budget:
     Block count the experiments that it opened while it had limits and that this ledger knows.
 
     Args:
-        ledger: Where jobs are counted.
-        experiment: The experiment's UID.
+        journal: The experiment's.
         limits: Those of the experiment.
         meter: Returns what an experiment, given by its UID, has used.
         block: The Block's name, and its own limits.
@@ -48,8 +46,7 @@ class Budget:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         limits: Limits,
         meter: Callable[[str], UsageMeter],
         *,
@@ -63,15 +60,15 @@ class Budget:
                 "Block needs a name: save it, and load it by that name. Or set the limits of an "
                 "experiment."
             )
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._meter = meter
         scope = f"@block/{hashlib.sha256(str(name).encode()).hexdigest()[:16]}"
         self._accounts = [
             one
             for one in (
-                _Account(ledger, experiment, f"experiment {experiment}", limits, notices),
-                _Account(ledger, scope, f"Block {name!r}", block_limits, notices),
+                _Account(journal, f"experiment {journal.scope}", limits, notices),
+                _Account(Journal(journal.ledger, scope), f"Block {name!r}", block_limits, notices),
             )
             if one.limits
         ]
@@ -85,7 +82,7 @@ class Budget:
             ConnectionFailedError: There is a limit of usage, and the platform does not tell it.
         """
         self._make_ready()
-        holder = f"{self._experiment}/{submission}/{generation}"
+        holder = self._holder(submission, generation)
         for account in self._accounts:
             why = account.why_not_this(holder) or self._why_used_up(account)
             if why is not None:
@@ -102,7 +99,7 @@ class Budget:
     def void(self, submission: str, generation: int) -> None:
         """Note that a generation made no job."""
         for account in self._accounts:
-            account.tickets.void(f"{self._experiment}/{submission}/{generation}")
+            account.tickets.void(self._holder(submission, generation))
 
     def left(self) -> Left:
         """Return what may still be spent: the least that any of the limits leaves."""
@@ -123,21 +120,20 @@ class Budget:
         """Count what was done while nobody counted, once in each process."""
         if self._ready:
             return
-        if self._block is not None and not self._ledger.shared:
+        if self._block is not None and not self._journal.ledger.shared:
             _logger.warning(
                 "The limits of %s count the experiments in %r only, which other machines do not "
                 "share. Set its ledger_url to a PostgreSQL database to count theirs too.",
                 self._block,
-                self._ledger,
+                self._journal.ledger,
             )
-        outcomes = self._ledger.facts(self._experiment, "outcome/")
-        holders = {
-            f"{self._experiment}/{fact.key.partition('/')[2]}": fact.body for fact in outcomes
-        }
-        made = [holder for holder, body in holders.items() if records.made_job(body)]
-        none = [holder for holder, body in holders.items() if not records.made_job(body)]
+        outcomes = self._journal.all(Outcome)
+        made = [self._holder(one.submission, one.generation) for one in outcomes if one.made_job]
+        none = [
+            self._holder(one.submission, one.generation) for one in outcomes if not one.made_job
+        ]
         for account in self._accounts:
-            self._ledger.create(account.scope, f"{_MEMBER}{self._experiment}", {})
+            account.journal.record(BudgetMember(uid=self._experiment))
             account.tickets.reconcile(made, none)
         self._ready = True
 
@@ -152,22 +148,24 @@ class Budget:
         return f"{account.name} has used {used:g} s of the {limit:g} s that it may use"
 
     def _used(self, account: _Account) -> float:
-        members = self._ledger.facts(account.scope, _MEMBER)
-        uids = [fact.key.removeprefix(_MEMBER) for fact in members]
-        return sum(self._meter(uid).seconds() for uid in uids)
+        members = account.journal.all(BudgetMember)
+        return sum(self._meter(member.uid).seconds() for member in members)
+
+    def _holder(self, submission: str, generation: int) -> str:
+        return f"{self._experiment}/{submission}/{generation}"
 
 
 class _Account:
     """One set of limits, and what is counted against it."""
 
     def __init__(
-        self, ledger: Ledger, scope: str, name: str, limits: Limits, notices: Notices | None
+        self, journal: Journal, name: str, limits: Limits, notices: Notices | None
     ) -> None:
         self._notices = notices or Notices()
-        self.scope = scope
+        self.journal = journal
         self.name = name
         self.limits = limits
-        self.tickets = Tickets(ledger, scope)
+        self.tickets = Tickets(journal)
         self._warned: set[str] = set()
 
     def why_not_this(self, holder: str) -> str | None:
@@ -185,7 +183,7 @@ class _Account:
             self._warned.add(what)
             said = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
             _logger.warning(said)
-            self._notices.tell(Happening.BUDGET_NEAR, self.scope, said)
+            self._notices.tell(Happening.BUDGET_NEAR, self.journal.scope, said)
 
     def _why_too_many(self, rank: int) -> str | None:
         limit = self.limits.jobs

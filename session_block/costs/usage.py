@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pydantic import BaseModel, ConfigDict
 
 from session_block.client import Connection
-from session_block.ledger.store import Ledger
+from session_block.records import keys
+from session_block.records.journal import Journal
 from session_block.records.sessions import SessionRecord, read_sessions
+from session_block.records.usage import jobs_of
 from session_block.references import ExecutionMode
 
 
@@ -73,28 +75,25 @@ class UsageMeter:
     """Reads the usage of one experiment from the platform; what is final is asked for once.
 
     Args:
-        ledger: Where final figures are recorded.
-        experiment: The experiment's UID.
+        journal: The experiment's, where final figures are recorded.
         connection: To its instance.
         in_job_mode: Whether its jobs run outside of sessions now.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         connection: Callable[[], Connection],
         in_job_mode: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
         self._connection = connection
         self._in_job_mode = in_job_mode
         self._had_jobs_outside: bool | None = None
 
     def of_other(self, experiment: str) -> UsageMeter:
         """Return the meter of another experiment of the same instance, which may run now."""
-        return UsageMeter(self._ledger, experiment, self._connection, lambda: True)
+        return UsageMeter(Journal(self._journal.ledger, experiment), self._connection, lambda: True)
 
     def seconds(self) -> float:
         """Return what the experiment is charged with so far.
@@ -128,23 +127,22 @@ class UsageMeter:
 
     def _sessions(self) -> list[SessionRecord]:
         # One that the experiment went back to has several records.
-        records = read_sessions(self._ledger, self._experiment)
+        records = read_sessions(self._journal)
         return list({one.session_id: one for one in records if one.session_id}.values())
 
     def _session(self, record: SessionRecord) -> SessionUsage:
-        key = f"usage-of-session/{record.number}"
         session_id = str(record.session_id)
-        known = self._ledger.get(self._experiment, key)
+        known = self._journal.get(keys.SessionUsage, record.number)
         if known is None:
             details = self._connection().sessions.look(session_id)
             seconds, final = details.usage_time or 0.0, details.has_ended
             if final:
-                self._ledger.create(self._experiment, key, {"seconds": seconds})
+                self._journal.record(keys.SessionUsage(number=record.number, seconds=seconds))
         else:
-            seconds, final = known.body["seconds"], True
+            seconds, final = known.seconds, True
         return SessionUsage(
             session_id=session_id,
-            mode=record.intent.get("mode", "session"),
+            mode=record.mode or "session",
             seconds=seconds,
             final=final,
         )
@@ -153,8 +151,8 @@ class UsageMeter:
         """Whether jobs are charged by themselves; what earlier processes did is read once."""
         if self._had_jobs_outside is None:
             own = {record.session_id for record in records if record.opened}
-            intents = self._ledger.facts(self._experiment, "intent/")
-            self._had_jobs_outside = any(fact.body["session_id"] not in own for fact in intents)
+            intents = self._journal.all(keys.Intent)
+            self._had_jobs_outside = any(intent.session_id not in own for intent in intents)
         borrowed = any(not record.opened for record in records)
         return self._had_jobs_outside or borrowed or self._in_job_mode()
 
@@ -162,29 +160,20 @@ class UsageMeter:
         self, records: list[SessionRecord], *, only_charged: bool = False
     ) -> Iterator[JobUsage]:
         own = {record.session_id for record in records if record.opened}
-        facts = self._ledger.facts(self._experiment, "intent/", "outcome/", "twin/", "usage/")
-        bodies = {fact.key: fact.body for fact in facts}
-        for key, body in bodies.items():
-            kind, submission, last = (*key.split("/"), "")[:3]
-            job_id = last if kind == "twin" else body.get("job_id")
-            if kind not in ("outcome", "twin") or job_id is None:
-                continue
-            generation = 1 if kind == "twin" else int(last)
-            session_id = bodies.get(f"intent/{submission}/{generation}", {}).get("session_id")
-            charged = session_id not in own
+        known = {one.job_id: one.seconds for one in self._journal.all(keys.JobUsage)}
+        for job in jobs_of(self._journal):
+            charged = job.session_id not in own
             if charged or not only_charged:
                 yield JobUsage(
-                    job_id=job_id,
-                    submission=submission,
-                    session_id=session_id,
-                    seconds=self._job(job_id, bodies.get(f"usage/{job_id}")),
+                    job_id=job.job_id,
+                    submission=job.submission,
+                    session_id=job.session_id,
+                    seconds=known[job.job_id] if job.job_id in known else self._asked(job.job_id),
                     charged=charged,
                 )
 
-    def _job(self, job_id: str, known: object) -> float | None:
-        if isinstance(known, dict):
-            return float(known["seconds"])
+    def _asked(self, job_id: str) -> float | None:
         seconds = self._connection().jobs.metrics(job_id).usage_seconds
         if seconds is not None:
-            self._ledger.create(self._experiment, f"usage/{job_id}", {"seconds": seconds})
+            self._journal.record(keys.JobUsage(job_id=job_id, seconds=seconds))
         return seconds

@@ -23,6 +23,8 @@ from session_block.ledger.sqlite import sqlite_path
 from session_block.ledger.store import SCHEMA_VERSION, Ledger
 from session_block.operations.experiments import ExperimentState, overviews
 from session_block.prefect_context import find_prefect_server
+from session_block.records.journal import Journal
+from session_block.records.keys import Written
 
 PACKAGE = "prefect-quantum-sessions"
 SHOWN = ("prefect", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
@@ -121,7 +123,7 @@ def check_ledger(url: str) -> Iterator[Check]:
     """Check that a ledger opens, can be written, and is where it lasts."""
     try:
         with closing(Ledger(url)) as ledger:
-            ledger.create(_NOTEBOOK, f"written/{uuid4().hex}", {})
+            Journal(ledger, _NOTEBOOK).record(Written(token=uuid4().hex))
             held = [one for one in overviews(ledger) if one.state is ExperimentState.HELD]
     except LedgerError as error:
         yield Check("ledger", Verdict.FAILED, str(error), "Nothing is submitted before.")

@@ -9,8 +9,9 @@ from typing import Self
 from session_block.costs.budget import Budget
 from session_block.costs.usage import UsageMeter
 from session_block.events import Notices
-from session_block.ledger.store import Ledger
 from session_block.records.identity import Identity
+from session_block.records.journal import Journal
+from session_block.records.versions import Versions
 from session_block.sessions.manager import SessionKeeper
 from session_block.settings import Policies
 from session_block.submissions.job_cache import JobsAtHand
@@ -41,37 +42,34 @@ class Machinery:
     def of(
         cls,
         identity: Identity,
-        ledger: Ledger,
+        journal: Journal,
         keeper: Callable[[], SessionKeeper],
         policies: Policies,
         sealed: Callable[[], bool],
         block: str | None,
         notices: Notices,
+        versions: Versions,
     ) -> Self:
         """Put the parts together for one experiment; nothing connects yet."""
-        uid = identity.uid
-        meter = UsageMeter(
-            ledger, uid, lambda: keeper().connection, lambda: keeper().mode() == "job"
-        )
+        meter = UsageMeter(journal, lambda: keeper().connection, lambda: keeper().mode() == "job")
         budget = Budget(
-            ledger,
-            uid,
+            journal,
             policies.limits,
-            lambda other: meter if other == uid else meter.of_other(other),
+            lambda other: meter if other == identity.uid else meter.of_other(other),
             block=(block, policies.block_limits),
             notices=notices,
         )
         settler = Settler(
-            ledger, uid, keeper, policies.unsettled, without_job=budget.void, notices=notices
+            journal, keeper, policies.unsettled, without_job=budget.void, notices=notices
         )
         reconciler = Reconciler(
-            ledger, uid, keeper, settler, existed=identity.resumed, lost=identity.lost
+            journal, keeper, settler, existed=identity.resumed, lost=identity.lost
         )
-        jobs = JobsAtHand(uid, keeper, settler)
+        jobs = JobsAtHand(identity.uid, keeper, settler)
         submitter = Submitter(
-            ledger,
-            uid,
-            identity.tags,
+            journal,
+            identity,
+            versions,
             keeper,
             jobs=jobs,
             settler=settler,
@@ -82,8 +80,7 @@ class Machinery:
             notices=notices,
         )
         waiter = Waiter(
-            ledger,
-            uid,
+            journal,
             keeper,
             jobs=jobs,
             read=submitter.read,

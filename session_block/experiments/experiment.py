@@ -32,8 +32,14 @@ from session_block.experiments.report import plain, run_facts
 from session_block.ledger.store import Ledger
 from session_block.pubs.request import Request, estimator_request, sampler_request
 from session_block.records.attempts import note_attempt, note_failure
-from session_block.records.identity import Identity
-from session_block.records.keys import BACKEND_KEY, SEALED_KEY
+from session_block.records.identity import Identity, begin
+from session_block.records.keys import (
+    BackendChosen,
+    Intent,
+    Sealed,
+    SessionOutcome,
+)
+from session_block.records.versions import Versions
 from session_block.records.views import (
     ExperimentRecords,
     ExperimentView,
@@ -97,27 +103,44 @@ class Experiment(ExperimentRecords):
         self._block = block
         self._lock = threading.Lock()
         self._keeper_made: SessionKeeper | None = None
+        self._began = begin(self._journal, identity, plan.backend_name)
         self._check_backend()
         policies = policies or Policies()
         self._keep_failed_seconds = policies.keep_failed_seconds
         self._parts = Machinery.of(
-            identity, ledger, self._keeper, policies, lambda: self.sealed, block, self.notices
+            identity,
+            self._journal,
+            self._keeper,
+            policies,
+            lambda: self.sealed,
+            block,
+            self.notices,
+            self.versions,
         )
         self._meter, self._budget = self._parts.meter, self._parts.budget
         self._turns = Turns(
             identity,
-            ledger,
+            self._journal,
             lambda: self.sealed,
             opener=opener,
             reconcile=self._parts.reconciler.ensure,
             may_diverge=policies.may_diverge,
+            versions=self.versions,
         )
         self._pins = Pins(
-            ledger, self.uid, lambda: self._keeper().backend, lambda: self._keeper().target
+            self._journal,
+            lambda: self._keeper().backend,
+            lambda: self._keeper().target,
+            self.versions.fingerprint,
         )
         self._progress = Progress()
         self._attempt: int | None = None
         self._monitor: Monitor | None = None
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of the rules by which the experiment is recognised, for life."""
+        return self._began.versions
 
     @staticmethod
     def load(
@@ -177,7 +200,10 @@ class Experiment(ExperimentRecords):
         if len(generations) < job.generation:
             raise LedgerError(
                 f"Experiment {self.identity} has no record of job {job.job_id}. Is this the ledger "
-                "with which it was submitted?"
+                "with which it was submitted?",
+                experiment=self.uid,
+                submission=job.submission,
+                job_id=job.job_id,
             )
         generation = generations[job.generation - 1]
         try:
@@ -253,7 +279,7 @@ class Experiment(ExperimentRecords):
         Returns:
             Whether a session was closed; a borrowed one never is.
         """
-        if not self._ledger.facts(self.uid, "session/", "intent/"):
+        if not self._journal.count(SessionOutcome) and not self._journal.count(Intent):
             return False
         if self._has_open_session() and self._keeper().close(cancel_jobs=True):
             return True
@@ -282,8 +308,8 @@ class Experiment(ExperimentRecords):
         Returns:
             The report that stands; the first one given, if it was sealed before.
         """
-        fact, _ = self._ledger.create(self.uid, SEALED_KEY, dict(report or {}))
-        return dict(fact.body)
+        sealed, _ = self._journal.record(Sealed(report=dict(report or {})))
+        return dict(sealed.report)
 
     def __enter__(self) -> Self:
         return self
@@ -336,15 +362,15 @@ class Experiment(ExperimentRecords):
             self._parts.reconciler.check_twins(now=True)
         return self._has_open_session() and self._keeper().close()
 
-    def begin(self, request: Request, label: str | None = None) -> DurableJob:
+    def _begin(self, request: Request, label: str | None = None) -> DurableJob:
         """Submit a request, exactly once, and return its job at once.
 
         See :meth:`run_sampler` for the errors.
         """
         with self._turns.take(request, label) as turn:
-            return self._begin(request, turn)
+            return self._made(request, turn)
 
-    def _begin(self, request: Request, turn: Turn) -> DurableJob:
+    def _made(self, request: Request, turn: Turn) -> DurableJob:
         recorded = self._parts.waiter.recorded_job(turn.submission)
         made = recorded or self._parts.submitter.submit(request, turn.submission, turn.about)
         return DurableJob(request, turn, made, machinery=self._parts, turns=self._turns)
@@ -361,14 +387,7 @@ class Experiment(ExperimentRecords):
     afinish = aio.async_twin(finish)
 
     def _submit(self, request: Request, label: str | None) -> JobRef:
-        job = self.begin(request, label)
-        return JobRef(
-            session=self.session_ref,
-            submission=job.submission,
-            generation=job.generation.number,
-            job_id=job.job_id(),
-            kind=request.kind,
-        )
+        return self._begin(request, label).reference(self.session_ref)
 
     def _run(self, request: Request, label: str | None) -> PrimitiveResult:
         with self._turns.take(request, label) as turn:
@@ -377,7 +396,7 @@ class Experiment(ExperimentRecords):
                 return recorded
             return prefect_context.visibly(
                 f"{request.kind} {label or turn.submission[:8]}",
-                lambda: self._begin(request, turn).wait(),
+                lambda: self._made(request, turn).wait(),
             )
 
     @property
@@ -482,21 +501,16 @@ class Experiment(ExperimentRecords):
         return await aio.in_thread(lambda: self.mode)
 
     def _check_backend(self) -> None:
-        about = {
-            "name": self.identity.name,
-            "number": self.identity.number,
-            "backend": self._plan.backend_name,
-        }
-        fact, _ = self._ledger.create(self.uid, "experiment", about)
-        wanted, began_with = self._plan.backend_name, fact.body["backend"]
+        wanted, began_with = self._plan.backend_name, self._began.backend
         if wanted == began_with:
             return
-        pinned = self._ledger.get(self.uid, BACKEND_KEY)
-        if pinned is None or wanted != pinned.body["name"]:
+        chosen = self._journal.get(BackendChosen)
+        if chosen is None or wanted != chosen.name:
             raise InvalidInputError(
                 f"Experiment {self.identity} began on {began_with or 'the least busy backend'}, "
                 f"but the Block names {wanted or 'none'}. Use the Block it began with, or start "
-                "anew with fresh=True."
+                "anew with fresh=True.",
+                experiment=self.uid,
             )
 
     @property
@@ -510,8 +524,7 @@ class Experiment(ExperimentRecords):
         with self._lock:
             if self._keeper_made is None:
                 self._keeper_made = SessionKeeper(
-                    self._ledger,
-                    self.uid,
+                    self._journal,
                     Connection(self._account()),
                     self._plan,
                     lost=self.identity.lost,
@@ -591,11 +604,11 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The drawn value is no JSON value.
         """
-        return record_once(self._ledger, self.uid, key, draw)
+        return record_once(self._journal, key, draw)
 
     async def aonce(self, key: str, draw: Callable[[], Any]) -> Any:
         """Async twin of :meth:`once`; ``draw`` may be asynchronous."""
-        if await aio.in_thread(was_drawn, self._ledger, self.uid, key):
+        if await aio.in_thread(was_drawn, self._journal, key):
             return await aio.in_thread(self.once, key, draw)
         drawn = await aio.in_thread(draw)
         value = await drawn if isawaitable(drawn) else drawn
@@ -700,7 +713,7 @@ class Experiment(ExperimentRecords):
             CrashLoopError: This is one more.
         """
         results = self.recorded_results
-        self._attempt = note_attempt(self._ledger, self.identity, results, most)
+        self._attempt = note_attempt(self._journal, self.identity, results, most)
 
     def watch(self) -> None:
         """Show the experiment in the Prefect UI, as long as this process works on it."""
@@ -736,7 +749,7 @@ class Experiment(ExperimentRecords):
         """Note that this attempt failed; its session is kept for another one for a while."""
         if self._attempt is None:
             return
-        note_failure(self._ledger, self.identity, self._attempt, keep_seconds)
+        note_failure(self._journal, self._attempt, keep_seconds)
         if keep_seconds == 0:
             self._end_quietly(self.close_session)
 

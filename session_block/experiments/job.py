@@ -13,6 +13,7 @@ from qiskit.primitives.containers import DataBin, PrimitiveResult
 from session_block import aio, prefect_context
 from session_block.errors import JobEndedInPassingError, JobWaitTimeoutError
 from session_block.records.submissions import Generation
+from session_block.references import JobRef, SessionRef
 
 if TYPE_CHECKING:
     from qiskit.circuit import ClassicalRegister
@@ -72,9 +73,22 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """ID of the submission that it was made for."""
         return self._turn.submission
 
+    def reference(self, session: SessionRef) -> JobRef:
+        """Return what tasks pass on of it.
+
+        Args:
+            session: The session's reference.
+        """
+        return JobRef(
+            session=session,
+            submission=self.submission,
+            generation=self._generation.number,
+            job_id=self.job_id(),
+            kind=self._request.kind,
+        )
+
     @property
-    def generation(self) -> Generation:
-        """The attempt at the submission that made it."""
+    def _generation(self) -> Generation:
         if isinstance(self._made, Generation):
             return self._made
         return self._machinery.submitter.read(self.submission).generations[-1]
@@ -105,7 +119,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``."""
         if self._result is not None or self._machinery.waiter.has_result(self.submission):
             return _DONE
-        return self._machinery.waiter.status(self.generation)
+        return self._machinery.waiter.status(self._generation)
 
     def done(self) -> bool:
         """Return whether the job has given its result."""
@@ -129,7 +143,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         Raises:
             qiskit_ibm_runtime.RuntimeInvalidStateError: It has ended before.
         """
-        self._machinery.jobs.cancel(self.generation)
+        self._machinery.jobs.cancel(self._generation)
 
     aresult = aio.async_twin(result)
     astatus = aio.async_twin(status)
@@ -140,7 +154,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     acancel = aio.async_twin(cancel)
 
     def _awaited(self, timeout: float | None) -> PrimitiveResult:
-        name = f"{self._request.kind} {self._turn.about['label'] or self.submission[:8]}"
+        name = f"{self._request.kind} {self._turn.about.label or self.submission[:8]}"
         # After a timeout this object can still wait on; an equal request is another one.
         with self._turns.held(self.submission, unless=JobWaitTimeoutError):
             return self._made_in.call(
@@ -152,7 +166,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         # As often as the Block lets sessions be opened, and jobs fail in passing.
         while True:
             try:
-                return self._machinery.waiter.result(self.submission, self.generation, timeout)
+                return self._machinery.waiter.result(self.submission, self._generation, timeout)
             except JobEndedInPassingError as error:
                 _logger.info("%s", error)
             self._made = self._machinery.submitter.submit(

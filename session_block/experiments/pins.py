@@ -17,23 +17,24 @@ from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.utils.validations import validate_isa_circuits
 
 from session_block.errors import FaultyQubitError, InvalidInputError, LedgerError, NotISAError
-from session_block.ledger.store import Ledger
-from session_block.pubs.fingerprint import fingerprint_circuit
+from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 from session_block.pubs.results import decode_circuit, encode_circuit
+from session_block.records.journal import Journal
+from session_block.records.keys import CircuitFits, Draw, PinnedCircuit
 
 OPTIMIZATION_LEVEL = 1
 SEED = 0
 
 
-def record_once(ledger: Ledger, experiment: str, key: str, draw: Callable[[], Any]) -> Any:
+def record_once(journal: Journal, key: str, draw: Callable[[], Any]) -> Any:
     """Return the JSON value that the first ``draw()`` under this key gave.
 
     Raises:
         InvalidInputError: The drawn value is no JSON value.
     """
-    fact_key = _draw_key(key)
-    fact = ledger.get(experiment, fact_key)
-    if fact is None:
+    place = Draw.digest_of(key)
+    known = journal.get(Draw, place)
+    if known is None:
         value = draw()
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
         try:
@@ -43,20 +44,13 @@ def record_once(ledger: Ledger, experiment: str, key: str, draw: Callable[[], An
                 f"once({key!r}) drew a {type(value).__qualname__}, which is no JSON value "
                 f"({error}). Draw numbers, text, lists or dicts of these, or a NumPy array."
             ) from error
-        ledger.create(experiment, fact_key, {"key": key, "value": value})
-        fact = ledger.get(experiment, fact_key)
-    if fact is None:
-        raise LedgerError(f"The ledger lost what once({key!r}) had recorded.")
-    return fact.body["value"]
+        known, _ = journal.record(Draw(digest=place, key=key, value=value))
+    return known.value
 
 
-def was_drawn(ledger: Ledger, experiment: str, key: str) -> bool:
+def was_drawn(journal: Journal, key: str) -> bool:
     """Whether :func:`record_once` has a value under this key."""
-    return ledger.get(experiment, _draw_key(key)) is not None
-
-
-def _draw_key(key: str) -> str:
-    return f"once/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return journal.has(Draw, Draw.digest_of(key))
 
 
 class Pins:
@@ -67,23 +61,24 @@ class Pins:
     began.
 
     Args:
-        ledger: Where circuits are kept, as QPY.
-        experiment: The experiment's UID.
+        journal: Where circuits are kept, as QPY.
         backend: Gives the backend that circuits are transpiled for.
         target: Gives what a circuit may consist of.
+        version: Of the fingerprint by which circuits are recognised.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         backend: Callable[[], IBMBackend],
         target: Callable[[], Target],
+        version: int = 1,
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._backend = backend
         self._target = target
+        self._fingerprint = CIRCUIT_FINGERPRINTS[version]
         self._transpiled: dict[str, QuantumCircuit] = {}
         self._substitutes: dict[str, QuantumCircuit | None] = {}
         self._checked: dict[str, Target] = {}
@@ -101,7 +96,7 @@ class Pins:
         Raises:
             NotISAError: The backend cannot run it, however it is laid out.
         """
-        key = _key(circuit, optimization_level, seed_transpiler)
+        key = self._key(circuit, optimization_level, seed_transpiler)
         if key not in self._transpiled:
             known = self._numbers(key)
             self._transpiled[key] = (
@@ -120,7 +115,7 @@ class Pins:
             FaultyQubitError: It fitted the backend once, and does not any more.
             NotISAError: The backend cannot run it, however it is laid out.
         """
-        key = _key(circuit)
+        key = self._key(circuit)
         if key not in self._substitutes:
             self._substitutes[key] = self._substitute(key, circuit)
         substitute = self._substitutes[key]
@@ -139,7 +134,7 @@ class Pins:
         Raises:
             NotISAError: The backend cannot run it, however it is laid out.
         """
-        key = _key(circuit, optimization_level, seed_transpiler)
+        key = self._key(circuit, optimization_level, seed_transpiler)
         number = max(self._numbers(key), default=1) + 1
         pinned = self._pin(key, number, circuit, optimization_level, seed_transpiler)
         self._transpiled[key] = self._substitutes[key] = pinned
@@ -150,10 +145,10 @@ class Pins:
         known = self._numbers(key)
         if known and known[-1] > 1:
             return self._read(key, known[-1])
-        if self._ledger.get(self._experiment, f"fits/{key}") is not None:
+        if self._journal.has(CircuitFits, key):
             return None
         if not known and self._fits(circuit):
-            self._ledger.create(self._experiment, f"fits/{key}", {"name": circuit.name})
+            self._journal.record(CircuitFits(circuit=key, name=circuit.name))
             return None
         return self.transpiled(circuit)
 
@@ -169,7 +164,8 @@ class Pins:
                 f"Circuit {name!r} of experiment {self._experiment} was laid out for "
                 f"{self._backend().name}, which has since lost what it needs: {error.message} "
                 "Nothing was submitted. Wait for a calibration that mends it, or go on with "
-                "another layout by experiment.repin(circuit)."
+                "another layout by experiment.repin(circuit).",
+                experiment=self._experiment,
             ) from error
         self._checked[key] = target
 
@@ -182,14 +178,17 @@ class Pins:
 
     def _numbers(self, key: str) -> list[int]:
         """Return the numbers of a circuit's pins: 1 for the first, more for those made by repin."""
-        facts = self._ledger.facts(self._experiment, f"circuit/{key}/")
-        return sorted(int(fact.key.rpartition("/")[2]) for fact in facts)
+        return sorted(one.pin for one in self._journal.all(PinnedCircuit, key))
 
     def _read(self, key: str, number: int) -> QuantumCircuit:
-        fact = self._ledger.get(self._experiment, _pin_key(key, number))
-        if fact is None or fact.payload is None:
-            raise LedgerError(f"The ledger lost the pinned circuit {_pin_key(key, number)}.")
-        return decode_circuit(fact.payload)
+        pinned = self._journal.get(PinnedCircuit, key, number)
+        if pinned is None or pinned.payload is None:
+            raise LedgerError(
+                f"The ledger lost the pinned circuit {PinnedCircuit.prefix(key, number)} of "
+                f"experiment {self._experiment}.",
+                experiment=self._experiment,
+            )
+        return decode_circuit(pinned.payload)
 
     def _pin(
         self,
@@ -200,25 +199,41 @@ class Pins:
         seed_transpiler: int | None,
     ) -> QuantumCircuit:
         device = self._backend()
-        how = {
-            "optimization_level": _or(optimization_level, OPTIMIZATION_LEVEL),
-            "seed_transpiler": _or(seed_transpiler, SEED),
-        }
+        level, seed = _or(optimization_level, OPTIMIZATION_LEVEL), _or(seed_transpiler, SEED)
+        passes = generate_preset_pass_manager(level, device, seed_transpiler=seed)
         try:
-            isa_circuit = generate_preset_pass_manager(backend=device, **how).run(circuit)
+            isa_circuit = passes.run(circuit)
         except TranspilerError as error:
             raise NotISAError(
                 f"Circuit {circuit.name!r} cannot be transpiled for {device.name}: "
-                f"{error.message} Nothing was submitted."
+                f"{error.message} Nothing was submitted.",
+                experiment=self._experiment,
             ) from error
-        about = {"name": circuit.name, "backend": device.name, **how}
-        self._ledger.create(
-            self._experiment, _pin_key(key, number), about, encode_circuit(isa_circuit)
+        self._journal.record(
+            PinnedCircuit(
+                circuit=key,
+                pin=number,
+                name=circuit.name,
+                backend=device.name,
+                optimization_level=level,
+                seed_transpiler=seed,
+            ),
+            encode_circuit(isa_circuit),
         )
         pinned = self._read(key, number)
         # Whoever passes the ISA circuit itself is told, too, when it does not fit any more.
-        self._ledger.create(self._experiment, f"fits/{_key(pinned)}", {"name": circuit.name})
+        self._journal.record(CircuitFits(circuit=self._key(pinned), name=circuit.name))
         return pinned
+
+    def _key(
+        self,
+        circuit: QuantumCircuit,
+        optimization_level: int | None = None,
+        seed_transpiler: int | None = None,
+    ) -> str:
+        # Defaults are no part of it, as a later version may have others.
+        identity = f"{self._fingerprint(circuit)}/{optimization_level}/{seed_transpiler}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 class PinnedTranspiler:
@@ -247,16 +262,6 @@ class PinnedTranspiler:
         return [self._transpile(circuit) for circuit in circuits]
 
 
-def _key(
-    circuit: QuantumCircuit,
-    optimization_level: int | None = None,
-    seed_transpiler: int | None = None,
-) -> str:
-    # Defaults are no part of it, as a later version may have others.
-    identity = f"{fingerprint_circuit(circuit)}/{optimization_level}/{seed_transpiler}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:32]
-
-
 def _with_parameters_of(circuit: QuantumCircuit, pinned: QuantumCircuit) -> QuantumCircuit:
     """Return a pinned circuit with the caller's parameters for its own, which are namesakes.
 
@@ -271,10 +276,6 @@ def _with_parameters_of(circuit: QuantumCircuit, pinned: QuantumCircuit) -> Quan
     )
     found.name = pinned.name
     return found
-
-
-def _pin_key(key: str, number: int) -> str:
-    return f"circuit/{key}/{number:03d}"
 
 
 def _or(given: int | None, usual: int) -> int:

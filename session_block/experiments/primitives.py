@@ -57,7 +57,8 @@ class _Durable:
         if self._transpile:
             fitted: Any = _FittedLater(request.pubs, fitting)
             request = replace(request, pubs=fitted, asked=request.pubs)
-        return self._made_in.call(lambda: self.experiment.begin(request, label))
+        begin = self.experiment._begin  # noqa: SLF001 - this is the experiment's own face
+        return self._made_in.call(lambda: begin(request, label))
 
 
 class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit is untyped

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from session_block import aio, prefect_context
 from session_block.errors import (
@@ -19,12 +18,14 @@ from session_block.errors import (
     LabelConflictError,
     LabelRequiredError,
 )
-from session_block.ledger.store import Ledger
 from session_block.prefect_context import TaskAttempt
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.pubs.request import Request
-from session_block.records import submissions as records
 from session_block.records.identity import Identity
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, Outcome
+from session_block.records.submissions import Asked
+from session_block.records.versions import FIRST, Versions
 
 _logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Turn:
     """
 
     submission: str
-    about: dict[str, Any]
+    about: Asked
 
 
 class Turns:
@@ -100,29 +101,32 @@ class Turns:
 
     Args:
         identity: The experiment.
-        ledger: Where earlier openings recorded what they asked for.
+        journal: Where earlier openings recorded what they asked for.
         sealed: Whether the experiment is finished.
         opener: Whether this process opened the experiment, and so may count equal requests.
         reconcile: Brings back what the ledger lost, before the first new request; says whether it
             did so now.
         may_diverge: Whether a run that diverges is only told so.
+        versions: Those by which the experiment's requests are recognised.
     """
 
     def __init__(
         self,
         identity: Identity,
-        ledger: Ledger,
+        journal: Journal,
         sealed: Callable[[], bool],
         *,
         opener: bool,
         reconcile: Callable[[], bool],
         may_diverge: bool,
+        versions: Versions = FIRST,
     ) -> None:
         self._identity = identity
-        self._ledger = ledger
+        self._journal = journal
         self._sealed = sealed
         self._reconcile = reconcile
         self._may_diverge = may_diverge
+        self._versions = versions
         self._asked: set[str] = set()
         self._places: dict[str, tuple[str, int]] = {}
         self._pid = os.getpid() if opener else None
@@ -149,15 +153,18 @@ class Turns:
         if self._pid != os.getpid():
             raise LabelRequiredError(
                 f"Experiment {self._identity} was opened by another process, which alone can count "
-                "equal requests. Give this request a label= of its own."
+                "equal requests. Give this request a label= of its own.",
+                experiment=self._identity.uid,
             )
         if self._in_run and not prefect_context.inside():
             raise LabelRequiredError(
                 f"A thread unknown to Prefect made a request of experiment {self._identity}, which "
                 "a task's retry could not recognise. Give it a label=, submit it as a task, "
-                "or start the thread's work by contextvars.copy_context().run."
+                "or start the thread's work by contextvars.copy_context().run.",
+                experiment=self._identity.uid,
             )
-        fingerprint, attempt = request.fingerprint, prefect_context.task_attempt()
+        fingerprint = self._fingerprint(request)
+        attempt = prefect_context.task_attempt()
         with aio.current().holding(
             lambda: self._occurrences.take(fingerprint, attempt),
             lambda taken: self._occurrences.give_back(fingerprint, taken),
@@ -198,18 +205,13 @@ class Turns:
                 recorded = self._recorded.get(submission)
                 concurrent = concurrent or self._concurrent
             if recorded is not None:
-                self._check_label(label, recorded["fingerprint"], request.fingerprint)
+                self._check_label(label, recorded.fingerprint, self._fingerprint(request))
             else:
                 self._check_new(in_turn=label is not None or concurrent)
-        return Turn(
-            submission,
-            {
-                "fingerprint": request.fingerprint,
-                "occurrence": occurrence,
-                "label": label,
-                "concurrent": concurrent,
-            },
-        )
+        return Turn(submission, Asked(self._fingerprint(request), occurrence, label, concurrent))
+
+    def _fingerprint(self, request: Request) -> str:
+        return request.fingerprint_by(self._versions.fingerprint)
 
     def _several_ask(self) -> bool:
         """Note who asks, and say whether that is done concurrently: by threads, or live tasks."""
@@ -217,12 +219,12 @@ class Turns:
         self._askers = (self._askers - ended) | {aio.current().asker}
         return len(self._askers) > 1
 
-    def _record_of(self, submission: str) -> dict[str, Any] | None:
+    def _record_of(self, submission: str) -> Intent | None:
         if submission not in self._recorded:
-            fact = self._ledger.get(self._identity.uid, records.intent_key(submission, 1))
-            if fact is None:
+            intent = self._journal.get(Intent, submission, 1)
+            if intent is None:
                 return None
-            self._recorded[submission] = dict(fact.body)
+            self._recorded[submission] = intent
         return self._recorded[submission]
 
     def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
@@ -230,14 +232,17 @@ class Turns:
         if known not in (None, asked):
             raise LabelConflictError(
                 f"The label {label!r} of experiment {self._identity} stands for the request "
-                f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was submitted."
+                f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was "
+                "submitted.",
+                experiment=self._identity.uid,
             )
 
     def _check_new(self, *, in_turn: bool) -> None:
         if self._sealed():
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
-                "nothing is submitted. Start a new one with fresh=True."
+                "nothing is submitted. Start a new one with fresh=True.",
+                experiment=self._identity.uid,
             )
         if not self._unasked or in_turn:
             return
@@ -256,20 +261,14 @@ class Turns:
         )
         raise ExperimentDivergedError(
             f"{what} Nothing was submitted.{lost} Restore the code and the inputs (random ones "
-            "belong into experiment.once), or start anew with fresh=True."
+            "belong into experiment.once), or start anew with fresh=True.",
+            experiment=self._identity.uid,
         )
 
     def _read_records(self) -> None:
-        self._recorded = self._recorded_intents()
-        counted = {key: body for key, body in self._recorded.items() if body["label"] is None}
-        self._unasked = set(counted) - self._refused() - self._asked
-        self._concurrent = any(intent["concurrent"] for intent in counted.values())
-
-    def _refused(self) -> set[str]:
-        facts = self._ledger.facts(self._identity.uid, "outcome/")
-        return {fact.key.split("/")[1] for fact in facts if fact.body["kind"] == "rejected"}
-
-    def _recorded_intents(self) -> dict[str, dict[str, Any]]:
-        facts = self._ledger.facts(self._identity.uid, "intent/")
-        first = (fact for fact in facts if fact.key.endswith("/1"))
-        return {fact.key.split("/")[1]: dict(fact.body) for fact in first}
+        intents = self._journal.all(Intent)
+        self._recorded = {one.submission: one for one in intents if one.generation == 1}
+        counted = {key: one for key, one in self._recorded.items() if one.label is None}
+        refused = {one.submission for one in self._journal.all(Outcome) if one.kind == "rejected"}
+        self._unasked = set(counted) - refused - self._asked
+        self._concurrent = any(one.concurrent for one in counted.values())

@@ -14,7 +14,11 @@ import sqlalchemy as sa
 from session_block.errors import LedgerDamagedError, LedgerVersionError
 from session_block.ledger.failures import cure
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest that this program reads: 1 at first; 2 says that there are experiments whose rules
+older programs do not know (see :mod:`session_block.records.versions`). The tables are alike."""
+
+FIRST_SCHEMA_VERSION = 1
 
 MAX_KEY_LENGTH = 255
 
@@ -124,7 +128,18 @@ def checksum(*texts: str) -> int:
 def create_tables(connection: sa.Connection) -> None:
     """Make an empty ledger, within the connection's transaction."""
     _metadata.create_all(connection)
-    connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
+    connection.execute(_schema.insert().values(version=FIRST_SCHEMA_VERSION))
+
+
+def read_version(connection: sa.Connection) -> int:
+    """Return the schema version of a ledger that is whole."""
+    return int(connection.execute(sa.select(sa.func.max(_schema.c.version))).scalar_one())
+
+
+def raise_version(connection: sa.Connection, version: int) -> None:
+    """Make programs that do not read a schema version refuse the ledger, from when they open it."""
+    if read_version(connection) < version:
+        connection.execute(_schema.insert().values(version=version))
 
 
 def has_ledger(connection: sa.Connection, shown: str) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -31,12 +31,15 @@ from session_block.errors import (
 )
 from session_block.ledger.failures import cure, failure
 from session_block.ledger.schema import (
+    FIRST_SCHEMA_VERSION,
     MAX_KEY_LENGTH,
     SCHEMA_VERSION,
     Fact,
     fact_of,
     facts_table,
     open_postgresql,
+    raise_version,
+    read_version,
     row_of,
 )
 from session_block.ledger.sqlite import file_identity, open_sqlite, set_aside, sqlite_path
@@ -138,6 +141,7 @@ class Ledger:
                 self._file = file_identity(self._path)
             else:
                 self._engine = open_postgresql(parsed, self._shown)
+        self._schema = FIRST_SCHEMA_VERSION
         closing_when_dropped = weakref.finalize(self, self._engine.dispose)
         closing_when_dropped.atexit = False
 
@@ -192,6 +196,34 @@ class Ledger:
                 f"does not hold it. {cure(self._engine.dialect.name)}"
             )
         return held, held.writer == fact.writer
+
+    def schema_version(self) -> int:
+        """Return which schema version a program must read to use this ledger.
+
+        Raises:
+            LedgerError: The store did not answer.
+        """
+        with self._store(), self._engine.connect() as connection:
+            return read_version(connection)
+
+    def require_schema(self, version: int) -> None:
+        """Make sure that no program uses this ledger that does not read a schema version.
+
+        Those that have it open go on with it; they refuse it when they open it anew.
+
+        Raises:
+            LedgerError: The store did not answer.
+        """
+        if version <= self._schema:
+            return
+        # Somebody else may do so at the same moment.
+        with (
+            self._store(),
+            suppress(sa.exc.IntegrityError),
+            self._engine.begin() as connection,
+        ):
+            raise_version(connection, version)
+        self._schema = version
 
     def _fact(self, row: Mapping[Any, Any]) -> Fact:
         return fact_of(row, self._shown, self._engine.dialect.name)
@@ -326,6 +358,7 @@ def copy_ledger(source: Ledger, target: Ledger) -> Copied:
         InvalidInputError: The other ledger holds another fact in the place of one.
         LedgerError: A ledger did not answer, or a fact is damaged; those before it are copied.
     """
+    target.require_schema(source.schema_version())
     new = [target.take(fact) for fact in source.everything()]
     return Copied(sum(new), len(new) - sum(new))
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.config.state import PlatformError, Settings, SettingsGiven
+from session_block.errors import PlatformError
+from session_block.local_platform.config.state import Settings, SettingsGiven
 from session_block.local_platform.process.admin import Admin
 from session_block.local_platform.process.discovery import (
     PlatformInfo,

@@ -11,7 +11,8 @@ from session_block.ledger.store import Ledger
 from session_block.operations.experiments import overview
 from session_block.pubs.results import plain_values
 from session_block.records.identity import Identity
-from session_block.records.submissions import intent_key
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
 
@@ -94,11 +95,14 @@ class _Experiment:
 
     def __init__(self, ledger: Ledger, identity: Identity) -> None:
         self._view = ExperimentView(identity, ledger)
-        self._intents = {fact.key: fact.body for fact in ledger.facts(identity.uid, "intent/")}
+        journal = Journal(ledger, identity.uid)
+        self._fingerprints = {
+            one.submission: one.fingerprint for one in journal.all(Intent) if one.generation == 1
+        }
         self.rows = self._view.submissions()
         self.at_a_glance = {
             **overview(ledger, identity).described(),
-            "usage_seconds": recorded_usage(ledger, identity.uid).seconds,
+            "usage_seconds": recorded_usage(journal).seconds,
         }
 
     def side(self, place: int) -> Side | None:
@@ -107,7 +111,7 @@ class _Experiment:
         row = self.rows[place]
         return Side(
             submission=row["submission"],
-            fingerprint=self._intents[intent_key(row["submission"], 1)].get("fingerprint"),
+            fingerprint=self._fingerprints[row["submission"]],
             label=row["label"],
             state=row["state"],
             job_id=row["job_id"],

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from session_block.ledger.store import Fact, Ledger
+from session_block.ledger.store import Ledger
 from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
 from session_block.records.attempts import last_failure
 from session_block.records.identity import Identity, flow_runs_of, known_experiments
-from session_block.records.keys import BACKEND_KEY, SEALED_KEY
+from session_block.records.journal import Journal
+from session_block.records.keys import (
+    AttemptBegan,
+    AttemptFailed,
+    BackendChosen,
+    JobUsage,
+    Kind,
+    Outcome,
+    Result,
+    Sealed,
+    SessionUsage,
+)
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
+from session_block.records.submissions import SubmissionState
 from session_block.records.tickets import Tickets
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
@@ -78,39 +90,25 @@ def overviews(ledger: Ledger) -> list[Overview]:
 
 def overview(ledger: Ledger, identity: Identity) -> Overview:
     """Return one experiment at a glance."""
-    facts = ledger.facts(identity.uid)
-    bodies = {fact.key: fact.body for fact in facts}
-    sessions = read_sessions(ledger, identity.uid)
-    outcomes = (body for key, body in bodies.items() if key.startswith("outcome/"))
+    journal = Journal(ledger, identity.uid)
+    facts = journal.everything()
+    known = [one for _, one in facts if one is not None]
+    sessions = read_sessions(journal)
     session_ids = [one.session_id for one in sessions if one.session_id]
-    moments = [fact.created_at for fact in facts if not fact.key.startswith("usage")]
+    backends = [one.name for one in known if isinstance(one, BackendChosen)]
+    moments = [
+        fact.created_at for fact, one in facts if not isinstance(one, JobUsage | SessionUsage)
+    ]
     return Overview(
         identity=identity,
-        state=_state(ledger, identity.uid, bodies, sessions),
-        backend=bodies.get(BACKEND_KEY, {}).get("name"),
-        jobs=sum(records.made_job(outcome) for outcome in outcomes),
-        results=sum(key.startswith("result/") for key in bodies),
+        state=_state(journal, known, sessions),
+        backend=backends[0] if backends else None,
+        jobs=sum(isinstance(one, Outcome) and one.made_job for one in known),
+        results=sum(isinstance(one, Result) for one in known),
         session_id=session_ids[-1] if session_ids else None,
         started_at=moments[0] if moments else None,
         last_activity_at=moments[-1] if moments else None,
     )
-
-
-def held_submissions(keys: Iterable[str]) -> set[str]:
-    """Return the submissions that wait for an operator, told from the keys of facts.
-
-    One waits if its latest generation is held, has no result, and nobody has decided about it.
-    """
-    known = set(keys)
-    decided = {tuple(key.split("/")[1:3]) for key in known if key.startswith("operator/")}
-    held = (key.split("/")[1:] for key in known if key.startswith("hold/"))
-    return {
-        submission
-        for submission, generation in held
-        if (submission, generation) not in decided
-        and records.result_key(submission) not in known
-        and records.intent_key(submission, int(generation) + 1) not in known
-    }
 
 
 def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
@@ -120,55 +118,48 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     many jobs are counted against limits, ``None`` without any, and how many were refused by them),
     ``usage`` as far as it is recorded, and ``report``.
     """
-    view = ExperimentView(identity, ledger)
+    view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
     rows = view.submissions()
     return {
         **overview(ledger, identity).described(),
         "sessions": [RecordedSession(identity, one).described() for one in view.sessions],
         "submissions": [_plain_times(row) for row in rows],
-        "attempts": _attempts(ledger.facts(identity.uid, "attempt/", "failed/")),
+        "attempts": _attempts(journal),
         "flow_runs": flow_runs_of(ledger, identity.uid),
         "budget": {
-            "jobs_counted": Tickets(ledger, identity.uid).used() or None,
-            "refused": sum(
-                fact.body.get("cause") == records.BUDGET
-                for fact in ledger.facts(identity.uid, "outcome/")
-            ),
+            "jobs_counted": Tickets(journal).used() or None,
+            "refused": sum(one.cause == records.BUDGET for one in journal.all(Outcome)),
         },
-        "usage": recorded_usage(ledger, identity.uid).described(),
+        "usage": recorded_usage(journal).described(),
         "report": view.report(),
     }
 
 
 def _state(
-    ledger: Ledger, uid: str, keys: Iterable[str], sessions: list[SessionRecord]
+    journal: Journal, facts: Sequence[Kind], sessions: Sequence[SessionRecord]
 ) -> ExperimentState:
-    if SEALED_KEY in keys:
+    if any(isinstance(one, Sealed) for one in facts):
         return ExperimentState.FINISHED
-    if held_submissions(keys):
+    recorded = records.fold_all(facts).values()
+    if any(one.state is SubmissionState.HELD for one in recorded):
         return ExperimentState.HELD
     if sessions and CANCELLED in (sessions[-1].closing, sessions[-1].end):
         return ExperimentState.CANCELLED
-    failed = last_failure(ledger, uid) is not None
+    failed = last_failure(journal) is not None
     return ExperimentState.FAILED if failed else ExperimentState.UNFINISHED
 
 
-def _attempts(facts: list[Fact]) -> list[dict[str, Any]]:
-    failed = {
-        fact.key.partition("/")[2]: fact.created_at
-        for fact in facts
-        if fact.key.startswith("failed/")
-    }
+def _attempts(journal: Journal) -> list[dict[str, Any]]:
+    failed = {one.attempt: one.recorded_at for one in journal.all(AttemptFailed)}
     return [
         {
-            "number": int(number),
-            "began_at": fact.created_at.isoformat(),
-            "results_before": fact.body["results"],
-            "stopped": fact.body["stopped"],
-            "failed_at": _text(failed.get(number)),
+            "number": one.attempt,
+            "began_at": _text(one.recorded_at),
+            "results_before": one.results,
+            "stopped": one.stopped,
+            "failed_at": _text(failed.get(one.attempt)),
         }
-        for fact in facts
-        if (number := fact.key.partition("/")[2]) and fact.key.startswith("attempt/")
+        for one in journal.all(AttemptBegan)
     ]
 
 

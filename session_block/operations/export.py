@@ -33,6 +33,7 @@ from session_block.ledger.store import Fact, Ledger
 from session_block.operations.experiments import described_in_full
 from session_block.pubs.results import plain_values, runtime_json
 from session_block.records.identity import Identity
+from session_block.records.keys import Result, kind_of
 from session_block.records.views import ExperimentView
 
 FORMAT = "session-block-experiment"
@@ -90,7 +91,7 @@ def write(document: dict[str, Any], path: Path, *, overwrite: bool) -> None:
 
 def _fact(ledger: Ledger, fact: Fact) -> dict[str, Any]:
     payload = None
-    if not fact.key.startswith("result/"):
+    if kind_of(fact.key) is not Result:
         whole = ledger.get(fact.experiment, fact.key)
         payload = None if whole is None else whole.payload
     return {

@@ -30,6 +30,8 @@ from session_block.ledger.store import Ledger
 from session_block.operations.sessions import note
 from session_block.records import owner
 from session_block.records.identity import Identity, known_experiments
+from session_block.records.journal import Journal
+from session_block.records.keys import SessionOutcome
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.references import SessionDetails
 from session_block.sessions.opening import OPEN_DEADLINE_SECONDS
@@ -61,18 +63,17 @@ class Opening:
     @property
     def mode(self) -> Literal["session", "batch"]:
         """What was to be opened; the oldest intents do not tell, and are of sessions."""
-        return "batch" if self.record.intent.get("mode") == "batch" else "session"
+        return "batch" if self.record.mode == "batch" else "session"
 
     @property
     def backend(self) -> str:
         """The backend on which it was to be opened."""
-        return str(self.record.intent["backend"])
+        return self.record.backend
 
     @property
     def max_time_seconds(self) -> int | None:
         """The longest time that was asked for, or ``None`` for the platform's own."""
-        seconds: int | None = self.record.intent.get("max_time_seconds")
-        return seconds
+        return self.record.intent.max_time_seconds
 
     @property
     def earliest(self) -> datetime:
@@ -208,14 +209,18 @@ class Sweeper:
         closed = []
         for orphan in self._orphans(list(dict.fromkeys(session_ids))):
             for opening in orphan.openings:
-                key = f"session/{opening.record.number}"
-                self._ledger.create(opening.experiment.uid, key, {"kind": "lost"})
+                self._journal(opening).record(
+                    SessionOutcome(number=opening.record.number, kind="lost")
+                )
             [still] = self._orphans([orphan.session_id])
             for opening in still.openings:
-                note(self._ledger, opening.experiment.uid, still.session_id, "sweep")
+                note(self._journal(opening), still.session_id, "sweep")
             self._connection.sessions.close_seen(still.session.details, cancel_jobs=False)
             closed.append(still)
         return closed
+
+    def _journal(self, opening: Opening) -> Journal:
+        return Journal(self._ledger, opening.experiment.uid)
 
     def _orphans(self, session_ids: Sequence[str]) -> list[Orphan]:
         found = {orphan.session_id: orphan for orphan in self.find()}
@@ -233,12 +238,12 @@ class Sweeper:
         openings: list[Opening] = []
         known: set[str] = set()
         for experiment in known_experiments(self._ledger):
-            for record in read_sessions(self._ledger, experiment.uid):
-                ids = (record.session_id, record.intent.get("borrowed"))
+            for record in read_sessions(Journal(self._ledger, experiment.uid)):
+                ids = (record.session_id, record.intent.borrowed)
                 known.update(session_id for session_id in ids if session_id is not None)
-                here = record.intent.get("instance") == self._connection.instance
+                here = record.instance == self._connection.instance
                 # An intent to borrow a session, or to restore one, has no owner: it opens none.
-                if here and record.kind in {None, "lost"} and "owner" in record.intent:
+                if here and record.kind in {None, "lost"} and record.intent.owner is not None:
                     openings.append(Opening(experiment, record, _is_under_way(record)))
         return sorted(openings, key=lambda one: one.record.intended_at), known
 
@@ -266,7 +271,8 @@ def _is_under_way(record: SessionRecord) -> bool:
 
     The owner's time is over when other openers would give it up too, here by the wall clock.
     """
-    if record.kind is not None:
+    sender = record.intent.owner
+    if record.kind is not None or sender is None:
         return False
     within_time = datetime.now(UTC) - record.intended_at < OPENING_TIME + CLOCK_SKEW
-    return within_time and owner.may_be_alive(record.intent["owner"])
+    return within_time and owner.may_be_alive(sender)

@@ -16,7 +16,8 @@ from session_block.errors import InvalidInputError
 from session_block.ledger.store import Fact, Ledger
 from session_block.records.attempts import last_failure
 from session_block.records.identity import Identity, known_experiments
-from session_block.records.keys import SEALED_KEY
+from session_block.records.journal import Journal
+from session_block.records.keys import Sealed, SessionDeed, SessionFact
 from session_block.records.sessions import (
     CANCELLED,
     CLOSED_BY_PLATFORM,
@@ -51,10 +52,11 @@ class RecordedSession:
             "uid": self.experiment.uid,
             "session_number": self.record.number,
             "session_id": self.record.session_id,
-            "mode": self.record.intent.get("mode"),
-            "backend": self.record.intent.get("backend"),
-            "instance": self.record.intent.get("instance"),
+            "mode": self.record.mode,
+            "backend": self.record.backend,
+            "instance": self.record.instance,
             "kind": self.record.kind,
+            "state": self.record.state.value,
             "opened_at": self.record.intended_at.isoformat(),
             "end": self.record.end,
         }
@@ -79,27 +81,27 @@ class SessionOperator:
         return [
             RecordedSession(one, record)
             for one in wanted
-            for record in read_sessions(self._ledger, one.uid)
+            for record in read_sessions(Journal(self._ledger, one.uid))
         ]
 
     def facts(self, session_id: str) -> list[Fact]:
         """Return all that the ledger holds about a session, of whichever experiments, by time."""
         numbers = {
-            (one.experiment.uid, str(one.record.number))
+            (one.experiment.uid, one.record.number)
             for one in self.sessions()
             if one.record.session_id == session_id
         }
-        deeds = f"operator/session/{session_id}/"
-        return sorted(
-            (
-                fact
-                for experiment in known_experiments(self._ledger)
-                for fact in self._ledger.facts(experiment.uid, "session", deeds)
-                if fact.key.startswith(deeds)
-                or (fact.experiment, fact.key.partition("/")[2]) in numbers
-            ),
-            key=lambda fact: fact.created_at,
-        )
+        found = []
+        for experiment in known_experiments(self._ledger):
+            journal = Journal(self._ledger, experiment.uid)
+            for fact, known in journal.everything():
+                if isinstance(known, SessionFact):
+                    about_it = (experiment.uid, known.number) in numbers
+                else:
+                    about_it = isinstance(known, SessionDeed) and known.session_id == session_id
+                if about_it:
+                    found.append(fact)
+        return sorted(found, key=lambda fact: fact.created_at)
 
     def close(
         self,
@@ -126,16 +128,16 @@ class SessionOperator:
             SessionError: The platform did not close it; it may go on billing.
         """
         found = self._opened(session_id)
-        uid, record = found.experiment.uid, found.record
+        journal, record = Journal(self._ledger, found.experiment.uid), found.record
         details = connection.sessions.look(session_id)
         if details.state == "closed":
-            record_end(self._ledger, uid, record, record.closing or CLOSED_BY_PLATFORM)
+            record_end(journal, record, record.closing or CLOSED_BY_PLATFORM)
             return False
         reason = CANCELLED if cancel_jobs else reason
-        note(self._ledger, uid, session_id, "cancel" if cancel_jobs else "close")
-        record_closing(self._ledger, uid, record, reason)
+        note(journal, session_id, "cancel" if cancel_jobs else "close")
+        record_closing(journal, record, reason)
         connection.sessions.close_seen(details, cancel_jobs=cancel_jobs)
-        record_end(self._ledger, uid, record, reason)
+        record_end(journal, record, reason)
         return True
 
     def _opened(self, session_id: str) -> RecordedSession:
@@ -168,14 +170,14 @@ def left_open(ledger: Ledger) -> list[RecordedSession]:
         for session in SessionOperator(ledger).sessions()
         if session.record.opened
         and session.record.usable
-        and _is_over(ledger, session.experiment.uid)
+        and _is_over(Journal(ledger, session.experiment.uid))
     ]
 
 
-def _is_over(ledger: Ledger, experiment: str) -> bool:
-    if ledger.get(experiment, SEALED_KEY) is not None:
+def _is_over(journal: Journal) -> bool:
+    if journal.has(Sealed):
         return True
-    failure = last_failure(ledger, experiment)
+    failure = last_failure(journal)
     return failure is not None and failure.kept_until <= datetime.now(UTC)
 
 
@@ -190,9 +192,9 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
     """
     closed = []
     for session in left_open(ledger):
-        place = session.record.intent
+        intent = session.record.intent
         here = (connection.instance, str(connection.account.url))
-        if (place["instance"], place["url"]) != here:
+        if (intent.instance, intent.url) != here:
             continue
         session_id = str(session.record.session_id)
         if SessionOperator(ledger).close(session_id, connection, reason=TIDIED):
@@ -205,8 +207,7 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
     return closed
 
 
-def note(ledger: Ledger, experiment: str, session_id: str, deed: str) -> None:
+def note(journal: Journal, session_id: str, deed: str) -> None:
     """Record in an experiment who did what to a session."""
     who = f"{getpass.getuser()}@{socket.gethostname()}"
-    key = f"operator/session/{session_id}/{deed}"
-    ledger.create(experiment, key, {"deed": deed, "by": who})
+    journal.record(SessionDeed(session_id=session_id, verb=deed, deed=deed, by=who))

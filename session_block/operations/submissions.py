@@ -8,39 +8,38 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.records import submissions as records
 from session_block.records.identity import Identity, known_experiments
-from session_block.records.submissions import Generation, Submission
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, JobEnded, Kind, Outcome, SubmissionDeed, Twin
+from session_block.records.submissions import Generation, Submission, SubmissionState
 
 
 @dataclass(frozen=True)
-class SubmissionState:
+class SubmissionOverview:
     """One submission as the ledger tells it.
 
     Attributes:
-        state: ``result``, ``job``, ``rejected``, ``abandoned``, ``held`` or ``unsettled``; with
-            ``ended`` in the place of ``job`` for one that is known to have given no result.
+        state: Where it stands.
         job_id: The latest generation's job.
         held_because: Why it waits for an operator, or ``None``.
-        facts: Its facts, oldest first: time, key and body.
+        facts: Its facts, oldest first.
     """
 
     experiment: Identity
     submission: str
-    state: str
+    state: SubmissionState
     generations: int
     job_id: str | None
     label: str | None
     tag: str | None
     held_because: str | None
-    facts: tuple[tuple[datetime, str, Mapping[str, Any]], ...] = ()
+    facts: tuple[Kind, ...] = ()
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON values, without its facts."""
@@ -49,7 +48,7 @@ class SubmissionState:
             "number": self.experiment.number,
             "uid": self.experiment.uid,
             "submission": self.submission,
-            "state": self.state,
+            "state": self.state.value,
             "generations": self.generations,
             "job_id": self.job_id,
             "label": self.label,
@@ -64,16 +63,16 @@ class Operator:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def submissions(self, experiment: str | None = None) -> list[SubmissionState]:
+    def submissions(self, experiment: str | None = None) -> list[SubmissionOverview]:
         """Return the submissions of an experiment, given by name or UID, or of all."""
         found = []
         for identity in self._experiments(experiment):
-            intents = self._ledger.facts(identity.uid, "intent/")
-            known = dict.fromkeys(fact.key.split("/")[1] for fact in intents)
+            intents = self._journal(identity).all(Intent)
+            known = dict.fromkeys(intent.submission for intent in intents)
             found += [self._state(identity, submission) for submission in known]
         return found
 
-    def show(self, experiment: str, submission: str) -> SubmissionState:
+    def show(self, experiment: str, submission: str) -> SubmissionOverview:
         """Return one submission; its ID may be cut short, as long as it is told apart."""
         identity, known, _ = self._find(experiment, submission)
         return self._state(identity, known.id)
@@ -86,7 +85,7 @@ class Operator:
         """
         identity, known, latest = self._find(experiment, submission)
         self._require_unsettled(known, latest)
-        self._decide(identity, known, latest, {"kind": "job", "job_id": job_id, "adopted": True})
+        self._decide(identity, Outcome.of_job(known.id, latest.number, job_id, adopted=True))
         self._note(identity, known, latest, f"adopt {job_id}")
 
     def release(self, experiment: str, submission: str) -> None:
@@ -97,7 +96,7 @@ class Operator:
         """
         identity, known, latest = self._find(experiment, submission)
         self._require_unsettled(known, latest)
-        self._decide(identity, known, latest, {"kind": "abandoned"})
+        self._decide(identity, Outcome.abandoned(known.id, latest.number))
         self._note(identity, known, latest, "release")
 
     def retry(self, experiment: str, submission: str) -> None:
@@ -113,8 +112,9 @@ class Operator:
             raise InvalidInputError(
                 f"Submission {known.id} is not settled: adopt its job, or release it."
             )
-        key = records.ended_key(known.id, latest.number)
-        self._ledger.create(identity.uid, key, {"because": records.WRITTEN_OFF})
+        self._journal(identity).record(
+            JobEnded(submission=known.id, generation=latest.number, because=records.WRITTEN_OFF)
+        )
         self._note(identity, known, latest, "retry")
 
     def _experiments(self, wanted: str | None) -> list[Identity]:
@@ -139,54 +139,53 @@ class Operator:
         recorded = self._read(identity, found)
         return identity, recorded, recorded.generations[-1]
 
-    def _read(self, identity: Identity, submission: str) -> Submission:
-        facts = self._ledger.facts(identity.uid, *records.prefixes(submission))
-        return records.fold(submission, ((fact.key, fact.body) for fact in facts))
+    def _journal(self, identity: Identity) -> Journal:
+        return Journal(self._ledger, identity.uid)
 
-    def _state(self, identity: Identity, submission: str) -> SubmissionState:
-        prefixes = (*records.prefixes(submission), f"twin/{submission}/", f"operator/{submission}/")
-        facts = self._ledger.facts(identity.uid, *prefixes)
-        recorded = records.fold(submission, ((fact.key, fact.body) for fact in facts))
+    def _read(self, identity: Identity, submission: str) -> Submission:
+        return records.read_submission(self._journal(identity), submission)
+
+    def _state(self, identity: Identity, submission: str) -> SubmissionOverview:
+        facts = self._journal(identity).several(*records.FACTS, Twin, SubmissionDeed, at=submission)
+        recorded = records.fold(submission, facts)
         latest = recorded.generations[-1]
-        held = {fact.key: fact.body for fact in facts if fact.key.startswith("hold/")}
-        because = held.get(records.hold_key(submission, latest.number), {}).get("because")
-        return SubmissionState(
+        because = None if latest.hold is None else latest.hold.because
+        return SubmissionOverview(
             experiment=identity,
             submission=submission,
-            state=_state_of(recorded, latest),
+            state=recorded.state,
             generations=latest.number,
             job_id=latest.job_id,
-            label=latest.intent.get("label"),
-            tag=latest.intent.get("tag"),
+            label=latest.intent.label,
+            tag=latest.intent.tag,
             held_because=None if recorded.has_result else because,
-            facts=tuple((fact.created_at, fact.key, fact.body) for fact in facts),
+            facts=tuple(facts),
         )
 
     @staticmethod
     def _require_unsettled(known: Submission, latest: Generation) -> None:
         if latest.outcome is not None or known.has_result:
             raise InvalidInputError(
-                f"Submission {known.id} is settled ({_state_of(known, latest)}, job "
+                f"Submission {known.id} is settled ({known.state}, job "
                 f"{latest.job_id}); to run it again, retry it."
             )
 
-    def _decide(
-        self, identity: Identity, known: Submission, latest: Generation, outcome: dict[str, Any]
-    ) -> None:
-        key = records.outcome_key(known.id, latest.number)
-        fact, ours = self._ledger.create(identity.uid, key, {**outcome, "by": "operator"})
+    def _decide(self, identity: Identity, outcome: Outcome) -> None:
+        stands, ours = self._journal(identity).record(replace(outcome, by="operator"))
         if not ours:
-            raise InvalidInputError(f"Submission {known.id} was settled meanwhile: {fact.body}.")
+            came_of_it = stands.kind if stands.job_id is None else f"job {stands.job_id}"
+            raise InvalidInputError(
+                f"Submission {outcome.submission} was settled meanwhile: {came_of_it}."
+            )
 
     def _note(self, identity: Identity, known: Submission, latest: Generation, deed: str) -> None:
-        key = f"operator/{known.id}/{latest.number}/{deed.partition(' ')[0]}"
         who = f"{getpass.getuser()}@{socket.gethostname()}"
-        self._ledger.create(identity.uid, key, {"deed": deed, "by": who})
-
-
-def _state_of(recorded: Submission, latest: Generation) -> str:
-    if recorded.has_result:
-        return "result"
-    if latest.outcome is None:
-        return "held" if latest.held else "unsettled"
-    return "ended" if latest.ended else str(latest.outcome["kind"])
+        self._journal(identity).record(
+            SubmissionDeed(
+                submission=known.id,
+                generation=latest.number,
+                verb=deed.partition(" ")[0],
+                deed=deed,
+                by=who,
+            )
+        )

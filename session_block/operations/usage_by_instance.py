@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.records.identity import Identity, known_experiments
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, SessionIntent
 from session_block.records.usage import recorded_usage
 
 if TYPE_CHECKING:
@@ -110,20 +112,21 @@ def usage_by_instance(
 
 def _place(ledger: Ledger, uid: str) -> tuple[str | None, str | None]:
     """Return instance and URL of an experiment; all that it sends goes there."""
-    facts = ledger.facts(uid, "session-intent/", "intent/")
-    body = facts[-1].body if facts else {}
-    return body.get("instance"), body.get("url")
+    intents = Journal(ledger, uid).several(SessionIntent, Intent)
+    latest = intents[-1] if intents else None
+    if isinstance(latest, SessionIntent | Intent):
+        return latest.instance, latest.url
+    return None, None
 
 
 def _used(ledger: Ledger, identity: Identity, connection: Connection | None) -> UsedByExperiment:
+    journal = Journal(ledger, identity.uid)
     if connection is None:
-        recorded = recorded_usage(ledger, identity.uid)
+        recorded = recorded_usage(journal)
         return UsedByExperiment(identity, recorded.seconds, "ledger", recorded.complete)
     from session_block.costs.usage import UsageMeter
 
-    meter = UsageMeter(ledger, identity.uid, lambda: connection, lambda: True)
+    meter = UsageMeter(journal, lambda: connection, lambda: True)
     seconds = meter.seconds()
     # What the meter finds final it records.
-    return UsedByExperiment(
-        identity, seconds, "platform", recorded_usage(ledger, identity.uid).complete
-    )
+    return UsedByExperiment(identity, seconds, "platform", recorded_usage(journal).complete)

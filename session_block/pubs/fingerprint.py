@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,13 @@ def fingerprint_request(
 def fingerprint_circuit(circuit: QuantumCircuit) -> str:
     """Return the fingerprint of a circuit's structure, as 64 hexadecimal digits."""
     return _digest(_circuit(circuit))
+
+
+FINGERPRINTS: Mapping[int, Callable[..., str]] = {1: fingerprint_request}
+"""The rule by which requests are recognised, in each of its versions, which never change."""
+
+CIRCUIT_FINGERPRINTS: Mapping[int, Callable[[QuantumCircuit], str]] = {1: fingerprint_circuit}
+"""The same for circuits by themselves, which are pinned by it."""
 
 
 def fingerprint_label(label: str) -> str:

@@ -20,7 +20,7 @@ from qiskit_ibm_runtime.utils.validations import (
 )
 
 from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
-from session_block.pubs.fingerprint import fingerprint_request
+from session_block.pubs.fingerprint import FINGERPRINTS
 from session_block.pubs.options import (
     chosen_options,
     input_errors,
@@ -54,15 +54,25 @@ class Request:
     options: Any
     asked: Sequence[SamplerPub] | Sequence[EstimatorPub] | None = None
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """The request's identity; see :mod:`session_block.pubs.fingerprint`."""
-        return fingerprint_request(
-            self.kind,
-            self.implementation,
-            self.pubs if self.asked is None else self.asked,
-            what_reaches_the_platform(self.options),
-        )
+        """The request's identity, by the newest version of the rule."""
+        return self.fingerprint_by(max(FINGERPRINTS))
+
+    def fingerprint_by(self, version: int) -> str:
+        """Return the request's identity by a version of :mod:`session_block.pubs.fingerprint`."""
+        if version not in self._fingerprints:
+            self._fingerprints[version] = FINGERPRINTS[version](
+                self.kind,
+                self.implementation,
+                self.pubs if self.asked is None else self.asked,
+                what_reaches_the_platform(self.options),
+            )
+        return self._fingerprints[version]
+
+    @cached_property
+    def _fingerprints(self) -> dict[int, str]:
+        return {}
 
     @property
     def like(self) -> Hashable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zlib
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 from qiskit import QuantumCircuit, qpy
+from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers import BitArray, PrimitiveResult
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 
@@ -100,5 +102,16 @@ def encode_circuit(circuit: QuantumCircuit) -> bytes:
 
 
 def decode_circuit(payload: bytes) -> QuantumCircuit:
-    """Return the circuit that :func:`encode_circuit` made bytes of."""
-    return qpy.load(io.BytesIO(payload))[0]
+    """Return the circuit that :func:`encode_circuit` made bytes of.
+
+    Raises:
+        LedgerError: The bytes are damaged.
+    """
+    try:
+        circuit: QuantumCircuit = qpy.load(io.BytesIO(payload))[0]
+    except (QiskitError, struct.error, LookupError, ValueError, EOFError) as error:
+        raise LedgerError(
+            f"A pinned circuit is damaged ({error}). Restore the ledger from its backup, or set it "
+            "aside, and start anew with fresh=True."
+        ) from error
+    return circuit

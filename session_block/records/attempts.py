@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from session_block.errors import CrashLoopError
-from session_block.ledger.store import Ledger
 from session_block.records.identity import Identity
+from session_block.records.journal import Journal
+from session_block.records.keys import AttemptBegan, AttemptFailed
 
-_ATTEMPT = "attempt/"
-_FAILED = "failed/"
 
-
-def note_attempt(ledger: Ledger, identity: Identity, results: int, most: int | None) -> int:
+def note_attempt(journal: Journal, identity: Identity, results: int, most: int | None) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
 
     A run that crashes again and again without getting on is not tried for ever. The attempt that is
     stopped begins a new count, so that whoever retries it by hand gets as many again.
 
     Args:
-        ledger: Where attempts are recorded.
+        journal: The experiment's.
         identity: The experiment.
         results: How many results are recorded now.
         most: How many limited attempts in a row may have begun with as many; ``None`` for one that
@@ -32,29 +30,31 @@ def note_attempt(ledger: Ledger, identity: Identity, results: int, most: int | N
     Raises:
         CrashLoopError: This is one more.
     """
-    attempts = ledger.facts(identity.uid, _ATTEMPT)
+    attempts = journal.all(AttemptBegan)
     in_vain = 0
-    for fact in sorted(attempts, key=lambda one: one.key, reverse=True):
-        if fact.body["stopped"] or fact.body["results"] != results:
+    for one in sorted(attempts, key=lambda one: one.attempt, reverse=True):
+        if one.stopped or one.results != results:
             break
-        in_vain += fact.body["limited"]
+        in_vain += one.limited
     stopped = most is not None and in_vain >= most
-    body = {"results": results, "limited": most is not None, "stopped": stopped}
     number = len(attempts) + 1
-    while not ledger.create(identity.uid, f"{_ATTEMPT}{number:06d}", body)[1]:
+    began = AttemptBegan(attempt=number, results=results, limited=most is not None, stopped=stopped)
+    while not journal.record(began)[1]:
         number += 1  # of two that begin at once each has a number of its own
+        began = replace(began, attempt=number)
     if stopped:
         raise CrashLoopError(
             f"Experiment {identity} has been tried {in_vain} times in a row without a new result "
             f"({results} are recorded), so it is stopped before it is tried once more. Look into "
-            "the logs why it ends, then retry the flow run: it goes on where it stopped."
+            "the logs why it ends, then retry the flow run: it goes on where it stopped.",
+            experiment=identity.uid,
         )
     return number
 
 
-def note_failure(ledger: Ledger, identity: Identity, attempt: int, keep_seconds: int) -> None:
+def note_failure(journal: Journal, attempt: int, keep_seconds: int) -> None:
     """Record that an attempt has failed, and for how long its session is kept for another one."""
-    ledger.create(identity.uid, f"{_FAILED}{attempt:06d}", {"keep_seconds": keep_seconds})
+    journal.record(AttemptFailed(attempt=attempt, keep_seconds=keep_seconds))
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,10 @@ class Failure:
     kept_until: datetime
 
 
-def last_failure(ledger: Ledger, experiment: str) -> Failure | None:
-    """Return the failure of the latest attempt at an experiment, unless that goes on or crashed.
-
-    Args:
-        ledger: Where attempts are recorded.
-        experiment: The experiment's UID.
-    """
-    facts = {fact.key: fact for fact in ledger.facts(experiment, _ATTEMPT, _FAILED)}
-    attempts = sum(key.startswith(_ATTEMPT) for key in facts)
-    failed = facts.get(f"{_FAILED}{attempts:06d}")
-    if failed is None:
+def last_failure(journal: Journal) -> Failure | None:
+    """Return the failure of the latest attempt at an experiment, unless that goes on or crashed."""
+    failed = journal.get(AttemptFailed, journal.count(AttemptBegan))
+    if failed is None or failed.recorded_at is None:
         return None
-    keep = timedelta(seconds=failed.body["keep_seconds"])
-    return Failure(failed.created_at, failed.created_at + keep)
+    keep = timedelta(seconds=failed.keep_seconds)
+    return Failure(failed.recorded_at, failed.recorded_at + keep)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
+from urllib.parse import quote
 from uuid import uuid4
 
 from session_block.errors import InvalidInputError
-from session_block.ledger.store import Fact, Ledger
-from session_block.tags import name_tag, uid_tag
+from session_block.ledger.store import Ledger
+from session_block.records.journal import Journal
+from session_block.records.keys import ExperimentBegan, NameGiven, OpenedByRun
+from session_block.records.versions import CURRENT, FIRST, Versions
+from session_block.tags import SubmissionTag, name_tag, uid_of, uid_tag
 
 MAX_NAME_LENGTH = 120
 _NAMES = "@names"
@@ -23,6 +26,7 @@ class Identity:
     Attributes:
         resumed: The experiment existed before it was opened now.
         lost: The ledger had lost it; it was found by its jobs at the platform.
+        versions: Those by which its jobs are recognised, where only they could tell.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Identity:
     uid: str
     resumed: bool = False
     lost: bool = False
+    versions: Versions | None = None
 
     def __str__(self) -> str:
         return f"{self.name!r} (number {self.number})" if self.number > 1 else repr(self.name)
@@ -40,6 +45,37 @@ class Identity:
         return [name_tag(self.name), uid_tag(self.uid)]
 
 
+@dataclass(frozen=True)
+class Lost:
+    """An experiment that only its jobs' tags at the platform tell of.
+
+    Attributes:
+        number: Which experiment of its name it is.
+        versions: Those by which its jobs are recognised.
+    """
+
+    uid: str
+    number: int
+    versions: Versions
+
+
+def lost_among(tags: Iterable[Sequence[str]]) -> list[Lost]:
+    """Return the experiments of which the tags of jobs tell, in the order of the jobs."""
+    found: dict[str, Lost] = {}
+    for one in tags:
+        uid = uid_of(tuple(one))
+        if uid is None:
+            continue
+        parsed = (SubmissionTag.parse(tag) for tag in one)
+        tag = next((tag for tag in parsed if tag is not None and tag.uid == uid), None)
+        if tag is None:
+            found.setdefault(uid, Lost(uid, 1, FIRST))
+        else:
+            versions = Versions(tag.identity, tag.fingerprint, tag.version)
+            found[uid] = Lost(uid, tag.number, versions)
+    return list(found.values())
+
+
 def identify(
     ledger: Ledger,
     name: str | None,
@@ -47,7 +83,7 @@ def identify(
     fresh: bool = False,
     uid: str | None = None,
     flow_run_id: str | None = None,
-    find_lost: Callable[[str], Sequence[str]] = lambda _: (),
+    find_lost: Callable[[str], Sequence[Lost]] = lambda _: (),
 ) -> Identity:
     """Return the experiment that a name stands for, minting it when it is new.
 
@@ -58,8 +94,8 @@ def identify(
         uid: Take the experiment of this name that has this UID.
         flow_run_id: The outermost flow run, if there is one. What it once opened by a name is what
             it opens ever after, so that its retries go on with it.
-        find_lost: Returns the UIDs of the experiments whose jobs bear a name at the platform. Asked
-            only if the ledger knows no name at all, as after the loss of a disk.
+        find_lost: Returns the experiments whose jobs bear a name at the platform. Asked only if
+            the ledger knows no name at all, as after the loss of a disk, or not this UID.
 
     Raises:
         InvalidInputError: There is no name, it cannot be one, or an empty ledger finds several
@@ -69,12 +105,21 @@ def identify(
     names = _Names(ledger, name, find_lost)
     if flow_run_id is None or uid is not None:
         return names.identity(*names.choose(fresh=fresh, uid=uid))
-    key = f"run/{flow_run_id}/{quote(name, safe='')}"
-    chosen = ledger.get(_NAMES, key)
-    if chosen is not None:
-        return names.identity(chosen, existed=True)
-    fact, existed = names.choose(fresh=fresh, uid=None)
-    chosen, _ = ledger.create(_NAMES, key, fact.body)
+    journal = Journal(ledger, _NAMES)
+    known = journal.get(OpenedByRun, flow_run_id, name)
+    if known is not None:
+        return names.identity(known, existed=True)
+    found, existed = names.choose(fresh=fresh, uid=None)
+    chosen, _ = journal.record(
+        OpenedByRun(
+            flow_run_id=flow_run_id,
+            name=name,
+            uid=found.uid,
+            number=found.number,
+            lost=found.lost,
+            versions=found.versions,
+        )
+    )
     return names.identity(chosen, existed=existed)
 
 
@@ -82,86 +127,111 @@ class _Names:
     """What a name has stood for."""
 
     def __init__(
-        self, ledger: Ledger, name: str, find_lost: Callable[[str], Sequence[str]]
+        self, ledger: Ledger, name: str, find_lost: Callable[[str], Sequence[Lost]]
     ) -> None:
-        self._ledger = ledger
+        self._journal = Journal(ledger, _NAMES)
         self._name = name
-        self._prefix = f"name/{quote(name, safe='')}/"
         self._find_lost = find_lost
 
-    def identity(self, fact: Fact, existed: bool) -> Identity:
+    def identity(self, given: NameGiven | OpenedByRun, existed: bool) -> Identity:
+        versions = given.versions
         return Identity(
             self._name,
-            int(fact.body["number"]),
-            fact.body["uid"],
+            given.number,
+            given.uid,
             resumed=existed,
-            lost=bool(fact.body.get("lost")),
+            lost=given.lost,
+            versions=None if versions is None else Versions(*versions),
         )
 
-    def choose(self, *, fresh: bool, uid: str | None) -> tuple[Fact, bool]:
+    def choose(self, *, fresh: bool, uid: str | None) -> tuple[NameGiven, bool]:
         """Return what the name now stands for, and whether that existed before."""
         while True:
-            known = self._ledger.facts(_NAMES, self._prefix)
+            known = self._journal.all(NameGiven, self._name)
             if uid is not None:
-                chosen = next((fact for fact in known if fact.body["uid"] == uid), None)
+                chosen = next((one for one in known if one.uid == uid), None)
                 if chosen is not None:
                     return chosen, True
-            latest = max(known, key=lambda fact: int(fact.body["number"]), default=None)
+            latest = max(known, key=lambda one: one.number, default=None)
             if latest is not None and not fresh and uid is None:
                 return latest, True
-            number = 1 if latest is None else int(latest.body["number"]) + 1
-            found = uid or (None if fresh or known else self._lost_uid())
-            body = {"uid": found or uuid4().hex[:16], "number": number, "lost": bool(found)}
-            fact, ours = self._ledger.create(_NAMES, f"{self._prefix}{number}", body)
-            if ours:
-                return fact, bool(found)
-
-    def _lost_uid(self) -> str | None:
-        """Return the UID that an empty ledger finds under the name at the platform."""
-        if self._ledger.facts(_NAMES):
-            return None
-        uids = self._find_lost(self._name)
-        if len(uids) > 1:
-            raise InvalidInputError(
-                f"The ledger is empty, and the platform shows jobs of {len(uids)} experiments "
-                f"named {self._name!r}: {', '.join(uids)}. Go on with one of them by uid=, or "
-                "start anew with fresh=True."
+            number = 1 if latest is None else latest.number + 1
+            found = self._lost(uid) if uid or not (fresh or known) else None
+            given, ours = self._journal.record(
+                NameGiven(
+                    name=self._name,
+                    place=number,
+                    uid=found.uid if found else uuid4().hex[:16],
+                    number=max(number, found.number) if found else number,
+                    lost=found is not None,
+                    versions=list(astuple(found.versions)) if found else None,
+                )
             )
-        return uids[0] if uids else None
+            if ours:
+                return given, found is not None
+
+    def _lost(self, uid: str | None) -> Lost | None:
+        """Return the experiment that the platform shows: of a UID, or for an empty ledger."""
+        if uid is None and (self._journal.count(NameGiven) or self._journal.count(OpenedByRun)):
+            return None
+        found = self._find_lost(self._name)
+        if uid is not None:
+            one = next((one for one in found if one.uid == uid), None)
+            return one or Lost(uid, 1, CURRENT)
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"The ledger is empty, and the platform shows jobs of {len(found)} experiments "
+                f"named {self._name!r}: {', '.join(one.uid for one in found)}. Go on with one of "
+                "them by uid=, or start anew with fresh=True."
+            )
+        return found[0] if found else None
+
+
+def begin(journal: Journal, identity: Identity, backend: str | None) -> ExperimentBegan:
+    """Record the first fact of an experiment, unless it is there; return what stands.
+
+    Raises:
+        LedgerVersionError: A newer version of this package began it.
+        LedgerError: The ledger cannot be read or trusted.
+    """
+    began = journal.get(ExperimentBegan)
+    if began is None:
+        versions = identity.versions or CURRENT
+        versions.check_known(str(identity))
+        journal.ledger.require_schema(versions.schema)
+        began, _ = journal.record(
+            ExperimentBegan(
+                name=identity.name,
+                number=identity.number,
+                backend=backend,
+                identity_version=versions.identity,
+                fingerprint_version=versions.fingerprint,
+                tags_version=versions.tags,
+            )
+        )
+    began.versions.check_known(str(identity))
+    return began
 
 
 def opened_by(ledger: Ledger, flow_run_id: str) -> list[Identity]:
     """Return the experiments that an outermost flow run has opened."""
-    prefix = f"run/{flow_run_id}/"
     return [
-        Identity(
-            unquote(fact.key.removeprefix(prefix)),
-            int(fact.body["number"]),
-            fact.body["uid"],
-            resumed=True,
-        )
-        for fact in ledger.facts(_NAMES, prefix)
+        Identity(one.name, one.number, one.uid, resumed=True)
+        for one in Journal(ledger, _NAMES).all(OpenedByRun, flow_run_id)
     ]
 
 
 def flow_runs_of(ledger: Ledger, uid: str) -> list[str]:
     """Return the IDs of the outermost flow runs that have opened an experiment, oldest first."""
-    return [
-        fact.key.split("/")[1] for fact in ledger.facts(_NAMES, "run/") if fact.body["uid"] == uid
-    ]
+    opened = Journal(ledger, _NAMES).all(OpenedByRun)
+    return [one.flow_run_id for one in opened if one.uid == uid]
 
 
 def known_experiments(ledger: Ledger) -> list[Identity]:
     """Return every experiment that a ledger knows by a name, oldest first."""
     return [
-        Identity(
-            unquote(fact.key.split("/")[1]),
-            int(fact.body["number"]),
-            fact.body["uid"],
-            resumed=True,
-            lost=bool(fact.body.get("lost")),
-        )
-        for fact in ledger.facts(_NAMES, "name/")
+        Identity(one.name, one.number, one.uid, resumed=True, lost=one.lost)
+        for one in Journal(ledger, _NAMES).all(NameGiven)
     ]
 
 

@@ -1,6 +1,708 @@
-"""How facts are called."""
+"""The kinds of facts: how each is called, and what it says. The only place that spells a key.
+
+What is written here is read for ever: a kind is never renamed, a field never changes its meaning,
+and a new field has a default, which is what older facts mean by not having it. ``tests/records``
+pins the complete set.
+"""
 
 from __future__ import annotations
 
-SEALED_KEY = "sealed"
-BACKEND_KEY = "backend"
+import hashlib
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Self
+from urllib.parse import quote, unquote
+
+from session_block.errors import LedgerError
+from session_block.ledger.store import Fact
+from session_block.records.versions import Versions
+from session_block.references import ExecutionMode, Implementation, SessionMode
+
+SessionKind = Literal["opened", "borrowed", "lost", "refused"]
+OutcomeKind = Literal["job", "rejected", "abandoned"]
+
+_AROUND = frozenset({"recorded_at", "payload"})
+
+
+def _place(digits: int = 0) -> Any:
+    """Make a field that stands in the key; a number may be padded, so that keys sort like it."""
+    return field(metadata={"digits": digits})
+
+
+def _if_set(default: Any = None) -> Any:
+    """Make a field that is written only where it is not its default."""
+    return field(default=default, metadata={"if_set": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of fact. Fields marked as place are its key; the others are its body.
+
+    Attributes:
+        recorded_at: When it was recorded, by its writer's clock; ``None`` before.
+        payload: What it holds beside its body, where it was read with it.
+    """
+
+    KIND: ClassVar[str]
+
+    recorded_at: datetime | None = field(default=None, compare=False, repr=False)
+    payload: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def fact_key(self) -> str:
+        """The fact's key."""
+        places = (_text(getattr(self, one.name), one) for one in _places(type(self)))
+        return "/".join([self.KIND, *places])
+
+    @property
+    def fact_body(self) -> dict[str, Any]:
+        """The fact's body, as JSON values."""
+        return {
+            one.name: _json(value)
+            for one in _contents(type(self))
+            if (value := getattr(self, one.name)) != one.default or "if_set" not in one.metadata
+        }
+
+    @classmethod
+    def prefix(cls, *place: object) -> str:
+        """Return what the keys of this kind begin with, at a place given in part or in full."""
+        texts = [_text(value, one) for value, one in zip(place, _places(cls), strict=False)]
+        whole = len(texts) == len(_places(cls))
+        return "/".join([cls.KIND, *texts, *([] if whole else [""])])
+
+    @classmethod
+    def of(cls, fact: Fact) -> Self:
+        """Return what a fact of this kind says.
+
+        Raises:
+            LedgerError: It lacks something that all of them have.
+        """
+        places = _places(cls)
+        texts = fact.key.removeprefix(f"{cls.KIND}/").split("/") if places else []
+        given = {one.name: _read(text, one) for one, text in zip(places, texts, strict=True)}
+        return cls._made(fact, given, fact.body)
+
+    @classmethod
+    def _made(cls, fact: Fact, place: Mapping[str, Any], body: Mapping[str, Any]) -> Self:
+        known = {one.name for one in _contents(cls)}
+        given = {name: value for name, value in body.items() if name in known}
+        try:
+            return cls(**place, **given, recorded_at=fact.created_at, payload=fact.payload)
+        except TypeError as error:
+            raise LedgerError(
+                f"Fact {fact.key!r} of experiment {fact.experiment} is no {cls.__name__} that this "
+                f"version reads ({error}). Was the ledger written by a newer version? Upgrade "
+                "prefect-quantum-sessions.",
+                experiment=fact.experiment,
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Who carries out an intent: one attempt, in one process, on one machine.
+
+    Attributes:
+        token: The attempt's own.
+        machine: Host name and machine ID.
+        boot: The boot's ID: process IDs mean nothing outside it.
+        pid: The process.
+        started: When that began, so that a reused process ID is told apart.
+    """
+
+    token: str
+    machine: str
+    boot: str
+    pid: int
+    started: float | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs are sent: all look-ups go there.
+
+    Attributes:
+        instance: The instance's CRN.
+        url: The platform's.
+    """
+
+    backend: str
+    instance: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentBegan(Kind):
+    """The first fact of an experiment.
+
+    Attributes:
+        backend: The backend that its Block named; ``None`` for the least busy one.
+        identity_version: Of the rule by which the experiment is recognised.
+        fingerprint_version: Of the rule by which its requests are.
+        tags_version: Of the grammar of its jobs' tags.
+        family: The family of primitives that it began with.
+    """
+
+    KIND = "experiment"
+
+    name: str
+    number: int
+    backend: str | None
+    identity_version: int = _if_set(1)
+    fingerprint_version: int = _if_set(1)
+    tags_version: int = _if_set(1)
+    family: Implementation = _if_set("v2")
+
+    @property
+    def versions(self) -> Versions:
+        """The versions by which the experiment is recognised, for life."""
+        return Versions(self.identity_version, self.fingerprint_version, self.tags_version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed(Kind):
+    """The experiment is finished; its body is the report."""
+
+    KIND = "sealed"
+
+    report: Mapping[str, Any]
+
+    @property
+    def fact_body(self) -> dict[str, Any]:
+        """The report itself."""
+        return dict(self.report)
+
+    @classmethod
+    def _made(cls, fact: Fact, place: Mapping[str, Any], body: Mapping[str, Any]) -> Self:
+        return super()._made(fact, place, {"report": body})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendChosen(Kind):
+    """The backend of all jobs, and why it is the one."""
+
+    KIND = "backend"
+
+    name: str
+    use_fractional_gates: bool | None
+    calibration_id: str | None
+    instance: str | None
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeChosen(Kind):
+    """The execution mode that took the place of the Block's."""
+
+    KIND = "execution-mode"
+
+    mode: ExecutionMode
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSeen(Kind):
+    """The calibration that the experiment began with, as ISO 8601."""
+
+    KIND = "calibration"
+
+    calibrated_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptBegan(Kind):
+    """An attempt began.
+
+    Attributes:
+        results: How many results were recorded then.
+        limited: Whether it counts against the limit of attempts without progress.
+        stopped: Whether it was stopped at once, as one too many.
+    """
+
+    KIND = "attempt"
+
+    attempt: int = _place(6)
+    results: int
+    limited: bool
+    stopped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptFailed(Kind):
+    """An attempt failed; its session is kept for another one for so long."""
+
+    KIND = "failed"
+
+    attempt: int = _place(6)
+    keep_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionIntent(Kind):
+    """A session or batch is wanted.
+
+    Attributes:
+        mode: ``session`` or ``batch``; ``None`` where the ledger had lost it.
+        owner: Who opens it; ``None`` where none is opened.
+        borrowed: The ID of the session that is joined instead.
+        restored: The ledger had lost it.
+    """
+
+    KIND = "session-intent"
+
+    number: int = _place()
+    backend: str
+    instance: str | None
+    url: str | None
+    mode: SessionMode | None = _if_set()
+    max_time_seconds: int | None
+    owner: Sender | None = _if_set()
+    borrowed: str | None = _if_set()
+    restored: bool = _if_set(default=False)
+
+    def __post_init__(self) -> None:
+        _make_sender(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOutcome(Kind):
+    """What came of a session's intent."""
+
+    KIND = "session"
+
+    number: int = _place()
+    kind: SessionKind
+    session_id: str | None = _if_set()
+    restored: bool = _if_set(default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionClosing(Kind):
+    """The experiment sets out to close a session."""
+
+    KIND = "session-closing"
+
+    number: int = _place()
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEnded(Kind):
+    """A session is over."""
+
+    KIND = "session-end"
+
+    number: int = _place()
+    session_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent(Kind):
+    """One generation of a submission is about to be sent.
+
+    Attributes:
+        fingerprint: Of the request; ``None`` where the ledger had lost it.
+        occurrence: Which of several equal requests; ``None`` where the ledger had lost it.
+        label: The user's, or ``None``; ``?`` where the ledger had lost it.
+        concurrent: Whether several threads or tasks asked.
+        kind: ``sampler`` or ``estimator``; ``None`` where the ledger had lost it.
+        tag: The job's tag, whole.
+        owner: Who sends it; ``None`` where it was sent before this was recorded.
+        adopted: It was made for a job that appeared after all.
+        restored: The ledger had lost it.
+    """
+
+    KIND = "intent"
+
+    submission: str = _place()
+    generation: int = _place()
+    fingerprint: str | None
+    occurrence: int | None
+    label: str | None
+    concurrent: bool
+    kind: str | None = _if_set()
+    implementation: Implementation | None = _if_set()
+    backend: str
+    instance: str | None
+    url: str | None
+    session_id: str | None
+    calibrated_at: str | None = _if_set()
+    tag: str
+    owner: Sender | None = _if_set()
+    adopted: bool = _if_set(default=False)
+    restored: bool = _if_set(default=False)
+
+    def __post_init__(self) -> None:
+        _make_sender(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Kind):
+    """What came of one generation: a job, a rejection, or neither.
+
+    Attributes:
+        kind: ``job``, ``rejected`` or ``abandoned``.
+        job_id: The job, if there is one.
+        cause: Of a rejection: ``budget``, ``session-closed``, ``for-now``, or what else it was.
+        status: The HTTP status of a rejection; ``None`` where nothing was sent.
+        message: What a rejection said.
+        adopted: The job was found, not made.
+        restored: The ledger had lost it.
+        by: ``operator`` where one decided it.
+    """
+
+    KIND = "outcome"
+
+    submission: str = _place()
+    generation: int = _place()
+    kind: OutcomeKind
+    job_id: str | None = _if_set()
+    cause: str | None = _if_set()
+    status: int | None = _if_set()
+    message: str | None = _if_set()
+    adopted: bool = _if_set(default=False)
+    restored: bool = _if_set(default=False)
+    by: str | None = _if_set()
+
+    @property
+    def fact_body(self) -> dict[str, Any]:
+        """The body; a rejection has its status also where that is ``None``."""
+        status = {"status": self.status} if self.kind == "rejected" else {}
+        return {**super().fact_body, **status}
+
+    @classmethod
+    def of_job(
+        cls, submission: str, generation: int, job_id: str, *, adopted: bool = False
+    ) -> Self:
+        """Return the outcome of a generation that made a job."""
+        return cls(
+            submission=submission,
+            generation=generation,
+            kind="job",
+            job_id=job_id,
+            adopted=adopted,
+        )
+
+    @classmethod
+    def abandoned(cls, submission: str, generation: int, *, restored: bool = False) -> Self:
+        """Return the outcome of a generation that made no job that is known."""
+        return cls(
+            submission=submission, generation=generation, kind="abandoned", restored=restored
+        )
+
+    @property
+    def made_job(self) -> bool:
+        """Whether the generation made a job."""
+        return self.kind == "job"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobEnded(Kind):
+    """A generation's job gave no result, and never will."""
+
+    KIND = "ended"
+
+    submission: str = _place()
+    generation: int = _place()
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold(Kind):
+    """A generation waits for an operator."""
+
+    KIND = "hold"
+
+    submission: str = _place()
+    generation: int = _place()
+    because: str
+    job_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin(Kind):
+    """A job was one too many."""
+
+    KIND = "twin"
+
+    submission: str = _place()
+    job_id: str = _place()
+    fate: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Kind):
+    """A submission has a result, which is the payload."""
+
+    KIND = "result"
+
+    submission: str = _place()
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobUsage(Kind):
+    """The final usage of a job."""
+
+    KIND = "usage"
+
+    job_id: str = _place()
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionUsage(Kind):
+    """The final usage of a session."""
+
+    KIND = "usage-of-session"
+
+    number: int = _place()
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionDeed(Kind):
+    """What an operator did to a generation."""
+
+    KIND = "operator"
+
+    submission: str = _place()
+    generation: int = _place()
+    verb: str = _place()
+    deed: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionDeed(Kind):
+    """What an operator did to a session."""
+
+    KIND = "operator/session"
+
+    session_id: str = _place()
+    verb: str = _place()
+    deed: str
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Kind):
+    """What was drawn once.
+
+    Attributes:
+        digest: Of the user's key; see :meth:`digest_of`.
+        key: The user's key.
+        value: What was drawn, as a JSON value.
+    """
+
+    KIND = "once"
+
+    digest: str = _place()
+    key: str
+    value: Any
+
+    @staticmethod
+    def digest_of(key: str) -> str:
+        """Return the place of a user's key, which may be long."""
+        return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinnedCircuit(Kind):
+    """The ISA circuit for one of the user's, as QPY in the payload.
+
+    Attributes:
+        circuit: The digest of the user's circuit and of how it was to be transpiled.
+        pin: 1 for the first, more for those that replaced it.
+    """
+
+    KIND = "circuit"
+
+    circuit: str = _place()
+    pin: int = _place(3)
+    name: str
+    backend: str
+    optimization_level: int
+    seed_transpiler: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitFits(Kind):
+    """A circuit fitted the backend as it was."""
+
+    KIND = "fits"
+
+    circuit: str = _place()
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameGiven(Kind):
+    """Which experiment a name stands for, and by its number which of them.
+
+    Attributes:
+        lost: The ledger had lost it; it was found by its jobs at the platform.
+        versions: Those by which its jobs are recognised, where they tell: identity rule,
+            fingerprint and tags.
+    """
+
+    KIND = "name"
+
+    name: str = _place()
+    place: int = _place()
+    uid: str
+    number: int
+    lost: bool = False
+    versions: list[int] | None = _if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedByRun(Kind):
+    """What an outermost flow run opened by a name, and opens ever after."""
+
+    KIND = "run"
+
+    flow_run_id: str = _place()
+    name: str = _place()
+    uid: str
+    number: int
+    lost: bool = False
+    versions: list[int] | None = _if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetMember(Kind):
+    """An experiment is counted against a Block's limits."""
+
+    KIND = "member"
+
+    uid: str = _place()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket(Kind):
+    """A number that was given to one job."""
+
+    KIND = "ticket"
+
+    ticket: int = _place(9)
+    holder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketVoid(Kind):
+    """A ticket's holder made no job."""
+
+    KIND = "ticket-void"
+
+    ticket: int = _place(9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(Kind):
+    """The doctor has written to the ledger."""
+
+    KIND = "written"
+
+    token: str = _place()
+
+
+KINDS: tuple[type[Kind], ...] = (
+    ExperimentBegan,
+    Sealed,
+    BackendChosen,
+    ModeChosen,
+    CalibrationSeen,
+    AttemptBegan,
+    AttemptFailed,
+    SessionIntent,
+    SessionOutcome,
+    SessionClosing,
+    SessionEnded,
+    Intent,
+    Outcome,
+    JobEnded,
+    Hold,
+    Twin,
+    Result,
+    JobUsage,
+    SessionUsage,
+    SubmissionDeed,
+    SessionDeed,
+    Draw,
+    PinnedCircuit,
+    CircuitFits,
+    NameGiven,
+    OpenedByRun,
+    BudgetMember,
+    Ticket,
+    TicketVoid,
+    Written,
+)
+"""All of them."""
+
+SubmissionFact = Intent | Outcome | JobEnded | Hold | Result | Twin
+"""What the state of a submission is folded from."""
+
+SessionFact = SessionIntent | SessionOutcome | SessionClosing | SessionEnded
+"""What is said of one session of an experiment."""
+
+_BY_KIND = {one.KIND: one for one in KINDS}
+
+
+def kind_of(key: str) -> type[Kind] | None:
+    """Return the kind of fact that a key belongs to; ``None`` for one of a newer version."""
+    head, _, rest = key.partition("/")
+    longer = f"{head}/{rest.partition('/')[0]}"
+    return _BY_KIND.get(longer) or _BY_KIND.get(head)
+
+
+def typed(fact: Fact) -> Kind | None:
+    """Return what a fact says; ``None`` for a kind of a newer version.
+
+    Raises:
+        LedgerError: It lacks something that all of its kind have.
+    """
+    kind = kind_of(fact.key)
+    return None if kind is None else kind.of(fact)
+
+
+def _places(kind: type[Kind]) -> tuple[Field[Any], ...]:
+    return _fields(kind)[0]
+
+
+def _contents(kind: type[Kind]) -> tuple[Field[Any], ...]:
+    return _fields(kind)[1]
+
+
+_Split = tuple[tuple[Field[Any], ...], tuple[Field[Any], ...]]
+_SPLIT: dict[type[Kind], _Split] = {}
+
+
+def _fields(kind: type[Kind]) -> _Split:
+    """Return the fields of a kind's key, and those of its body; each kind is looked at once."""
+    if kind not in _SPLIT:
+        own = [one for one in fields(kind) if one.name not in _AROUND]
+        place = tuple(one for one in own if "digits" in one.metadata)
+        _SPLIT[kind] = (place, tuple(one for one in own if one not in place))
+    return _SPLIT[kind]
+
+
+def _text(value: object, one: Field[Any]) -> str:
+    if isinstance(value, int):
+        return f"{value:0{one.metadata['digits']}d}"
+    return quote(str(value), safe="")
+
+
+def _read(text: str, one: Field[Any]) -> object:
+    return int(text) if one.type == "int" else unquote(text)
+
+
+def _json(value: object) -> object:
+    return asdict(value) if isinstance(value, Sender) else value
+
+
+def _make_sender(fact: SessionIntent | Intent) -> None:
+    if isinstance(fact.owner, Mapping):
+        object.__setattr__(fact, "owner", Sender(**fact.owner))

@@ -10,15 +10,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psutil
 
+from session_block.records.keys import Sender
 from session_block.records.submissions import Submission
 
 SUBMIT_DEADLINE = "SESSION_BLOCK_SUBMIT_DEADLINE_SECONDS"
@@ -32,34 +32,34 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def attempt() -> Iterator[dict[str, Any]]:
+def attempt() -> Iterator[Sender]:
     """Yield the description of a live owner; it is gone when the block is left."""
     token = uuid4().hex
     with _lock:
         _live_attempts.add(token)
     try:
-        yield {
-            "token": token,
-            "machine": _machine(),
-            "boot": _boot_id(),
-            "pid": os.getpid(),
-            "started": _process_start(os.getpid()),
-        }
+        yield Sender(
+            token=token,
+            machine=_machine(),
+            boot=_boot_id(),
+            pid=os.getpid(),
+            started=_process_start(os.getpid()),
+        )
     finally:
         with _lock:
             _live_attempts.discard(token)
 
 
-def may_be_alive(owner: Mapping[str, Any]) -> bool:
+def may_be_alive(owner: Sender) -> bool:
     """Whether the owner may still be at work. ``False`` is certain, ``True`` is not."""
-    if owner["machine"] != _machine():
+    if owner.machine != _machine():
         return True
-    if owner["boot"] != _boot_id():
+    if owner.boot != _boot_id():
         return False
-    if owner["pid"] == os.getpid() and owner["started"] == _process_start(os.getpid()):
+    if owner.pid == os.getpid() and owner.started == _process_start(os.getpid()):
         with _lock:
-            return owner["token"] in _live_attempts
-    return _process_start(int(owner["pid"])) == float(owner["started"])
+            return owner.token in _live_attempts
+    return _process_start(owner.pid) == owner.started
 
 
 class OwnerWatch:
@@ -73,13 +73,13 @@ class OwnerWatch:
         latest = recorded.latest
         if latest is None or latest.outcome is not None or latest.held:
             return False
-        if "owner" not in latest.intent:
+        if latest.intent.owner is None:
             # Restored or adopted: there is nobody who would still send it.
             return False
         first_seen = self._first_seen.setdefault((recorded.id, latest.number), time.monotonic())
         deadline = float(os.environ.get(SUBMIT_DEADLINE, SUBMIT_DEADLINE_SECONDS))
         within_deadline = time.monotonic() - first_seen < deadline
-        return within_deadline and may_be_alive(latest.intent["owner"])
+        return within_deadline and may_be_alive(latest.intent.owner)
 
 
 def _process_start(pid: int) -> float | None:

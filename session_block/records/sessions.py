@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from enum import StrEnum
 
-from session_block.ledger.store import Ledger
+from session_block.records.journal import Journal
+from session_block.records.keys import (
+    Place,
+    SessionClosing,
+    SessionEnded,
+    SessionIntent,
+    SessionKind,
+    SessionOutcome,
+)
+from session_block.references import SessionMode
 
 CANCELLED = "cancelled by the user"
 CLOSED = "closed by the experiment"
@@ -17,7 +25,29 @@ NEAR_ITS_END = "too near its end"
 TIDIED = "closed after its run had failed"
 IGNORED = "ignored by the platform, which ran its job in job mode"
 
+FACTS = (SessionIntent, SessionOutcome, SessionClosing, SessionEnded)
+"""The kinds of facts that sessions are folded from."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _logger = logging.getLogger(__name__)
+
+
+class SessionState(StrEnum):
+    """Where a session of an experiment stands, as people are told everywhere.
+
+    Attributes:
+        OPENING: It is wanted, and what came of that is not recorded yet.
+        OPEN: It is not known to be over.
+        ENDED: It is over.
+        LOST: Its opening was cut off, so nobody knows whether there is one.
+        REFUSED: The platform opened none.
+    """
+
+    OPENING = "opening"
+    OPEN = "open"
+    ENDED = "ended"
+    LOST = "lost"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -25,9 +55,7 @@ class SessionRecord:
     """One session of an experiment, as the ledger tells it.
 
     Attributes:
-        intent: What was asked for, and where: ``backend``, ``instance``, ``url``, ``mode``
-            (``session`` or ``batch``) and ``max_time_seconds``.
-        intended_at: When it was asked for, by this machine's clock.
+        intent: What was asked for, and where.
         kind: ``opened`` by this experiment, ``borrowed``, ``lost`` (its opening was cut off),
             ``refused`` by the platform, or ``None`` while it is being opened.
         end: Why the session is over, or ``None`` while it is in use.
@@ -35,12 +63,46 @@ class SessionRecord:
     """
 
     number: int
-    intent: Mapping[str, Any]
-    kind: str | None
+    intent: SessionIntent
+    kind: SessionKind | None
     session_id: str | None
     end: str | None
-    intended_at: datetime
     closing: str | None = None
+
+    @property
+    def intended_at(self) -> datetime:
+        """When it was asked for, by its machine's clock."""
+        return self.intent.recorded_at or _NEVER
+
+    @property
+    def backend(self) -> str:
+        """The backend that it is on."""
+        return self.intent.backend
+
+    @property
+    def instance(self) -> str | None:
+        """CRN of its instance."""
+        return self.intent.instance
+
+    @property
+    def mode(self) -> SessionMode | None:
+        """``session`` or ``batch``; ``None`` where the ledger had lost it."""
+        return self.intent.mode
+
+    @property
+    def state(self) -> SessionState:
+        """Where it stands, as far as the ledger tells."""
+        if self.end is not None:
+            return SessionState.ENDED
+        match self.kind:
+            case None:
+                return SessionState.OPENING
+            case "lost":
+                return SessionState.LOST
+            case "refused":
+                return SessionState.REFUSED
+            case _:
+                return SessionState.OPEN
 
     @property
     def opened(self) -> bool:
@@ -53,38 +115,38 @@ class SessionRecord:
         return self.session_id is not None and self.end is None
 
 
-def read_sessions(ledger: Ledger, experiment: str) -> list[SessionRecord]:
+def read_sessions(journal: Journal) -> list[SessionRecord]:
     """Fold the session facts of an experiment, oldest session first."""
-    facts = {fact.key: fact for fact in ledger.facts(experiment, "session")}
-    bodies = {key: fact.body for key, fact in facts.items()}
+    facts = {fact.fact_key: fact for fact in journal.several(*FACTS)}
     records: list[SessionRecord] = []
-    while (intent := bodies.get(f"session-intent/{len(records) + 1}")) is not None:
+    while True:
         number = len(records) + 1
-        outcome = bodies.get(f"session/{number}", {})
-        end = bodies.get(f"session-end/{number}", {})
+        intent = facts.get(SessionIntent.prefix(number))
+        if not isinstance(intent, SessionIntent):
+            return records
+        outcome = facts.get(SessionOutcome.prefix(number))
+        closing = facts.get(SessionClosing.prefix(number))
+        end = facts.get(SessionEnded.prefix(number))
         records.append(
             SessionRecord(
                 number=number,
                 intent=intent,
-                kind=outcome.get("kind"),
-                session_id=outcome.get("session_id"),
-                end=end.get("reason"),
-                intended_at=facts[f"session-intent/{number}"].created_at,
-                closing=bodies.get(f"session-closing/{number}", {}).get("reason"),
+                kind=outcome.kind if isinstance(outcome, SessionOutcome) else None,
+                session_id=outcome.session_id if isinstance(outcome, SessionOutcome) else None,
+                end=end.reason if isinstance(end, SessionEnded) else None,
+                closing=closing.reason if isinstance(closing, SessionClosing) else None,
             )
         )
-    return records
 
 
-def record_closing(ledger: Ledger, experiment: str, record: SessionRecord, reason: str) -> None:
+def record_closing(journal: Journal, record: SessionRecord, reason: str) -> None:
     """Record, before a session is closed, that it is to be, and why."""
-    ledger.create(experiment, f"session-closing/{record.number}", {"reason": reason})
+    journal.record(SessionClosing(number=record.number, reason=reason))
 
 
-def record_end(ledger: Ledger, experiment: str, record: SessionRecord, reason: str) -> None:
+def record_end(journal: Journal, record: SessionRecord, reason: str) -> None:
     """Record that a session is over, and why."""
-    body = {"session_id": record.session_id, "reason": reason}
-    ledger.create(experiment, f"session-end/{record.number}", body)
+    journal.record(SessionEnded(number=record.number, session_id=record.session_id, reason=reason))
 
 
 def report_lost(experiment: str, number: int, backend: str) -> None:
@@ -99,23 +161,23 @@ def report_lost(experiment: str, number: int, backend: str) -> None:
     )
 
 
-def restore_session(
-    ledger: Ledger,
-    experiment: str,
-    session_id: str,
-    place: Mapping[str, Any],
-    *,
-    borrowed: bool,
-) -> None:
+def restore_session(journal: Journal, session_id: str, place: Place, *, borrowed: bool) -> None:
     """Record a session that the ledger had lost, unless it knows it."""
     while True:
-        known = read_sessions(ledger, experiment)
+        known = read_sessions(journal)
         if any(record.session_id == session_id for record in known):
             return
         number = len(known) + 1
-        intent = {**place, "max_time_seconds": None, "restored": True}
-        _, ours = ledger.create(experiment, f"session-intent/{number}", intent)
-        if ours:
-            kind = "borrowed" if borrowed else "opened"
-            body = {"kind": kind, "session_id": session_id, "restored": True}
-            ledger.create(experiment, f"session/{number}", body)
+        intent = SessionIntent(
+            number=number,
+            backend=place.backend,
+            instance=place.instance,
+            url=place.url,
+            max_time_seconds=None,
+            restored=True,
+        )
+        if journal.record(intent)[1]:
+            kind: SessionKind = "borrowed" if borrowed else "opened"
+            journal.record(
+                SessionOutcome(number=number, kind=kind, session_id=session_id, restored=True)
+            )

@@ -7,12 +7,45 @@ fact as well, and a generation that waits for an operator a ``hold``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TypedDict
 
 from session_block.errors import LedgerError
+from session_block.records.journal import Journal
+from session_block.records.keys import (
+    Hold,
+    Intent,
+    JobEnded,
+    Kind,
+    Outcome,
+    Result,
+    SubmissionFact,
+)
+
+
+class SubmissionState(StrEnum):
+    """Where a submission stands, as people are told everywhere.
+
+    Attributes:
+        UNSETTLED: It was to be sent, and what came of that is not recorded yet.
+        HELD: It waits for an operator.
+        JOB: It has a job, whose result is not recorded yet.
+        ENDED: Its job gave no result; the next one who asks runs it again.
+        REJECTED: No job was made: the platform refused it, or the budget did.
+        ABANDONED: No job was made that anybody knows of; the next one who asks sends it again.
+        RESULT: Its result is recorded.
+    """
+
+    UNSETTLED = "unsettled"
+    HELD = "held"
+    JOB = "job"
+    ENDED = "ended"
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+    RESULT = "result"
 
 
 class Situation(StrEnum):
@@ -50,28 +83,72 @@ _REJECTED = {
 }
 
 
+class Named(TypedDict):
+    """The attributes of an error about a generation; see :class:`~session_block.errors`."""
+
+    experiment: str
+    submission: str
+    session_id: str | None
+    job_id: str | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an intent says of its request, beside where that is sent.
+
+    Attributes:
+        occurrence: Which of several equal requests it is, counted from 1.
+        label: The user's, or ``None``.
+        concurrent: Whether several threads or tasks ask.
+    """
+
+    fingerprint: str
+    occurrence: int
+    label: str | None
+    concurrent: bool
+
+
 @dataclass(frozen=True)
 class Generation:
     """One attempt at a submission, as the ledger tells it.
 
     Attributes:
         number: 1 for the first attempt.
-        intent: Body of the intent fact: where it was sent, and by whom.
-        outcome: Body of the outcome fact, or ``None`` while it is open.
+        intent: Where it was sent, and by whom.
+        outcome: What came of it, or ``None`` while that is open.
         ended: Why the outcome's job is known to have given no result, or ``None``.
-        held: Whether the generation waits for an operator.
+        hold: That the generation waits for an operator, and why; or ``None``.
     """
 
     number: int
-    intent: Mapping[str, Any]
-    outcome: Mapping[str, Any] | None = None
+    intent: Intent
+    outcome: Outcome | None = None
     ended: str | None = None
-    held: bool = False
+    hold: Hold | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for an operator, who has not decided about it.
+
+        What the hold was about has passed if the generation has got another outcome since.
+        """
+        if self.hold is None or self.ended is not None:
+            return False
+        return self.outcome is None or (self.job_id is not None and self.job_id == self.hold.job_id)
+
+    def named(self, experiment: str) -> Named:
+        """Return what an error about this generation says of it, as its attributes."""
+        return {
+            "experiment": experiment,
+            "submission": self.intent.submission,
+            "session_id": self.intent.session_id,
+            "job_id": self.job_id,
+        }
 
     @property
     def job_id(self) -> str | None:
         """The job that this generation made, if it made one."""
-        return None if self.outcome is None else self.outcome.get("job_id")
+        return None if self.outcome is None else self.outcome.job_id
 
 
 @dataclass(frozen=True)
@@ -80,7 +157,12 @@ class Submission:
 
     id: str
     generations: tuple[Generation, ...] = ()
-    has_result: bool = False
+    result: Result | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its result is recorded."""
+        return self.result is not None
 
     @property
     def latest(self) -> Generation | None:
@@ -88,10 +170,28 @@ class Submission:
         return self.generations[-1] if self.generations else None
 
     @property
+    def state(self) -> SubmissionState:
+        """Where it stands, for people; see :meth:`situation` for what is to be done.
+
+        Raises:
+            LedgerError: Nothing is recorded of it.
+        """
+        latest = self.latest
+        if self.has_result:
+            return SubmissionState.RESULT
+        if latest is None:
+            raise LedgerError(f"Nothing is recorded of submission {self.id}.", submission=self.id)
+        if latest.held:
+            return SubmissionState.HELD
+        if latest.outcome is None:
+            return SubmissionState.UNSETTLED
+        return SubmissionState.ENDED if latest.ended else SubmissionState(latest.outcome.kind)
+
+    @property
     def refused_with(self) -> int | None:
         """The HTTP status with which the last generation was refused, if it was."""
         outcome = None if self.latest is None else self.latest.outcome
-        return None if outcome is None else outcome.get("status")
+        return None if outcome is None else outcome.status
 
     @property
     def failures_in_passing(self) -> int:
@@ -109,7 +209,7 @@ class Submission:
             if latest.held:
                 return Situation.HELD
             return Situation.INTENT_OWNED if owner_alive else Situation.INTENT_ORPHANED
-        match latest.outcome["kind"]:
+        match latest.outcome.kind:
             case "job":
                 return _ENDED.get(latest.ended, Situation.JOB_WRITTEN_OFF)
             case "abandoned":
@@ -117,68 +217,58 @@ class Submission:
             case "rejected" if latest.ended:
                 return Situation.ABANDONED
             case "rejected":
-                return _REJECTED.get(latest.outcome["cause"], Situation.REJECTED)
+                return _REJECTED.get(str(latest.outcome.cause), Situation.REJECTED)
             case kind:
                 raise LedgerError(
                     f"Submission {self.id} has an outcome of the unknown kind {kind!r}. Was the "
-                    "ledger written by a newer version?"
+                    "ledger written by a newer version?",
+                    submission=self.id,
                 )
 
 
-def made_job(outcome: Mapping[str, Any]) -> bool:
-    """Whether an outcome's body says that its generation made a job."""
-    return bool(outcome["kind"] == "job")
+FACTS = (Intent, Outcome, JobEnded, Hold, Result)
+"""The kinds of facts that a submission is folded from."""
 
 
-def intent_key(submission: str, generation: int) -> str:
-    """Return the key of an intent fact."""
-    return f"intent/{submission}/{generation}"
-
-
-def outcome_key(submission: str, generation: int) -> str:
-    """Return the key of an outcome fact."""
-    return f"outcome/{submission}/{generation}"
-
-
-def ended_key(submission: str, generation: int) -> str:
-    """Return the key of the fact that a generation's job gave no result and never will."""
-    return f"ended/{submission}/{generation}"
-
-
-def hold_key(submission: str, generation: int) -> str:
-    """Return the key of the fact that a generation waits for an operator."""
-    return f"hold/{submission}/{generation}"
-
-
-def twin_key(submission: str, job_id: str) -> str:
-    """Return the key of the fact that a job was one too many."""
-    return f"twin/{submission}/{job_id}"
-
-
-def result_key(submission: str) -> str:
-    """Return the key of a result fact."""
-    return f"result/{submission}"
-
-
-def prefixes(submission: str) -> tuple[str, ...]:
-    """Return what the keys of a submission's facts begin with."""
-    kinds = ("intent", "outcome", "ended", "hold")
-    return (*(f"{kind}/{submission}/" for kind in kinds), result_key(submission))
-
-
-def fold(submission: str, facts: Iterable[tuple[str, Mapping[str, Any]]]) -> Submission:
-    """Fold facts (key, body) into what they say about one submission; others are ignored."""
-    bodies = dict(facts)
+def fold(submission: str, facts: Iterable[Kind]) -> Submission:
+    """Fold facts into what they say about one submission; those of others are ignored."""
+    known = {fact.fact_key: fact for fact in facts}
     generations: list[Generation] = []
-    while (intent := bodies.get(intent_key(submission, len(generations) + 1))) is not None:
+    while True:
         number = len(generations) + 1
+        intent = known.get(Intent.prefix(submission, number))
+        if not isinstance(intent, Intent):
+            break
+        outcome = known.get(Outcome.prefix(submission, number))
+        ended = known.get(JobEnded.prefix(submission, number))
+        hold = known.get(Hold.prefix(submission, number))
         generations.append(
             Generation(
                 number=number,
                 intent=intent,
-                outcome=bodies.get(outcome_key(submission, number)),
-                ended=bodies.get(ended_key(submission, number), {}).get("because"),
-                held=hold_key(submission, number) in bodies,
+                outcome=outcome if isinstance(outcome, Outcome) else None,
+                ended=ended.because if isinstance(ended, JobEnded) else None,
+                hold=hold if isinstance(hold, Hold) else None,
             )
         )
-    return Submission(submission, tuple(generations), result_key(submission) in bodies)
+    result = known.get(Result.prefix(submission))
+    return Submission(
+        submission, tuple(generations), result if isinstance(result, Result) else None
+    )
+
+
+def fold_all(facts: Iterable[Kind]) -> dict[str, Submission]:
+    """Fold facts into the submissions of which they tell, in the order of asking."""
+    grouped: defaultdict[str, list[Kind]] = defaultdict(list)
+    asked: dict[str, None] = {}
+    for fact in facts:
+        if isinstance(fact, SubmissionFact):
+            grouped[fact.submission].append(fact)
+            if isinstance(fact, Intent):
+                asked.setdefault(fact.submission)
+    return {submission: fold(submission, grouped[submission]) for submission in asked}
+
+
+def read_submission(journal: Journal, submission: str) -> Submission:
+    """Return what the ledger says about one submission."""
+    return fold(submission, journal.several(*FACTS, at=submission))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from session_block.ledger.store import Ledger
-
-_TICKET = "ticket/"
-_VOID = "ticket-void/"
+from session_block.records.journal import Journal
+from session_block.records.keys import Ticket, TicketVoid
 
 
 class Tickets:
@@ -18,34 +16,32 @@ class Tickets:
     the limit's number of jobs is let through.
 
     Args:
-        ledger: Where the numbers are given.
-        scope: The experiment, or what else is counted, under whose name they are kept.
+        journal: Of the experiment, or of what else is counted.
     """
 
-    def __init__(self, ledger: Ledger, scope: str) -> None:
-        self._ledger = ledger
-        self._scope = scope
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._numbers: dict[str, int] = {}
 
     def take(self, holder: str) -> int:
         """Give a holder the next number, unless it has one; return its number."""
         if holder in self._numbers:
             return self._numbers[holder]
-        number = self._ledger.count(self._scope, _TICKET) + 1
+        number = self._journal.count(Ticket) + 1
         while True:
-            fact, _ = self._ledger.create(self._scope, _key(_TICKET, number), {"holder": holder})
-            if fact.body["holder"] == holder:
+            ticket, _ = self._journal.record(Ticket(ticket=number, holder=holder))
+            if ticket.holder == holder:
                 self._numbers[holder] = number
                 return number
             number += 1
 
     def rank(self, number: int) -> int:
         """Return how many jobs there are up to this number, void ones left out."""
-        return number - self._ledger.count(self._scope, _VOID, before=_key(_VOID, number))
+        return number - self._journal.count_before(TicketVoid, number)
 
     def used(self) -> int:
         """Return how many jobs there are, void ones left out."""
-        return self._ledger.count(self._scope, _TICKET) - self._ledger.count(self._scope, _VOID)
+        return self._journal.count(Ticket) - self._journal.count(TicketVoid)
 
     def void(self, holder: str) -> None:
         """Note that a holder made no job, and never will."""
@@ -59,16 +55,12 @@ class Tickets:
             with_job: Holders that certainly have made a job.
             without_job: Holders that certainly have made none.
         """
-        for fact in self._ledger.facts(self._scope, _TICKET):
-            self._numbers[fact.body["holder"]] = int(fact.key.removeprefix(_TICKET))
+        for ticket in self._journal.all(Ticket):
+            self._numbers[ticket.holder] = ticket.ticket
         for holder in with_job:
             self.take(holder)
         for holder in without_job:
             self.void(holder)
 
     def _void(self, number: int) -> None:
-        self._ledger.create(self._scope, _key(_VOID, number), {})
-
-
-def _key(prefix: str, number: int) -> str:
-    return f"{prefix}{number:09d}"
+        self._journal.record(TicketVoid(ticket=number))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from session_block.ledger.store import Ledger
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, JobUsage, Outcome, SessionUsage, Twin
 from session_block.records.sessions import read_sessions
 
 
@@ -35,28 +37,21 @@ class RecordedUsage:
         }
 
 
-def recorded_usage(ledger: Ledger, uid: str) -> RecordedUsage:
+def recorded_usage(journal: Journal) -> RecordedUsage:
     """Return the usage of an experiment as the ledger tells it; see :class:`UsageMeter`."""
-    facts = ledger.facts(uid, "usage", "intent/", "outcome/", "twin/")
-    bodies = {fact.key: fact.body for fact in facts}
     opened = {
         one.session_id: one.number
-        for one in read_sessions(ledger, uid)
+        for one in read_sessions(journal)
         if one.opened and one.session_id
     }
-    sessions = {
-        session_id: _seconds(bodies, f"usage-of-session/{number}")
-        for session_id, number in opened.items()
+    of_sessions = {one.number: one.seconds for one in journal.all(SessionUsage)}
+    of_jobs = {one.job_id: one.seconds for one in journal.all(JobUsage)}
+    sessions = {session_id: of_sessions.get(number) for session_id, number in opened.items()}
+    jobs = {
+        one.job_id: of_jobs.get(one.job_id)
+        for one in jobs_of(journal)
+        if one.session_id not in opened
     }
-    jobs: dict[str, float | None] = {}
-    for key, body in bodies.items():
-        kind, _, place = key.partition("/")
-        submission, _, last = place.partition("/")
-        job_id = {"outcome": body.get("job_id"), "twin": last}.get(kind)
-        generation = last if kind == "outcome" else "1"
-        intent = bodies.get(f"intent/{submission}/{generation}", {})
-        if job_id and intent.get("session_id") not in opened:
-            jobs[str(job_id)] = _seconds(bodies, f"usage/{job_id}")
     charged = [*sessions.values(), *jobs.values()]
     return RecordedUsage(
         seconds=sum(one or 0.0 for one in charged),
@@ -66,5 +61,28 @@ def recorded_usage(ledger: Ledger, uid: str) -> RecordedUsage:
     )
 
 
-def _seconds(bodies: dict[str, Any], key: str) -> float | None:
-    return float(bodies[key]["seconds"]) if key in bodies else None
+@dataclass(frozen=True)
+class RecordedJob:
+    """A job that an experiment has made, as the ledger tells it; twins too.
+
+    Attributes:
+        session_id: The session or batch that it was sent to, or ``None``.
+    """
+
+    job_id: str
+    submission: str
+    session_id: str | None
+
+
+def jobs_of(journal: Journal) -> Iterator[RecordedJob]:
+    """Yield the jobs of an experiment, in the order in which they were recorded."""
+    facts = journal.several(Intent, Outcome, Twin)
+    sent_to = {
+        (one.submission, one.generation): one.session_id for one in facts if isinstance(one, Intent)
+    }
+    for one in facts:
+        match one:
+            case Outcome(submission=submission, generation=number, job_id=str(job_id)):
+                yield RecordedJob(job_id, submission, sent_to.get((submission, number)))
+            case Twin(submission=submission, job_id=job_id):
+                yield RecordedJob(job_id, submission, sent_to.get((submission, 1)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from session_block import aio
@@ -14,8 +12,10 @@ from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
 from session_block.records.identity import Identity, known_experiments
-from session_block.records.keys import BACKEND_KEY, SEALED_KEY
+from session_block.records.journal import Journal
+from session_block.records.keys import BackendChosen, Intent, Result, Sealed
 from session_block.records.sessions import SessionRecord, read_sessions
+from session_block.records.submissions import Submission, SubmissionState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ class ExperimentRecords:
     def __init__(self, identity: Identity, ledger: Ledger) -> None:
         self.identity = identity
         self._ledger = ledger
+        self._journal = Journal(ledger, identity.uid)
 
     @property
     def uid(self) -> str:
@@ -46,17 +47,17 @@ class ExperimentRecords:
     @property
     def sealed(self) -> bool:
         """Whether the experiment is finished: it answers from its records and submits nothing."""
-        return self._ledger.get(self.uid, SEALED_KEY) is not None
+        return self._journal.has(Sealed)
 
     def report(self) -> dict[str, Any] | None:
         """The report with which the experiment was sealed, or ``None`` while it is not."""
-        fact = self._ledger.get(self.uid, SEALED_KEY)
-        return None if fact is None else dict(fact.body)
+        sealed = self._journal.get(Sealed)
+        return None if sealed is None else dict(sealed.report)
 
     @property
     def sessions(self) -> list[SessionRecord]:
         """The experiment's sessions, oldest first."""
-        return read_sessions(self._ledger, self.uid)
+        return read_sessions(self._journal)
 
     @property
     def session_id(self) -> str | None:
@@ -67,27 +68,20 @@ class ExperimentRecords:
     @property
     def backend_name(self) -> str | None:
         """The backend of all its jobs, or ``None`` while it has none."""
-        fact = self._ledger.get(self.uid, BACKEND_KEY)
-        return None if fact is None else str(fact.body["name"])
+        chosen = self._journal.get(BackendChosen)
+        return None if chosen is None else chosen.name
 
     @property
     def job_ids(self) -> list[str]:
         """The jobs whose results are recorded, in the order in which they were asked for."""
-        by_submission = {
-            fact.key.partition("/")[2]: str(fact.body["job_id"])
-            for fact in self._ledger.facts(self.uid, "result/")
-        }
-        first_intents = (
-            fact.key.split("/")[1]
-            for fact in self._ledger.facts(self.uid, "intent/")
-            if fact.key.endswith("/1")
-        )
-        return [by_submission[one] for one in first_intents if one in by_submission]
+        jobs = {one.submission: one.job_id for one in self._journal.all(Result)}
+        asked = (one.submission for one in self._journal.all(Intent) if one.generation == 1)
+        return [jobs[submission] for submission in asked if submission in jobs]
 
     @property
     def recorded_results(self) -> int:
         """How many results the ledger holds."""
-        return self._ledger.count(self.uid, "result/")
+        return self._journal.count(Result)
 
 
 _COLUMNS = (
@@ -128,8 +122,8 @@ class ExperimentView(ExperimentRecords):
         """Return the recorded result of a submission, or ``None`` while there is none."""
         from session_block.pubs.results import decode_result
 
-        fact = self._ledger.get(self.uid, records.result_key(submission))
-        return None if fact is None or fact.payload is None else decode_result(fact.payload)
+        found = self._journal.get(Result, submission)
+        return None if found is None or found.payload is None else decode_result(found.payload)
 
     def results(self) -> Iterator[RecordedResult]:
         """Yield the recorded results, in the order in which they were asked for."""
@@ -141,20 +135,13 @@ class ExperimentView(ExperimentRecords):
     def submissions(self) -> list[dict[str, Any]]:
         """Return what the ledger says of each submission, in the order of asking.
 
-        Each has its ``submission`` ID, ``label``, ``kind``, ``state`` (``result``, ``job``,
-        ``rejected``, ``abandoned`` or ``unsettled``), ``job_id``, ``session_id``, the platform's
-        ``url``, number of ``generations``, and the times ``asked_at`` and ``done_at``, by the
-        clocks of the machines.
+        Each has its ``submission`` ID, ``label``, ``kind``, ``state`` (see
+        :class:`~session_block.records.submissions.SubmissionState`), ``job_id``, ``session_id``,
+        the platform's ``url``, number of ``generations``, and the times ``asked_at`` and
+        ``done_at``, by the clocks of the machines.
         """
-        facts = self._ledger.facts(self.uid, "intent/", "outcome/", "ended/", "hold/", "result/")
-        times = {fact.key: fact.created_at for fact in facts}
-        bodies: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        for fact in facts:
-            bodies[fact.key.split("/")[1]][fact.key] = fact.body
-        asked = dict.fromkeys(
-            fact.key.split("/")[1] for fact in facts if fact.key.startswith("intent/")
-        )
-        return [self._row(submission, bodies[submission], times) for submission in asked]
+        recorded = records.fold_all(self._journal.several(*records.FACTS))
+        return [_row(one) for one in recorded.values()]
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return :meth:`submissions` as a data frame; needs the extra ``analysis``.
@@ -174,26 +161,6 @@ class ExperimentView(ExperimentRecords):
         results = self.results()
         while (one := await aio.in_thread(next, results, None)) is not None:
             yield one
-
-    @staticmethod
-    def _row(submission: str, bodies: dict[str, Any], times: dict[str, datetime]) -> dict[str, Any]:
-        recorded = records.fold(submission, bodies.items())
-        latest = recorded.generations[-1]
-        outcome = latest.outcome or {"kind": "unsettled"}
-        done = bodies.get(records.result_key(submission))
-        values = (
-            submission,
-            latest.intent.get("label"),
-            latest.intent.get("kind"),
-            outcome["kind"] if done is None else "result",
-            latest.job_id if done is None else done["job_id"],
-            latest.intent.get("session_id"),
-            latest.intent.get("url"),
-            latest.number,
-            times[records.intent_key(submission, 1)],
-            times.get(records.result_key(submission)),
-        )
-        return dict(zip(_COLUMNS, values, strict=True))
 
 
 def load_experiment(
@@ -240,6 +207,23 @@ def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
 acompare = aio.async_twin_of_function(compare)
 
 
+def _row(recorded: Submission) -> dict[str, Any]:
+    first, latest, done = recorded.generations[0], recorded.generations[-1], recorded.result
+    values = (
+        recorded.id,
+        latest.intent.label,
+        latest.intent.kind,
+        recorded.state.value,
+        latest.job_id if done is None else done.job_id,
+        latest.intent.session_id,
+        latest.intent.url,
+        latest.number,
+        first.intent.recorded_at,
+        None if done is None else done.recorded_at,
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
 def _summary(view: ExperimentView) -> dict[str, Any]:
     report = view.report() or {}
     plain = {key: value for key, value in report.items() if isinstance(value, int | float | str)}
@@ -252,7 +236,7 @@ def _summary(view: ExperimentView) -> dict[str, Any]:
         "backend": view.backend_name,
         "sessions": len({one.session_id for one in view.sessions if one.session_id}),
         "submissions": len(rows),
-        "results": sum(row["state"] == "result" for row in rows),
+        "results": sum(row["state"] == SubmissionState.RESULT for row in rows),
         **plain,
     }
 

@@ -12,6 +12,7 @@ from qiskit.primitives.containers import PrimitiveResult
 
 from session_block.client import JobMetrics
 from session_block.errors import InvalidInputError
+from session_block.records.submissions import SubmissionState
 from session_block.reporting.watched import Watched, job_page
 
 _INK = "#808080"
@@ -123,9 +124,9 @@ class ReportWriter:
         )
         total = self._watched.progress.total
         if total:
-            share = min(1.0, states["result"] / total)
+            share = min(1.0, states[SubmissionState.RESULT] / total)
             bar = "█" * round(share * _BAR) + "░" * (_BAR - round(share * _BAR))
-            text += f"\n\n`{bar}` {states['result']} of {total} results ({share:.0%})"
+            text += f"\n\n`{bar}` {states[SubmissionState.RESULT]} of {total} results ({share:.0%})"
         return f"{text} It is finished." if self._view.sealed else text
 
     def _sessions(self) -> str:
@@ -138,11 +139,11 @@ class ReportWriter:
             if record.session_id is None:
                 continue
             seen = details if details is not None and details.id == record.session_id else None
-            state = record.end or ("in use" if seen is None else seen.status)
+            state = record.end or (record.state if seen is None else seen.status)
             left = None if record.end or seen is None else self._watched.seconds_left()
             usage = None if seen is None else seen.usage_time
             lines.append(
-                f"| `{record.session_id}` | {record.intent.get('backend')} | "
+                f"| `{record.session_id}` | {record.backend} | "
                 f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {state} | {_duration(left)} | "
                 f"{_duration(usage)} |"
             )
@@ -182,7 +183,7 @@ class ReportWriter:
     def _expectation_values(self, rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
         for row in rows:
             submission = row["submission"]
-            if row["state"] == "result" and submission not in self._values:
+            if row["state"] == SubmissionState.RESULT and submission not in self._values:
                 self._values[submission] = _values(self._view.result(submission))
         return [point for row in rows for point in self._values.get(row["submission"], ())]
 
@@ -225,7 +226,7 @@ def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:
 
 
 def _state(state: str, metrics: JobMetrics | None) -> str:
-    if state != "job" or metrics is None or metrics.finished is not None:
+    if state != SubmissionState.JOB or metrics is None or metrics.finished is not None:
         return state
     if metrics.running is not None:
         return "running"

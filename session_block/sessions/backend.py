@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 from session_block import aio
 from session_block.backoff import Pause
 from session_block.client import BackendChoice, Connection
 from session_block.errors import BackendNotFoundError, BackendRecalibratedError, InvalidInputError
-from session_block.ledger.store import Ledger
-from session_block.records.keys import BACKEND_KEY
+from session_block.records.journal import Journal
+from session_block.records.keys import BackendChosen, CalibrationSeen
 from session_block.settings import SessionPlan
 from session_block.tags import uid_tag
 
@@ -31,16 +29,13 @@ class CalibrationWatch:
     calibration than the one that its submission records.
 
     Args:
-        ledger: Where the experiment's first calibration is recorded.
-        experiment: The experiment's UID.
+        journal: Where the experiment's first calibration is recorded.
         policy: Whether the experiment goes on after the backend was calibrated anew.
     """
 
-    def __init__(
-        self, ledger: Ledger, experiment: str, policy: Literal["continue", "stop"]
-    ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+    def __init__(self, journal: Journal, policy: Literal["continue", "stop"]) -> None:
+        self._journal = journal
+        self._experiment = journal.scope
         self._stops = policy == "stop"
         self._seen: str | None = None
         self._session_id: str | None = None
@@ -76,17 +71,16 @@ class CalibrationWatch:
         )
 
     def _compare(self, backend: str) -> None:
-        first, _ = self._ledger.create(
-            self._experiment, "calibration", {"calibrated_at": self._seen}
-        )
-        began_with = first.body["calibrated_at"]
+        first, _ = self._journal.record(CalibrationSeen(calibrated_at=self._seen))
+        began_with = first.calibrated_at
         if began_with != self._seen:
             self._asked_at = None
             raise BackendRecalibratedError(
                 f"Backend {backend} was calibrated at {self._seen}, but experiment "
                 f"{self._experiment} began with its calibration of {began_with}, and its Block "
                 "says on_recalibration='stop'. Nothing was submitted. To go on all the same say "
-                "'continue'; to begin with the new calibration, fresh=True."
+                "'continue'; to begin with the new calibration, fresh=True.",
+                experiment=self._experiment,
             )
 
 
@@ -94,15 +88,14 @@ class PinnedBackend:
     """Chooses an experiment's backend when it is first needed, and never again.
 
     Args:
-        ledger: Where the choice is recorded.
-        experiment: The experiment's UID.
+        journal: Where the choice is recorded.
         plan: What the Block says of the backend.
         lost: Whether the ledger had lost the experiment, so that its jobs tell its backend.
     """
 
-    def __init__(self, ledger: Ledger, experiment: str, plan: SessionPlan, *, lost: bool) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+    def __init__(self, journal: Journal, plan: SessionPlan, *, lost: bool) -> None:
+        self._journal = journal
+        self._experiment = journal.scope
         self._plan = plan
         self._lost = lost
         self._choice: BackendChoice | None = None
@@ -131,8 +124,8 @@ class PinnedBackend:
         Raises:
             InvalidInputError: The experiment began at another instance.
         """
-        fact = self._ledger.get(self._experiment, BACKEND_KEY)
-        return None if fact is None else self._checked(fact.body, connection)
+        chosen = self._journal.get(BackendChosen)
+        return None if chosen is None else self._checked(chosen, connection)
 
     def wanted(self, name: str) -> BackendChoice:
         """Return a backend of this name with what the Block wants of it."""
@@ -145,19 +138,27 @@ class PinnedBackend:
     def pin(self, connection: Connection, name: str, because: str) -> BackendChoice:
         """Make a backend the experiment's, unless it has one; return the one it has."""
         wanted = self.wanted(name)
-        body = {**asdict(wanted), "instance": connection.instance, "because": because}
-        fact, _ = self._ledger.create(self._experiment, BACKEND_KEY, body)
-        self._choice = self._checked(fact.body, connection)
+        chosen, _ = self._journal.record(
+            BackendChosen(
+                name=wanted.name,
+                use_fractional_gates=wanted.use_fractional_gates,
+                calibration_id=wanted.calibration_id,
+                instance=connection.instance,
+                because=because,
+            )
+        )
+        self._choice = self._checked(chosen, connection)
         return self._choice
 
-    def _checked(self, body: Mapping[str, Any], connection: Connection) -> BackendChoice:
-        if body["instance"] != connection.instance:
+    def _checked(self, chosen: BackendChosen, connection: Connection) -> BackendChoice:
+        if chosen.instance != connection.instance:
             raise InvalidInputError(
-                f"Experiment {self._experiment} began at the instance {body['instance']}, but the "
+                f"Experiment {self._experiment} began at the instance {chosen.instance}, but the "
                 f"Block names {connection.instance}. Nothing was submitted. Use a Block of the "
-                "former, or start anew with fresh=True."
+                "former, or start anew with fresh=True.",
+                experiment=self._experiment,
             )
-        return BackendChoice(body["name"], body["use_fractional_gates"], body["calibration_id"])
+        return BackendChoice(chosen.name, chosen.use_fractional_gates, chosen.calibration_id)
 
     def _chosen(self, connection: Connection) -> tuple[str, str]:
         """Return a backend's name, and why it is the one."""

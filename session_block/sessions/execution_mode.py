@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
 
 from session_block.client import Connection
 from session_block.errors import ConnectionFailedError
-from session_block.ledger.store import Ledger
+from session_block.records.journal import Journal
+from session_block.records.keys import ModeChosen
 from session_block.references import ExecutionMode
 from session_block.settings import SessionPlan
 
-MODE_KEY = "execution-mode"
 _logger = logging.getLogger(__name__)
 
 
@@ -19,14 +18,12 @@ class Fallback:
     """Knows the mode, and takes the one that the Block names for plans without sessions.
 
     Args:
-        ledger: Where the mode is recorded that took the place of the Block's.
-        experiment: The experiment's UID.
+        journal: Where the mode is recorded that took the place of the Block's.
         plan: What the Block says of sessions.
     """
 
-    def __init__(self, ledger: Ledger, experiment: str, plan: SessionPlan) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+    def __init__(self, journal: Journal, plan: SessionPlan) -> None:
+        self._journal = journal
         self._plan = plan
         self._mode = plan.mode
         self._used: set[str] = set()
@@ -34,22 +31,23 @@ class Fallback:
     def mode(self) -> ExecutionMode:
         """Return the execution mode: the Block's, or what took its place where that is refused."""
         if self._mode == "session" and self._plan.without_sessions != "fail":
-            fact = self._ledger.get(self._experiment, MODE_KEY)
-            if fact is not None:
-                self._mode = cast(ExecutionMode, fact.body["mode"])
+            chosen = self._journal.get(ModeChosen)
+            if chosen is not None:
+                self._mode = chosen.mode
         return self._mode
 
     def take(self, connection: Connection, because: str) -> bool:
         """Run in another mode from now on; say whether the Block names one."""
         if self._plan.without_sessions == "fail":
             return False
-        body = {"mode": self._plan.without_sessions, "because": because}
-        fact, _ = self._ledger.create(self._experiment, MODE_KEY, body)
+        chosen, _ = self._journal.record(
+            ModeChosen(mode=self._plan.without_sessions, because=because)
+        )
         _logger.warning(
             "The instance %s has no sessions, so experiment %s runs in %s mode.",
             connection.instance,
-            self._experiment,
-            fact.body["mode"],
+            self._journal.scope,
+            chosen.mode,
         )
         return True
 

@@ -58,7 +58,9 @@ class Expiry:
                 f"Session {record.session_id} was opened, but the platform ran the job of "
                 f"experiment {self._experiment} outside of it, as it does on the open plan. What "
                 "is recorded stays. Set the Block's mode to 'batch' or 'job', or without_sessions "
-                "to let it choose so by itself; or use an instance of another plan."
+                "to let it choose so by itself; or use an instance of another plan.",
+                experiment=self._experiment,
+                session_id=record.session_id,
             )
         ours = (CLOSED, CANCELLED, IGNORED, TIDIED)
         by_itself = record.session_id is not None and record.end not in ours
@@ -69,5 +71,7 @@ class Expiry:
         raise SessionClosedError(
             f"Session {record.session_id}, which experiment {self._experiment} {whose}, has ended "
             f"({record.end}), and its Block does not let it be replaced. Reattach to another "
-            "session, or set on_expiry='reopen' to go on in a new one. What is recorded stays."
+            "session, or set on_expiry='reopen' to go on in a new one. What is recorded stays.",
+            experiment=self._experiment,
+            session_id=record.session_id,
         )

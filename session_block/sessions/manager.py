@@ -17,7 +17,8 @@ from session_block.errors import (
     SessionsNotAllowedError,
 )
 from session_block.events import Happening, Notices
-from session_block.ledger.store import Ledger
+from session_block.records.journal import Journal
+from session_block.records.keys import Place
 from session_block.records.sessions import (
     CANCELLED,
     CLOSED,
@@ -51,8 +52,7 @@ class SessionKeeper:
     processes share the replacement through the ledger.
 
     Args:
-        ledger: Where sessions are recorded.
-        experiment: The experiment's UID.
+        journal: The experiment's.
         connection: To the experiment's instance.
         plan: What the Block says of sessions.
         lost: Whether the ledger had lost the experiment.
@@ -61,8 +61,7 @@ class SessionKeeper:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         connection: Connection,
         plan: SessionPlan,
         *,
@@ -70,18 +69,18 @@ class SessionKeeper:
         notices: Notices | None = None,
     ) -> None:
         self._notices = notices or Notices()
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self.connection = connection
         self.plan = plan
-        self._pinned = PinnedBackend(ledger, experiment, plan, lost=lost)
-        self._fallback = Fallback(ledger, experiment, plan)
-        self._expiry = Expiry(experiment, plan)
-        self._calibration = CalibrationWatch(ledger, experiment, plan.on_recalibration)
+        self._pinned = PinnedBackend(journal, plan, lost=lost)
+        self._fallback = Fallback(journal, plan)
+        self._expiry = Expiry(journal.scope, plan)
+        self._calibration = CalibrationWatch(journal, plan.on_recalibration)
         self._opener = SessionOpener(
-            ledger, experiment, plan, lambda: self.connection, lambda: self.backend_choice
+            journal, plan, lambda: self.connection, lambda: self.backend_choice
         )
-        self._joiner = SessionJoiner(ledger, experiment, plan, self._pinned, self._opener)
+        self._joiner = SessionJoiner(journal, plan, self._pinned, self._opener)
         self._lock = threading.RLock()
         self._current: tuple[SessionRecord, Session] | None = None
 
@@ -101,13 +100,11 @@ class SessionKeeper:
         return self.connection.backends.target(self.backend_choice)
 
     @property
-    def place(self) -> dict[str, str]:
-        """Where the experiment's jobs are, as intents record it."""
-        return {
-            "backend": self.backend_choice.name,
-            "instance": self.connection.instance,
-            "url": str(self.connection.account.url),
-        }
+    def place(self) -> Place:
+        """Where the experiment's jobs are sent."""
+        return Place(
+            self.backend_choice.name, self.connection.instance, str(self.connection.account.url)
+        )
 
     def current(self) -> Session | IBMBackend:
         """Return in what the next job runs, as the client's primitives take it.
@@ -205,7 +202,9 @@ class SessionKeeper:
                 if record.closing == CANCELLED and not asked_again:
                     raise SessionClosedError(
                         f"Session {ended_session_id} was cancelled, and with it what was still to "
-                        "run in it. Ask again to run it in a new session."
+                        "run in it. Ask again to run it in a new session.",
+                        experiment=self._experiment,
+                        session_id=ended_session_id,
                     )
                 if record.end is None:
                     self._end(record, CLOSED_BY_PLATFORM)
@@ -213,14 +212,14 @@ class SessionKeeper:
 
     def records(self) -> list[SessionRecord]:
         """Return the experiment's sessions, oldest first."""
-        return read_sessions(self._ledger, self._experiment)
+        return read_sessions(self._journal)
 
     def details(self) -> SessionDetails:
         """Return the latest session's details, asked from the platform."""
         record = next((one for one in reversed(self.records()) if one.session_id), None)
         if record is None:
             why = "runs in job mode" if self.mode() == "job" else "has not opened a session yet"
-            raise SessionError(f"Experiment {self._experiment} {why}.")
+            raise SessionError(f"Experiment {self._experiment} {why}.", experiment=self._experiment)
         return self.details_of(record)
 
     def details_of(self, record: SessionRecord) -> SessionDetails:
@@ -261,7 +260,7 @@ class SessionKeeper:
     def _close(self, record: SessionRecord, reason: str) -> None:
         cancel_jobs = reason == CANCELLED
         session = self._attached(record)
-        record_closing(self._ledger, self._experiment, record, reason)
+        record_closing(self._journal, record, reason)
         try:
             self.connection.sessions.close(session, cancel_jobs=cancel_jobs)
         except SessionError as error:
@@ -306,7 +305,7 @@ class SessionKeeper:
 
     def _session(self, record: SessionRecord, details: SessionDetails) -> Session:
         # Of a session that was brought back from its jobs' tags only the platform knows the mode.
-        mode = record.intent.get("mode") or details.execution_mode
+        mode = record.mode or details.execution_mode
         return self.connection.sessions.attach(details, self.backend_choice, mode)
 
     def _retire_near_its_end(self) -> None:
@@ -331,6 +330,6 @@ class SessionKeeper:
             self._end(record, reason)
 
     def _end(self, record: SessionRecord, reason: str) -> None:
-        record_end(self._ledger, self._experiment, record, reason)
+        record_end(self._journal, record, reason)
         self._current = None
         self._notices.tell(Happening.SESSION_CLOSED, record.session_id, reason)

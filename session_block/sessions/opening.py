@@ -6,13 +6,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from qiskit_ibm_runtime import Session
 
 from session_block import aio
 from session_block.client import BackendChoice, Connection
-from session_block.client.refusals import Refusal, refusal, tells_of_no_sessions
+from session_block.client.refusals import NO_SESSIONS_CODE, Refusal, refusal, tells_of_no_sessions
 from session_block.errors import (
     ConnectionFailedError,
     InvalidInputError,
@@ -20,8 +19,9 @@ from session_block.errors import (
     SessionError,
     SessionsNotAllowedError,
 )
-from session_block.ledger.store import Ledger
 from session_block.records import owner
+from session_block.records.journal import Journal
+from session_block.records.keys import Sender, SessionIntent, SessionOutcome
 from session_block.records.sessions import SessionRecord, read_sessions, report_lost
 from session_block.references import SessionDetails, SessionMode
 from session_block.sessions.backend import PinnedBackend
@@ -45,14 +45,13 @@ class SessionOpener:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         plan: SessionPlan,
         connection: Callable[[], Connection],
         backend: Callable[[], BackendChoice],
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._plan = plan
         self._connection = connection
         self._backend = backend
@@ -67,8 +66,8 @@ class SessionOpener:
         """
         self._check_number()
         max_time_seconds = self._plan.max_time_seconds if mode == self._plan.mode else None
-        with owner.attempt() as owner_now:
-            if not self.record_intent(number, mode, max_time_seconds, owner=owner_now):
+        with owner.attempt() as sender:
+            if not self.record_intent(number, mode, max_time_seconds, sender=sender):
                 return None
             handled = sys.exception()
             try:
@@ -76,17 +75,15 @@ class SessionOpener:
             except ConnectionFailedError as error:
                 self._failed(number, refusal(error, handled), error)
                 raise
-            fact, ours = self._ledger.create(
-                self._experiment,
-                f"session/{number}",
-                {"kind": "opened", "session_id": session.session_id},
+            stands, ours = self._journal.record(
+                SessionOutcome(number=number, kind="opened", session_id=session.session_id)
             )
         if ours:
             return session
         _logger.warning(
             "Session %s was opened too late: %s stands in its place. It is closed.",
             session.session_id,
-            fact.body,
+            stands.session_id or f"that it is {stands.kind}",
         )
         self._connection().sessions.close(session, cancel_jobs=True)
         return None
@@ -96,32 +93,34 @@ class SessionOpener:
         number: int,
         mode: SessionMode,
         max_time_seconds: int | None = None,
-        **more: Any,
+        *,
+        sender: Sender | None = None,
+        borrowed: str | None = None,
     ) -> bool:
         """Record that the n-th session is wanted; say whether nobody else did so before."""
         connection = self._connection()
-        _, ours = self._ledger.create(
-            self._experiment,
-            f"session-intent/{number}",
-            {
-                "backend": self._backend().name,
-                "instance": connection.instance,
-                "url": connection.account.url,
-                "mode": mode,
-                "max_time_seconds": max_time_seconds,
-                **more,
-            },
-        )
-        return ours
+        return self._journal.record(
+            SessionIntent(
+                number=number,
+                backend=self._backend().name,
+                instance=connection.instance,
+                url=connection.account.url,
+                mode=mode,
+                max_time_seconds=max_time_seconds,
+                owner=sender,
+                borrowed=borrowed,
+            )
+        )[1]
 
     def await_opening(self, record: SessionRecord) -> None:
         """Wait until another opener has recorded its session, or is gone."""
         deadline = time.monotonic() + OPEN_DEADLINE_SECONDS
         while time.monotonic() < deadline:
-            known = read_sessions(self._ledger, self._experiment)
+            known = read_sessions(self._journal)
             if known[record.number - 1].kind is not None:
                 return
-            if "owner" not in record.intent or not owner.may_be_alive(record.intent["owner"]):
+            opener = record.intent.owner
+            if opener is None or not owner.may_be_alive(opener):
                 break
             aio.pause(_LOOK_SECONDS)
         self._record_lost(record.number)
@@ -131,29 +130,33 @@ class SessionOpener:
         if refused is None:
             self._record_lost(number)
             return
-        self._ledger.create(self._experiment, f"session/{number}", {"kind": "refused"})
+        self._journal.record(SessionOutcome(number=number, kind="refused"))
         if tells_of_no_sessions(refused.message):
             raise SessionsNotAllowedError(
                 f"The instance {self._connection().instance} has no sessions, as those of the open "
                 f"plan, so experiment {self._experiment} cannot open one. Set the Block's mode to "
                 "'batch' or 'job', or without_sessions to let it choose so by itself; or use an "
-                "instance of another plan."
+                "instance of another plan.",
+                experiment=self._experiment,
+                code=NO_SESSIONS_CODE,
             ) from error
 
     def _record_lost(self, number: int) -> None:
-        _, ours = self._ledger.create(self._experiment, f"session/{number}", {"kind": "lost"})
+        _, ours = self._journal.record(SessionOutcome(number=number, kind="lost"))
         if ours:
             report_lost(self._experiment, number, self._backend().name)
 
     def _check_number(self) -> None:
-        records = read_sessions(self._ledger, self._experiment)
+        records = read_sessions(self._journal)
         opened = list(dict.fromkeys(one.session_id for one in records if one.opened))
         if len(opened) >= self._plan.max_sessions:
             raise SessionError(
                 f"Experiment {self._experiment} has opened {len(opened)} sessions, the last one "
                 f"{opened[-1]}, which is as many as its Block lets it (max_sessions). "
                 "Look why they end so soon (max_time, or closed by somebody), then raise the limit "
-                "to go on, or start anew with fresh=True."
+                "to go on, or start anew with fresh=True.",
+                experiment=self._experiment,
+                session_id=opened[-1],
             )
 
 
@@ -161,8 +164,7 @@ class SessionJoiner:
     """Makes a session that is there already one experiment's latest.
 
     Args:
-        ledger: Where sessions are recorded.
-        experiment: The experiment's UID.
+        journal: The experiment's.
         plan: What the Block says of sessions.
         pinned: The experiment's backend; it becomes the session's where nothing else names one.
         opener: Records what is wanted.
@@ -170,14 +172,13 @@ class SessionJoiner:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         plan: SessionPlan,
         pinned: PinnedBackend,
         opener: SessionOpener,
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._plan = plan
         self._pinned = pinned
         self._opener = opener
@@ -195,20 +196,23 @@ class SessionJoiner:
         if mode == "job":
             raise InvalidInputError(
                 f"Session {session_id} cannot be joined: the Block's mode is 'job', whose jobs run "
-                "in no session. Use a Block of mode 'session' or 'batch'."
+                "in no session. Use a Block of mode 'session' or 'batch'.",
+                experiment=self._experiment,
+                session_id=session_id,
             )
         self._check(connection, connection.sessions.look(session_id), mode)
         joined = False
         while True:
-            records = read_sessions(self._ledger, self._experiment)
+            records = read_sessions(self._journal)
             if records and records[-1].session_id == session_id:
                 return joined
             known = next((one for one in records if one.session_id == session_id), None)
-            kind = "borrowed" if known is None else known.kind
+            kind = (known and known.kind) or "borrowed"
             number = len(records) + 1
             if self._opener.record_intent(number, mode, borrowed=session_id):
-                body = {"kind": kind, "session_id": session_id}
-                self._ledger.create(self._experiment, f"session/{number}", body)
+                self._journal.record(
+                    SessionOutcome(number=number, kind=kind, session_id=session_id)
+                )
                 joined = True
 
     def _check(self, connection: Connection, details: SessionDetails, mode: SessionMode) -> None:
@@ -225,7 +229,9 @@ class SessionJoiner:
         if not details.accepts_jobs:
             raise SessionClosedError(
                 f"Session {details.id} is closed, so no job can join it. Reattach to one that is "
-                "open, or open a new one."
+                "open, or open a new one.",
+                experiment=self._experiment,
+                session_id=details.id,
             )
         if pinned is None:
             self._pinned.pin(connection, choice.name, f"session {details.id} is on it")

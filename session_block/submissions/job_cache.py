@@ -11,7 +11,7 @@ from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
 
 from session_block import crashpoints
 from session_block.client.service import connecting
-from session_block.errors import ConnectionFailedError
+from session_block.errors import JobNotFoundError
 from session_block.records.submissions import Generation
 from session_block.sessions.manager import SessionKeeper
 from session_block.submissions.settle import Settler
@@ -75,13 +75,15 @@ class JobsAtHand:
 
         Raises:
             RuntimeInvalidStateError: It has ended.
-            ConnectionFailedError: The platform does not know it, or cannot be reached.
+            JobNotFoundError: The platform does not know it.
+            ConnectionFailedError: The platform cannot be reached.
         """
         job = self.job(generation)
         if job is None:
-            raise ConnectionFailedError(
+            raise JobNotFoundError(
                 f"Job {generation.job_id} of experiment {self._experiment} is not known to the "
-                "platform, so it cannot be cancelled."
+                "platform, so it cannot be cancelled.",
+                **generation.named(self._experiment),
             )
         with connecting(f"cancel job {generation.job_id}"), crashpoints.around("cancel job"):
             job.cancel()

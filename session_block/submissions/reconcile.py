@@ -12,9 +12,9 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from dataclasses import replace
 
 import requests
 from qiskit_ibm_runtime.exceptions import IBMError
@@ -22,8 +22,9 @@ from qiskit_ibm_runtime.exceptions import IBMError
 from session_block import aio
 from session_block.backoff import Patience
 from session_block.client import ListedJob
-from session_block.ledger.store import Ledger
 from session_block.records import submissions as records
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, Outcome, SubmissionFact, Twin
 from session_block.records.sessions import restore_session
 from session_block.records.submissions import Situation, Submission
 from session_block.sessions.manager import SessionKeeper
@@ -41,8 +42,7 @@ class Reconciler:
     """Reconciles one experiment.
 
     Args:
-        ledger: Where facts are kept.
-        experiment: The experiment's UID.
+        journal: The experiment's.
         keeper: Gives the connection.
         settler: Decides outcomes and cancels twins.
         existed: Whether the experiment existed before this opening of it; a new one has no jobs.
@@ -51,16 +51,15 @@ class Reconciler:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         keeper: Callable[[], SessionKeeper],
         settler: Settler,
         *,
         existed: bool,
         lost: bool,
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._keeper = keeper
         self._settler = settler
         self._lost = lost
@@ -117,29 +116,25 @@ class Reconciler:
 
     def _reconcile(self) -> None:
         jobs = self._keeper().connection.jobs.tagged(uid_tag(self._experiment))
-        by_submission: defaultdict[str, dict[SubmissionTag, list[ListedJob]]]
+        by_submission: defaultdict[str, dict[int, list[tuple[SubmissionTag, ListedJob]]]]
         by_submission = defaultdict(lambda: defaultdict(list))
         for job in jobs:
             for tag in filter(None, map(SubmissionTag.parse, job.tags)):
                 if tag.uid == self._experiment:
-                    by_submission[tag.submission][tag].append(job)
+                    by_submission[tag.submission][tag.generation].append((tag, job))
         # Read after the listing: of every job in it the ledger then has at least the intent,
         # unless it has lost it.
         facts = self._facts()
         for submission, tagged in by_submission.items():
-            pending = {job.job_id for found in tagged.values() for job in found if job.pending}
-            for tag in sorted(tagged, key=lambda one: one.generation):
-                bodies = facts[submission]
-                recorded = records.fold(submission, bodies.items())
-                known = {generation.job_id for generation in recorded.generations}
-                others = [
-                    job
-                    for job in tagged[tag]
-                    if job.job_id not in known
-                    and records.twin_key(submission, job.job_id) not in bodies
-                ]
+            pending = {job.job_id for found in tagged.values() for _, job in found if job.pending}
+            for generation in sorted(tagged):
+                recorded = records.fold(submission, facts[submission])
+                known = {one.job_id for one in recorded.generations}
+                known |= {one.job_id for one in facts[submission] if isinstance(one, Twin)}
+                others = [pair for pair in tagged[generation] if pair[1].job_id not in known]
                 if others:
-                    self._treat(recorded, tag, others, pending)
+                    jobs = [job for _, job in others]
+                    self._treat(recorded, others[0][0], jobs, pending)
                     facts[submission] = self._facts(submission)[submission]
 
     def _treat(
@@ -170,22 +165,14 @@ class Reconciler:
     def _restore(self, recorded: Submission, tag: SubmissionTag, jobs: Sequence[ListedJob]) -> None:
         """Create what the ledger lost: a generation, and all before it that it has not either."""
         for number in range(len(recorded.generations) + 1, tag.generation + 1):
-            self._ledger.create(
-                self._experiment,
-                records.intent_key(recorded.id, number),
-                self._restored_intent(tag, jobs[0]),
-            )
+            self._journal.record(self._restored_intent(number, tag, jobs[0]))
             if number < tag.generation:
-                self._settler.decide(recorded.id, number, {"kind": "abandoned", "restored": True})
+                self._settler.decide(Outcome.abandoned(recorded.id, number, restored=True))
         self._settler.adopt(recorded.id, tag.generation, jobs)
         for job in jobs:
             if job.session_id is not None:
                 restore_session(
-                    self._ledger,
-                    self._experiment,
-                    job.session_id,
-                    self._keeper().place,
-                    borrowed=tag.borrowed,
+                    self._journal, job.session_id, self._keeper().place, borrowed=tag.borrowed
                 )
         _logger.warning(
             "Submission %s of experiment %s was brought back from the platform: job %s.",
@@ -200,7 +187,7 @@ class Reconciler:
         if latest is None:
             return
         if latest.outcome is None:
-            self._settler.decide(recorded.id, latest.number, {"kind": "abandoned"})
+            self._settler.decide(Outcome.abandoned(recorded.id, latest.number))
         elif latest.job_id is not None:
             self._settler.write_off(recorded.id, latest.number, records.SUPERSEDED)
             if latest.job_id in pending:
@@ -209,32 +196,33 @@ class Reconciler:
     def _adopt_as_next(self, recorded: Submission, jobs: Sequence[ListedJob]) -> None:
         latest = recorded.generations[-1]
         number = latest.number + 1
-        intent = {key: value for key, value in latest.intent.items() if key != "owner"}
-        _, ours = self._ledger.create(
-            self._experiment, records.intent_key(recorded.id, number), {**intent, "adopted": True}
-        )
-        if ours:
+        intent = replace(latest.intent, generation=number, owner=None, adopted=True)
+        if self._journal.record(intent)[1]:
             self._settler.adopt(recorded.id, number, jobs)
 
-    def _restored_intent(self, tag: SubmissionTag, job: ListedJob) -> dict[str, object]:
-        return {
-            **self._keeper().place,
-            "fingerprint": None,
-            "occurrence": None,
-            "label": "?" if tag.labelled else None,
-            "concurrent": tag.concurrent,
-            "session_id": job.session_id,
-            "tag": str(tag),
-            "restored": True,
-        }
+    def _restored_intent(self, number: int, tag: SubmissionTag, job: ListedJob) -> Intent:
+        place = self._keeper().place
+        return Intent(
+            submission=tag.submission,
+            generation=number,
+            fingerprint=None,
+            occurrence=tag.occurrence,
+            label="?" if tag.labelled else None,
+            concurrent=tag.concurrent,
+            backend=place.backend,
+            instance=place.instance,
+            url=place.url,
+            session_id=job.session_id,
+            tag=str(tag),
+            restored=True,
+        )
 
-    def _facts(self, submission: str = "") -> defaultdict[str, dict[str, Mapping[str, Any]]]:
-        """Return key and body of the facts of each submission, or of one of them."""
-        kinds = ("intent", "outcome", "ended", "hold", "result", "twin")
-        found = self._ledger.facts(self._experiment, *(f"{kind}/{submission}" for kind in kinds))
-        facts: defaultdict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-        for fact in found:
-            facts[fact.key.split("/")[1]][fact.key] = fact.body
+    def _facts(self, submission: str | None = None) -> defaultdict[str, list[SubmissionFact]]:
+        """Return the facts of each submission, or of one of them."""
+        facts: defaultdict[str, list[SubmissionFact]] = defaultdict(list)
+        for fact in self._journal.several(*records.FACTS, Twin, at=submission):
+            if isinstance(fact, SubmissionFact):
+                facts[fact.submission].append(fact)
         return facts
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import requests
 from qiskit_ibm_runtime import RuntimeInvalidStateError
@@ -16,12 +15,13 @@ from session_block.backoff import Patience
 from session_block.client import ListedJob
 from session_block.errors import ConnectionFailedError, SubmissionHeldError
 from session_block.events import Happening, Notices
-from session_block.ledger.store import Ledger
-from session_block.records import submissions as records
+from session_block.records.journal import Journal
+from session_block.records.keys import Hold, Intent, JobEnded, Outcome, Twin
 from session_block.records.submissions import Generation, Situation
 from session_block.sessions.manager import SessionKeeper
 from session_block.settings import Policy
 from session_block.submissions.decisions import Action, Answer, decide
+from session_block.tags import SubmissionTag, uid_tag
 
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -34,8 +34,7 @@ class Settler:
     Whoever creates the outcome decides it for everybody; all others take what stands.
 
     Args:
-        ledger: Where outcomes are recorded.
-        experiment: The experiment's UID.
+        journal: The experiment's.
         keeper: Gives the connection.
         policy: What becomes of an intent without owner and job.
         without_job: Told of each generation that is decided to have made no job.
@@ -44,16 +43,15 @@ class Settler:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         keeper: Callable[[], SessionKeeper],
         policy: Policy = Policy.RESUBMIT,
         *,
         without_job: Callable[[str, int], None] = lambda _submission, _generation: None,
         notices: Notices | None = None,
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._keeper = keeper
         self._policy = policy
         self._without_job = without_job
@@ -79,14 +77,14 @@ class Settler:
                     self.adopt(submission, generation.number, jobs)
                     return
                 case Action.ABANDON:
-                    self.decide(submission, generation.number, {"kind": "abandoned"})
+                    self.decide(Outcome.abandoned(submission, generation.number))
                     return
                 case Action.HOLD:
                     raise self.hold(
                         submission,
                         generation,
                         f"its sender is gone, and the platform shows no job with the tag "
-                        f"{generation.intent['tag']}",
+                        f"{generation.intent.tag}",
                     )
                 case _:
                     pause = max(account.settle_seconds / 10, _SHORTEST_PAUSE_SECONDS)
@@ -95,36 +93,31 @@ class Settler:
     def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
         """Take the earliest usable of these jobs for a generation's own; the rest are twins."""
         chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
-        outcome = self.decide(
-            submission, number, {"kind": "job", "job_id": chosen.job_id, "adopted": True}
-        )
-        if outcome.get("job_id") is not None:
-            self._notices.tell(Happening.JOB_ADOPTED, outcome["job_id"], submission)
-        self.cancel_twins(
-            submission, [job.job_id for job in jobs if job.job_id != outcome.get("job_id")]
-        )
+        outcome = self.decide(Outcome.of_job(submission, number, chosen.job_id, adopted=True))
+        if outcome.job_id is not None:
+            self._notices.tell(Happening.JOB_ADOPTED, outcome.job_id, submission)
+        self.cancel_twins(submission, [job.job_id for job in jobs if job.job_id != outcome.job_id])
 
-    def decide(self, submission: str, number: int, outcome: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a generation's outcome, unless somebody was first; return what stands."""
-        fact, _ = self._ledger.create(
-            self._experiment, records.outcome_key(submission, number), outcome
-        )
-        if not records.made_job(fact.body):
-            self._without_job(submission, number)
-        return dict(fact.body)
+    def decide(self, outcome: Outcome) -> Outcome:
+        """Record a generation's outcome, unless somebody was first; return what stands."""
+        stands, _ = self._journal.record(outcome)
+        if not stands.made_job:
+            self._without_job(stands.submission, stands.generation)
+        return stands
 
     def write_off(self, submission: str, number: int, because: str) -> None:
         """Record that a generation's job gave no result and never will."""
-        self._ledger.create(
-            self._experiment, records.ended_key(submission, number), {"because": because}
-        )
+        self._journal.record(JobEnded(submission=submission, generation=number, because=because))
 
     def hold(self, submission: str, generation: Generation, because: str) -> SubmissionHeldError:
         """Record that a generation waits for an operator; return the error that says so."""
-        self._ledger.create(
-            self._experiment,
-            records.hold_key(submission, generation.number),
-            {"because": because, "job_id": generation.job_id},
+        self._journal.record(
+            Hold(
+                submission=submission,
+                generation=generation.number,
+                because=because,
+                job_id=generation.job_id,
+            )
         )
         self._notices.tell(Happening.SUBMISSION_HELD, submission, because)
         place = f"{self._experiment} {submission}"
@@ -136,7 +129,8 @@ class Settler:
         )
         return SubmissionHeldError(
             f"Submission {submission} of experiment {self._experiment} is held: {because}. Nothing "
-            f"is submitted. Run again to look once more; else {cure}."
+            f"is submitted. Run again to look once more; else {cure}.",
+            **generation.named(self._experiment),
         )
 
     def cancel_twins(self, submission: str, job_ids: Sequence[str]) -> None:
@@ -153,9 +147,7 @@ class Settler:
             except (ConnectionFailedError, IBMError, requests.RequestException) as error:
                 _logger.warning("Job %s could not be cancelled (%s).", job_id, error)
                 continue
-            self._ledger.create(
-                self._experiment, records.twin_key(submission, job_id), {"fate": fate}
-            )
+            self._journal.record(Twin(submission=submission, job_id=job_id, fate=fate))
 
     def check_instance(self, generation: Generation) -> None:
         """Check that a generation was sent to the instance that is connected.
@@ -164,11 +156,12 @@ class Settler:
             SubmissionHeldError: It was sent to another one, so nothing can be said about it.
         """
         connection = self._keeper().connection
-        if generation.intent["instance"] != connection.instance:
+        if generation.intent.instance != connection.instance:
             raise SubmissionHeldError(
                 f"A job of experiment {self._experiment} was sent to the instance "
-                f"{generation.intent['instance']}, but the Block now names {connection.instance}. "
-                "Run it with a Block of the former, or start anew with fresh=True."
+                f"{generation.intent.instance}, but the Block now names {connection.instance}. "
+                "Run it with a Block of the former, or start anew with fresh=True.",
+                **generation.named(self._experiment),
             )
 
     def _cancel(self, job_id: str) -> str:
@@ -182,11 +175,20 @@ class Settler:
             return "too late to cancel"
         return "cancelled"
 
+    def _jobs_of(self, intent: Intent) -> list[ListedJob]:
+        """Return the jobs of a generation: among the experiment's, those whose tag has its core."""
+        core = (self._experiment, intent.submission, intent.generation)
+        return [
+            job
+            for job in self._keeper().connection.jobs.tagged(uid_tag(self._experiment))
+            if any(tag.core == core for tag in filter(None, map(SubmissionTag.parse, job.tags)))
+        ]
+
     def _look(
         self, generation: Generation, patience: Patience, *, settled: bool
     ) -> tuple[Answer, list[ListedJob]]:
         try:
-            jobs = self._keeper().connection.jobs.tagged(generation.intent["tag"])
+            jobs = self._jobs_of(generation.intent)
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
             aio.pause(patience.lose(error))
             self._keeper().reconnect_after(error)

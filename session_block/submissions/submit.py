@@ -11,27 +11,29 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio, crashpoints
 from session_block.backoff import OUTAGE_SECONDS
-from session_block.client.refusals import UNAUTHORIZED, Refusal, refusal
+from session_block.client.refusals import UNAUTHORIZED, Refusal, code_in, refusal
 from session_block.costs.budget import Budget
 from session_block.errors import (
     BudgetExceededError,
-    ConnectionFailedError,
     ExperimentSealedError,
+    SubmissionNotSentError,
     SubmissionRejectedError,
 )
 from session_block.events import Happening, Notices
-from session_block.ledger.store import Ledger
 from session_block.pubs.request import Request
 from session_block.records import owner
 from session_block.records import submissions as records
+from session_block.records.identity import Identity
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, Outcome
 from session_block.records.owner import OwnerWatch
-from session_block.records.submissions import Generation, Situation, Submission
+from session_block.records.submissions import Asked, Generation, Situation, Submission
+from session_block.records.versions import Versions
 from session_block.sessions.manager import SessionKeeper, session_id_of
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.job_cache import JobsAtHand
@@ -49,9 +51,9 @@ class Submitter:
     """Submits the requests of one experiment.
 
     Args:
-        ledger: Where facts are kept.
-        experiment: The experiment's UID.
-        tags: The tags that all jobs of the experiment bear.
+        journal: The experiment's.
+        identity: The experiment, whose tags all its jobs bear.
+        versions: Those by which its jobs are recognised.
         keeper: Opens the session when the first job needs it.
         jobs: Keeps each job that is sent.
         settler: Decides outcomes.
@@ -64,9 +66,9 @@ class Submitter:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
-        tags: list[str],
+        journal: Journal,
+        identity: Identity,
+        versions: Versions,
         keeper: Callable[[], SessionKeeper],
         *,
         jobs: JobsAtHand,
@@ -77,9 +79,10 @@ class Submitter:
         sealed: Callable[[], bool],
         notices: Notices,
     ) -> None:
-        self._ledger = ledger
-        self._experiment = experiment
-        self._tags = tags
+        self._journal = journal
+        self._experiment = journal.scope
+        self._identity = identity
+        self._versions = versions
         self._keeper = keeper
         self._settler = settler
         self._reconciler = reconciler
@@ -92,20 +95,21 @@ class Submitter:
 
     def read(self, submission: str) -> Submission:
         """Return what the ledger says about a submission."""
-        facts = self._ledger.facts(self._experiment, *records.prefixes(submission))
-        return records.fold(submission, ((fact.key, fact.body) for fact in facts))
+        return records.read_submission(self._journal, submission)
 
-    def submit(self, request: Request, submission: str, about: dict[str, Any]) -> Generation:
+    def submit(self, request: Request, submission: str, about: Asked) -> Generation:
         """Make sure that the request has its one job, and return the generation that made it.
 
         Args:
             request: What to run.
             submission: The submission's ID.
-            about: What the intent says beside where it is sent (fingerprint, label, occurrence).
+            about: What the intent says beside where it is sent.
 
         Raises:
             SubmissionRejectedError: The platform refused the job.
             SubmissionHeldError: It cannot be told whether a job was made.
+            SubmissionNotSentError: Each try failed, and the platform shows no job; the next call
+                goes on.
             ConnectionFailedError: The platform could not be reached; the next try goes on.
         """
         attempts = 0
@@ -132,15 +136,17 @@ class Submitter:
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
                     self._refuse_when_sealed(recorded)
                     self._keeper().replace(
-                        str(latest.intent["session_id"]), asked_again=latest.number not in tried
+                        str(latest.intent.session_id), asked_again=latest.number not in tried
                     )
                     self._attempt(request, recorded, about)
                     tried.add(latest.number + 1)
                 case _:
-                    raise ConnectionFailedError(
+                    raise SubmissionNotSentError(
                         f"Submission {submission} of experiment {self._experiment} was tried "
                         f"{attempts} times, and the platform shows no job of it. Nothing is lost: "
-                        "run again once the platform can be reached."
+                        "run again once the platform can be reached.",
+                        experiment=self._experiment,
+                        submission=submission,
                     ) from failure
 
     def _next_action(self, recorded: Submission) -> Action:
@@ -155,9 +161,7 @@ class Submitter:
             return decide(situation, Answer.OVER_BUDGET if over else Answer.WITHIN_BUDGET)
         return decide(situation)
 
-    def _attempt(
-        self, request: Request, recorded: Submission, about: dict[str, Any]
-    ) -> Exception | None:
+    def _attempt(self, request: Request, recorded: Submission, about: Asked) -> Exception | None:
         """Create the next generation's intent and, if nobody else did, its outcome.
 
         Returns:
@@ -178,25 +182,34 @@ class Submitter:
             recorded.id,
             number,
             borrowed=session_id is not None and keeper.is_borrowed(session_id),
-            labelled=about["label"] is not None,
-            concurrent=about["concurrent"],
+            labelled=about.label is not None,
+            concurrent=about.concurrent,
+            number=self._identity.number,
+            occurrence=about.occurrence,
+            identity=self._versions.identity,
+            fingerprint=self._versions.fingerprint,
+            version=self._versions.tags,
         )
-        with owner.attempt() as owner_now:
-            _, ours = self._ledger.create(
-                self._experiment,
-                records.intent_key(recorded.id, number),
-                {
-                    **about,
-                    "kind": request.kind,
-                    "implementation": request.implementation,
-                    **keeper.place,
-                    "session_id": session_id,
-                    "calibrated_at": calibrated_at,
-                    "tag": str(tag),
-                    "owner": owner_now,
-                },
+        place = keeper.place
+        with owner.attempt() as sender:
+            intent = Intent(
+                submission=recorded.id,
+                generation=number,
+                fingerprint=about.fingerprint,
+                occurrence=about.occurrence,
+                label=about.label,
+                concurrent=about.concurrent,
+                kind=request.kind,
+                implementation=request.implementation,
+                backend=place.backend,
+                instance=place.instance,
+                url=place.url,
+                session_id=session_id,
+                calibrated_at=calibrated_at,
+                tag=str(tag),
+                owner=sender,
             )
-            if not ours:
+            if not self._journal.record(intent)[1]:
                 return None
             self._check_budget(recorded.id, number)
             return self._send(request, mode, tag, recorded)
@@ -207,15 +220,13 @@ class Submitter:
         handled = sys.exception()
         try:
             with crashpoints.around("submit"):
-                job = request.send(mode, [*self._tags, str(tag)])
+                job = request.send(mode, [*self._identity.tags, str(tag)])
         except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
             return self._failed(tag, error, refusal(error, handled), before)
         self._pacer.accepted()
         self._jobs.keep(job, request.like)
-        outcome = self._settler.decide(
-            tag.submission, tag.generation, {"kind": "job", "job_id": job.job_id()}
-        )
-        if outcome.get("job_id") != job.job_id():
+        outcome = self._settler.decide(Outcome.of_job(tag.submission, tag.generation, job.job_id()))
+        if outcome.job_id != job.job_id():
             self._settler.cancel_twins(tag.submission, [job.job_id()])
         else:
             session_id = session_id_of(mode)
@@ -237,20 +248,20 @@ class Submitter:
             )
             return error
         outcome = self._settler.decide(
-            tag.submission,
-            tag.generation,
-            {
-                "kind": "rejected",
-                "cause": refused.cause,
-                "status": refused.status,
-                "message": refused.message,
-            },
+            Outcome(
+                submission=tag.submission,
+                generation=tag.generation,
+                kind="rejected",
+                cause=refused.cause,
+                status=refused.status,
+                message=refused.message,
+            )
         )
         if refused.too_many:
             self._pacer.refused(refused.retry_after_seconds)
         elif before.refused_with != UNAUTHORIZED and self._keeper().reconnect_after(error):
             self._jobs.forget_all()
-        elif outcome["kind"] == "rejected" and refused.cause == "for-now":
+        elif outcome.kind == "rejected" and refused.cause == "for-now":
             raise self._rejected(tag.submission, outcome) from error
         return None
 
@@ -260,9 +271,13 @@ class Submitter:
         if why is None:
             return
         outcome = self._settler.decide(
-            submission,
-            number,
-            {"kind": "rejected", "cause": records.BUDGET, "status": None, "message": why},
+            Outcome(
+                submission=submission,
+                generation=number,
+                kind="rejected",
+                cause=records.BUDGET,
+                message=why,
+            )
         )
         raise self._rejected(submission, outcome)
 
@@ -270,24 +285,31 @@ class Submitter:
         if self._sealed():
             raise ExperimentSealedError(
                 f"Experiment {self._experiment} is finished, and submission {recorded.id} has no "
-                "result. Nothing is submitted; start a new one with fresh=True."
+                "result. Nothing is submitted; start a new one with fresh=True.",
+                experiment=self._experiment,
+                submission=recorded.id,
             )
 
     def _rejected(
-        self, submission: str, outcome: Any
+        self, submission: str, outcome: Outcome
     ) -> SubmissionRejectedError | BudgetExceededError:
-        if outcome.get("cause") == records.BUDGET:
+        if outcome.cause == records.BUDGET:
             return BudgetExceededError(
                 f"Submission {submission} of experiment {self._experiment} was not sent: "
-                f"{self._budget.why_no_more() or outcome['message']}. What is recorded stays. "
-                "Raise the limit in the Block, and run again to go on."
+                f"{self._budget.why_no_more() or outcome.message}. What is recorded stays. "
+                "Raise the limit in the Block, and run again to go on.",
+                experiment=self._experiment,
+                submission=submission,
             )
         who, cure = "platform", "Correct the request; a corrected one is another submission."
-        if outcome["status"] is None:
+        if outcome.status is None:
             who = "client"
-        elif outcome["cause"] == "for-now":
+        elif outcome.cause == "for-now":
             cure = "Check credentials and limits, and run again: the next run submits it."
         return SubmissionRejectedError(
             f"The {who} refused submission {submission} of experiment {self._experiment}: "
-            f"{outcome['message']}. No job was made. {cure}"
+            f"{outcome.message}. No job was made. {cure}",
+            experiment=self._experiment,
+            submission=submission,
+            code=code_in(outcome.message or ""),
         )

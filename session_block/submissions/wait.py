@@ -11,19 +11,21 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from session_block import aio, crashpoints
 from session_block.backoff import Patience
 from session_block.client import reason_of
+from session_block.client.refusals import code_in
 from session_block.client.service import connecting
 from session_block.errors import (
-    ConnectionFailedError,
     JobCancelledError,
     JobEndedInPassingError,
     JobFailedError,
+    JobNotFoundError,
     LedgerError,
     SubmissionHeldError,
 )
 from session_block.events import Happening, Notices
-from session_block.ledger.store import Ledger
 from session_block.pubs.results import decode_result, encode_result
 from session_block.records import submissions as records
+from session_block.records.journal import Journal
+from session_block.records.keys import Result
 from session_block.records.submissions import Generation, Situation, Submission
 from session_block.sessions.manager import SessionKeeper
 from session_block.submissions.decisions import Action, Answer, decide
@@ -54,8 +56,7 @@ class Waiter:
 
     def __init__(
         self,
-        ledger: Ledger,
-        experiment: str,
+        journal: Journal,
         keeper: Callable[[], SessionKeeper],
         *,
         jobs: JobsAtHand,
@@ -66,10 +67,10 @@ class Waiter:
     ) -> None:
         self._notices = notices
         self._watch = JobWatch(
-            experiment, keeper, jobs=jobs, read=read, reconciler=reconciler, notices=notices
+            journal.scope, keeper, jobs=jobs, read=read, reconciler=reconciler, notices=notices
         )
-        self._ledger = ledger
-        self._experiment = experiment
+        self._journal = journal
+        self._experiment = journal.scope
         self._jobs = jobs
         self._settler = settler
         self._keeper = keeper
@@ -81,14 +82,14 @@ class Waiter:
 
     def recorded_job(self, submission: str) -> RecordedJob | None:
         """Return a result from the ledger alone, and the ID of the job that gave it."""
-        fact = self._ledger.get(self._experiment, records.result_key(submission))
-        if fact is None or fact.payload is None:
+        found = self._journal.get(Result, submission)
+        if found is None or found.payload is None:
             return None
-        return RecordedJob(str(fact.body["job_id"]), decode_result(fact.payload))
+        return RecordedJob(found.job_id, decode_result(found.payload))
 
     def has_result(self, submission: str) -> bool:
         """Whether the ledger holds a result, without reading it."""
-        return self._ledger.count(self._experiment, records.result_key(submission)) > 0
+        return self._journal.has(Result, submission)
 
     def status(self, generation: Generation) -> str:
         """Return the client's word for the state of a generation's job.
@@ -134,20 +135,26 @@ class Waiter:
                 self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
                 raise self._ended(generation, records.ENDED_WITH_SESSION)
             case Action.WRITE_OFF:
+                self._notices.tell(
+                    Happening.JOB_FAILED, generation.job_id, records.FAILED_IN_PASSING
+                )
                 self._settler.write_off(submission, generation.number, records.FAILED_IN_PASSING)
                 raise self._ended(generation, records.FAILED_IN_PASSING)
             case Action.RAISE if answer is Answer.CANCELLED:
                 self._notices.tell(Happening.JOB_FAILED, generation.job_id, "it was cancelled")
                 raise JobCancelledError(
                     f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
-                    f"run it after all: {self._retry(submission)}; or start anew with fresh=True."
+                    f"run it after all: {self._retry(submission)}; or start anew with fresh=True.",
+                    **generation.named(self._experiment),
                 )
             case Action.RAISE:
                 reason = reason_of(self._job(generation))
                 self._notices.tell(Happening.JOB_FAILED, generation.job_id, reason)
                 raise JobFailedError(
                     f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}. "
-                    f"To run it once more: {self._retry(submission)}."
+                    f"To run it once more: {self._retry(submission)}.",
+                    **generation.named(self._experiment),
+                    code=code_in(reason),
                 )
             case _:
                 raise self._unknown(submission, generation)
@@ -155,9 +162,10 @@ class Waiter:
     def _job(self, generation: Generation) -> RuntimeJobV2:
         job = self._jobs.job(generation)
         if job is None:
-            raise ConnectionFailedError(
+            raise JobNotFoundError(
                 f"Job {generation.job_id} of experiment {self._experiment} was there, and is not "
-                "any more. Run again to look once more."
+                "any more. Run again to look once more.",
+                **generation.named(self._experiment),
             )
         return job
 
@@ -191,28 +199,32 @@ class Waiter:
             aio.pause(tries * _RESULT_PAUSE_SECONDS)
 
     def _check_session(self, generation: Generation) -> None:
-        if generation.intent["session_id"] is not None:
-            self._keeper().check_is_used(generation.intent["session_id"], str(generation.job_id))
+        if generation.intent.session_id is not None:
+            self._keeper().check_is_used(generation.intent.session_id, str(generation.job_id))
 
     def _store(
         self, submission: str, generation: Generation, result: PrimitiveResult
     ) -> PrimitiveResult:
-        key = records.result_key(submission)
-        body = {"job_id": generation.job_id}
-        fact, _ = self._ledger.create(self._experiment, key, body, encode_result(result))
-        if fact.payload is None:
-            raise LedgerError(f"The ledger holds a result of {submission} without its content.")
-        return decode_result(fact.payload)
+        found = Result(submission=submission, job_id=str(generation.job_id))
+        stored, _ = self._journal.record(found, encode_result(result))
+        if stored.payload is None:
+            raise LedgerError(
+                f"The ledger holds a result of {submission} without its content.",
+                experiment=self._experiment,
+                submission=submission,
+            )
+        return decode_result(stored.payload)
 
     def _ended(self, generation: Generation, because: str) -> JobEndedInPassingError:
         return JobEndedInPassingError(
             f"Job {generation.job_id} of experiment {self._experiment} (session "
-            f"{generation.intent['session_id']}) gave no result: {because}. Ask for it again: it "
-            "then runs once more."
+            f"{generation.intent.session_id}) gave no result: {because}. Ask for it again: it "
+            "then runs once more.",
+            **generation.named(self._experiment),
         )
 
     def _unknown(self, submission: str, generation: Generation) -> SubmissionHeldError:
-        instance = generation.intent["instance"]
+        instance = generation.intent.instance
         because = f"the instance {instance} does not know its job {generation.job_id} any more"
         return self._settler.hold(submission, generation, because)
 

@@ -125,7 +125,8 @@ class JobWatch:
             if timeout_seconds is not None and time.monotonic() - began >= timeout_seconds:
                 raise JobWaitTimeoutError(
                     f"Job {generation.job_id} of experiment {self._experiment} is not done after "
-                    f"{timeout_seconds:g} s. It goes on; ask for its result again."
+                    f"{timeout_seconds:g} s. It goes on; ask for its result again.",
+                    **generation.named(self._experiment),
                 )
 
     def reconnect_after(self, error: Exception) -> None:

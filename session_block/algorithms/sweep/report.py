@@ -16,6 +16,7 @@ from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.records.identity import Identity
+from session_block.records.journal import Journal
 from session_block.records.views import load_experiment
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def partial_sweep(
             "not come to its first job yet; look again later."
         )
 
-    plan = SweepPlan.model_validate(record_once(ledger, view.uid, PLAN_KEY, none_recorded))
+    plan = SweepPlan.model_validate(record_once(Journal(ledger, view.uid), PLAN_KEY, none_recorded))
     chunks = {submission_of(chunk): chunk for chunk in plan.chunks}
     submitted = {one["submission"]: one["job_id"] for one in view.submissions()}
     done: dict[str, str] = {}

@@ -119,7 +119,7 @@ def run_sweep(
     if on_failure not in get_args(OnFailure):
         raise InvalidInputError(f"on_failure must be 'stop' or 'skip', not {on_failure!r}.")
     work = SweepWork.of(circuits, observables, shots, precision, options, implementation)
-    plan = _recorded(experiment, work.plan(grid, repetitions, limits))
+    plan = _recorded(experiment, work.plan(grid, repetitions, limits, experiment.versions))
     experiment.progress(of=len(plan.chunks))
     submit = work.runner(experiment)
     collected = _Collected(plan, set(experiment.job_ids), on_failure, on_chunk)
@@ -176,7 +176,8 @@ def _recorded(experiment: Experiment, plan: SweepPlan) -> SweepPlan:
         raise ExperimentDivergedError(
             f"Experiment {experiment.identity} began as a sweep with another value of: "
             f"{', '.join(different)}. Nothing was submitted. Restore the arguments, or start anew "
-            "with fresh=True."
+            "with fresh=True.",
+            experiment=experiment.uid,
         )
     if recorded.limits != plan.limits:
         _logger.warning(

@@ -31,6 +31,7 @@ from session_block.experiments.job import DurableJob
 from session_block.experiments.primitives import DurableEstimator, DurableSampler
 from session_block.pubs.options import input_errors
 from session_block.pubs.request import Request, estimator_request, sampler_request
+from session_block.records.versions import CURRENT, Versions
 from session_block.references import Implementation
 
 T = TypeVar("T")
@@ -126,8 +127,14 @@ class SweepWork:
         )
         return lambda pubs, label: sampler.run(pubs, shots=self.shots, label=label)
 
-    def plan(self, grid: Grid, repetitions: int, limits: ChunkLimits | None) -> SweepPlan:
-        """Plan it.
+    def plan(
+        self,
+        grid: Grid,
+        repetitions: int,
+        limits: ChunkLimits | None,
+        versions: Versions = CURRENT,
+    ) -> SweepPlan:
+        """Plan it; its circuits are recognised by the fingerprint of these versions.
 
         Raises:
             InvalidInputError: The grid does not fit the circuits, the request is wrong, or it is
@@ -137,7 +144,7 @@ class SweepWork:
             chosen = grid if isinstance(grid, SweepGrid) else _of_axes(grid)
             plan = SweepPlan(
                 kind="estimator" if self.observables else "sampler",
-                circuits=[self._planned(name, chosen) for name in self.circuits],
+                circuits=[self._planned(name, chosen, versions) for name in self.circuits],
                 observables=list(self.observables),
                 grid=chosen,
                 repetitions=repetitions,
@@ -165,7 +172,7 @@ class SweepWork:
         at = {tuple(parameters): values[:, np.newaxis, :]} if parameters else None
         return (circuit, list(self.observables.values()), at)
 
-    def _planned(self, name: str, grid: SweepGrid) -> PlannedCircuit:
+    def _planned(self, name: str, grid: SweepGrid, versions: Versions) -> PlannedCircuit:
         has, wanted = {one.name for one in self.circuits[name].parameters}, set(grid.parameters)
         if missing := sorted(has - wanted):
             raise InvalidInputError(
@@ -188,7 +195,7 @@ class SweepWork:
         pub = request.pubs[0]
         return PlannedCircuit(
             name=name,
-            fingerprint=request.fingerprint,
+            fingerprint=request.fingerprint_by(versions.fingerprint),
             executions=_shots(pub, request.options) * _bases(pub),
         )
 

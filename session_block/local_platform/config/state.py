@@ -13,6 +13,7 @@ import uuid
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from session_block.errors import PlatformError
 from session_block.local_platform.config.tenancy import Account, Instance
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ NOISES: tuple[Noise, ...] = ("exact", "shots", "device")
 OpenPlanSessions = Literal["refuse", "ignore"]
 OPEN_PLAN_SESSIONS: tuple[OpenPlanSessions, ...] = ("refuse", "ignore")
 MAX_SCALE = 1e6
-
-
-class PlatformError(RuntimeError):
-    """The local platform cannot be used, or not as asked. The message says what to do."""
 
 
 class SettingsGiven(TypedDict, total=False):

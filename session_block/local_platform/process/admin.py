@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from session_block.local_platform.config.state import PlatformError
+from session_block.errors import PlatformError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

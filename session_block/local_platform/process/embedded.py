@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 import psutil
 
-from session_block.local_platform.config.state import PlatformError, SettingsGiven, load_identity
+from session_block.errors import PlatformError
+from session_block.local_platform.config.state import SettingsGiven, load_identity
 from session_block.local_platform.process.admin import Admin
 from session_block.local_platform.process.discovery import (
     PlatformInfo,

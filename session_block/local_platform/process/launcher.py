@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import psutil
 
+from session_block.errors import PlatformError
 from session_block.local_platform.config.state import (
-    PlatformError,
     Settings,
     SettingsGiven,
     load_identity,
