@@ -6,20 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 from session_block.records import owner
+from session_block.records.keys import Sender
 
 _PRINT_AND_WAIT = (
-    "import json, sys; from session_block.records import owner\n"
+    "import json, sys; from dataclasses import asdict\n"
+    "from session_block.records import owner\n"
     "with owner.attempt() as me:\n"
-    "    print(json.dumps(me), flush=True); sys.stdin.read()"
+    "    print(json.dumps(asdict(me)), flush=True); sys.stdin.read()"
 )
 
 
 def test_an_attempt_is_alive_until_it_returns() -> None:
     """Within one process the attempt itself counts, not the process."""
     with owner.attempt() as first, owner.attempt() as second:
-        assert first["token"] != second["token"]
+        assert first.token != second.token
         assert owner.may_be_alive(first)
     assert not owner.may_be_alive(first)
 
@@ -33,7 +36,7 @@ def test_another_process_is_alive_until_it_is_killed() -> None:
         text=True,
     )
     assert process.stdout is not None
-    described = json.loads(process.stdout.readline())
+    described = Sender(**json.loads(process.stdout.readline()))
     assert owner.may_be_alive(described)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -45,17 +48,17 @@ def test_another_process_is_alive_until_it_is_killed() -> None:
 def test_a_reused_pid_is_somebody_else() -> None:
     """A process of the same number that started at another time is not the owner."""
     with owner.attempt() as me:
-        assert not owner.may_be_alive({**me, "started": me["started"] - 100})
+        assert not owner.may_be_alive(replace(me, started=(me.started or 0.0) - 100))
 
 
 def test_a_reboot_ends_every_owner() -> None:
     """After a reboot of the same host PIDs mean nothing."""
     with owner.attempt() as me:
-        assert not owner.may_be_alive({**me, "boot": "another"})
+        assert not owner.may_be_alive(replace(me, boot="another"))
 
 
 def test_an_owner_on_another_machine_may_be_alive() -> None:
     """Of another machine's process nothing is known, whatever its boot; its deadline decides."""
     with owner.attempt() as me:
-        assert owner.may_be_alive({**me, "machine": "elsewhere", "boot": "another"})
-        assert owner.may_be_alive({**me, "machine": "elsewhere"})
+        assert owner.may_be_alive(replace(me, machine="elsewhere", boot="another"))
+        assert owner.may_be_alive(replace(me, machine="elsewhere"))

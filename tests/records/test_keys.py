@@ -1,0 +1,290 @@
+"""What is durable: every kind of fact, its key, its fields; nothing of it may ever change."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import session_block
+from session_block.errors import LedgerError
+from session_block.ledger.store import Fact
+from session_block.records import keys
+from session_block.records.keys import KINDS, Kind, Sender, typed
+
+PACKAGE = Path(session_block.__file__).parent
+SENDER = {"token": "t", "machine": "m", "boot": "b", "pid": 7, "started": 1.5}
+PLACE: dict[str, Any] = {"backend": "ibm_x", "instance": "crn:1", "url": "https://x"}
+ASKED = {"fingerprint": "f", "occurrence": 1, "label": None, "concurrent": False}
+
+PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
+    (
+        "experiment",
+        {"name": "vqe", "number": 1, "backend": None},
+        keys.ExperimentBegan(name="vqe", number=1, backend=None),
+    ),
+    ("sealed", {"energy": -1.5}, keys.Sealed(report={"energy": -1.5})),
+    (
+        "backend",
+        {
+            "name": "ibm_x",
+            "use_fractional_gates": False,
+            "calibration_id": None,
+            "instance": "crn:1",
+            "because": "least busy",
+        },
+        keys.BackendChosen(
+            name="ibm_x",
+            use_fractional_gates=False,
+            calibration_id=None,
+            instance="crn:1",
+            because="least busy",
+        ),
+    ),
+    (
+        "execution-mode",
+        {"mode": "batch", "because": "1352"},
+        keys.ModeChosen(mode="batch", because="1352"),
+    ),
+    ("calibration", {"calibrated_at": None}, keys.CalibrationSeen(calibrated_at=None)),
+    (
+        "attempt/000012",
+        {"results": 3, "limited": True, "stopped": False},
+        keys.AttemptBegan(attempt=12, results=3, limited=True, stopped=False),
+    ),
+    (
+        "failed/000012",
+        {"keep_seconds": 900},
+        keys.AttemptFailed(attempt=12, keep_seconds=900),
+    ),
+    (
+        "session-intent/2",
+        {**PLACE, "mode": "session", "max_time_seconds": 600, "owner": SENDER},
+        keys.SessionIntent(
+            number=2, **PLACE, mode="session", max_time_seconds=600, owner=Sender(**SENDER)
+        ),
+    ),
+    (
+        "session-intent/3",
+        {**PLACE, "mode": "session", "max_time_seconds": None, "borrowed": "s-1"},
+        keys.SessionIntent(
+            number=3, **PLACE, mode="session", max_time_seconds=None, borrowed="s-1"
+        ),
+    ),
+    (
+        "session/2",
+        {"kind": "opened", "session_id": "s-2"},
+        keys.SessionOutcome(number=2, kind="opened", session_id="s-2"),
+    ),
+    ("session/3", {"kind": "lost"}, keys.SessionOutcome(number=3, kind="lost")),
+    (
+        "session-closing/2",
+        {"reason": "closed by the experiment"},
+        keys.SessionClosing(number=2, reason="closed by the experiment"),
+    ),
+    (
+        "session-end/2",
+        {"session_id": "s-2", "reason": "too near its end"},
+        keys.SessionEnded(number=2, session_id="s-2", reason="too near its end"),
+    ),
+    (
+        "intent/ab/1",
+        {
+            **ASKED,
+            **PLACE,
+            "kind": "estimator",
+            "implementation": "v2",
+            "session_id": "s-2",
+            "calibrated_at": "2026-11-28T00:00:00+00:00",
+            "tag": "qs-sub:u.ab.1",
+            "owner": SENDER,
+        },
+        keys.Intent(
+            submission="ab",
+            generation=1,
+            **ASKED,
+            **PLACE,
+            kind="estimator",
+            implementation="v2",
+            session_id="s-2",
+            calibrated_at="2026-11-28T00:00:00+00:00",
+            tag="qs-sub:u.ab.1",
+            owner=Sender(**SENDER),
+        ),
+    ),
+    (
+        "intent/ab/2",
+        {**ASKED, **PLACE, "session_id": None, "tag": "qs-sub:u.ab.2", "restored": True},
+        keys.Intent(
+            submission="ab",
+            generation=2,
+            **ASKED,
+            **PLACE,
+            session_id=None,
+            tag="qs-sub:u.ab.2",
+            restored=True,
+        ),
+    ),
+    (
+        "outcome/ab/1",
+        {"kind": "job", "job_id": "j"},
+        keys.Outcome.of_job("ab", 1, "j"),
+    ),
+    (
+        "outcome/ab/2",
+        {"kind": "rejected", "cause": "budget", "status": None, "message": "no more"},
+        keys.Outcome(
+            submission="ab", generation=2, kind="rejected", cause="budget", message="no more"
+        ),
+    ),
+    (
+        "outcome/ab/3",
+        {"kind": "abandoned", "by": "operator"},
+        keys.Outcome(submission="ab", generation=3, kind="abandoned", by="operator"),
+    ),
+    (
+        "ended/ab/1",
+        {"because": "its session ended"},
+        keys.JobEnded(submission="ab", generation=1, because="its session ended"),
+    ),
+    (
+        "hold/ab/1",
+        {"because": "who knows", "job_id": None},
+        keys.Hold(submission="ab", generation=1, because="who knows", job_id=None),
+    ),
+    (
+        "twin/ab/j2",
+        {"fate": "cancelled"},
+        keys.Twin(submission="ab", job_id="j2", fate="cancelled"),
+    ),
+    ("result/ab", {"job_id": "j"}, keys.Result(submission="ab", job_id="j")),
+    ("usage/j", {"seconds": 2.0}, keys.JobUsage(job_id="j", seconds=2.0)),
+    ("usage-of-session/2", {"seconds": 60.0}, keys.SessionUsage(number=2, seconds=60.0)),
+    (
+        "operator/ab/1/adopt",
+        {"deed": "adopt j", "by": "me@here"},
+        keys.SubmissionDeed(
+            submission="ab", generation=1, verb="adopt", deed="adopt j", by="me@here"
+        ),
+    ),
+    (
+        "operator/session/s-2/close",
+        {"deed": "close", "by": "me@here"},
+        keys.SessionDeed(session_id="s-2", verb="close", deed="close", by="me@here"),
+    ),
+    (
+        "once/2c26b46b68ffc68ff99b453c1d304134",
+        {"key": "foo", "value": [1, 2.5]},
+        keys.Draw(digest=keys.Draw.digest_of("foo"), key="foo", value=[1, 2.5]),
+    ),
+    (
+        "circuit/ab/001",
+        {"name": "c", "backend": "ibm_x", "optimization_level": 1, "seed_transpiler": 0},
+        keys.PinnedCircuit(
+            circuit="ab", pin=1, name="c", backend="ibm_x", optimization_level=1, seed_transpiler=0
+        ),
+    ),
+    ("fits/ab", {"name": "c"}, keys.CircuitFits(circuit="ab", name="c")),
+    (
+        "name/h2%20%2F%20caf%C3%A9/2",
+        {"uid": "u", "number": 2, "lost": False},
+        keys.NameGiven(name="h2 / café", place=2, uid="u", number=2),
+    ),
+    (
+        "run/8d6f/h2%2Fscan",
+        {"uid": "u", "number": 2, "lost": False},
+        keys.OpenedByRun(flow_run_id="8d6f", name="h2/scan", uid="u", number=2),
+    ),
+    ("member/u", {}, keys.BudgetMember(uid="u")),
+    ("ticket/000000003", {"holder": "u/ab/1"}, keys.Ticket(ticket=3, holder="u/ab/1")),
+    ("ticket-void/000000003", {}, keys.TicketVoid(ticket=3)),
+    ("written/t", {}, keys.Written(token="t")),
+)
+"""One fact of each kind as it stands in ledgers, and what the code makes of it."""
+
+
+@pytest.mark.parametrize(("key", "body", "record"), PINNED, ids=[key for key, _, _ in PINNED])
+def test_facts_are_written_and_read_as_ever(key: str, body: dict[str, Any], record: Kind) -> None:
+    """Key and body of each kind, to the letter, and what is read of them."""
+    assert (record.fact_key, record.fact_body) == (key, body)
+    assert typed(Fact("e", key, body, "w", datetime.now(UTC))) == record
+
+
+def test_every_kind_is_pinned_with_every_field() -> None:
+    """A new kind, or a new field, has to be put down here, where old ones cannot be taken away."""
+    assert {type(record) for _, _, record in PINNED} == set(KINDS)
+    written = {one: set[str]() for one in KINDS}
+    for _, body, record in PINNED:
+        written[type(record)] |= set(body)
+    unwritten = {
+        f"{kind.KIND}.{one.name}"
+        for kind in KINDS
+        if kind is not keys.Sealed
+        for one in fields(kind)
+        if "digits" not in one.metadata and one.name not in {"recorded_at", "payload"}
+        if one.name not in written[kind]
+    }
+    assert unwritten == {
+        "experiment.identity_version",
+        "experiment.fingerprint_version",
+        "experiment.tags_version",
+        "experiment.family",
+        "name.versions",
+        "run.versions",
+        "session-intent.restored",
+        "session.restored",
+        "intent.adopted",
+        "outcome.adopted",
+        "outcome.restored",
+    }
+
+
+def test_a_field_that_older_facts_lack_has_a_meaning() -> None:
+    """What was written before a field was there says what it said then."""
+    began = typed(Fact("e", "experiment", PINNED[0][1], "w", datetime.now(UTC)))
+    assert isinstance(began, keys.ExperimentBegan)
+    assert (began.identity_version, began.fingerprint_version, began.tags_version) == (1, 1, 1)
+    assert began.family == "v2"
+
+
+def test_what_a_newer_version_adds_is_passed_over() -> None:
+    """A field or a kind that this version does not know is no damage."""
+    newer = Fact("e", "result/ab", {"job_id": "j", "colour": "red"}, "w", datetime.now(UTC))
+    assert typed(newer) == keys.Result(submission="ab", job_id="j")
+    assert typed(Fact("e", "dream/ab", {}, "w", datetime.now(UTC))) is None
+
+
+def test_a_fact_that_lacks_what_all_have_is_named() -> None:
+    """It is not guessed at."""
+    with pytest.raises(
+        LedgerError, match=r"'result/ab' of experiment e .* newer version"
+    ) as raised:
+        typed(Fact("e", "result/ab", {}, "w", datetime.now(UTC)))
+    assert raised.value.experiment == "e"
+
+
+def test_keys_are_spelled_in_one_place() -> None:
+    """No other module writes a kind's name in a key, or reads a ledger past the journal."""
+    begins = tuple(f"{kind.KIND}/" for kind in KINDS)
+    against = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path == PACKAGE / "records" / "keys.py" or "local_platform" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            texts = node.values[:1] if isinstance(node, ast.JoinedStr) else [node]
+            against += [
+                f"{path.relative_to(PACKAGE)}: {text.value}"
+                for text in texts
+                if isinstance(text, ast.Constant)
+                and isinstance(text.value, str)
+                and text.value.startswith(begins)
+            ]
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                on = ast.unparse(node.func.value)
+                if node.func.attr == "create" and on.endswith("ledger"):
+                    against.append(f"{path.relative_to(PACKAGE)}: {on}.create")
+    assert against == ["records/journal.py: self.ledger.create"]

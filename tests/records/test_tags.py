@@ -1,0 +1,117 @@
+"""The tags of jobs: a core that is matched, and all else, which is parsed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from session_block.errors import LedgerVersionError
+from session_block.records.identity import Lost, lost_among
+from session_block.records.versions import CURRENT, FIRST, Versions
+from session_block.tags import MAX_TAG_LENGTH, NEWEST, SubmissionTag, name_tag, uid_tag
+
+UID, SUBMISSION = "82e94c5ea36f4e09", "77c791163cb2970d5808713c"
+
+
+@pytest.mark.parametrize(
+    ("tag", "says"),
+    [
+        (f"qs-sub:{UID}.{SUBMISSION}.1", SubmissionTag(UID, SUBMISSION, 1)),
+        (
+            f"qs-sub:{UID}.{SUBMISSION}.12.bl",
+            SubmissionTag(UID, SUBMISSION, 12, borrowed=True, labelled=True),
+        ),
+        (f"qs-sub:{UID}.{SUBMISSION}.1.2", SubmissionTag(UID, SUBMISSION, 1, version=2)),
+        (
+            f"qs-sub:{UID}.{SUBMISSION}.3.2-fblc-n4-o120-i2-p3",
+            SubmissionTag(
+                UID,
+                SUBMISSION,
+                3,
+                borrowed=True,
+                labelled=True,
+                concurrent=True,
+                number=4,
+                occurrence=120,
+                identity=2,
+                fingerprint=3,
+                version=2,
+            ),
+        ),
+    ],
+)
+def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> None:
+    """To the letter, in each version of the grammar."""
+    assert str(says) == tag
+    assert SubmissionTag.parse(tag) == says
+
+
+@given(
+    st.builds(
+        SubmissionTag,
+        st.just(UID),
+        st.just(SUBMISSION),
+        st.integers(1, 999),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        number=st.integers(1, 999),
+        occurrence=st.none() | st.integers(1, 99_999),
+        version=st.just(NEWEST),
+    )
+)
+def test_whatever_a_tag_says_it_fits_and_is_read_again(tag: SubmissionTag) -> None:
+    """Within IBM's 86 characters."""
+    assert len(str(tag)) <= MAX_TAG_LENGTH
+    assert SubmissionTag.parse(str(tag)) == tag
+
+
+@pytest.mark.parametrize("suffix", ["2-x9-o7", "2-o7-wabc", "2-o7-zzz1"])
+def test_what_a_tag_says_more_is_passed_over(suffix: str) -> None:
+    """A token that this version does not know changes nothing of the others."""
+    found = SubmissionTag.parse(f"qs-sub:{UID}.{SUBMISSION}.1.{suffix}")
+    assert found == SubmissionTag(UID, SUBMISSION, 1, occurrence=7, version=2)
+
+
+def test_of_a_newer_grammar_the_core_is_read() -> None:
+    """So that its job is counted, and its experiment refused."""
+    found = SubmissionTag.parse(f"qs-sub:{UID}.{SUBMISSION}.1.7-anything-goes")
+    assert found is not None
+    assert (found.core, found.version) == ((UID, SUBMISSION, 1), 7)
+
+
+@pytest.mark.parametrize(
+    "tag", ["qs-sub:", "qs-sub:xyz.ab.1", f"qs-sub:{UID}.{SUBMISSION}.0", "mine"]
+)
+def test_what_is_no_tag_of_ours_is_none(tag: str) -> None:
+    """A user's own tag is left alone."""
+    assert SubmissionTag.parse(tag) is None
+
+
+def _job(uid: str, tag: SubmissionTag) -> list[str]:
+    return [name_tag("e"), uid_tag(uid), str(tag), "the user's"]
+
+
+def test_lost_experiments_tell_their_number_and_versions() -> None:
+    """Each by its own jobs, and in their order; one without a submission's tag is a first one."""
+    old = SubmissionTag(UID, SUBMISSION, 1)
+    new = SubmissionTag("ab", SUBMISSION, 1, number=3, version=2)
+    found = lost_among([_job(UID, old), ["mine"], _job("ab", new), [uid_tag("cd")]])
+    assert found == [Lost(UID, 1, FIRST), Lost("ab", 3, Versions(tags=2)), Lost("cd", 1, FIRST)]
+
+
+@pytest.mark.parametrize(
+    ("versions", "what"),
+    [
+        (Versions(identity=CURRENT.identity + 1), "identity rule"),
+        (Versions(fingerprint=CURRENT.fingerprint + 1), "fingerprint"),
+        (Versions(tags=CURRENT.tags + 1), "grammar of tags"),
+    ],
+)
+def test_a_newer_version_is_refused_by_name(versions: Versions, what: str) -> None:
+    """A program never guesses by which rule an experiment is recognised."""
+    with pytest.raises(LedgerVersionError, match=f"begun by a newer version.*{what}.*Upgrade"):
+        versions.check_known("'e'")
+    CURRENT.check_known("'e'")
+    FIRST.check_known("'e'")
