@@ -21,6 +21,8 @@ from session_block.local_platform import Admin
 from session_block.pubs.request import sampler_request
 from session_block.records import owner
 from session_block.records.identity import identify
+from session_block.records.journal import Journal
+from session_block.records.keys import Sender, SessionIntent
 from session_block.records.sessions import read_sessions
 
 _max_times = itertools.count(4001)
@@ -70,7 +72,7 @@ def intend(
 
 
 def intend_as(
-    opener: Mapping[str, Any],
+    opener: Sender,
     ledger: Ledger,
     connection: Connection,
     max_time: int | None,
@@ -79,16 +81,12 @@ def intend_as(
 ) -> str:
     """Record an opener's intent as it does itself, and return its experiment's UID."""
     uid = identify(ledger, name).uid
-    intent = {
-        "backend": BACKEND,
-        "instance": connection.instance,
-        "mode": "session",
-        "max_time_seconds": max_time,
-        "owner": opener,
-        **more,
-    }
-    number = len(read_sessions(ledger, uid)) + 1
-    ledger.create(uid, f"session-intent/{number}", intent)
+    journal = Journal(ledger, uid)
+    asked = {"backend": BACKEND, "instance": connection.instance, "mode": "session", **more}
+    number = len(read_sessions(journal)) + 1
+    journal.record(
+        SessionIntent(number=number, url=None, max_time_seconds=max_time, owner=opener, **asked)
+    )
     return uid
 
 

@@ -13,7 +13,7 @@ from session_block.ledger.store import Fact, Ledger
 from .harness import Ending, Run
 
 _PAGE = 200
-_SUBMISSION = re.compile(r"qs-sub:(?P<uid>[^.]+)\.(?P<submission>[^.]+)\.\d+(\.[a-z]+)?")
+_SUBMISSION = re.compile(r"qs-sub:(?P<uid>[^.]+)\.(?P<submission>[^.]+)\.\d+(\..+)?")
 _UNDONE = frozenset({"failed", "cancelled"})
 _OVER = frozenset({"completed", *_UNDONE})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ from session_block.experiments.experiment import Experiment
 from session_block.pubs.fingerprint import submission_id
 from session_block.pubs.request import sampler_request
 from session_block.records import owner
-from session_block.records.submissions import intent_key, outcome_key
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, Outcome
 
 _TARGET = FakeManilaV2()
 
@@ -161,16 +163,18 @@ def _cut_off(
 ) -> list[str]:
     """Leave behind what a process does that is killed in the middle of a submission."""
     reference = experiment.submit_sampler([_bell(9.0)], shots=8)
-    intent = block.ledger().get(experiment.uid, intent_key(reference.submission, 1))
+    journal = Journal(block.ledger(), experiment.uid)
+    intent = journal.get(Intent, reference.submission, 1)
     assert intent is not None
     request = sampler_request([_bell(angle)], shots=8)
     submission = submission_id(request.fingerprint, 1)
     tag = f"qs-sub:{experiment.uid}.{submission}.1"
     with owner.attempt() as gone:
-        body = {**intent.body, "fingerprint": request.fingerprint, "tag": tag, "owner": gone}
-    block.ledger().create(experiment.uid, intent_key(submission, 1), {**body, "concurrent": True})
-    session = attached(connection, intent.body["session_id"])
-    return [request.send(session, [tag]).job_id() for _ in range(send)]
+        left = replace(intent, submission=submission, fingerprint=request.fingerprint, tag=tag)
+    journal.record(replace(left, owner=gone, concurrent=True))
+    session = attached(connection, str(intent.session_id))
+    tags = [*experiment.identity.tags, tag]
+    return [request.send(session, tags).job_id() for _ in range(send)]
 
 
 def test_a_finished_experiment_only_answers(block: QuantumSession, platform: Platform) -> None:
@@ -504,14 +508,24 @@ def test_what_the_platform_refused_stays_refused(block: QuantumSession) -> None:
     """A recorded refusal of the request itself is raised again with the platform's words."""
     experiment = block.experiment("e")
     reference = experiment.submit_sampler([_bell(0.4)], shots=8)
-    intent = block.ledger().get(experiment.uid, intent_key(reference.submission, 1))
+    journal = Journal(block.ledger(), experiment.uid)
+    intent = journal.get(Intent, reference.submission, 1)
     assert intent is not None
     request = sampler_request([_bell()], shots=8)
     submission = submission_id(request.fingerprint, 1)
-    body = {**intent.body, "fingerprint": request.fingerprint, "concurrent": True}
-    refused = {"kind": "rejected", "cause": "request", "status": 400, "message": "too deep"}
-    block.ledger().create(experiment.uid, intent_key(submission, 1), body)
-    block.ledger().create(experiment.uid, outcome_key(submission, 1), refused)
+    journal.record(
+        replace(intent, submission=submission, fingerprint=request.fingerprint, concurrent=True)
+    )
+    journal.record(
+        Outcome(
+            submission=submission,
+            generation=1,
+            kind="rejected",
+            cause="request",
+            status=400,
+            message="too deep",
+        )
+    )
     with pytest.raises(SubmissionRejectedError, match="too deep"):
         block.experiment("e").run_sampler([_bell()], shots=8)
     experiment.cancel_session()

@@ -36,6 +36,8 @@ from session_block.operations.orphans import (
 )
 from session_block.records import owner
 from session_block.records.identity import Identity, identify
+from session_block.records.journal import Journal
+from session_block.records.keys import SessionIntent, SessionOutcome
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.references import SessionDetails
 from session_block.sessions.manager import SessionKeeper
@@ -72,7 +74,7 @@ def max_time() -> int:
 
 def _keeper(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionKeeper:
     plan = SessionPlan(backend_name=BACKEND, max_time_seconds=max_time)
-    return SessionKeeper(ledger, identify(ledger, name).uid, connection, plan)
+    return SessionKeeper(Journal(ledger, identify(ledger, name).uid), connection, plan)
 
 
 def _ids(sweeper: Sweeper) -> list[str]:
@@ -98,7 +100,7 @@ def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
     assert sessions_at(platform)[orphan]["state"] == "closed"
     assert sweeper.find() == []
     uid = identify(ledger, "cut off").uid
-    assert [record.kind for record in read_sessions(ledger, uid)] == ["lost"]
+    assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["lost"]
     [deed] = ledger.facts(uid, "operator/")
     assert deed.key == f"operator/session/{orphan}/sweep"
     assert "@" in deed.body["by"]
@@ -207,7 +209,9 @@ def test_an_opener_that_records_its_session_at_the_last_moment_keeps_it(
             seconds=10,
             what="the sweep has read the ledger and is listing sessions",
         )
-        ledger.create(uid, "session/1", {"kind": "opened", "session_id": session.session_id})
+        Journal(ledger, uid).record(
+            SessionOutcome(number=1, kind="opened", session_id=session.session_id)
+        )
         with pytest.raises(InvalidInputError, match="sessions close"):
             sweep.result()
     admin.clear_faults(slow)
@@ -272,14 +276,17 @@ def test_an_intent_to_borrow_opens_nothing(
     lent = open_as_colleague(connection, max_time)
     other = open_as_colleague(connection, max_time)
     uid = identify(ledger, "a borrower").uid
-    body = {
-        "backend": BACKEND,
-        "instance": connection.instance,
-        "mode": "session",
-        "max_time_seconds": None,
-        "borrowed": lent.session_id,
-    }
-    ledger.create(uid, "session-intent/1", body)
+    Journal(ledger, uid).record(
+        SessionIntent(
+            number=1,
+            backend=BACKEND,
+            instance=connection.instance,
+            url=None,
+            mode="session",
+            max_time_seconds=None,
+            borrowed=lent.session_id,
+        )
+    )
     assert sweeper.find() == []
     intend(ledger, connection, max_time)
     assert _ids(sweeper) == [other.session_id]
@@ -321,10 +328,9 @@ def test_all_that_match_are_listed_once_and_closed_together_or_not_at_all(
 
 
 def _opening(**more: Any) -> Opening:
-    intent = {"backend": BACKEND, "instance": "here", "mode": "session", "max_time_seconds": 600}
-    record = SessionRecord(
-        1, {**intent, **more}, kind="lost", session_id=None, end=None, intended_at=NOON
-    )
+    asked = {"backend": BACKEND, "instance": "here", "mode": "session", "max_time_seconds": 600}
+    intent = SessionIntent(number=1, url=None, recorded_at=NOON, **{**asked, **more})
+    record = SessionRecord(1, intent, kind="lost", session_id=None, end=None)
     return Opening(OURS, record)
 
 

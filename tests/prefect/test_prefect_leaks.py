@@ -113,7 +113,7 @@ def _written_to(postgres: Postgres, store: str) -> bytes:
 def test_a_run_that_succeeds_leaks_nothing(
     prefect_server: str, platform: Platform, postgres: Postgres, store: str, tmp_path: Path
 ) -> None:
-    """Logs at DEBUG, artifacts, results, parameters and ledger hold neither key nor password."""
+    """P9: logs at DEBUG, artifacts, results, parameters and ledger hold no key and no password."""
     block = _block(platform, store, platform.info.token, "t-leaks")
     output, code = _run(block, prefect_server, tmp_path)
     assert code == 0, output.decode()[-3000:]

@@ -25,6 +25,8 @@ from session_block.errors import (
 )
 from session_block.ledger.store import Ledger
 from session_block.records import owner
+from session_block.records.journal import Journal
+from session_block.records.keys import Sender, SessionIntent, SessionOutcome
 from session_block.records.sessions import read_sessions
 from session_block.sessions.manager import SessionKeeper
 from session_block.settings import SessionPlan
@@ -53,12 +55,25 @@ def uid() -> str:
 @pytest.fixture
 def keeper(connection: Connection, ledger: Ledger, uid: str) -> SessionKeeper:
     """The experiment's keeper of sessions."""
-    return SessionKeeper(ledger, uid, connection, PLAN)
+    return SessionKeeper(Journal(ledger, uid), connection, PLAN)
+
+
+def _intent(number: int, sender: Sender) -> SessionIntent:
+    """Return what an opener records before it opens a session."""
+    return SessionIntent(
+        number=number,
+        backend=BACKEND,
+        instance=None,
+        url=None,
+        mode="session",
+        max_time_seconds=None,
+        owner=sender,
+    )
 
 
 def _again(keeper: SessionKeeper, ledger: Ledger, uid: str) -> SessionKeeper:
     """Return what another process would make."""
-    return SessionKeeper(ledger, uid, keeper.connection, PLAN)
+    return SessionKeeper(Journal(ledger, uid), keeper.connection, PLAN)
 
 
 def test_a_session_is_opened_once(
@@ -99,7 +114,10 @@ def test_a_session_closed_under_us_is_replaced_once(
     assert len(ids) == 1
     assert first not in ids
     assert platform.sessions() == before + 1
-    assert [record.end for record in read_sessions(ledger, uid)] == ["closed by the platform", None]
+    assert [record.end for record in read_sessions(Journal(ledger, uid))] == [
+        "closed by the platform",
+        None,
+    ]
     keeper.close()
 
 
@@ -120,11 +138,11 @@ def test_an_opening_that_was_cut_off_is_reported(
     """An intent whose owner is gone is never repaired by guessing; the next session is opened."""
     with owner.attempt() as gone:
         pass
-    ledger.create(uid, "session-intent/1", {"backend": BACKEND, "owner": gone})
+    Journal(ledger, uid).record(_intent(1, gone))
     with caplog.at_level(logging.WARNING):
         assert keeper.current().session_id is not None
     assert "cut off" in caplog.text
-    assert [record.kind for record in read_sessions(ledger, uid)] == ["lost", "opened"]
+    assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["lost", "opened"]
     keeper.close()
 
 
@@ -135,13 +153,15 @@ def test_an_opening_by_a_living_owner_is_waited_for(
     other = keeper.connection.sessions.open(CHOICE, 60)
     before = platform.sessions()
     with owner.attempt() as alive:
-        ledger.create(uid, "session-intent/1", {"backend": BACKEND, "owner": alive})
+        Journal(ledger, uid).record(_intent(1, alive))
         found: list[str | None] = []
         waiter = threading.Thread(target=lambda: found.append(keeper.current().session_id))
         waiter.start()
         waiter.join(0.5)
         assert waiter.is_alive()
-        ledger.create(uid, "session/1", {"kind": "opened", "session_id": other.session_id})
+        Journal(ledger, uid).record(
+            SessionOutcome(number=1, kind="opened", session_id=other.session_id)
+        )
         waiter.join(10)
     assert found == [other.session_id]
     assert platform.sessions() == before
@@ -152,10 +172,12 @@ def test_a_refused_opening_is_an_error_and_not_in_the_way(
     keeper: SessionKeeper, ledger: Ledger, uid: str
 ) -> None:
     """A platform that refuses to open a session is said so; the next try opens the next one."""
-    too_long = SessionKeeper(ledger, uid, keeper.connection, replace(PLAN, max_time_seconds=10**6))
+    too_long = SessionKeeper(
+        Journal(ledger, uid), keeper.connection, replace(PLAN, max_time_seconds=10**6)
+    )
     with pytest.raises(ConnectionFailedError, match="open a session"):
         too_long.current()
-    assert [record.kind for record in read_sessions(ledger, uid)] == ["refused"]
+    assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["refused"]
     assert keeper.current().session_id is not None
     keeper.close()
 
@@ -200,10 +222,10 @@ def test_outages_do_not_use_up_the_sessions(
 ) -> None:
     """Only sessions that were opened count against an experiment's number of them."""
     with owner.attempt() as gone:
-        body = {"backend": BACKEND, "owner": gone}
+        journal = Journal(ledger, uid)
     for number in range(1, 30):
-        ledger.create(uid, f"session-intent/{number}", body)
-        ledger.create(uid, f"session/{number}", {"kind": "refused"})
+        journal.record(_intent(number, gone))
+        journal.record(SessionOutcome(number=number, kind="refused"))
     assert keeper.current().session_id is not None
     keeper.close()
 
@@ -267,10 +289,11 @@ def test_a_process_that_dies_closes_nothing(
         "from session_block import LocalPlatformCredentials\n"
         "from session_block.client import BackendChoice, Connection\n"
         "from session_block.ledger.store import Ledger\n"
+        "from session_block.records.journal import Journal\n"
         "from session_block.settings import SessionPlan\n"
         "from session_block.sessions.manager import SessionKeeper\n"
         "credentials = LocalPlatformCredentials(state_dir=sys.argv[1])\n"
-        "keeper = SessionKeeper(Ledger(sys.argv[2]), sys.argv[3],\n"
+        "keeper = SessionKeeper(Journal(Ledger(sys.argv[2]), sys.argv[3]),\n"
         "    Connection(credentials.account()), SessionPlan('ibm_manila', max_time_seconds=600))\n"
         "print(keeper.current().session_id, flush=True)\n"
         "if sys.argv[4] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_block.errors import LedgerError
+from session_block.ledger.store import Fact
 from session_block.records import submissions as records
+from session_block.records.keys import Kind, typed
 from session_block.records.submissions import Situation
 from session_block.settings import Policy
 from session_block.submissions import decisions
@@ -202,6 +205,35 @@ def test_what_excludes_each_other_is_an_error() -> None:
 JOB = {"kind": "job", "job_id": "j1"}
 
 
+LEAST: dict[str, dict[str, Any]] = {
+    "intent": {
+        "fingerprint": "f",
+        "occurrence": 1,
+        "label": None,
+        "concurrent": False,
+        "backend": "b",
+        "instance": "i",
+        "url": "u",
+        "session_id": None,
+        "tag": "t",
+    },
+    "hold": {"because": "nobody knows", "job_id": None},
+    "ended": {"because": "it failed"},
+    "result": {"job_id": "j"},
+    "outcome": {},
+}
+"""What the body of a fact has at least."""
+
+
+def recorded(facts: dict[str, dict[str, Any]]) -> list[Kind]:
+    """Return facts as they are read, from what of them matters here."""
+    read = [
+        typed(Fact("e", key, {**LEAST[key.partition("/")[0]], **body}, "w", datetime.now(UTC)))
+        for key, body in facts.items()
+    ]
+    return [one for one in read if one is not None]
+
+
 @pytest.mark.parametrize(
     ("facts", "owner_alive", "situation"),
     [
@@ -271,12 +303,12 @@ def test_facts_fold_to_a_situation(
     facts: dict[str, Any], owner_alive: bool, situation: Situation
 ) -> None:
     """State is a fold over facts, and facts of other submissions are none of its business."""
-    assert records.fold("s", facts.items()).situation(owner_alive=owner_alive) is situation
+    assert records.fold("s", recorded(facts)).situation(owner_alive=owner_alive) is situation
 
 
 def test_an_unknown_outcome_is_not_guessed_at() -> None:
     """A ledger of a newer version stops the run."""
-    submission = records.fold("s", {"intent/s/1": {}, "outcome/s/1": {"kind": "new"}}.items())
+    submission = records.fold("s", recorded({"intent/s/1": {}, "outcome/s/1": {"kind": "new"}}))
     with pytest.raises(LedgerError, match="newer version"):
         submission.situation(owner_alive=False)
 
@@ -299,5 +331,5 @@ def test_whatever_the_ledger_holds_is_a_situation(
     for kind, number, outcome in written:
         key = "result/s" if kind == "result" else f"{kind}/s/{number}"
         facts[key] = {"kind": outcome, "job_id": "j", "cause": "request", "because": "it failed"}
-    situation = records.fold("s", facts.items()).situation(owner_alive=owner_alive)
+    situation = records.fold("s", recorded(facts)).situation(owner_alive=owner_alive)
     assert isinstance(decide(situation), Action)
