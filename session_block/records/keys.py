@@ -80,22 +80,26 @@ class Kind:
         """
         places = _places(cls)
         texts = fact.key.removeprefix(f"{cls.KIND}/").split("/") if places else []
-        given = {one.name: _read(text, one) for one, text in zip(places, texts, strict=True)}
-        return cls._made(fact, given, fact.body)
-
-    @classmethod
-    def _made(cls, fact: Fact, place: Mapping[str, Any], body: Mapping[str, Any]) -> Self:
-        known = {one.name for one in _contents(cls)}
-        given = {name: value for name, value in body.items() if name in known}
         try:
-            return cls(**place, **given, recorded_at=fact.created_at, payload=fact.payload)
-        except TypeError as error:
+            given = {one.name: _read(text, one) for one, text in zip(places, texts, strict=True)}
+            return cls(
+                **given,
+                **cls._read_body(fact.body),
+                recorded_at=fact.created_at,
+                payload=fact.payload,
+            )
+        except (TypeError, ValueError) as error:
             raise LedgerError(
                 f"Fact {fact.key!r} of experiment {fact.experiment} is no {cls.__name__} that this "
                 f"version reads ({error}). Was the ledger written by a newer version? Upgrade "
                 "prefect-quantum-sessions.",
                 experiment=fact.experiment,
             ) from error
+
+    @classmethod
+    def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        known = {one.name for one in _contents(cls)}
+        return {name: value for name, value in body.items() if name in known}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +152,10 @@ class ExperimentBegan(Kind):
     name: str
     number: int
     backend: str | None
-    identity_version: int = _if_set(1)
-    fingerprint_version: int = _if_set(1)
-    tags_version: int = _if_set(1)
-    family: Implementation = _if_set("v2")
+    identity_version: int = 1
+    fingerprint_version: int = 1
+    tags_version: int = 1
+    family: Implementation = "v2"
 
     @property
     def versions(self) -> Versions:
@@ -173,8 +177,8 @@ class Sealed(Kind):
         return dict(self.report)
 
     @classmethod
-    def _made(cls, fact: Fact, place: Mapping[str, Any], body: Mapping[str, Any]) -> Self:
-        return super()._made(fact, place, {"report": body})
+    def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"report": body}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ _REJECTED = {
 
 
 class Named(TypedDict):
-    """The attributes of an error about a generation; see :class:`~session_block.errors`."""
+    """The attributes of an error about a generation; see :mod:`session_block.errors`."""
 
     experiment: str
     submission: str
