@@ -1,4 +1,4 @@
-"""Part (h): how many modules of our own, and how many calls, one evaluation enters.
+"""Part (i): how many modules of our own, and how many calls, one evaluation enters.
 
 Nothing is timed: it is what somebody has to read who follows one evaluation. Counted are calls of
 functions of ``session_block``, in whatever thread, without the local platform, from ``run`` to the
@@ -42,7 +42,7 @@ def measure(rig: Rig) -> Part:
         part.figures |= {f"entered/{name}/{what}": figure for what, figure in found.items()}
         rows.append([name, *(figure.text(0) for figure in found.values())])
     head = ["one evaluation", "modules of ours", "calls of ours"]
-    part.tables.append(Table("(h) what one evaluation enters", head, rows))
+    part.tables.append(Table("(i) what one evaluation enters", head, rows))
     return part
 
 

@@ -52,24 +52,29 @@ class Kind:
     @property
     def fact_key(self) -> str:
         """The fact's key."""
-        places = (_text(getattr(self, one.name), one) for one in _places(type(self)))
-        return "/".join([self.KIND, *places])
+        return self.prefix(*[getattr(self, one.name) for one in _layout(type(self)).place])
 
     @property
     def fact_body(self) -> dict[str, Any]:
         """The fact's body, as JSON values."""
-        return {
-            one.name: _json(value)
-            for one in _contents(type(self))
-            if (value := getattr(self, one.name)) != one.default or "if_set" not in one.metadata
-        }
+        body = {}
+        for one in _layout(type(self)).contents:
+            value = getattr(self, one.name)
+            if one.if_set and value == one.default:
+                continue
+            body[one.name] = asdict(value) if isinstance(value, Sender) else value
+        return body
 
     @classmethod
     def prefix(cls, *place: object) -> str:
         """Return what the keys of this kind begin with, at a place given in part or in full."""
-        texts = [_text(value, one) for value, one in zip(place, _places(cls), strict=False)]
-        whole = len(texts) == len(_places(cls))
-        return "/".join([cls.KIND, *texts, *([] if whole else [""])])
+        own = _layout(cls).place
+        parts = [cls.KIND]
+        for value, one in zip(place, own, strict=False):
+            parts.append(f"{value:0{one.digits}d}" if one.is_number else quote(str(value), safe=""))
+        if len(place) < len(own):
+            parts.append("")
+        return "/".join(parts)
 
     @classmethod
     def of(cls, fact: Fact) -> Self:
@@ -78,16 +83,15 @@ class Kind:
         Raises:
             LedgerError: It lacks something that all of them have.
         """
-        places = _places(cls)
-        texts = fact.key.removeprefix(f"{cls.KIND}/").split("/") if places else []
+        layout = _layout(cls)
+        texts = fact.key.removeprefix(f"{cls.KIND}/").split("/") if layout.place else []
         try:
-            given = {one.name: _read(text, one) for one, text in zip(places, texts, strict=True)}
-            return cls(
-                **given,
-                **cls._read_body(fact.body),
-                recorded_at=fact.created_at,
-                payload=fact.payload,
-            )
+            given: dict[str, Any] = {
+                one.name: int(text) if one.is_number else unquote(text)
+                for one, text in zip(layout.place, texts, strict=True)
+            }
+            given |= cls._read_body(fact.body)
+            return cls(**given, recorded_at=fact.created_at, payload=fact.payload)
         except (TypeError, ValueError) as error:
             raise LedgerError(
                 f"Fact {fact.key!r} of experiment {fact.experiment} is no {cls.__name__} that this "
@@ -98,8 +102,8 @@ class Kind:
 
     @classmethod
     def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
-        known = {one.name for one in _contents(cls)}
-        return {name: value for name, value in body.items() if name in known}
+        names = _layout(cls).names
+        return {name: value for name, value in body.items() if name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -672,39 +676,55 @@ def typed(fact: Fact) -> Kind | None:
     return None if kind is None else kind.of(fact)
 
 
-def _places(kind: type[Kind]) -> tuple[Field[Any], ...]:
-    return _fields(kind)[0]
+@dataclass(frozen=True)
+class _Field:
+    """A field of a kind.
+
+    Attributes:
+        is_number: Whether it is a whole number.
+        digits: To how many digits a number in a key is padded.
+        if_set: Whether it is written only where it is not its default.
+    """
+
+    name: str
+    default: object
+    is_number: bool
+    digits: int
+    if_set: bool
 
 
-def _contents(kind: type[Kind]) -> tuple[Field[Any], ...]:
-    return _fields(kind)[1]
+@dataclass(frozen=True)
+class _Layout:
+    """The fields of a kind's key, those of its body, and the names of the latter."""
+
+    place: tuple[_Field, ...]
+    contents: tuple[_Field, ...]
+    names: frozenset[str]
 
 
-_Split = tuple[tuple[Field[Any], ...], tuple[Field[Any], ...]]
-_SPLIT: dict[type[Kind], _Split] = {}
+_LAYOUTS: dict[type[Kind], _Layout] = {}
 
 
-def _fields(kind: type[Kind]) -> _Split:
-    """Return the fields of a kind's key, and those of its body; each kind is looked at once."""
-    if kind not in _SPLIT:
+def _layout(kind: type[Kind]) -> _Layout:
+    """Return the layout of a kind, which is looked at once: it is asked for with every fact."""
+    found = _LAYOUTS.get(kind)
+    if found is None:
         own = [one for one in fields(kind) if one.name not in _AROUND]
-        place = tuple(one for one in own if "digits" in one.metadata)
-        _SPLIT[kind] = (place, tuple(one for one in own if one not in place))
-    return _SPLIT[kind]
+        place = tuple(_field(one) for one in own if "digits" in one.metadata)
+        contents = tuple(_field(one) for one in own if "digits" not in one.metadata)
+        found = _Layout(place, contents, frozenset(one.name for one in contents))
+        _LAYOUTS[kind] = found
+    return found
 
 
-def _text(value: object, one: Field[Any]) -> str:
-    if isinstance(value, int):
-        return f"{value:0{one.metadata['digits']}d}"
-    return quote(str(value), safe="")
-
-
-def _read(text: str, one: Field[Any]) -> object:
-    return int(text) if one.type == "int" else unquote(text)
-
-
-def _json(value: object) -> object:
-    return asdict(value) if isinstance(value, Sender) else value
+def _field(one: Field[Any]) -> _Field:
+    return _Field(
+        name=one.name,
+        default=one.default,
+        is_number=one.type == "int",
+        digits=one.metadata.get("digits", 0),
+        if_set="if_set" in one.metadata,
+    )
 
 
 def _make_sender(fact: SessionIntent | Intent) -> None:
