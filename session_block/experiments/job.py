@@ -145,6 +145,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """
         self._machinery.jobs.cancel(self._generation)
 
+    areference = aio.async_twin(reference)
     aresult = aio.async_twin(result)
     astatus = aio.async_twin(status)
     adone = aio.async_twin(done)

@@ -22,6 +22,7 @@ from session_block.client.refusals import refusal, tells_of_closed_session
 from session_block.errors import (
     BackendNotFoundError,
     ConnectionFailedError,
+    PlatformError,
     SessionMismatchError,
     SessionNotFoundError,
 )
@@ -285,5 +286,5 @@ def test_a_closed_session_is_told_by_code_and_text(message: str, closed: bool) -
 def test_a_platform_with_other_settings_is_not_taken(platform: Platform) -> None:
     """A Block that asks for another seed than the running platform has gets a clear error."""
     block = platform.credentials().model_copy(update={"seed": 12345})
-    with pytest.raises(ConnectionFailedError, match="seed 0, not 12345"):
+    with pytest.raises(PlatformError, match="seed 0, not 12345"):
         block.get_client()

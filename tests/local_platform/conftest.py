@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,3 +65,14 @@ def api(platform: PlatformInfo) -> Iterator[httpx.Client]:
     """Plain HTTP to the shared platform's API, with credentials."""
     with raw_client(platform) as client:
         yield client
+
+
+FIRST_TIER = ("test_client.py", "test_jobs.py", "test_process.py", "test_sessions.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the platform's fidelity to the rest; that it serves the client at all comes first."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name not in FIRST_TIER:
+            item.add_marker(pytest.mark.rest)
