@@ -33,7 +33,7 @@ class Phase:
 
 
 _SEND = ("session_block/pubs/request.py", "send")
-_CREATE = ("session_block/ledger/store.py", "create")
+_RECORD = ("session_block/records/journal.py", "record")
 _WAIT = ("session_block/submissions/watch.py", "until_over")
 _VISIBLY = ("session_block/prefect_context.py", "visibly")
 _WAITED = ("session_block/experiments/job.py", "wait")
@@ -41,8 +41,8 @@ _RESULT = ("qiskit_ibm_runtime/runtime_job_v2.py", "result")
 _DECODE = ("qiskit_ibm_runtime/decoders/result_decoder.py", "decode")
 _STATUS = ("qiskit_ibm_runtime/runtime_job_v2.py", "wait_for_final_state")
 _DURABLE = (
-    Phase("fingerprint", (("session_block/pubs/request.py", "fingerprint"),)),
-    Phase("intent", (_CREATE,), callers=("_attempt",)),
+    Phase("fingerprint", (("session_block/pubs/request.py", "fingerprint_by"),)),
+    Phase("intent", (_RECORD,), callers=("_attempt",)),
     Phase("POST", (_SEND,)),
     Phase("wait", (_WAIT,)),
     Phase(
