@@ -35,10 +35,12 @@ from session_block.records.attempts import note_attempt, note_failure
 from session_block.records.identity import Identity, begin
 from session_block.records.keys import (
     BackendChosen,
+    Hold,
     Intent,
     Sealed,
     SessionOutcome,
 )
+from session_block.records.submissions import FACTS, SubmissionState, fold_all
 from session_block.records.versions import Versions
 from session_block.records.views import (
     ExperimentRecords,
@@ -333,13 +335,32 @@ class Experiment(ExperimentRecords):
     def finish(self) -> bool:
         """Close the session that this experiment opened, and seal the experiment.
 
+        An experiment of which a submission waits for an operator is not sealed: once somebody has
+        decided, the next run goes on with it.
+
         Returns:
             Whether a session was closed; a borrowed one never is.
         """
         closed = self.close_session()
-        self.seal()
+        if held := self._held():
+            _logger.warning(
+                "Experiment %s is not finished: %s held (%s). 'session-block submissions list "
+                "--held' shows what is to be decided; then run it again.",
+                self.identity,
+                "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
+                ", ".join(held),
+            )
+        else:
+            self.seal()
         self._end_watch()
         return closed
+
+    def _held(self) -> list[str]:
+        """Return the submissions that wait for an operator; few experiments ever have any."""
+        if not self._journal.count(Hold):
+            return []
+        recorded = fold_all(self._journal.several(*FACTS)).values()
+        return [one.id for one in recorded if one.state is SubmissionState.HELD]
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,7 +16,15 @@ from session_block.ledger.store import Ledger
 from session_block.records import submissions as records
 from session_block.records.identity import Identity, known_experiments
 from session_block.records.journal import Journal
-from session_block.records.keys import Intent, JobEnded, Kind, Outcome, SubmissionDeed, Twin
+from session_block.records.keys import (
+    Intent,
+    JobEnded,
+    Kind,
+    Outcome,
+    Sealed,
+    SubmissionDeed,
+    Twin,
+)
 from session_block.records.submissions import Generation, Submission, SubmissionState
 
 
@@ -81,9 +89,9 @@ class Operator:
         """Say which job is the one of a submission that could not be settled.
 
         Raises:
-            InvalidInputError: It is settled, or there is none.
+            InvalidInputError: It is settled, there is none, or its experiment is finished.
         """
-        identity, known, latest = self._find(experiment, submission)
+        identity, known, latest = self._to_decide(experiment, submission)
         self._require_unsettled(known, latest)
         self._decide(identity, Outcome.of_job(known.id, latest.number, job_id, adopted=True))
         self._note(identity, known, latest, f"adopt {job_id}")
@@ -92,9 +100,9 @@ class Operator:
         """Say that a submission that could not be settled has no job, so that it is sent again.
 
         Raises:
-            InvalidInputError: It is settled, or there is none.
+            InvalidInputError: It is settled, there is none, or its experiment is finished.
         """
-        identity, known, latest = self._find(experiment, submission)
+        identity, known, latest = self._to_decide(experiment, submission)
         self._require_unsettled(known, latest)
         self._decide(identity, Outcome.abandoned(known.id, latest.number))
         self._note(identity, known, latest, "release")
@@ -103,14 +111,19 @@ class Operator:
         """Give up a submission's job, or its refusal, so that it is sent again.
 
         Raises:
-            InvalidInputError: It has a result, could not be settled, or there is none.
+            InvalidInputError: It has a result, or no job; it could not be settled; there is none;
+                or its experiment is finished.
         """
-        identity, known, latest = self._find(experiment, submission)
+        identity, known, latest = self._to_decide(experiment, submission)
         if known.has_result:
             raise InvalidInputError(f"Submission {known.id} has a result; there is nothing to do.")
         if latest.outcome is None:
             raise InvalidInputError(
                 f"Submission {known.id} is not settled: adopt its job, or release it."
+            )
+        if known.state is SubmissionState.ABANDONED:
+            raise InvalidInputError(
+                f"Submission {known.id} has no job to give up; the next run sends it once more."
             )
         self._journal(identity).record(
             JobEnded(submission=known.id, generation=latest.number, because=records.WRITTEN_OFF)
@@ -122,6 +135,18 @@ class Operator:
         found = [one for one in known if wanted in (None, one.name, one.uid)]
         if wanted is not None and not found:
             raise InvalidInputError(f"The ledger {self._ledger} has no experiment {wanted!r}.")
+        return found
+
+    def _to_decide(
+        self, experiment: str, submission: str
+    ) -> tuple[Identity, Submission, Generation]:
+        """Return a submission about which somebody decides."""
+        found = identity, _, _ = self._find(experiment, submission)
+        if self._journal(identity).has(Sealed):
+            raise InvalidInputError(
+                f"Experiment {identity} is finished, and submits nothing more, so there is nothing "
+                "to decide. Start a new one with fresh=True."
+            )
         return found
 
     def _find(self, experiment: str, submission: str) -> tuple[Identity, Submission, Generation]:
@@ -164,11 +189,15 @@ class Operator:
 
     @staticmethod
     def _require_unsettled(known: Submission, latest: Generation) -> None:
-        if latest.outcome is not None or known.has_result:
-            raise InvalidInputError(
-                f"Submission {known.id} is settled ({known.state}, job "
-                f"{latest.job_id}); to run it again, retry it."
-            )
+        if latest.outcome is None and not known.has_result:
+            return
+        came_of_it = known.state if latest.job_id is None else f"{known.state}, job {latest.job_id}"
+        cure = (
+            "the next run sends it once more"
+            if known.state is SubmissionState.ABANDONED
+            else "to run it again, retry it"
+        )
+        raise InvalidInputError(f"Submission {known.id} is settled ({came_of_it}); {cure}.")
 
     def _decide(self, identity: Identity, outcome: Outcome) -> None:
         stands, ours = self._journal(identity).record(replace(outcome, by="operator"))

@@ -73,6 +73,42 @@ def test_a_held_submission_waits_until_it_is_released(
     assert own.stats()["jobs"]["by_tag"]["qs-exp:held"] == 1
 
 
+def test_a_run_that_passes_over_a_held_submission_is_not_finished(
+    own: LocalPlatform,
+    block: QuantumSession,
+    ledger_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Threads keep their errors to themselves; what an operator then decides is carried out."""
+    where = ("--ledger-url", ledger_url)
+    submission = _hold(own, block, "passed-over")
+    with caplog.at_level("WARNING"), block.experiment("passed-over") as experiment:
+        pass
+    assert f"is not finished: a submission is held ({submission})" in caplog.text
+    assert not experiment.sealed
+    _run("release", "passed-over", submission, *where)
+    again = _run("release", "passed-over", submission, *where, code=1)
+    assert "the next run sends it once more" in again.output.replace("\n", " ")
+    with block.experiment("passed-over") as experiment:
+        run(experiment, 1)
+    assert experiment.sealed
+    assert own.stats()["jobs"]["by_tag"]["qs-exp:passed-over"] == 1
+
+
+def test_of_a_finished_experiment_there_is_nothing_to_decide(
+    own: LocalPlatform, block: QuantumSession, ledger_url: str
+) -> None:
+    """What nobody would carry out is not taken; looking is always possible."""
+    where = ("--ledger-url", ledger_url)
+    submission = _hold(own, block, "sealed")
+    block.experiment("sealed").seal({"given": "up"})
+    for deed in (("adopt",), ("release",), ("retry",)):
+        job = ("j",) if deed == ("adopt",) else ()
+        refused = _run(*deed, "sealed", submission, *job, *where, code=1)
+        assert "is finished" in refused.output.replace("\n", " ")
+    assert _json("show", "sealed", submission, *where)["state"] == "held"
+
+
 def test_a_held_submission_adopts_the_job_that_is_its_own(
     own: LocalPlatform, block: QuantumSession, ledger_url: str
 ) -> None:
