@@ -165,7 +165,7 @@ def test_an_estimate_is_near_what_the_platform_counts(
         estimate = experiment.estimate_sampler([circuit], shots=20_000)
         experiment.run_sampler([circuit], shots=20_000)
         [job] = platform.jobs()
-    assert estimate.usage_seconds - OVERHEAD_SECONDS == pytest.approx(job["usage_seconds"], abs=1)
+    assert estimate.usage_seconds - OVERHEAD_SECONDS == pytest.approx(job["usage_seconds"], abs=2)
 
 
 def test_an_estimate_says_what_the_allocation_has_left(
