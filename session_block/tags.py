@@ -7,7 +7,7 @@ user's.
 A submission's tag begins with its core: UID, submission and generation. Jobs are looked up by the
 tag of their UID, and told apart by the core. In the second version of the grammar whatever else a
 tag says stands in a suffix, which is parsed and never matched: ``.2`` and tokens of a letter and a
-value, of which unknown ones are passed over. In the first version only flags followed the core.
+value; unknown tokens are passed over. In the first version only flags followed the core.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class SubmissionTag:
         concurrent: The request was one of several threads'.
         number: Which experiment of its name it is.
         occurrence: Which of several equal requests it is; ``None`` where the tag does not say.
-        identity: The version of the identity rule by which the experiment is recognised.
-        fingerprint: The version of the fingerprint by which the submission is.
+        identity: Version of the rule that recognises the experiment.
+        fingerprint: Version of the rule that recognises the submission.
         version: The version of the tag's grammar.
     """
 

@@ -343,8 +343,9 @@ class QuantumSession(SessionSettings, FormBlock):
     ) -> Experiment:
         """Open an experiment: a new one, or the one of this name where it was interrupted.
 
-        Makes no network call but with an empty ledger, which looks for the name at the platform:
-        a lost disk loses no job. The session is opened, or reattached to, when it is first needed.
+        Makes no network call, except where the ledger is empty or does not know the ``uid``: then
+        the platform is asked for the name, so a lost disk loses no job. The session is opened, or
+        reattached to, when it is first needed.
         Within one try of a flow run, an experiment that is opened again is the very same object.
 
         Args:

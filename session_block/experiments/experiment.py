@@ -141,7 +141,7 @@ class Experiment(ExperimentRecords):
 
     @property
     def versions(self) -> Versions:
-        """The versions of the rules by which the experiment is recognised, for life."""
+        """The versions of the rules that recognise the experiment, for life."""
         return self._began.versions
 
     @staticmethod
@@ -335,8 +335,8 @@ class Experiment(ExperimentRecords):
     def finish(self) -> bool:
         """Close the session that this experiment opened, and seal the experiment.
 
-        An experiment of which a submission waits for an operator is not sealed: once somebody has
-        decided, the next run goes on with it.
+        While one of its submissions waits for an operator, the experiment is not sealed: once
+        somebody has decided, the next run goes on with it.
 
         Returns:
             Whether a session was closed; a borrowed one never is.

@@ -26,7 +26,7 @@ class Identity:
     Attributes:
         resumed: The experiment existed before it was opened now.
         lost: The ledger had lost it; it was found by its jobs at the platform.
-        versions: Those by which its jobs are recognised, where only they could tell.
+        versions: Of the rules that recognise its jobs, where only the jobs could tell.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Lost:
 
     Attributes:
         number: Which experiment of its name it is.
-        versions: Those by which its jobs are recognised.
+        versions: Of the rules that recognise its jobs.
     """
 
     uid: str
@@ -60,7 +60,7 @@ class Lost:
 
 
 def lost_among(tags: Iterable[Sequence[str]]) -> list[Lost]:
-    """Return the experiments of which the tags of jobs tell, in the order of the jobs."""
+    """Return the experiments that these jobs' tags name, in the order of the jobs."""
     found: dict[str, Lost] = {}
     for one in tags:
         uid = uid_of(tuple(one))

@@ -145,8 +145,8 @@ class ExperimentBegan(Kind):
 
     Attributes:
         backend: The backend that its Block named; ``None`` for the least busy one.
-        identity_version: Of the rule by which the experiment is recognised.
-        fingerprint_version: Of the rule by which its requests are.
+        identity_version: Of the rule that recognises the experiment.
+        fingerprint_version: Of the rule that recognises its requests.
         tags_version: Of the grammar of its jobs' tags.
         family: The family of primitives that it began with.
     """
@@ -163,7 +163,7 @@ class ExperimentBegan(Kind):
 
     @property
     def versions(self) -> Versions:
-        """The versions by which the experiment is recognised, for life."""
+        """The versions of the rules that recognise the experiment, for life."""
         return Versions(self.identity_version, self.fingerprint_version, self.tags_version)
 
 
@@ -551,7 +551,7 @@ class NameGiven(Kind):
 
     Attributes:
         lost: The ledger had lost it; it was found by its jobs at the platform.
-        versions: Those by which its jobs are recognised, where they tell: identity rule,
+        versions: Of the rules that recognise its jobs, where the jobs tell: identity rule,
             fingerprint and tags.
     """
 
@@ -695,7 +695,7 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Layout:
-    """The fields of a kind's key, those of its body, and the names of the latter."""
+    """A kind's fields: in its key, in its body, and the names of the body's fields."""
 
     place: tuple[_Field, ...]
     contents: tuple[_Field, ...]

@@ -258,7 +258,7 @@ def fold(submission: str, facts: Iterable[Kind]) -> Submission:
 
 
 def fold_all(facts: Iterable[Kind]) -> dict[str, Submission]:
-    """Fold facts into the submissions of which they tell, in the order of asking."""
+    """Fold facts into submissions, in the order of asking."""
     grouped: defaultdict[str, list[Kind]] = defaultdict(list)
     asked: dict[str, None] = {}
     for fact in facts:

@@ -1,4 +1,4 @@
-"""The versions of the rules by which things are recognised; an experiment keeps its own for life.
+"""Versions of the rules that recognise things; an experiment keeps its own for life.
 
 What an experiment has bought is found again by three rules: which experiment an opening is (the
 identity rule), which submission a request is (the fingerprint), and what a job's tags say. All
@@ -30,7 +30,7 @@ not know that there are any, refuse it."""
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions by which one experiment is recognised."""
+    """The versions of the rules that recognise one experiment."""
 
     identity: int = 1
     fingerprint: int = 1

@@ -53,7 +53,7 @@ class Submitter:
     Args:
         journal: The experiment's.
         identity: The experiment, whose tags all its jobs bear.
-        versions: Those by which its jobs are recognised.
+        versions: Of the rules that recognise its jobs.
         keeper: Opens the session when the first job needs it.
         jobs: Keeps each job that is sent.
         settler: Decides outcomes.
