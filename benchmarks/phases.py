@@ -47,14 +47,14 @@ _DURABLE = (
     Phase("wait", (_WAIT,)),
     Phase(
         "fetch",
-        (("session_block/submissions/wait.py", "_fetch"),),
-        without=(_DECODE, ("session_block/submissions/wait.py", "_store")),
+        (("session_block/submissions/results.py", "_fetch"),),
+        without=(_DECODE, ("session_block/submissions/results.py", "_store")),
     ),
     Phase("decode", (_DECODE,)),
     Phase(
         "record",
         (
-            ("session_block/submissions/wait.py", "_store"),
+            ("session_block/submissions/results.py", "_store"),
             ("session_block/submissions/settle.py", "decide"),
         ),
     ),

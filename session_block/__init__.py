@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from session_block.errors import SessionBlockError
     from session_block.experiments.experiment import Experiment
     from session_block.experiments.job import DurableJob
-    from session_block.experiments.pins import PinnedTranspiler
     from session_block.experiments.primitives import DurableEstimator, DurableSampler
+    from session_block.experiments.recorded_inputs import PinnedTranspiler
     from session_block.experiments.report import RunFacts
     from session_block.ledger.store import Fact, Ledger, set_aside
     from session_block.ledger.urls import default_ledger_url

@@ -28,7 +28,7 @@ class Pause:
         return seconds
 
 
-class Patience:
+class Backoff:
     """Says how long to pause before the next try, and when to give up.
 
     Args:
@@ -40,7 +40,7 @@ class Patience:
         self._since: float | None = None
         self._pause = Pause()
 
-    def lose(self, error: Exception) -> float:
+    def failed(self, error: Exception) -> float:
         """Note a failure, and return the seconds to pause.
 
         Raises:
@@ -56,7 +56,7 @@ class Patience:
         _logger.warning("%s could not be read (%s); it is tried again.", self._subject, error)
         return self._pause.next()
 
-    def regain(self) -> None:
+    def recovered(self) -> None:
         """Note that the platform answers again."""
         self._since = None
         self._pause = Pause()

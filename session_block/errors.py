@@ -27,7 +27,7 @@
     │   ├── SessionMismatchError     the session exists, but is not what the Block describes
     │   ├── SessionClosedError       the session accepts no more jobs
     │   └── SessionsNotAllowedError  the instance's plan has no sessions
-    ├── UpError                      what 'session-block up' runs cannot be brought up, or ended
+    ├── LabError                      what 'session-block up' runs cannot be brought up, or ended
     └── SubmissionError
         ├── SubmissionRejectedError  the platform refused the job; none was made
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
@@ -177,7 +177,7 @@ class SessionsNotAllowedError(SessionError):
     """The instance's plan, such as the open one, has no sessions."""
 
 
-class UpError(SessionBlockError):
+class LabError(SessionBlockError):
     """What ``session-block up`` runs cannot be started or deployed, or has ended by itself."""
 
 

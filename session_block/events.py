@@ -45,7 +45,7 @@ class Progress:
             self._points.append(point)
 
 
-class Happening(StrEnum):
+class EventKind(StrEnum):
     """What can happen."""
 
     SESSION_OPENED = "session.opened"
@@ -66,7 +66,7 @@ class Happening(StrEnum):
 
 
 @dataclass(frozen=True)
-class Notice:
+class Event:
     """One thing that has happened.
 
     Attributes:
@@ -75,7 +75,7 @@ class Notice:
         text: More, for people.
     """
 
-    what: Happening
+    what: EventKind
     subject: str
     text: str = ""
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -86,10 +86,10 @@ class Notice:
         return self.what.partition(".")[0]
 
 
-Listener = Callable[[Notice], None]
+Listener = Callable[[Event], None]
 
 
-class Notices:
+class EventBus:
     """Tells what happens. A listener that fails is logged, and never fails a run."""
 
     def __init__(self) -> None:
@@ -101,9 +101,9 @@ class Notices:
         with self._lock:
             self._listeners.append(listener)
 
-    def tell(self, what: Happening, subject: object, text: str = "") -> None:
+    def tell(self, what: EventKind, subject: object, text: str = "") -> None:
         """Tell the listeners."""
-        notice = Notice(what, str(subject), text)
+        notice = Event(what, str(subject), text)
         for listener in self._listeners:
             try:
                 listener(notice)

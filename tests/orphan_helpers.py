@@ -19,10 +19,10 @@ from session_block.crashpoints import CRASH_AT
 from session_block.ledger.store import Ledger
 from session_block.local_platform import Admin
 from session_block.pubs.request import sampler_request
-from session_block.records import owner
 from session_block.records.identity import identify
 from session_block.records.journal import Journal
 from session_block.records.keys import Sender, SessionIntent
+from session_block.records.sender import attempt
 from session_block.records.sessions import read_sessions
 
 _max_times = itertools.count(4001)
@@ -67,7 +67,7 @@ def intend(
     ledger: Ledger, connection: Connection, max_time: int | None, name: str = "cut off", **more: Any
 ) -> str:
     """Record the intent of an opener that is gone, and return its experiment's UID."""
-    with owner.attempt() as gone:
+    with attempt() as gone:
         return intend_as(gone, ledger, connection, max_time, name, **more)
 
 

@@ -19,7 +19,7 @@ from session_block import (
     errors,
     local_platform,
 )
-from session_block.client.refusals import code_in
+from session_block.client.failures import code_in
 from session_block.errors import (
     JobFailedError,
     JobNotFoundError,

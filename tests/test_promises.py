@@ -12,7 +12,7 @@ import pytest
 
 import session_block
 from session_block.errors import LedgerError
-from session_block.pubs.results import decode_circuit, decode_result
+from session_block.pubs.encoding import decode_circuit, decode_result
 
 TESTS = Path(__file__).parent
 PROMISES = {f"P{number}" for number in range(1, 13)}

@@ -157,10 +157,10 @@ def sweep(
     Example: session-block sessions sweep --block my-session --close SESSION
     """
     with reporting():
-        from session_block.operations.orphans import Sweeper
+        from session_block.operations.orphans import OrphanFinder
 
         loaded = load(block)
-        sweeper = Sweeper(loaded.ledger(), connect(loaded))
+        sweeper = OrphanFinder(loaded.ledger(), connect(loaded))
         orphans = sweeper.close(close) if close else sweeper.find()
     if as_json:
         answer([orphan.described() for orphan in orphans])

@@ -21,7 +21,7 @@ from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService, RuntimeInvalidS
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.account import Account
-from session_block.client.refusals import code_in
+from session_block.client.failures import code_in
 from session_block.errors import ConnectionFailedError
 
 REMEMBERED_SECONDS = 60.0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from session_block.costs.usage import UsageMeter
 from session_block.errors import InvalidInputError
-from session_block.events import Happening, Notices
+from session_block.events import EventBus, EventKind
+from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
 from session_block.records.keys import BudgetMember, Outcome
-from session_block.records.tickets import Tickets
 from session_block.settings import NO_LIMITS, Limits
 
 WARNING_SHARE = 0.8
@@ -51,7 +51,7 @@ class Budget:
         meter: Callable[[str], UsageMeter],
         *,
         block: tuple[str | None, Limits] = (None, NO_LIMITS),
-        notices: Notices | None = None,
+        notices: EventBus | None = None,
     ) -> None:
         name, block_limits = block
         if block_limits and name is None:
@@ -159,13 +159,13 @@ class _Account:
     """One set of limits, and what is counted against it."""
 
     def __init__(
-        self, journal: Journal, name: str, limits: Limits, notices: Notices | None
+        self, journal: Journal, name: str, limits: Limits, notices: EventBus | None
     ) -> None:
-        self._notices = notices or Notices()
+        self._notices = notices or EventBus()
         self.journal = journal
         self.name = name
         self.limits = limits
-        self.tickets = Tickets(journal)
+        self.tickets = JobQuota(journal)
         self._warned: set[str] = set()
 
     def why_not_this(self, holder: str) -> str | None:
@@ -183,7 +183,7 @@ class _Account:
             self._warned.add(what)
             said = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
             _logger.warning(said)
-            self._notices.tell(Happening.BUDGET_NEAR, self.journal.scope, said)
+            self._notices.tell(EventKind.BUDGET_NEAR, self.journal.scope, said)
 
     def _why_too_many(self, rank: int) -> str | None:
         limit = self.limits.jobs

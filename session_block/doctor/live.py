@@ -23,7 +23,7 @@ from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.client import BackendChoice, Connection, JobMetrics
 from session_block.client.connection import Probe
-from session_block.client.refusals import refusal
+from session_block.client.failures import refusal
 from session_block.doctor.live_report import compared, report_of
 from session_block.errors import SessionBlockError
 from session_block.pubs.request import sampler_request

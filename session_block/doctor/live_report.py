@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from session_block.client.refusals import SESSION_CLOSED_CODE
+from session_block.client.failures import SESSION_CLOSED_CODE
 
 FORMAT = "session-block-live-check"
 FORMAT_VERSION = 1

@@ -8,18 +8,18 @@ from typing import Self
 
 from session_block.costs.budget import Budget
 from session_block.costs.usage import UsageMeter
-from session_block.events import Notices
+from session_block.events import EventBus
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.versions import Versions
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.settings import Policies
-from session_block.submissions.job_cache import JobsAtHand
-from session_block.submissions.rate_limit import Pacer
+from session_block.submissions.job_cache import JobCache
+from session_block.submissions.rate_limit import RateLimiter
 from session_block.submissions.reconcile import Reconciler
+from session_block.submissions.results import ResultFetcher
 from session_block.submissions.settle import Settler
 from session_block.submissions.submit import Submitter
-from session_block.submissions.wait import Waiter
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class Machinery:
     meter: UsageMeter
     budget: Budget
     reconciler: Reconciler
-    jobs: JobsAtHand
+    jobs: JobCache
     submitter: Submitter
-    waiter: Waiter
+    waiter: ResultFetcher
 
     @classmethod
     def of(
         cls,
         identity: Identity,
         journal: Journal,
-        keeper: Callable[[], SessionKeeper],
+        keeper: Callable[[], SessionManager],
         policies: Policies,
         sealed: Callable[[], bool],
         block: str | None,
-        notices: Notices,
+        notices: EventBus,
         versions: Versions,
     ) -> Self:
         """Put the parts together for one experiment; nothing connects yet."""
@@ -65,7 +65,7 @@ class Machinery:
         reconciler = Reconciler(
             journal, keeper, settler, existed=identity.resumed, lost=identity.lost
         )
-        jobs = JobsAtHand(identity.uid, keeper, settler)
+        jobs = JobCache(identity.uid, keeper, settler)
         submitter = Submitter(
             journal,
             identity,
@@ -74,12 +74,12 @@ class Machinery:
             jobs=jobs,
             settler=settler,
             reconciler=reconciler,
-            pacer=Pacer(policies.submissions_per_minute),
+            pacer=RateLimiter(policies.submissions_per_minute),
             budget=budget,
             sealed=sealed,
             notices=notices,
         )
-        waiter = Waiter(
+        waiter = ResultFetcher(
             journal,
             keeper,
             jobs=jobs,

@@ -23,11 +23,16 @@ from session_block.errors import (
     LedgerError,
     SessionBlockError,
 )
-from session_block.events import Notices, Point, Progress
+from session_block.events import EventBus, Point, Progress
 from session_block.experiments.assembly import Machinery
 from session_block.experiments.job import DurableJob
-from session_block.experiments.pins import PinnedTranspiler, Pins, record_once, was_drawn
-from session_block.experiments.replay import Turn, Turns
+from session_block.experiments.recorded_inputs import (
+    PinnedTranspiler,
+    RecordedInputs,
+    record_once,
+    was_drawn,
+)
+from session_block.experiments.replay import Admission, ReplayGuard
 from session_block.experiments.report import plain, run_facts
 from session_block.ledger.store import Ledger
 from session_block.pubs.request import Request, estimator_request, sampler_request
@@ -55,7 +60,7 @@ from session_block.references import (
     SessionDetails,
     SessionRef,
 )
-from session_block.sessions.manager import SessionKeeper, session_id_of
+from session_block.sessions.manager import SessionManager, session_id_of
 from session_block.settings import Policies, SessionPlan
 from session_block.tags import uid_tag
 
@@ -65,7 +70,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.quantum_info import SparsePauliOp
 if TYPE_CHECKING:
-    from session_block.reporting.monitor import Monitor
+    from session_block.reporting.prefect_reporter import PrefectReporter
 
 
 _logger = logging.getLogger(__name__)
@@ -99,12 +104,12 @@ class Experiment(ExperimentRecords):
     ) -> None:
         super().__init__(identity, ledger)
         self.opening = uuid4().hex if opener else None
-        self.notices = Notices()
+        self.notices = EventBus()
         self._account = account
         self._plan = plan
         self._block = block
         self._lock = threading.Lock()
-        self._keeper_made: SessionKeeper | None = None
+        self._keeper_made: SessionManager | None = None
         self._began = begin(self._journal, identity, plan.backend_name)
         self._check_backend()
         policies = policies or Policies()
@@ -120,7 +125,7 @@ class Experiment(ExperimentRecords):
             self.versions,
         )
         self._meter, self._budget = self._parts.meter, self._parts.budget
-        self._turns = Turns(
+        self._turns = ReplayGuard(
             identity,
             self._journal,
             lambda: self.sealed,
@@ -129,7 +134,7 @@ class Experiment(ExperimentRecords):
             may_diverge=policies.may_diverge,
             versions=self.versions,
         )
-        self._pins = Pins(
+        self._pins = RecordedInputs(
             self._journal,
             lambda: self._keeper().backend,
             lambda: self._keeper().target,
@@ -137,7 +142,7 @@ class Experiment(ExperimentRecords):
         )
         self._progress = Progress()
         self._attempt: int | None = None
-        self._monitor: Monitor | None = None
+        self._monitor: PrefectReporter | None = None
 
     @property
     def versions(self) -> Versions:
@@ -391,7 +396,7 @@ class Experiment(ExperimentRecords):
         with self._turns.take(request, label) as turn:
             return self._made(request, turn)
 
-    def _made(self, request: Request, turn: Turn) -> DurableJob:
+    def _made(self, request: Request, turn: Admission) -> DurableJob:
         recorded = self._parts.waiter.recorded_job(turn.submission)
         made = recorded or self._parts.submitter.submit(request, turn.submission, turn.about)
         return DurableJob(request, turn, made, machinery=self._parts, turns=self._turns)
@@ -541,10 +546,10 @@ class Experiment(ExperimentRecords):
     def _has_open_session(self) -> bool:
         return any(record.usable and record.kind == "opened" for record in self.sessions)
 
-    def _keeper(self) -> SessionKeeper:
+    def _keeper(self) -> SessionManager:
         with self._lock:
             if self._keeper_made is None:
-                self._keeper_made = SessionKeeper(
+                self._keeper_made = SessionManager(
                     self._journal,
                     Connection(self._account()),
                     self._plan,
@@ -738,12 +743,12 @@ class Experiment(ExperimentRecords):
 
     def watch(self) -> None:
         """Show the experiment in the Prefect UI, as long as this process works on it."""
-        from session_block.reporting.monitor import Monitor
+        from session_block.reporting.prefect_reporter import PrefectReporter
         from session_block.reporting.watched import Watched
 
         view = ExperimentView(self.identity, self._ledger)
         watched = Watched(view, self._progress, lambda: self._keeper_made, self._budget)
-        self._monitor = Monitor(watched)
+        self._monitor = PrefectReporter(watched)
         self.notices.listen(self._monitor.notice)
 
     def progress(

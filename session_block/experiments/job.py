@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from qiskit.circuit import ClassicalRegister
 
     from session_block.experiments.assembly import Machinery
-    from session_block.experiments.replay import Turn, Turns
+    from session_block.experiments.replay import Admission, ReplayGuard
     from session_block.pubs.request import Request
-    from session_block.submissions.wait import RecordedJob
+    from session_block.submissions.results import RecordedJob
 
 T = TypeVar("T")
 _DONE = "DONE"
@@ -51,11 +51,11 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     def __init__(
         self,
         request: Request,
-        turn: Turn,
+        turn: Admission,
         made: Generation | RecordedJob,
         *,
         machinery: Machinery,
-        turns: Turns,
+        turns: ReplayGuard,
     ) -> None:
         super().__init__(str(made.job_id))
         self._request = request

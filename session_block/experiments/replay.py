@@ -84,7 +84,7 @@ class Occurrences:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Admission:
     """A request's place in the experiment.
 
     Attributes:
@@ -96,7 +96,7 @@ class Turn:
     about: Asked
 
 
-class Turns:
+class ReplayGuard:
     """Gives each request of one opening of an experiment its place.
 
     Args:
@@ -137,7 +137,7 @@ class Turns:
         self._read_records()
 
     @contextmanager
-    def take(self, request: Request, label: str | None) -> Iterator[Turn]:
+    def take(self, request: Request, label: str | None) -> Iterator[Admission]:
         """Give a request its place; if it fails, the place goes to the next equal request.
 
         Raises:
@@ -193,7 +193,9 @@ class Turns:
         if submission in self._places:
             self._occurrences.keep(*self._places[submission])
 
-    def _turn(self, request: Request, identifier: str, occurrence: int, label: str | None) -> Turn:
+    def _turn(
+        self, request: Request, identifier: str, occurrence: int, label: str | None
+    ) -> Admission:
         submission = submission_id(identifier, occurrence)
         with self._lock:
             concurrent = self._concurrent or self._several_ask()
@@ -208,7 +210,9 @@ class Turns:
                 self._check_label(label, recorded.fingerprint, self._fingerprint(request))
             else:
                 self._check_new(in_turn=label is not None or concurrent)
-        return Turn(submission, Asked(self._fingerprint(request), occurrence, label, concurrent))
+        return Admission(
+            submission, Asked(self._fingerprint(request), occurrence, label, concurrent)
+        )
 
     def _fingerprint(self, request: Request) -> str:
         return request.fingerprint_by(self._versions.fingerprint)

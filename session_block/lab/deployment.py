@@ -27,7 +27,7 @@ from prefect.states import AwaitingRetry
 
 from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession, load_block
-from session_block.errors import UpError
+from session_block.errors import LabError
 
 BLOCK = "quantum-session"
 """The name of the Block that the deployments name."""
@@ -50,7 +50,7 @@ def deploy_all(kind: PoolType, directory: Path) -> list[str]:
         directory: Where to run ``prefect deploy``.
 
     Raises:
-        UpError: The work pool is of another type, or Prefect could not deploy.
+        LabError: The work pool is of another type, or Prefect could not deploy.
     """
     for block_type in (QuantumSession, IBMSessionCredentials, LocalPlatformCredentials):
         block_type.register_type_and_schema()
@@ -112,7 +112,7 @@ def _ensure_work_pool(kind: PoolType) -> None:
     """Create the work pool of the deployments, if there is none.
 
     Raises:
-        UpError: There is one of another type.
+        LabError: There is one of another type.
     """
     with get_client(sync_client=True) as client:
         try:
@@ -124,7 +124,7 @@ def _ensure_work_pool(kind: PoolType) -> None:
             )
             return
     if found != kind:
-        raise UpError(
+        raise LabError(
             f"The work pool {WORK_POOL!r} of the Prefect server is of the type {found!r}, not "
             f"{kind!r}. Use another Prefect server, or delete the pool there if nobody needs it."
         )
@@ -137,7 +137,7 @@ def _ensure_deployments(directory: Path) -> list[str]:
         directory: Where to run ``prefect deploy``.
 
     Raises:
-        UpError: Prefect could not deploy.
+        LabError: Prefect could not deploy.
     """
     with as_file(_DATA / "prefect.yaml") as file:
         described = yaml.safe_load(file.read_text())["deployments"]
@@ -182,4 +182,4 @@ def _deploy(file: Path, names: list[str], directory: Path) -> None:
         start_new_session=True,
     )
     if done.returncode:
-        raise UpError(f"Prefect could not deploy {', '.join(names)}: {done.stdout}{done.stderr}")
+        raise LabError(f"Prefect could not deploy {', '.join(names)}: {done.stdout}{done.stderr}")

@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from session_block import local_platform
 from session_block.blocks.credentials import LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession
-from session_block.errors import UpError
+from session_block.errors import LabError
 from session_block.lab.deployment import (
     WORK_POOL,
     deploy_all,
@@ -28,7 +28,7 @@ from session_block.lab.deployment import (
     worker_is_online,
 )
 from session_block.lab.processes import BackgroundProcess, descendants_of, end, variable_of
-from session_block.lab.record import UpRecord, only_one
+from session_block.lab.record import LabRecord, only_one
 from session_block.prefect_context import answers, find_prefect_server, local_api_url
 
 LOOPBACK = "127.0.0.1"
@@ -91,7 +91,7 @@ class Up:
         self._home = Path(get_current_settings().home) / "session-block" / "up"
         self._logs = self._home / "logs"
         self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._record = UpRecord(self._home / "record.json")
+        self._record = LabRecord(self._home / "record.json")
         self._watched: list[BackgroundProcess] = []
 
     def run(self, when_up: Callable[[Lab], None]) -> None:
@@ -99,7 +99,7 @@ class Up:
 
         Raises:
             KeyboardInterrupt: It was to end, and has ended.
-            UpError: It runs already, something could not be started, or has ended by itself.
+            LabError: It runs already, something could not be started, or has ended by itself.
         """
         with ExitStack() as stack:
             stack.enter_context(only_one(self._home / "lock", self._record))
@@ -144,7 +144,7 @@ class Up:
                 seed=credentials.seed,
             )
         except (local_platform.PlatformError, ValueError) as error:
-            raise UpError(f"The local platform cannot be started: {error}") from error
+            raise LabError(f"The local platform cannot be started: {error}") from error
         if found is not None:
             yield info.origin
             return
@@ -224,7 +224,7 @@ class Up:
             self._check(_POLL_SECONDS)
             if time.monotonic() > deadline:
                 waited_for = self._watched[-1]
-                raise UpError(
+                raise LabError(
                     f"The {waited_for.name} is not ready after {seconds:g} s. Its log is "
                     f"{waited_for.log}, and ends:\n{waited_for.last_words}"
                 )
@@ -234,14 +234,14 @@ class Up:
 
         Raises:
             KeyboardInterrupt: It is to end.
-            UpError: Something has ended by itself.
+            LabError: Something has ended by itself.
         """
         if self._stop.wait(seconds):
             raise KeyboardInterrupt
         for process in self._watched:
             process.descendants()
             if process.exit_status is not None:
-                raise UpError(
+                raise LabError(
                     f"The {process.name} has ended by itself, with status {process.exit_status}. "
                     f"Its log is {process.log}, and ends:\n{process.last_words}"
                 )
@@ -252,7 +252,7 @@ def _own_port() -> int:
     configured = get_current_settings().api.url
     parts = urlsplit(configured or local_api_url())
     if parts.hostname not in (LOOPBACK, "localhost", "::1", "0.0.0.0"):  # noqa: S104 - compared
-        raise UpError(
+        raise LabError(
             f"The Prefect server that is configured (PREFECT_API_URL), {configured}, does not "
             "answer. Start it, or give --server-port to start one on this machine."
         )
@@ -263,7 +263,7 @@ def _check_free(port: int) -> None:
     try:
         socket.create_server((LOOPBACK, port)).close()
     except OSError as error:
-        raise UpError(
+        raise LabError(
             f"Port {port} is taken: {error.strerror}. Free it, or give another one with "
             "--server-port."
         ) from error

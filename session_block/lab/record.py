@@ -12,10 +12,10 @@ from typing import Any
 
 import psutil
 
-from session_block.errors import UpError
+from session_block.errors import LabError
 
 
-class UpRecord:
+class LabRecord:
     """A file that names processes and the flow runs that they execute.
 
     A process is told from a later one of the same PID by when it was created.
@@ -67,17 +67,17 @@ class UpRecord:
 
 
 @contextmanager
-def only_one(path: Path, record: UpRecord) -> Iterator[None]:
+def only_one(path: Path, record: LabRecord) -> Iterator[None]:
     """Hold a lock that ends with this process, whatever ends it.
 
     Raises:
-        UpError: Another process holds it.
+        LabError: Another process holds it.
     """
     with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UpError(
+            raise LabError(
                 f"'session-block up' runs already ({record.describe()}). End it there with Ctrl-C, "
                 "or with the signal SIGTERM."
             ) from None

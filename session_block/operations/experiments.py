@@ -13,6 +13,7 @@ from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
 from session_block.records.attempts import last_failure
 from session_block.records.identity import Identity, flow_runs_of, known_experiments
+from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
 from session_block.records.keys import (
     AttemptBegan,
@@ -27,7 +28,6 @@ from session_block.records.keys import (
 )
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
 from session_block.records.submissions import SubmissionState
-from session_block.records.tickets import Tickets
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
 
@@ -127,7 +127,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
         "attempts": _attempts(journal),
         "flow_runs": flow_runs_of(ledger, identity.uid),
         "budget": {
-            "jobs_counted": Tickets(journal).used() or None,
+            "jobs_counted": JobQuota(journal).used() or None,
             "refused": sum(one.cause == records.BUDGET for one in journal.all(Outcome)),
         },
         "usage": recorded_usage(journal).described(),

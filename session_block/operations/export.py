@@ -9,7 +9,7 @@ The document's members, which later versions may add to, and neither rename nor 
     ``sessions``, ``submissions``, ``attempts``, ``flow_runs``, ``budget``, ``usage``, ``report``.
 ``results``
     Of each submission that has one, in the order of asking: ``submission``, ``label``, ``job_id``,
-    its ``values`` as plain numbers (see :func:`session_block.pubs.results.plain_values`), and the
+    its ``values`` as plain numbers (see :func:`session_block.pubs.encoding.plain_values`), and the
     whole ``result`` as IBM's runtime JSON: where the document is read with ``json.load(file,
     cls=qiskit_ibm_runtime.RuntimeDecoder)``, that is Qiskit's own ``PrimitiveResult``.
 ``facts``
@@ -31,7 +31,7 @@ from typing import Any
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Fact, Ledger
 from session_block.operations.experiments import described_in_full
-from session_block.pubs.results import plain_values, runtime_json
+from session_block.pubs.encoding import plain_values, runtime_json
 from session_block.records.identity import Identity
 from session_block.records.keys import Result, kind_of
 from session_block.records.views import ExperimentView

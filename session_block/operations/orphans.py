@@ -28,10 +28,10 @@ from session_block.client import Connection, ListedJob, ListedSession
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.operations.sessions import note
-from session_block.records import owner
 from session_block.records.identity import Identity, known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import SessionOutcome
+from session_block.records.sender import may_be_alive
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.references import SessionDetails
 from session_block.sessions.opening import OPEN_DEADLINE_SECONDS
@@ -171,7 +171,7 @@ def openings_of(session: Found, openings: Sequence[Opening]) -> tuple[Opening, .
     )
 
 
-class Sweeper:
+class OrphanFinder:
     """Finds the orphan sessions of a ledger at one instance, and closes those that are named."""
 
     def __init__(self, ledger: Ledger, connection: Connection) -> None:
@@ -275,4 +275,4 @@ def _is_under_way(record: SessionRecord) -> bool:
     if record.kind is not None or sender is None:
         return False
     within_time = datetime.now(UTC) - record.intended_at < OPENING_TIME + CLOCK_SKEW
-    return within_time and owner.may_be_alive(sender)
+    return within_time and may_be_alive(sender)

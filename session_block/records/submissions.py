@@ -52,7 +52,7 @@ class Situation(StrEnum):
     """What the ledger says about a submission, or about one generation of it."""
 
     NOTHING = "nothing"
-    INTENT_OWNED = "intent, its owner alive and within its deadline"
+    INTENT_WITH_SENDER = "intent, its owner alive and within its deadline"
     INTENT_ORPHANED = "intent, its owner gone"
     HELD = "intent, held for an operator"
     REJECTED_BY_CLOSED_SESSION = "rejected: the session was closed"
@@ -198,8 +198,8 @@ class Submission:
         """How many of its jobs failed for a passing reason."""
         return sum(one.ended == FAILED_IN_PASSING for one in self.generations)
 
-    def situation(self, *, owner_alive: bool) -> Situation:
-        """Return where the submission stands; ``owner_alive`` is of the latest intent's owner."""
+    def situation(self, *, sender_alive: bool) -> Situation:
+        """Return where the submission stands; ``sender_alive`` is of the latest intent's owner."""
         latest = self.latest
         if self.has_result:
             return Situation.RESULT
@@ -208,7 +208,7 @@ class Submission:
         if latest.outcome is None:
             if latest.held:
                 return Situation.HELD
-            return Situation.INTENT_OWNED if owner_alive else Situation.INTENT_ORPHANED
+            return Situation.INTENT_WITH_SENDER if sender_alive else Situation.INTENT_ORPHANED
         match latest.outcome.kind:
             case "job":
                 return _ENDED.get(latest.ended, Situation.JOB_WRITTEN_OFF)

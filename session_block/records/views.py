@@ -120,7 +120,7 @@ class ExperimentView(ExperimentRecords):
 
     def result(self, submission: str) -> PrimitiveResult | None:
         """Return the recorded result of a submission, or ``None`` while there is none."""
-        from session_block.pubs.results import decode_result
+        from session_block.pubs.encoding import decode_result
 
         found = self._journal.get(Result, submission)
         return None if found is None or found.payload is None else decode_result(found.payload)

@@ -11,10 +11,10 @@ from session_block.account import is_loopback
 from session_block.client import JobMetrics
 from session_block.costs.budget import Budget, Left
 from session_block.errors import ConnectionFailedError, SessionBlockError
-from session_block.events import Notice, Progress
+from session_block.events import Event, Progress
 from session_block.records.views import ExperimentView
 from session_block.references import SessionDetails
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 
 _IBM_HOSTS = ".cloud.ibm.com"
 
@@ -55,7 +55,7 @@ class Watched:
         self,
         view: ExperimentView,
         progress: Progress,
-        keeper: Callable[[], SessionKeeper | None],
+        keeper: Callable[[], SessionManager | None],
         budget: Budget,
     ) -> None:
         self.view = view
@@ -113,7 +113,7 @@ class Watched:
         metrics = self.metrics(job_id)
         return None if metrics is None else metrics.position
 
-    def about(self, notice: Notice) -> str:
+    def about(self, notice: Event) -> str:
         """Return more about something that has happened; of a job also where to look at it."""
         keeper = self._keeper()
         url = None if keeper is None else keeper.connection.account.url

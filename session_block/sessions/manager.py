@@ -10,13 +10,13 @@ from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block.client import BackendChoice, Connection
-from session_block.client.refusals import tells_of_refused_token
+from session_block.client.failures import tells_of_refused_token
 from session_block.errors import (
     SessionClosedError,
     SessionError,
     SessionsNotAllowedError,
 )
-from session_block.events import Happening, Notices
+from session_block.events import EventBus, EventKind
 from session_block.records.journal import Journal
 from session_block.records.keys import Place
 from session_block.records.sessions import (
@@ -45,7 +45,7 @@ def session_id_of(mode: Session | IBMBackend) -> str | None:
     return mode.session_id if isinstance(mode, Session) else None
 
 
-class SessionKeeper:
+class SessionManager:
     """Keeps one experiment inside one session for as long as the platform lets it.
 
     All threads of a process share one keeper, and with it the session that replaces an ended one;
@@ -66,9 +66,9 @@ class SessionKeeper:
         plan: SessionPlan,
         *,
         lost: bool = False,
-        notices: Notices | None = None,
+        notices: EventBus | None = None,
     ) -> None:
-        self._notices = notices or Notices()
+        self._notices = notices or EventBus()
         self._journal = journal
         self._experiment = journal.scope
         self.connection = connection
@@ -287,14 +287,14 @@ class SessionKeeper:
         if session is not None:
             self._current = (self.records()[number - 1], session)
             renewed = any(one.opened and one.number < number for one in self.records())
-            what = Happening.SESSION_RENEWED if renewed else Happening.SESSION_OPENED
+            what = EventKind.SESSION_RENEWED if renewed else EventKind.SESSION_OPENED
             self._notices.tell(what, session.session_id, f"on {self.backend_choice.name}")
 
     def _reattach(self, record: SessionRecord) -> None:
         details = self.details_of(record)
         if details.accepts_jobs:
             self._current = (record, self._session(record, details))
-            self._notices.tell(Happening.SESSION_REATTACHED, record.session_id, details.status)
+            self._notices.tell(EventKind.SESSION_REATTACHED, record.session_id, details.status)
         else:
             self._end(record, record.closing or CLOSED_BY_PLATFORM)
 
@@ -320,7 +320,7 @@ class SessionKeeper:
             record.session_id,
             self._experiment,
         )
-        self._notices.tell(Happening.SESSION_NEAR_ITS_END, record.session_id)
+        self._notices.tell(EventKind.SESSION_NEAR_ITS_END, record.session_id)
         self._give_up(record, NEAR_ITS_END)
 
     def _give_up(self, record: SessionRecord, reason: str) -> None:
@@ -332,4 +332,4 @@ class SessionKeeper:
     def _end(self, record: SessionRecord, reason: str) -> None:
         record_end(self._journal, record, reason)
         self._current = None
-        self._notices.tell(Happening.SESSION_CLOSED, record.session_id, reason)
+        self._notices.tell(EventKind.SESSION_CLOSED, record.session_id, reason)

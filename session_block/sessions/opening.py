@@ -11,7 +11,7 @@ from qiskit_ibm_runtime import Session
 
 from session_block import aio
 from session_block.client import BackendChoice, Connection
-from session_block.client.refusals import NO_SESSIONS_CODE, Refusal, refusal, tells_of_no_sessions
+from session_block.client.failures import NO_SESSIONS_CODE, Refusal, refusal, tells_of_no_sessions
 from session_block.errors import (
     ConnectionFailedError,
     InvalidInputError,
@@ -19,9 +19,9 @@ from session_block.errors import (
     SessionError,
     SessionsNotAllowedError,
 )
-from session_block.records import owner
 from session_block.records.journal import Journal
 from session_block.records.keys import Sender, SessionIntent, SessionOutcome
+from session_block.records.sender import attempt, may_be_alive
 from session_block.records.sessions import SessionRecord, read_sessions, report_lost
 from session_block.references import SessionDetails, SessionMode
 from session_block.sessions.backend import PinnedBackend
@@ -66,7 +66,7 @@ class SessionOpener:
         """
         self._check_number()
         max_time_seconds = self._plan.max_time_seconds if mode == self._plan.mode else None
-        with owner.attempt() as sender:
+        with attempt() as sender:
             if not self.record_intent(number, mode, max_time_seconds, sender=sender):
                 return None
             handled = sys.exception()
@@ -120,7 +120,7 @@ class SessionOpener:
             if known[record.number - 1].kind is not None:
                 return
             opener = record.intent.owner
-            if opener is None or not owner.may_be_alive(opener):
+            if opener is None or not may_be_alive(opener):
                 break
             aio.pause(_LOOK_SECONDS)
         self._record_lost(record.number)

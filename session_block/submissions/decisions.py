@@ -44,7 +44,7 @@ class Action(StrEnum):
     """What to do next."""
 
     SUBMIT = "create the intent, submit, create the outcome"
-    WAIT_FOR_OWNER = "wait for the outcome; do not submit"
+    WAIT_FOR_SENDER = "wait for the outcome; do not submit"
     ASK_BUDGET = "ask whether the limits now let it pass"
     LOOK = "look the tag up in the platform's listing"
     RESTORE = "create intent and outcome from the job: the ledger had lost it"
@@ -71,9 +71,9 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.NOTHING, Answer.ONE_JOB): Action.RESTORE,
     (Situation.NOTHING, Answer.SEVERAL_JOBS): Action.RESTORE,
     (Situation.NOTHING, Answer.UNREADABLE): Action.LOOK,
-    (Situation.INTENT_OWNED, Answer.NOT_ASKED): Action.WAIT_FOR_OWNER,
-    (Situation.INTENT_OWNED, Answer.ONE_JOB): Action.WAIT_FOR_OWNER,
-    (Situation.INTENT_OWNED, Answer.SEVERAL_JOBS): Action.WAIT_FOR_OWNER,
+    (Situation.INTENT_WITH_SENDER, Answer.NOT_ASKED): Action.WAIT_FOR_SENDER,
+    (Situation.INTENT_WITH_SENDER, Answer.ONE_JOB): Action.WAIT_FOR_SENDER,
+    (Situation.INTENT_WITH_SENDER, Answer.SEVERAL_JOBS): Action.WAIT_FOR_SENDER,
     (Situation.INTENT_ORPHANED, Answer.NOT_ASKED): Action.LOOK,
     (Situation.INTENT_ORPHANED, Answer.ONE_JOB): Action.ADOPT,
     (Situation.INTENT_ORPHANED, Answer.SEVERAL_JOBS): Action.ADOPT,

@@ -13,7 +13,7 @@ from session_block import crashpoints
 from session_block.client.service import connecting
 from session_block.errors import JobNotFoundError
 from session_block.records.submissions import Generation
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.submissions.settle import Settler
 
 _logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Sent:
     like: Hashable
 
 
-class JobsAtHand:
+class JobCache:
     """Keeps one experiment's jobs, and asks the platform for those that it does not have.
 
     Args:
@@ -42,7 +42,7 @@ class JobsAtHand:
     """
 
     def __init__(
-        self, experiment: str, keeper: Callable[[], SessionKeeper], settler: Settler
+        self, experiment: str, keeper: Callable[[], SessionManager], settler: Settler
     ) -> None:
         self._experiment = experiment
         self._keeper = keeper

@@ -46,7 +46,7 @@ class Expectation:
     step: float
 
 
-class Rhythm:
+class PollSchedule:
     """Learns how long jobs take, each like its like, and says when to look at the next one."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ _FIRST_PAUSE_SECONDS = 1.0
 _logger = logging.getLogger(__name__)
 
 
-class Pacer:
+class RateLimiter:
     """Spaces the submissions of one process to one instance.
 
     Args:

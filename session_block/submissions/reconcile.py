@@ -20,14 +20,14 @@ import requests
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import aio
-from session_block.backoff import Patience
+from session_block.backoff import Backoff
 from session_block.client import ListedJob
 from session_block.records import submissions as records
 from session_block.records.journal import Journal
 from session_block.records.keys import Intent, Outcome, SubmissionFact, Twin
 from session_block.records.sessions import restore_session
 from session_block.records.submissions import Situation, Submission
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.settle import Settler
 from session_block.tags import SubmissionTag, uid_tag
@@ -52,7 +52,7 @@ class Reconciler:
     def __init__(
         self,
         journal: Journal,
-        keeper: Callable[[], SessionKeeper],
+        keeper: Callable[[], SessionManager],
         settler: Settler,
         *,
         existed: bool,
@@ -79,12 +79,12 @@ class Reconciler:
             if self._lost:
                 # What was submitted just before the ledger was lost may not be listed yet.
                 aio.pause(self._keeper().connection.account.settle_seconds)
-            patience = Patience(f"The job listing of experiment {self._experiment}")
+            backoff = Backoff(f"The job listing of experiment {self._experiment}")
             while True:
                 try:
                     self._reconcile()
                 except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-                    aio.pause(patience.lose(error))
+                    aio.pause(backoff.failed(error))
                     self._keeper().reconnect_after(error)
                 else:
                     self._done = True
@@ -247,4 +247,4 @@ def _situation(recorded: Submission, generation: int) -> Situation:
         dead = all(one.outcome is not None and one.job_id is None for one in from_there_on)
         return Situation.ABANDONED if dead else Situation.SUPERSEDED
     # Whether its owner lives is found out by who asks for the submission.
-    return recorded.situation(owner_alive=True)
+    return recorded.situation(sender_alive=True)

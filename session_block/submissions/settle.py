@@ -11,14 +11,14 @@ from qiskit_ibm_runtime import RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import aio, crashpoints
-from session_block.backoff import Patience
+from session_block.backoff import Backoff
 from session_block.client import ListedJob
 from session_block.errors import ConnectionFailedError, SubmissionHeldError
-from session_block.events import Happening, Notices
+from session_block.events import EventBus, EventKind
 from session_block.records.journal import Journal
 from session_block.records.keys import Hold, Intent, JobEnded, Outcome, Twin
 from session_block.records.submissions import Generation, Situation
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.settings import Policy
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.tags import SubmissionTag, uid_tag
@@ -44,18 +44,18 @@ class Settler:
     def __init__(
         self,
         journal: Journal,
-        keeper: Callable[[], SessionKeeper],
+        keeper: Callable[[], SessionManager],
         policy: Policy = Policy.RESUBMIT,
         *,
         without_job: Callable[[str, int], None] = lambda _submission, _generation: None,
-        notices: Notices | None = None,
+        notices: EventBus | None = None,
     ) -> None:
         self._journal = journal
         self._experiment = journal.scope
         self._keeper = keeper
         self._policy = policy
         self._without_job = without_job
-        self._notices = notices or Notices()
+        self._notices = notices or EventBus()
 
     def settle(self, submission: str, generation: Generation) -> None:
         """Give an intent without an owner its outcome, from what the platform's listing shows.
@@ -67,11 +67,11 @@ class Settler:
         self.check_instance(generation)
         situation = Situation.HELD if generation.held else Situation.INTENT_ORPHANED
         account = self._keeper().connection.account
-        patience = Patience(f"The job listing for submission {submission}")
+        backoff = Backoff(f"The job listing for submission {submission}")
         began = time.monotonic()
         while True:
             settled = time.monotonic() - began >= account.settle_seconds
-            answer, jobs = self._look(generation, patience, settled=settled)
+            answer, jobs = self._look(generation, backoff, settled=settled)
             match decide(situation, answer, self._policy):
                 case Action.ADOPT:
                     self.adopt(submission, generation.number, jobs)
@@ -95,7 +95,7 @@ class Settler:
         chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
         outcome = self.decide(Outcome.of_job(submission, number, chosen.job_id, adopted=True))
         if outcome.job_id is not None:
-            self._notices.tell(Happening.JOB_ADOPTED, outcome.job_id, submission)
+            self._notices.tell(EventKind.JOB_ADOPTED, outcome.job_id, submission)
         self.cancel_twins(submission, [job.job_id for job in jobs if job.job_id != outcome.job_id])
 
     def decide(self, outcome: Outcome) -> Outcome:
@@ -119,7 +119,7 @@ class Settler:
                 job_id=generation.job_id,
             )
         )
-        self._notices.tell(Happening.SUBMISSION_HELD, submission, because)
+        self._notices.tell(EventKind.SUBMISSION_HELD, submission, because)
         place = f"{self._experiment} {submission}"
         cure = (
             f"'session-block submissions retry {place}' runs it again"
@@ -185,15 +185,15 @@ class Settler:
         ]
 
     def _look(
-        self, generation: Generation, patience: Patience, *, settled: bool
+        self, generation: Generation, backoff: Backoff, *, settled: bool
     ) -> tuple[Answer, list[ListedJob]]:
         try:
             jobs = self._jobs_of(generation.intent)
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-            aio.pause(patience.lose(error))
+            aio.pause(backoff.failed(error))
             self._keeper().reconnect_after(error)
             return Answer.UNREADABLE, []
-        patience.regain()
+        backoff.recovered()
         match len(jobs):
             case 0:
                 return (Answer.NO_JOB if settled else Answer.NO_JOB_YET), jobs

@@ -16,7 +16,7 @@ from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio, crashpoints
 from session_block.backoff import OUTAGE_SECONDS
-from session_block.client.refusals import UNAUTHORIZED, Refusal, code_in, refusal
+from session_block.client.failures import UNAUTHORIZED, Refusal, code_in, refusal
 from session_block.costs.budget import Budget
 from session_block.errors import (
     BudgetExceededError,
@@ -24,20 +24,19 @@ from session_block.errors import (
     SubmissionNotSentError,
     SubmissionRejectedError,
 )
-from session_block.events import Happening, Notices
+from session_block.events import EventBus, EventKind
 from session_block.pubs.request import Request
-from session_block.records import owner
 from session_block.records import submissions as records
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import Intent, Outcome
-from session_block.records.owner import OwnerWatch
+from session_block.records.sender import SenderWatch, attempt
 from session_block.records.submissions import Asked, Generation, Situation, Submission
 from session_block.records.versions import Versions
-from session_block.sessions.manager import SessionKeeper, session_id_of
+from session_block.sessions.manager import SessionManager, session_id_of
 from session_block.submissions.decisions import Action, Answer, decide
-from session_block.submissions.job_cache import JobsAtHand
-from session_block.submissions.rate_limit import Pacer
+from session_block.submissions.job_cache import JobCache
+from session_block.submissions.rate_limit import RateLimiter
 from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.settle import Settler
 from session_block.tags import SubmissionTag
@@ -69,15 +68,15 @@ class Submitter:
         journal: Journal,
         identity: Identity,
         versions: Versions,
-        keeper: Callable[[], SessionKeeper],
+        keeper: Callable[[], SessionManager],
         *,
-        jobs: JobsAtHand,
+        jobs: JobCache,
         settler: Settler,
         reconciler: Reconciler,
-        pacer: Pacer,
+        pacer: RateLimiter,
         budget: Budget,
         sealed: Callable[[], bool],
-        notices: Notices,
+        notices: EventBus,
     ) -> None:
         self._journal = journal
         self._experiment = journal.scope
@@ -90,7 +89,7 @@ class Submitter:
         self._budget = budget
         self._sealed = sealed
         self._notices = notices
-        self._owners = OwnerWatch()
+        self._owners = SenderWatch()
         self._jobs = jobs
 
     def read(self, submission: str) -> Submission:
@@ -123,7 +122,7 @@ class Submitter:
             match self._next_action(recorded):
                 case Action.ANSWER | Action.ASK_JOB if latest is not None:
                     return latest
-                case Action.WAIT_FOR_OWNER:
+                case Action.WAIT_FOR_SENDER:
                     aio.pause(_LOOK_SECONDS)
                 case Action.LOOK if latest is not None:
                     self._settler.settle(submission, latest)
@@ -151,9 +150,9 @@ class Submitter:
 
     def _next_action(self, recorded: Submission) -> Action:
         """Decide from the ledger; of what is not in it the platform's listing has the last word."""
-        situation = recorded.situation(owner_alive=self._owners.may_still_send(recorded))
+        situation = recorded.situation(sender_alive=self._owners.may_still_send(recorded))
         if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
-            return Action.WAIT_FOR_OWNER
+            return Action.WAIT_FOR_SENDER
         if situation is Situation.NOTHING:
             return decide(situation, Answer.NO_JOB)
         if situation is Situation.REJECTED_BY_BUDGET:
@@ -191,7 +190,7 @@ class Submitter:
             version=self._versions.tags,
         )
         place = keeper.place
-        with owner.attempt() as sender:
+        with attempt() as sender:
             intent = Intent(
                 submission=recorded.id,
                 generation=number,
@@ -231,7 +230,7 @@ class Submitter:
         else:
             session_id = session_id_of(mode)
             where = f"in session {session_id}" if session_id else "in job mode"
-            self._notices.tell(Happening.JOB_SUBMITTED, job.job_id(), where)
+            self._notices.tell(EventKind.JOB_SUBMITTED, job.job_id(), where)
         return None
 
     def _failed(

@@ -12,19 +12,19 @@ from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import aio, crashpoints
-from session_block.backoff import Patience
+from session_block.backoff import Backoff
 from session_block.client import is_known_to_have_failed, reason_of
+from session_block.client.failures import tells_of_closed_session, tells_of_passing_failure
 from session_block.client.jobs import Duration
-from session_block.client.refusals import tells_of_closed_session, tells_of_passing_failure
 from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
-from session_block.events import Happening, Notices
+from session_block.events import EventBus, EventKind
 from session_block.records.sessions import CANCELLED, CLOSED
 from session_block.records.submissions import Generation, Submission
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.submissions import polling
 from session_block.submissions.decisions import Answer
-from session_block.submissions.job_cache import JobsAtHand
-from session_block.submissions.polling import Expectation, Rhythm
+from session_block.submissions.job_cache import JobCache
+from session_block.submissions.polling import Expectation, PollSchedule
 from session_block.submissions.reconcile import Reconciler
 
 MAX_FAILURES_IN_PASSING = 3
@@ -58,12 +58,12 @@ class JobWatch:
     def __init__(
         self,
         experiment: str,
-        keeper: Callable[[], SessionKeeper],
+        keeper: Callable[[], SessionManager],
         *,
-        jobs: JobsAtHand,
+        jobs: JobCache,
         read: Callable[[str], Submission],
         reconciler: Reconciler,
-        notices: Notices,
+        notices: EventBus,
     ) -> None:
         self._experiment = experiment
         self._keeper = keeper
@@ -71,7 +71,7 @@ class JobWatch:
         self._read = read
         self._reconciler = reconciler
         self._notices = notices
-        self._rhythm = Rhythm()
+        self._rhythm = PollSchedule()
         self._unsure: dict[Hashable, str] = {}
 
     def until_over(
@@ -86,7 +86,7 @@ class JobWatch:
         try:
             return self._until_over(submission, generation, timeout_seconds)
         finally:
-            self._notices.tell(Happening.WAIT_ENDED, generation.job_id)
+            self._notices.tell(EventKind.WAIT_ENDED, generation.job_id)
 
     def _until_over(
         self, submission: str, generation: Generation, timeout_seconds: float | None
@@ -98,7 +98,7 @@ class JobWatch:
         # One that was sent long ago, or by another process, is looked at at once.
         pause = 0.0 if sent is None else polling.until_first_look(expected, began - since)
         in_time = pause > 0 and (timeout_seconds is None or pause <= timeout_seconds)
-        patience = Patience(f"The state of job {generation.job_id}")
+        backoff = Backoff(f"The state of job {generation.job_id}")
         pending: list[float] = []
         told = ""
         while True:
@@ -107,10 +107,10 @@ class JobWatch:
             try:
                 answer, status = self._ask(submission, generation)
             except OUTAGES as error:
-                pause = patience.lose(error)
+                pause = backoff.failed(error)
                 self.reconnect_after(error)
             else:
-                patience.regain()
+                backoff.recovered()
                 if answer is not Answer.PENDING:
                     if sent is not None and in_time:
                         self._learn(sent.like, generation, pending, asked)
@@ -195,7 +195,7 @@ class JobWatch:
                 return Answer.PENDING, status
 
     def _tell_state(self, generation: Generation, status: str) -> None:
-        what = Happening.JOB_RUNNING if status == "RUNNING" else Happening.JOB_QUEUED
+        what = EventKind.JOB_RUNNING if status == "RUNNING" else EventKind.JOB_QUEUED
         self._notices.tell(what, generation.job_id)
 
     def _failure(self, submission: str, job: RuntimeJobV2) -> Answer:

@@ -18,7 +18,7 @@ from support import BACKEND, CHOICE, Platform, attached
 from session_block import IBMSessionCredentials
 from session_block.account import Account
 from session_block.client import BackendChoice, Connection
-from session_block.client.refusals import refusal, tells_of_closed_session
+from session_block.client.failures import refusal, tells_of_closed_session
 from session_block.errors import (
     BackendNotFoundError,
     ConnectionFailedError,

@@ -35,9 +35,9 @@ from session_block.errors import (
 from session_block.experiments.experiment import Experiment
 from session_block.pubs.fingerprint import submission_id
 from session_block.pubs.request import sampler_request
-from session_block.records import owner
 from session_block.records.journal import Journal
 from session_block.records.keys import Intent, Outcome
+from session_block.records.sender import attempt
 
 _TARGET = FakeManilaV2()
 
@@ -169,7 +169,7 @@ def _cut_off(
     request = sampler_request([_bell(angle)], shots=8)
     submission = submission_id(request.fingerprint, 1)
     tag = f"qs-sub:{experiment.uid}.{submission}.1"
-    with owner.attempt() as gone:
+    with attempt() as gone:
         left = replace(intent, submission=submission, fingerprint=request.fingerprint, tag=tag)
     journal.record(replace(left, owner=gone, concurrent=True))
     session = attached(connection, str(intent.session_id))

@@ -31,16 +31,16 @@ from session_block.operations.orphans import (
     OPENING_TIME,
     Found,
     Opening,
-    Sweeper,
+    OrphanFinder,
     openings_of,
 )
-from session_block.records import owner
 from session_block.records.identity import Identity, identify
 from session_block.records.journal import Journal
 from session_block.records.keys import SessionIntent, SessionOutcome
+from session_block.records.sender import attempt
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.references import SessionDetails
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.settings import SessionPlan
 from session_block.tags import uid_tag
 
@@ -61,9 +61,9 @@ def ledger(ledger_url: str) -> Ledger:
 
 
 @pytest.fixture
-def sweeper(ledger: Ledger, connection: Connection) -> Sweeper:
+def sweeper(ledger: Ledger, connection: Connection) -> OrphanFinder:
     """What is tested."""
-    return Sweeper(ledger, connection)
+    return OrphanFinder(ledger, connection)
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ def max_time() -> int:
     return own_max_time()
 
 
-def _keeper(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionKeeper:
+def _keeper(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionManager:
     plan = SessionPlan(backend_name=BACKEND, max_time_seconds=max_time)
-    return SessionKeeper(Journal(ledger, identify(ledger, name).uid), connection, plan)
+    return SessionManager(Journal(ledger, identify(ledger, name).uid), connection, plan)
 
 
-def _ids(sweeper: Sweeper) -> list[str]:
+def _ids(sweeper: OrphanFinder) -> list[str]:
     return [orphan.session_id for orphan in sweeper.find()]
 
 
@@ -86,7 +86,7 @@ def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
     block: QuantumSession,
     ledger: Ledger,
     ledger_url: str,
-    sweeper: Sweeper,
+    sweeper: OrphanFinder,
     max_time: int,
 ) -> None:
     """P12: the platform has the session, the ledger only the intent; the sweep tells who did it."""
@@ -111,7 +111,7 @@ def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
 
 
 def test_looking_closes_nothing(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """P12: nothing is closed unless its ID is given."""
     intend(ledger, connection, max_time)
@@ -124,7 +124,7 @@ def test_looking_closes_nothing(
 
 
 def test_a_session_of_another_max_time_is_no_orphan(
-    connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """A colleague's session on the same backend at the same time is not ours."""
     intend(ledger, connection, max_time)
@@ -134,7 +134,7 @@ def test_a_session_of_another_max_time_is_no_orphan(
 
 
 def test_a_session_with_a_foreign_job_is_no_orphan(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """P12: whoever runs a job in a session owns it; also when the job was deleted since."""
     intend(ledger, connection, max_time)
@@ -153,7 +153,7 @@ def test_a_session_with_a_foreign_job_is_no_orphan(
 
 
 def test_a_job_of_the_experiment_is_not_foreign(
-    connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """A job with the experiment's own tag does not hide its orphan."""
     uid = intend(ledger, connection, max_time)
@@ -166,7 +166,7 @@ def test_a_job_of_the_experiment_is_not_foreign(
 
 
 def test_a_session_that_any_experiment_of_the_ledger_knows_is_no_orphan(
-    connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """What an experiment opened or borrowed at the same time is its own or its lender's."""
     intend(ledger, connection, max_time)
@@ -180,11 +180,11 @@ def test_a_session_that_any_experiment_of_the_ledger_knows_is_no_orphan(
 
 
 def test_an_owner_that_may_be_alive_hides_its_session(
-    connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """What is being opened is no orphan yet, also where a dead opener would match."""
     intend(ledger, connection, max_time)
-    with owner.attempt() as alive:
+    with attempt() as alive:
         intend_as(alive, ledger, connection, max_time, "being opened")
         session = open_as_colleague(connection, max_time)
         assert sweeper.find() == []
@@ -194,7 +194,7 @@ def test_an_owner_that_may_be_alive_hides_its_session(
 
 
 def test_an_opener_that_records_its_session_at_the_last_moment_keeps_it(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """A sweep looks again right before it closes: what was an orphan a moment ago may be none."""
     uid = intend(ledger, connection, max_time)
@@ -221,7 +221,7 @@ def test_an_opener_that_records_its_session_at_the_last_moment_keeps_it(
 
 
 def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """What the platform does not tell is unknown: neither "no orphans", nor a reason to close."""
     intend(ledger, connection, max_time)
@@ -237,7 +237,7 @@ def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
 
 
 def test_an_ended_session_is_no_orphan(
-    connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """What is over needs no closing, and cannot be closed."""
     intend(ledger, connection, max_time)
@@ -254,7 +254,7 @@ def test_another_instance_finds_nothing(
     """An intent is looked for at its own instance only, whatever the Block connects to."""
     intend(ledger, connection, max_time, instance="elsewhere")
     session = open_as_colleague(connection, max_time)
-    assert Sweeper(ledger, connection).find() == []
+    assert OrphanFinder(ledger, connection).find() == []
     intend(ledger, connection, max_time)
     crns = [one["crn"] for one in connection.service.instances()]
     elsewhere = IBMSessionCredentials(
@@ -262,7 +262,7 @@ def test_another_instance_finds_nothing(
         instance=next(crn for crn in crns if crn != connection.instance),
         url=platform.info.origin,
     )
-    sweeper = Sweeper(ledger, Connection(elsewhere.account()))
+    sweeper = OrphanFinder(ledger, Connection(elsewhere.account()))
     assert sweeper.find() == []
     with pytest.raises(InvalidInputError, match="no orphan"):
         sweeper.close([str(session.session_id)])
@@ -270,7 +270,7 @@ def test_another_instance_finds_nothing(
 
 
 def test_an_intent_to_borrow_opens_nothing(
-    connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """A borrower that was killed leaves no orphan, and what it was to borrow is none."""
     lent = open_as_colleague(connection, max_time)
@@ -295,7 +295,7 @@ def test_an_intent_to_borrow_opens_nothing(
 
 
 def test_a_batch_is_an_orphan_too(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """A batch whose opening was cut off is found as such; a session is not taken for it."""
     intend(ledger, connection, max_time, mode="batch")
@@ -310,7 +310,7 @@ def test_a_batch_is_an_orphan_too(
 
 
 def test_all_that_match_are_listed_once_and_closed_together_or_not_at_all(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: Sweeper, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
 ) -> None:
     """Two openings and two sessions make two orphans; one ID that is none keeps all open."""
     intend(ledger, connection, max_time)

@@ -30,9 +30,9 @@ from qiskit.quantum_info import Clifford, SparsePauliOp
 
 from session_block.errors import InvalidInputError
 from session_block.pubs import fingerprint
+from session_block.pubs.encoding import decode_circuit, encode_circuit
 from session_block.pubs.fingerprint import fingerprint_circuit, fingerprint_label, submission_id
 from session_block.pubs.request import estimator_request, sampler_request
-from session_block.pubs.results import decode_circuit, encode_circuit
 
 Z = SparsePauliOp("ZZ")
 

@@ -26,7 +26,7 @@ from session_block.local_platform import Admin, PlatformInfo
 from session_block.records.identity import known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import ExperimentBegan, Intent, Outcome, Result
-from session_block.records.owner import SUBMIT_DEADLINE
+from session_block.records.sender import SUBMIT_DEADLINE
 from session_block.records.versions import CURRENT, FIRST
 from session_block.tags import SubmissionTag
 

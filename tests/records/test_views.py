@@ -13,7 +13,7 @@ from support import Platform
 from session_block import Experiment, QuantumSession, compare
 from session_block.algorithms.vqe import VQEReport, run_vqe
 from session_block.errors import InvalidInputError
-from session_block.reporting.report import convergence
+from session_block.reporting.prefect_report import convergence
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ from session_block.errors import (
     SessionNotFoundError,
 )
 from session_block.ledger.store import Ledger
-from session_block.records import owner
 from session_block.records.journal import Journal
 from session_block.records.keys import Sender, SessionIntent, SessionOutcome
+from session_block.records.sender import attempt
 from session_block.records.sessions import read_sessions
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.settings import SessionPlan
 
 PLAN = SessionPlan(BACKEND, max_time_seconds=600)
@@ -53,9 +53,9 @@ def uid() -> str:
 
 
 @pytest.fixture
-def keeper(connection: Connection, ledger: Ledger, uid: str) -> SessionKeeper:
+def keeper(connection: Connection, ledger: Ledger, uid: str) -> SessionManager:
     """The experiment's keeper of sessions."""
-    return SessionKeeper(Journal(ledger, uid), connection, PLAN)
+    return SessionManager(Journal(ledger, uid), connection, PLAN)
 
 
 def _intent(number: int, sender: Sender) -> SessionIntent:
@@ -71,13 +71,13 @@ def _intent(number: int, sender: Sender) -> SessionIntent:
     )
 
 
-def _again(keeper: SessionKeeper, ledger: Ledger, uid: str) -> SessionKeeper:
+def _again(keeper: SessionManager, ledger: Ledger, uid: str) -> SessionManager:
     """Return what another process would make."""
-    return SessionKeeper(Journal(ledger, uid), keeper.connection, PLAN)
+    return SessionManager(Journal(ledger, uid), keeper.connection, PLAN)
 
 
 def test_a_session_is_opened_once(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """P4: whoever opens the experiment again gets the open session."""
     before = platform.sessions()
@@ -90,7 +90,7 @@ def test_a_session_is_opened_once(
 
 
 def test_many_threads_share_one_session(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """Concurrent first uses, in this keeper and in another process's, open one session."""
     before = platform.sessions()
@@ -103,7 +103,7 @@ def test_many_threads_share_one_session(
 
 
 def test_a_session_closed_under_us_is_replaced_once(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """P4: a new session is opened when the old one is known to be closed, and all share it."""
     first = str(keeper.current().session_id)
@@ -122,7 +122,7 @@ def test_a_session_closed_under_us_is_replaced_once(
 
 
 def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
-    keeper: SessionKeeper, ledger: Ledger, uid: str
+    keeper: SessionManager, ledger: Ledger, uid: str
 ) -> None:
     """A restart finds that its session is closed and opens the next one."""
     first = str(keeper.current().session_id)
@@ -133,10 +133,10 @@ def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
 
 
 def test_an_opening_that_was_cut_off_is_reported(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, caplog: pytest.LogCaptureFixture
+    keeper: SessionManager, ledger: Ledger, uid: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An intent whose owner is gone is never repaired by guessing; the next session is opened."""
-    with owner.attempt() as gone:
+    with attempt() as gone:
         pass
     Journal(ledger, uid).record(_intent(1, gone))
     with caplog.at_level(logging.WARNING):
@@ -147,12 +147,12 @@ def test_an_opening_that_was_cut_off_is_reported(
 
 
 def test_an_opening_by_a_living_owner_is_waited_for(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, platform: Platform
+    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """While another opener is at work nobody opens a second session."""
     other = keeper.connection.sessions.open(CHOICE, 60)
     before = platform.sessions()
-    with owner.attempt() as alive:
+    with attempt() as alive:
         Journal(ledger, uid).record(_intent(1, alive))
         found: list[str | None] = []
         waiter = threading.Thread(target=lambda: found.append(keeper.current().session_id))
@@ -169,10 +169,10 @@ def test_an_opening_by_a_living_owner_is_waited_for(
 
 
 def test_a_refused_opening_is_an_error_and_not_in_the_way(
-    keeper: SessionKeeper, ledger: Ledger, uid: str
+    keeper: SessionManager, ledger: Ledger, uid: str
 ) -> None:
     """A platform that refuses to open a session is said so; the next try opens the next one."""
-    too_long = SessionKeeper(
+    too_long = SessionManager(
         Journal(ledger, uid), keeper.connection, replace(PLAN, max_time_seconds=10**6)
     )
     with pytest.raises(ConnectionFailedError, match="open a session"):
@@ -182,7 +182,7 @@ def test_a_refused_opening_is_an_error_and_not_in_the_way(
     keeper.close()
 
 
-def test_a_borrowed_session_is_never_closed(keeper: SessionKeeper, connection: Connection) -> None:
+def test_a_borrowed_session_is_never_closed(keeper: SessionManager, connection: Connection) -> None:
     """P5: only the experiment that opened a session closes it."""
     theirs = connection.sessions.open(CHOICE, 600)
     assert keeper.borrow(str(theirs.session_id)).session_id == theirs.session_id
@@ -195,7 +195,7 @@ def test_a_borrowed_session_is_never_closed(keeper: SessionKeeper, connection: C
 
 
 def test_a_borrowed_session_is_never_renewed(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, connection: Connection, platform: Platform
+    keeper: SessionManager, ledger: Ledger, uid: str, connection: Connection, platform: Platform
 ) -> None:
     """When a borrowed session has ended, the experiment says so and opens none of its own."""
     theirs = connection.sessions.open(CHOICE, 600)
@@ -209,7 +209,7 @@ def test_a_borrowed_session_is_never_renewed(
     assert platform.sessions() == before
 
 
-def test_a_batch_is_no_session(keeper: SessionKeeper, connection: Connection) -> None:
+def test_a_batch_is_no_session(keeper: SessionManager, connection: Connection) -> None:
     """The ID of a batch is refused with the mode that it has."""
     batch = Batch(connection.backends.get(CHOICE), max_time=60)
     with pytest.raises(SessionMismatchError, match="'batch'"):
@@ -218,10 +218,10 @@ def test_a_batch_is_no_session(keeper: SessionKeeper, connection: Connection) ->
 
 
 def test_outages_do_not_use_up_the_sessions(
-    keeper: SessionKeeper, ledger: Ledger, uid: str
+    keeper: SessionManager, ledger: Ledger, uid: str
 ) -> None:
     """Only sessions that were opened count against an experiment's number of them."""
-    with owner.attempt() as gone:
+    with attempt() as gone:
         journal = Journal(ledger, uid)
     for number in range(1, 30):
         journal.record(_intent(number, gone))
@@ -231,7 +231,7 @@ def test_outages_do_not_use_up_the_sessions(
 
 
 def test_an_own_session_is_closed_also_after_borrowing(
-    keeper: SessionKeeper, connection: Connection
+    keeper: SessionManager, connection: Connection
 ) -> None:
     """Borrowing another session leaves none of the experiment's own open for ever."""
     own = str(keeper.current().session_id)
@@ -243,7 +243,7 @@ def test_an_own_session_is_closed_also_after_borrowing(
     theirs.cancel()
 
 
-def test_details_open_nothing(keeper: SessionKeeper, platform: Platform) -> None:
+def test_details_open_nothing(keeper: SessionManager, platform: Platform) -> None:
     """Details of a session that is closed are its last; before the first there are none."""
     before = platform.sessions()
     with pytest.raises(SessionError, match="not opened a session yet"):
@@ -255,7 +255,7 @@ def test_details_open_nothing(keeper: SessionKeeper, platform: Platform) -> None
     assert platform.sessions() == before + 1
 
 
-def test_what_cannot_be_borrowed_is_refused(keeper: SessionKeeper, connection: Connection) -> None:
+def test_what_cannot_be_borrowed_is_refused(keeper: SessionManager, connection: Connection) -> None:
     """An unknown session, one of another backend and a closed one each have their own error."""
     with pytest.raises(SessionNotFoundError):
         keeper.borrow("nowhere")
@@ -270,7 +270,7 @@ def test_what_cannot_be_borrowed_is_refused(keeper: SessionKeeper, connection: C
 
 
 def test_closing_is_recorded_and_done_once(
-    keeper: SessionKeeper, ledger: Ledger, uid: str, connection: Connection
+    keeper: SessionManager, ledger: Ledger, uid: str, connection: Connection
 ) -> None:
     """A second close finds nothing to do, in this process and in the next."""
     session_id = str(keeper.current().session_id)
@@ -291,9 +291,9 @@ def test_a_process_that_dies_closes_nothing(
         "from session_block.ledger.store import Ledger\n"
         "from session_block.records.journal import Journal\n"
         "from session_block.settings import SessionPlan\n"
-        "from session_block.sessions.manager import SessionKeeper\n"
+        "from session_block.sessions.manager import SessionManager\n"
         "credentials = LocalPlatformCredentials(state_dir=sys.argv[1])\n"
-        "keeper = SessionKeeper(Journal(Ledger(sys.argv[2]), sys.argv[3]),\n"
+        "keeper = SessionManager(Journal(Ledger(sys.argv[2]), sys.argv[3]),\n"
         "    Connection(credentials.account()), SessionPlan('ibm_manila', max_time_seconds=600))\n"
         "print(keeper.current().session_id, flush=True)\n"
         "if sys.argv[4] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -24,9 +24,9 @@ ROWS = [
     (Situation.NOTHING, Answer.ONE_JOB, Action.RESTORE),
     (Situation.NOTHING, Answer.SEVERAL_JOBS, Action.RESTORE),
     (Situation.NOTHING, Answer.UNREADABLE, Action.LOOK),
-    (Situation.INTENT_OWNED, Answer.NOT_ASKED, Action.WAIT_FOR_OWNER),
-    (Situation.INTENT_OWNED, Answer.ONE_JOB, Action.WAIT_FOR_OWNER),
-    (Situation.INTENT_OWNED, Answer.SEVERAL_JOBS, Action.WAIT_FOR_OWNER),
+    (Situation.INTENT_WITH_SENDER, Answer.NOT_ASKED, Action.WAIT_FOR_SENDER),
+    (Situation.INTENT_WITH_SENDER, Answer.ONE_JOB, Action.WAIT_FOR_SENDER),
+    (Situation.INTENT_WITH_SENDER, Answer.SEVERAL_JOBS, Action.WAIT_FOR_SENDER),
     (Situation.INTENT_ORPHANED, Answer.NOT_ASKED, Action.LOOK),
     (Situation.INTENT_ORPHANED, Answer.ONE_JOB, Action.ADOPT),
     (Situation.INTENT_ORPHANED, Answer.SEVERAL_JOBS, Action.ADOPT),
@@ -91,7 +91,7 @@ ASKED = {
 }
 REACHABLE: dict[Situation, set[Answer]] = {
     Situation.NOTHING: {*LISTED, Answer.NO_JOB, Answer.UNREADABLE, Answer.NOT_ASKED},
-    Situation.INTENT_OWNED: {*LISTED, Answer.NOT_ASKED},
+    Situation.INTENT_WITH_SENDER: {*LISTED, Answer.NOT_ASKED},
     Situation.INTENT_ORPHANED: {*LOOKED_UP, Answer.NOT_ASKED},
     Situation.HELD: {*LOOKED_UP, Answer.NOT_ASKED},
     Situation.REJECTED_BY_CLOSED_SESSION: {*LISTED, Answer.NOT_ASKED},
@@ -172,7 +172,7 @@ def test_no_job_is_given_up_that_may_be_the_only_one(
             Action.ADOPT,
             Action.ADOPT_AS_NEXT,
             Action.RESTORE,
-            Action.WAIT_FOR_OWNER,
+            Action.WAIT_FOR_SENDER,
         }
     if answer in {Answer.UNREADABLE, Answer.NO_JOB_YET, Answer.UNKNOWN_JOB}:
         assert action in {Action.LOOK, Action.HOLD}
@@ -235,10 +235,10 @@ def recorded(facts: dict[str, dict[str, Any]]) -> list[Kind]:
 
 
 @pytest.mark.parametrize(
-    ("facts", "owner_alive", "situation"),
+    ("facts", "sender_alive", "situation"),
     [
         ({}, False, Situation.NOTHING),
-        ({"intent/s/1": {}}, True, Situation.INTENT_OWNED),
+        ({"intent/s/1": {}}, True, Situation.INTENT_WITH_SENDER),
         ({"intent/s/1": {}}, False, Situation.INTENT_ORPHANED),
         ({"intent/s/1": {}, "outcome/s/1": JOB}, False, Situation.JOB),
         (
@@ -300,17 +300,17 @@ def recorded(facts: dict[str, dict[str, Any]]) -> list[Kind]:
     ],
 )
 def test_facts_fold_to_a_situation(
-    facts: dict[str, Any], owner_alive: bool, situation: Situation
+    facts: dict[str, Any], sender_alive: bool, situation: Situation
 ) -> None:
     """State is a fold over facts, and facts of other submissions are none of its business."""
-    assert records.fold("s", recorded(facts)).situation(owner_alive=owner_alive) is situation
+    assert records.fold("s", recorded(facts)).situation(sender_alive=sender_alive) is situation
 
 
 def test_an_unknown_outcome_is_not_guessed_at() -> None:
     """A ledger of a newer version stops the run."""
     submission = records.fold("s", recorded({"intent/s/1": {}, "outcome/s/1": {"kind": "new"}}))
     with pytest.raises(LedgerError, match="newer version"):
-        submission.situation(owner_alive=False)
+        submission.situation(sender_alive=False)
 
 
 FACTS = st.sampled_from(["intent", "outcome", "ended", "hold", "result"])
@@ -324,12 +324,12 @@ FACTS = st.sampled_from(["intent", "outcome", "ended", "hold", "result"])
     st.booleans(),
 )
 def test_whatever_the_ledger_holds_is_a_situation(
-    written: list[tuple[str, int, str]], owner_alive: bool
+    written: list[tuple[str, int, str]], sender_alive: bool
 ) -> None:
     """Any set of facts, in any order, folds to a situation that the table decides."""
     facts = {}
     for kind, number, outcome in written:
         key = "result/s" if kind == "result" else f"{kind}/s/{number}"
         facts[key] = {"kind": outcome, "job_id": "j", "cause": "request", "because": "it failed"}
-    situation = records.fold("s", recorded(facts)).situation(owner_alive=owner_alive)
+    situation = records.fold("s", recorded(facts)).situation(sender_alive=sender_alive)
     assert isinstance(decide(situation), Action)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from session_block.algorithms.sweep.plan import Chunk, Span, SweepPlan
 from session_block.errors import InvalidInputError
-from session_block.experiments.pins import record_once
+from session_block.experiments.recorded_inputs import record_once
 from session_block.experiments.report import RunFacts
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url

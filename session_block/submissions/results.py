@@ -9,9 +9,9 @@ from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import RuntimeJobV2
 
 from session_block import aio, crashpoints
-from session_block.backoff import Patience
+from session_block.backoff import Backoff
 from session_block.client import reason_of
-from session_block.client.refusals import code_in
+from session_block.client.failures import code_in
 from session_block.client.service import connecting
 from session_block.errors import (
     JobCancelledError,
@@ -21,15 +21,15 @@ from session_block.errors import (
     LedgerError,
     SubmissionHeldError,
 )
-from session_block.events import Happening, Notices
-from session_block.pubs.results import decode_result, encode_result
+from session_block.events import EventBus, EventKind
+from session_block.pubs.encoding import decode_result, encode_result
 from session_block.records import submissions as records
 from session_block.records.journal import Journal
 from session_block.records.keys import Result
 from session_block.records.submissions import Generation, Situation, Submission
-from session_block.sessions.manager import SessionKeeper
+from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
-from session_block.submissions.job_cache import JobsAtHand
+from session_block.submissions.job_cache import JobCache
 from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.settle import Settler
 from session_block.submissions.watch import OUTAGES, JobWatch
@@ -46,7 +46,7 @@ class RecordedJob:
     result: PrimitiveResult
 
 
-class Waiter:
+class ResultFetcher:
     """Waits for the jobs of one experiment and keeps their results.
 
     The first time as ever after, a result is what the ledger gives back.
@@ -57,13 +57,13 @@ class Waiter:
     def __init__(
         self,
         journal: Journal,
-        keeper: Callable[[], SessionKeeper],
+        keeper: Callable[[], SessionManager],
         *,
-        jobs: JobsAtHand,
+        jobs: JobCache,
         read: Callable[[str], Submission],
         settler: Settler,
         reconciler: Reconciler,
-        notices: Notices,
+        notices: EventBus,
     ) -> None:
         self._notices = notices
         self._watch = JobWatch(
@@ -126,22 +126,22 @@ class Waiter:
         match decide(Situation.JOB, answer):
             case Action.FETCH:
                 result = self._fetch(submission, generation)
-                self._notices.tell(Happening.JOB_DONE, generation.job_id, submission)
+                self._notices.tell(EventKind.JOB_DONE, generation.job_id, submission)
                 return result
             case Action.END_WITH_SESSION:
                 self._notices.tell(
-                    Happening.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
+                    EventKind.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
                 )
                 self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
                 raise self._ended(generation, records.ENDED_WITH_SESSION)
             case Action.WRITE_OFF:
                 self._notices.tell(
-                    Happening.JOB_FAILED, generation.job_id, records.FAILED_IN_PASSING
+                    EventKind.JOB_FAILED, generation.job_id, records.FAILED_IN_PASSING
                 )
                 self._settler.write_off(submission, generation.number, records.FAILED_IN_PASSING)
                 raise self._ended(generation, records.FAILED_IN_PASSING)
             case Action.RAISE if answer is Answer.CANCELLED:
-                self._notices.tell(Happening.JOB_FAILED, generation.job_id, "it was cancelled")
+                self._notices.tell(EventKind.JOB_FAILED, generation.job_id, "it was cancelled")
                 raise JobCancelledError(
                     f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
                     f"run it after all: {self._retry(submission)}; or start anew with fresh=True.",
@@ -149,7 +149,7 @@ class Waiter:
                 )
             case Action.RAISE:
                 reason = reason_of(self._job(generation))
-                self._notices.tell(Happening.JOB_FAILED, generation.job_id, reason)
+                self._notices.tell(EventKind.JOB_FAILED, generation.job_id, reason)
                 raise JobFailedError(
                     f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}. "
                     f"To run it once more: {self._retry(submission)}.",
@@ -171,14 +171,14 @@ class Waiter:
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
         """Read a finished job's result and store it; what is returned is what was stored."""
-        patience = Patience(f"The result of job {generation.job_id}")
+        backoff = Backoff(f"The result of job {generation.job_id}")
         tries = 0
         while True:
             try:
                 with crashpoints.around("fetch result"):
                     result = self._job(generation).result()
             except OUTAGES as error:
-                aio.pause(patience.lose(error))
+                aio.pause(backoff.failed(error))
                 self._watch.reconnect_after(error)
                 continue
             except ValueError as error:

@@ -17,8 +17,8 @@ from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.utils.validations import validate_isa_circuits
 
 from session_block.errors import FaultyQubitError, InvalidInputError, LedgerError, NotISAError
+from session_block.pubs.encoding import decode_circuit, encode_circuit
 from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
-from session_block.pubs.results import decode_circuit, encode_circuit
 from session_block.records.journal import Journal
 from session_block.records.keys import CircuitFits, Draw, PinnedCircuit
 
@@ -53,7 +53,7 @@ def was_drawn(journal: Journal, key: str) -> bool:
     return journal.has(Draw, Draw.digest_of(key))
 
 
-class Pins:
+class RecordedInputs:
     """Transpiles each circuit of an experiment once, and keeps what came of it.
 
     Calibrations, and with them what the transpiler makes of a circuit, change from day to day, and

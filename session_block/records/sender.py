@@ -62,7 +62,7 @@ def may_be_alive(owner: Sender) -> bool:
     return _process_start(owner.pid) == owner.started
 
 
-class OwnerWatch:
+class SenderWatch:
     """Gives an owner that cannot be seen time until a deadline, from when its intent was met."""
 
     def __init__(self) -> None:

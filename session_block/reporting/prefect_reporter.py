@@ -20,9 +20,9 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
 
 from session_block import prefect_context
-from session_block.events import Happening, Notice
-from session_block.reporting.report import ReportWriter
-from session_block.reporting.states import JobStates
+from session_block.events import Event, EventKind
+from session_block.reporting.prefect_report import ReportWriter
+from session_block.reporting.prefect_states import JobStates
 from session_block.reporting.watched import Watched
 
 EVENT_PREFIX = "session-block."
@@ -34,21 +34,21 @@ _SHARE = 0.05
 
 _CLOSING_SECONDS = 10.0
 _SAID = {
-    Happening.SESSION_OPENED: (logging.INFO, "Session %s is opened%s."),
-    Happening.SESSION_REATTACHED: (logging.INFO, "Session %s is gone on with%s."),
-    Happening.SESSION_RENEWED: (logging.INFO, "Session %s takes the place of an ended one%s."),
-    Happening.SESSION_CLOSED: (logging.INFO, "Session %s is over%s."),
-    Happening.JOB_SUBMITTED: (logging.INFO, "Job %s is submitted%s."),
-    Happening.JOB_ADOPTED: (logging.INFO, "Job %s is found again%s."),
-    Happening.JOB_FAILED: (logging.WARNING, "Job %s gave no result%s."),
-    Happening.SUBMISSION_HELD: (logging.WARNING, "Submission %s is held%s."),
+    EventKind.SESSION_OPENED: (logging.INFO, "Session %s is opened%s."),
+    EventKind.SESSION_REATTACHED: (logging.INFO, "Session %s is gone on with%s."),
+    EventKind.SESSION_RENEWED: (logging.INFO, "Session %s takes the place of an ended one%s."),
+    EventKind.SESSION_CLOSED: (logging.INFO, "Session %s is over%s."),
+    EventKind.JOB_SUBMITTED: (logging.INFO, "Job %s is submitted%s."),
+    EventKind.JOB_ADOPTED: (logging.INFO, "Job %s is found again%s."),
+    EventKind.JOB_FAILED: (logging.WARNING, "Job %s gave no result%s."),
+    EventKind.SUBMISSION_HELD: (logging.WARNING, "Submission %s is held%s."),
 }
 """What the run's log says."""
 
 _logger = logging.getLogger(__name__)
 
 
-class Monitor:
+class PrefectReporter:
     """Watches one experiment within a flow run.
 
     Args:
@@ -61,7 +61,7 @@ class Monitor:
         self._writer = ReportWriter(watched)
         self._states = JobStates(watched.position)
         self._flow_logger = prefect_context.logger() or _logger
-        self._queue: queue.SimpleQueue[Notice | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._artifact: UUID | None = None
         self._submitted = 0
         # The run's context, so that Prefect knows whose events and artifacts these are.
@@ -71,7 +71,7 @@ class Monitor:
         )
         self._thread.start()
 
-    def notice(self, notice: Notice) -> None:
+    def notice(self, notice: Event) -> None:
         """Take note of something that happened; returns at once."""
         about = self._watched.about(notice)
         if notice.what in _SAID:
@@ -79,7 +79,7 @@ class Monitor:
             logger = prefect_context.logger() or self._flow_logger
             logger.log(level, text, notice.subject, f" ({about})" if about else "")
         self._states.notice(notice, prefect_context.task_run_id(), about)
-        if notice.what is not Happening.WAIT_ENDED:
+        if notice.what is not EventKind.WAIT_ENDED:
             self._queue.put(notice)
 
     def close(self) -> None:
@@ -123,11 +123,11 @@ class Monitor:
             if notice is None:
                 return heard, True
             heard = True
-            self._submitted += notice.what is Happening.JOB_SUBMITTED
+            self._submitted += notice.what is EventKind.JOB_SUBMITTED
             self._guarded(lambda told=notice: self._emit(told))  # type: ignore[misc]  # a default
         return heard, False
 
-    def _emit(self, notice: Notice) -> None:
+    def _emit(self, notice: Event) -> None:
         identity = self._view.identity
         emit_event(
             event=f"{EVENT_PREFIX}{notice.what}",

@@ -29,7 +29,7 @@ from session_block.events import Progress
 from session_block.flows.vqe import vqe
 from session_block.local_platform import LocalPlatform
 from session_block.records.views import ExperimentView
-from session_block.reporting.monitor import REPORT_SECONDS, Monitor
+from session_block.reporting.prefect_reporter import REPORT_SECONDS, PrefectReporter
 from session_block.reporting.watched import Watched
 from session_block.tasks import close_session, fetch_result, open_session, submit_sampler
 
@@ -305,6 +305,6 @@ def test_what_cannot_be_told_fails_nothing(
         temporary_settings({PREFECT_API_URL: nobody, PREFECT_CLIENT_MAX_RETRIES: 0}),
         caplog.at_level(logging.ERROR),
     ):
-        monitor = Monitor(watched)
+        monitor = PrefectReporter(watched)
         monitor.close()
     assert "could not be told" in caplog.text

@@ -8,23 +8,23 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from session_block.records import owner
 from session_block.records.keys import Sender
+from session_block.records.sender import attempt, may_be_alive
 
 _PRINT_AND_WAIT = (
     "import json, sys; from dataclasses import asdict\n"
-    "from session_block.records import owner\n"
-    "with owner.attempt() as me:\n"
+    "from session_block.records import sender\n"
+    "with attempt() as me:\n"
     "    print(json.dumps(asdict(me)), flush=True); sys.stdin.read()"
 )
 
 
 def test_an_attempt_is_alive_until_it_returns() -> None:
     """Within one process the attempt itself counts, not the process."""
-    with owner.attempt() as first, owner.attempt() as second:
+    with attempt() as first, attempt() as second:
         assert first.token != second.token
-        assert owner.may_be_alive(first)
-    assert not owner.may_be_alive(first)
+        assert may_be_alive(first)
+    assert not may_be_alive(first)
 
 
 def test_another_process_is_alive_until_it_is_killed() -> None:
@@ -37,28 +37,28 @@ def test_another_process_is_alive_until_it_is_killed() -> None:
     )
     assert process.stdout is not None
     described = Sender(**json.loads(process.stdout.readline()))
-    assert owner.may_be_alive(described)
+    assert may_be_alive(described)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert not owner.may_be_alive(described)
+    assert not may_be_alive(described)
     process.communicate()
-    assert not owner.may_be_alive(described)
+    assert not may_be_alive(described)
 
 
 def test_a_reused_pid_is_somebody_else() -> None:
     """A process of the same number that started at another time is not the owner."""
-    with owner.attempt() as me:
-        assert not owner.may_be_alive(replace(me, started=(me.started or 0.0) - 100))
+    with attempt() as me:
+        assert not may_be_alive(replace(me, started=(me.started or 0.0) - 100))
 
 
 def test_a_reboot_ends_every_owner() -> None:
     """After a reboot of the same host PIDs mean nothing."""
-    with owner.attempt() as me:
-        assert not owner.may_be_alive(replace(me, boot="another"))
+    with attempt() as me:
+        assert not may_be_alive(replace(me, boot="another"))
 
 
 def test_an_owner_on_another_machine_may_be_alive() -> None:
     """Of another machine's process nothing is known, whatever its boot; its deadline decides."""
-    with owner.attempt() as me:
-        assert owner.may_be_alive(replace(me, machine="elsewhere", boot="another"))
-        assert owner.may_be_alive(replace(me, machine="elsewhere"))
+    with attempt() as me:
+        assert may_be_alive(replace(me, machine="elsewhere", boot="another"))
+        assert may_be_alive(replace(me, machine="elsewhere"))

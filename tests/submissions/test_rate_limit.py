@@ -15,7 +15,7 @@ from session_block import LocalPlatformCredentials, QuantumSession
 from session_block.errors import SubmissionRejectedError
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
-from session_block.submissions.rate_limit import FORGET_SECONDS, WINDOW_SECONDS, Pacer
+from session_block.submissions.rate_limit import FORGET_SECONDS, WINDOW_SECONDS, RateLimiter
 
 
 class Time:
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 def test_without_a_limit_nobody_waits(clock: Time) -> None:
     """As long as the platform takes everything, nothing is held back."""
-    pacer = Pacer()
+    pacer = RateLimiter()
     for _ in range(100):
         pacer.wait("it")
         pacer.accepted()
@@ -50,7 +50,7 @@ def test_without_a_limit_nobody_waits(clock: Time) -> None:
 
 def test_a_fixed_limit_holds_in_any_minute(clock: Time) -> None:
     """Of a limit's number of submissions the next one waits until the first is a minute old."""
-    pacer = Pacer(3)
+    pacer = RateLimiter(3)
     moments = []
     for _ in range(7):
         pacer.wait("it")
@@ -61,7 +61,7 @@ def test_a_fixed_limit_holds_in_any_minute(clock: Time) -> None:
 
 def test_it_waits_as_long_as_it_is_told(clock: Time) -> None:
     """A refusal's Retry-After is obeyed, and what was taken before becomes the limit."""
-    pacer = Pacer()
+    pacer = RateLimiter()
     for _ in range(5):
         pacer.wait("it")
         pacer.accepted()
@@ -75,7 +75,7 @@ def test_it_waits_as_long_as_it_is_told(clock: Time) -> None:
 
 def test_without_being_told_it_waits_ever_longer(clock: Time) -> None:
     """Refusals without Retry-After are sat out in growing steps, up to a minute."""
-    pacer = Pacer()
+    pacer = RateLimiter()
     pauses = []
     for _ in range(9):
         before = clock.now
@@ -88,7 +88,7 @@ def test_without_being_told_it_waits_ever_longer(clock: Time) -> None:
 
 def test_what_was_learnt_is_forgotten(clock: Time) -> None:
     """A limit that was met once does not slow down for ever."""
-    pacer = Pacer()
+    pacer = RateLimiter()
     pacer.wait("it")
     pacer.refused(1.0)
     assert pacer.per_minute == 1

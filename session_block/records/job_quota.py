@@ -8,7 +8,7 @@ from session_block.records.journal import Journal
 from session_block.records.keys import Ticket, TicketVoid
 
 
-class Tickets:
+class JobQuota:
     """Counts jobs within one scope of a ledger: each intent takes the next number.
 
     Whether a number is within a limit depends only on the lower ones, which all exist when it is

@@ -17,7 +17,7 @@ from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 from urllib3.response import HTTPResponse
 from urllib3.util.retry import RequestHistory, Retry
 
-from session_block.client.refusals import (
+from session_block.client.failures import (
     refusal,
     tells_of_closed_session,
     tells_of_passing_failure,

@@ -11,7 +11,7 @@ from uuid import UUID
 from prefect.states import Running
 
 from session_block import prefect_context
-from session_block.events import Happening, Notice
+from session_block.events import Event, EventKind
 
 NAMED_AFTER_SECONDS = 1.0
 """A job that is over sooner is not worth the requests."""
@@ -19,7 +19,7 @@ NAMED_AFTER_SECONDS = 1.0
 _NAMING_SECONDS = 0.2
 """For so long the end of a wait waits for a naming that is under way."""
 
-_PENDING = (Happening.JOB_QUEUED, Happening.JOB_RUNNING)
+_PENDING = (EventKind.JOB_QUEUED, EventKind.JOB_RUNNING)
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Wait:
     """A task run that waits for a job."""
 
     task_run_id: UUID
-    what: Happening
+    what: EventKind
     message: str
     since: float = field(default_factory=time.monotonic)
     told: str | None = None
@@ -50,7 +50,7 @@ class JobStates:
         """Whether any task run waits for a job."""
         return bool(self._waits)
 
-    def notice(self, notice: Notice, task_run_id: UUID | None, message: str) -> None:
+    def notice(self, notice: Event, task_run_id: UUID | None, message: str) -> None:
         """Take note of what became of a job, or of the wait for it.
 
         Args:
@@ -64,7 +64,7 @@ class JobStates:
                 self._waits[notice.subject] = _Wait(task_run_id, notice.what, message)
             else:
                 known.what = notice.what
-        elif notice.what is Happening.WAIT_ENDED and notice.subject in self._waits:
+        elif notice.what is EventKind.WAIT_ENDED and notice.subject in self._waits:
             # A state that is named after the task run has ended would be its last one.
             free = self._naming.acquire(timeout=_NAMING_SECONDS)
             self._waits.pop(notice.subject, None)
@@ -83,7 +83,7 @@ class JobStates:
                     wait.told = name
 
     def _name(self, job_id: str, wait: _Wait) -> str:
-        if wait.what is Happening.JOB_RUNNING:
+        if wait.what is EventKind.JOB_RUNNING:
             return "Running on QPU"
         position = self._position(job_id)
         return "Queued" if position is None else f"Queued at place {position}"

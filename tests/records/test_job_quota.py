@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from session_block.ledger.store import Ledger
+from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
-from session_block.records.tickets import Tickets
 
 LIMIT = 10
 
@@ -21,9 +21,9 @@ LIMIT = 10
 def test_each_holder_has_one_number(store_url: str) -> None:
     """Who asks again gets the number that it has, in this process and in the next."""
     with closing(Ledger(store_url)) as ledger:
-        tickets = Tickets(Journal(ledger, "e"))
+        tickets = JobQuota(Journal(ledger, "e"))
         assert [tickets.take(holder) for holder in "abab"] == [1, 2, 1, 2]
-        again = Tickets(Journal(ledger, "e"))
+        again = JobQuota(Journal(ledger, "e"))
         again.reconcile(["a", "b", "c"], [])
         assert [again.take(holder) for holder in "abcd"] == [1, 2, 3, 4]
         assert again.used() == 4
@@ -32,15 +32,15 @@ def test_each_holder_has_one_number(store_url: str) -> None:
 def test_scopes_count_apart(store_url: str) -> None:
     """The jobs of another experiment are none of this one's."""
     with closing(Ledger(store_url)) as ledger:
-        Tickets(Journal(ledger, "e")).take("a")
-        assert Tickets(Journal(ledger, "f")).take("a") == 1
-        assert Tickets(Journal(ledger, "f")).used() == 1
+        JobQuota(Journal(ledger, "e")).take("a")
+        assert JobQuota(Journal(ledger, "f")).take("a") == 1
+        assert JobQuota(Journal(ledger, "f")).used() == 1
 
 
 def test_what_made_no_job_makes_room(store_url: str) -> None:
     """A void number is not counted, and void twice makes room once."""
     with closing(Ledger(store_url)) as ledger:
-        tickets = Tickets(Journal(ledger, "e"))
+        tickets = JobQuota(Journal(ledger, "e"))
         for holder in "abc":
             tickets.take(holder)
         tickets.void("b")
@@ -56,7 +56,7 @@ def test_concurrent_holders_pass_no_limit_and_use_it_up(store_url: str) -> None:
     with closing(Ledger(store_url)) as ledger:
 
         def ask(worker: int) -> list[bool]:
-            tickets = Tickets(Journal(ledger, "e"))
+            tickets = JobQuota(Journal(ledger, "e"))
             return [
                 tickets.rank(tickets.take(f"{worker}/{number}")) <= LIMIT for number in range(4)
             ]
@@ -78,7 +78,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 @given(st.lists(st.integers(-1, 30), max_size=40))
 def test_however_holders_come_and_go_the_limit_holds(ledger: Ledger, steps: list[int]) -> None:
     """Of those let through never more than the limit's number are not void."""
-    tickets = Tickets(Journal(ledger, uuid4().hex))
+    tickets = JobQuota(Journal(ledger, uuid4().hex))
     holders: list[str] = []
     let_through: set[str] = set()
     for step in steps:
