@@ -27,7 +27,7 @@ def tidy(block: str) -> list[str]:
     ledger = loaded.ledger()
     if not left_open(ledger):
         return []
-    closed = close_left_open(ledger, Connection(loaded.credentials.account()))
+    closed = close_left_open(ledger, Connection(loaded.credentials))
     for session in closed:
         get_run_logger().info(
             "Session %s of experiment %s is closed: nobody went on with it.",

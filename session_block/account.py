@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 
@@ -35,7 +35,8 @@ class Account:
         ca_bundle: File of the authorities whose certificates are trusted instead of the usual ones.
         preferences: By what the client chooses an instance if none is given.
         environment: Variables that the client reads while it connects, and only then.
-        settle_seconds: How long the platform's listing may hide a job that it accepted.
+        settle_seconds: How long the platform's listing may hide a job that it accepted, where that
+            is known; ``None`` for :data:`session_block.submissions.settle.SETTLE_SECONDS`.
         now: The platform's clock, in UTC.
     """
 
@@ -50,5 +51,12 @@ class Account:
     private_endpoint: bool | None = None
     preferences: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
-    settle_seconds: float = 30.0
+    settle_seconds: float | None = None
     now: Callable[[], datetime] = field(default=machine_clock, compare=False, repr=False)
+
+
+class AccountSource(Protocol):
+    """Whatever an account is loaded from when it is first needed, such as a credentials Block."""
+
+    def account(self) -> Account:
+        """Return the account; may start a local platform, or read a file."""

@@ -1,4 +1,4 @@
-"""What happens to an experiment, and how far it is, told to whoever watches it."""
+"""What happens to an experiment, and how far it is, for whoever watches it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Point:
 
 
 class Progress:
-    """What the code of an experiment has told of its progress in this process."""
+    """How far an experiment is, as its own code says in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,13 +40,13 @@ class Progress:
             return list(self._points)
 
     def add(self, point: Point) -> None:
-        """Take note of the objective's next value."""
+        """Add the objective's next value."""
         with self._lock:
             self._points.append(point)
 
 
 class EventKind(StrEnum):
-    """What can happen."""
+    """What can happen to an experiment."""
 
     SESSION_OPENED = "session.opened"
     SESSION_REATTACHED = "session.reattached"
@@ -70,42 +70,42 @@ class Event:
     """One thing that has happened.
 
     Attributes:
-        what: What it is.
+        kind: What it is.
         subject: ID of the session, job or submission that it happened to.
         text: More, for people.
+        moment: When, by this machine's clock.
     """
 
-    what: EventKind
+    kind: EventKind
     subject: str
     text: str = ""
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
-    def of(self) -> str:
-        """Of what it is told: ``session``, ``job``, ``submission``, ``budget`` or ``wait``."""
-        return self.what.partition(".")[0]
+    def noun(self) -> str:
+        """What it happened to: ``session``, ``job``, ``submission``, ``budget`` or ``wait``."""
+        return self.kind.partition(".")[0]
 
 
 Listener = Callable[[Event], None]
 
 
 class EventBus:
-    """Tells what happens. A listener that fails is logged, and never fails a run."""
+    """Passes on what happens. A listener that fails is logged, and never fails a run."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
 
-    def listen(self, listener: Listener) -> None:
-        """Tell a listener all that happens from now on; it should return at once."""
+    def subscribe(self, listener: Listener) -> None:
+        """Pass every later event to a listener, which should return at once."""
         with self._lock:
             self._listeners.append(listener)
 
-    def tell(self, what: EventKind, subject: object, text: str = "") -> None:
-        """Tell the listeners."""
-        notice = Event(what, str(subject), text)
+    def publish(self, event: Event) -> None:
+        """Pass an event to the listeners."""
         for listener in self._listeners:
             try:
-                listener(notice)
+                listener(event)
             except Exception:
-                _logger.exception("Watching %s failed; the run goes on.", notice.what)
+                _logger.exception("Watching %s failed; the run goes on.", event.kind)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
 from prefect import Task, get_client, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterId,
+)
+from prefect.client.schemas.objects import State, TaskRunResult
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
@@ -56,18 +63,20 @@ def answers(api_url: str) -> bool:
 
 _caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)
 
+_in_own_task: ContextVar[bool] = ContextVar("session_block_in_own_task", default=False)
+
 
 @dataclass(frozen=True)
 class TaskAttempt:
     """The Prefect task run that makes a request, and which try of it this is.
 
     Attributes:
-        nested: The task was called by another task.
+        parent: ID of the task run that called the task, if another task did.
     """
 
     task_run_id: str
     run_count: int
-    nested: bool = False
+    parent: str | None = None
 
 
 def root_flow_run_id() -> str | None:
@@ -75,6 +84,51 @@ def root_flow_run_id() -> str | None:
     if not inside():
         return None
     return flow_run.root_flow_run_id or None
+
+
+Run = tuple[Literal["flow-run", "task-run"], str]
+"""A run, by its kind and ID."""
+
+
+def outermost_run() -> Run | None:
+    """Return the run that this work belongs to: the root flow run, or a task outside of any flow.
+
+    ``None`` outside of both, and where one of this package's own tasks is called outside of both:
+    what it opens is for the code that called it.
+
+    Limit: of tasks nested more than two deep outside of a flow, it is the one in the middle.
+    """
+    if FlowRunContext.get() is not None:
+        root = root_flow_run_id()
+        return None if root is None else ("flow-run", root)
+    attempt = _caller.get() if _in_own_task.get() else _current_attempt()
+    return None if attempt is None else ("task-run", attempt.parent or attempt.task_run_id)
+
+
+def have_ended(runs: Sequence[Run]) -> dict[Run, bool]:
+    """Return for each run that Prefect knows whether it is over; of none where it does not answer.
+
+    A run that waits for a retry is not over.
+    """
+    ids = {kind: [UUID(one) for of, one in runs if of == kind] for kind, _ in runs}
+    ended: dict[Run, bool] = {}
+    try:
+        with get_client(sync_client=True) as client:
+            if "flow-run" in ids:
+                of_flows = FlowRunFilter(id=FlowRunFilterId(any_=ids["flow-run"]))
+                for flow_run in client.read_flow_runs(flow_run_filter=of_flows):
+                    ended["flow-run", str(flow_run.id)] = _is_over(flow_run.state)
+            if "task-run" in ids:
+                of_tasks = TaskRunFilter(id=TaskRunFilterId(any_=ids["task-run"]))
+                for task_run in client.read_task_runs(task_run_filter=of_tasks):
+                    ended["task-run", str(task_run.id)] = _is_over(task_run.state)
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Whether earlier runs are over could not be asked: %s", unanswered)
+    return ended
+
+
+def _is_over(state: State[Any] | None) -> bool:
+    return state is not None and state.is_final()
 
 
 def task_attempt() -> TaskAttempt | None:
@@ -85,7 +139,7 @@ def task_attempt() -> TaskAttempt | None:
             task run of this one, so its requests could not be recognised.
     """
     attempt = _caller.get() or _current_attempt()
-    if attempt is not None and attempt.nested:
+    if attempt is not None and attempt.parent is not None:
         raise LabelRequiredError(
             f"Task run {attempt.task_run_id} was called by another task, whose retry Prefect "
             "cannot tell from a second call. Give its requests a label=, or call it from the flow."
@@ -167,19 +221,21 @@ class DurableTask(Task[P, T]):
 def _in_the_callers_name() -> Iterator[TaskAttempt | None]:
     """Remember the calling task's run; threads of a task runner copy the context."""
     caller = _caller.get() or _current_attempt()
-    token = _caller.set(caller)
+    token, own = _caller.set(caller), _in_own_task.set(True)
     try:
         yield caller
     finally:
+        _in_own_task.reset(own)
         _caller.reset(token)
 
 
 async def _in_the_name_of(caller: TaskAttempt | None, run: Coroutine[Any, Any, T]) -> T:
     """Await a task's run, which begins only then, as its caller's."""
-    token = _caller.set(caller)
+    token, own = _caller.set(caller), _in_own_task.set(True)
     try:
         return await run
     finally:
+        _in_own_task.reset(own)
         _caller.reset(token)
 
 
@@ -187,10 +243,11 @@ def _current_attempt() -> TaskAttempt | None:
     context = TaskRunContext.get()
     if context is None:
         return None
+    parents = context.task_run.task_inputs.get("__parents__") or []
     return TaskAttempt(
         task_run_id=str(context.task_run.id),
         run_count=context.task_run.run_count,
-        nested=bool(context.task_run.task_inputs.get("__parents__")),
+        parent=next((str(one.id) for one in parents if isinstance(one, TaskRunResult)), None),
     )
 
 

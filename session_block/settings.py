@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -43,7 +43,6 @@ class Policies:
         unsettled: What becomes of a submission whose sender is gone and whose job is not to be
             seen.
         may_diverge: Whether a resumed run that diverges goes on, and is only told so.
-        submissions_per_minute: A fixed limit; ``None`` to go as fast as the platform lets.
         limits: What the experiment may spend.
         block_limits: What all experiments of the Block may spend together.
         keep_failed_seconds: How long the session of an attempt that failed is kept for another
@@ -52,7 +51,6 @@ class Policies:
 
     unsettled: Policy = Policy.RESUBMIT
     may_diverge: bool = False
-    submissions_per_minute: int | None = None
     limits: Limits = NO_LIMITS
     block_limits: Limits = NO_LIMITS
     keep_failed_seconds: int = 15 * 60
@@ -82,6 +80,8 @@ class SessionPlan:
             for a borrowed one.
         min_time_left_seconds: A session with less time left is replaced before a submission.
         max_sessions: How many sessions the experiment opens at most.
+        submissions_per_minute: How many jobs one process sends in a minute; ``None`` for as many as
+            the platform takes.
     """
 
     backend_name: str | None
@@ -96,7 +96,23 @@ class SessionPlan:
     on_expiry: Literal["reopen", "fail"] | None = None
     min_time_left_seconds: int = 0
     max_sessions: int = MAX_SESSIONS
+    submissions_per_minute: int | None = None
 
     def reopens(self, *, borrowed: bool) -> bool:
         """Whether a session that ended is replaced by a new one."""
         return self.on_expiry == "reopen" or (self.on_expiry is None and not borrowed)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a Block says of its experiments.
+
+    Attributes:
+        plan: Where jobs run, and how sessions are opened and replaced.
+        policies: The user's other choices.
+        block: The Block's name, by which other processes load it; ``None`` for one never saved.
+    """
+
+    plan: SessionPlan
+    policies: Policies = field(default_factory=Policies)
+    block: str | None = None

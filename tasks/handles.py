@@ -1,24 +1,24 @@
-"""From the references that tasks pass on to the experiments behind them."""
+"""What tasks are made of: from the references that they pass on to the experiments behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import update_wrapper
+from inspect import Parameter, signature
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 
 from session_block.aio import async_twin_of_function
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
+from session_block.experiments.experiment import Experiment
+from session_block.experiments.openings import OPENINGS
 from session_block.prefect_context import DurableTask
 from session_block.references import SessionRef
 
-if TYPE_CHECKING:
-    from session_block.experiments.experiment import Experiment
-
 P = ParamSpec("P")
 T = TypeVar("T")
-_opened: dict[str, Experiment] = {}
 
 
 def durable_task(name: str) -> Callable[[Callable[P, T]], DurableTask[P, T]]:
@@ -35,12 +35,31 @@ def twin_task(task: DurableTask[P, T]) -> DurableTask[P, Coroutine[Any, Any, T]]
     return durable_task(task.name)(async_twin_of_function(task.fn))
 
 
+def task_of(
+    name: str, method: Callable[Concatenate[Experiment, P], T]
+) -> DurableTask[Concatenate[SessionRef, P], T]:
+    """Make a task of a method of experiments, with its arguments and its documentation.
+
+    Args:
+        name: The task's name in Prefect.
+        method: What the task does with the experiment of the reference that it is given.
+    """
+
+    def call(session: SessionRef, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(experiment_of(session), *args, **kwargs)
+
+    session = Parameter("session", Parameter.POSITIONAL_OR_KEYWORD, annotation="SessionRef")
+    own = signature(method)
+    named: Any = update_wrapper(call, method)
+    named.__signature__ = own.replace(parameters=[session, *list(own.parameters.values())[1:]])
+    named.__name__ = named.__qualname__ = name.replace("-", "_")
+    return durable_task(name)(call)
+
+
 def remember(experiment: Experiment) -> SessionRef:
     """Keep an opened experiment for the tasks of this process, and return its reference."""
-    reference = experiment.session_ref
-    if reference.opening is not None:
-        _opened[reference.opening] = experiment
-    return reference
+    OPENINGS.keep(experiment)
+    return experiment.session_ref
 
 
 def experiment_of(session: SessionRef) -> Experiment:
@@ -49,11 +68,13 @@ def experiment_of(session: SessionRef) -> Experiment:
     Raises:
         InvalidInputError: It was opened by a Block without a name, which no other process can load.
     """
-    if session.opening in _opened:
-        return _opened[str(session.opening)]
+    opened = OPENINGS.find(session.opening)
+    if opened is not None:
+        return opened
     if session.block is None:
         raise InvalidInputError(
             f"Experiment {session.experiment!r} was opened by a Block that was never saved, so "
-            "another process cannot load it. Save the QuantumSession Block and open it by name."
+            "another process cannot load it. Save the QuantumSession Block and open it by name.",
+            experiment=session.uid,
         )
     return load_block(session.block).attach(session)

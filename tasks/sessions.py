@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from session_block.blocks.quantum_session import load_block
-from session_block.references import SessionDetails, SessionRef
-from session_block.tasks.handles import durable_task, experiment_of, remember, twin_task
+from session_block.experiments.experiment import Experiment
+from session_block.references import SessionRef
+from session_block.tasks.handles import durable_task, remember, task_of, twin_task
 
 
 @durable_task(name="open-session")
@@ -51,43 +52,11 @@ def reattach_session(block: str, session_id: str, experiment: str | None = None)
     return remember(opened)
 
 
-@durable_task(name="session-details")
-def session_details(session: SessionRef) -> SessionDetails:
-    """Return the session's details, asked from the platform."""
-    return experiment_of(session).session_details()
-
-
-@durable_task(name="session-status")
-def session_status(session: SessionRef) -> str | None:
-    """Return the client's words for the session's state; ``None`` where there is no session."""
-    return experiment_of(session).session_status()
-
-
-@durable_task(name="session-usage")
-def session_usage(session: SessionRef) -> float | None:
-    """Return the session's usage in seconds; ``None`` where there is no session."""
-    return experiment_of(session).session_usage()
-
-
-@durable_task(name="close-session")
-def close_session(session: SessionRef) -> bool:
-    """Close the session and finish the experiment; queued and running jobs run to completion.
-
-    Returns:
-        Whether a session was closed; a borrowed one never is.
-    """
-    return experiment_of(session).finish()
-
-
-@durable_task(name="cancel-session")
-def cancel_session(session: SessionRef) -> bool:
-    """Cancel the experiment's pending jobs, and close the session if the experiment opened it.
-
-    Returns:
-        Whether a session was closed; in a borrowed one only the experiment's jobs are cancelled.
-    """
-    return experiment_of(session).cancel_session()
-
+session_details = task_of("session-details", Experiment.session_details)
+session_status = task_of("session-status", Experiment.session_status)
+session_usage = task_of("session-usage", Experiment.session_usage)
+close_session = task_of("close-session", Experiment.finish)
+cancel_session = task_of("cancel-session", Experiment.cancel_session)
 
 aopen_session = twin_task(open_session)
 areattach_session = twin_task(reattach_session)

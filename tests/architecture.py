@@ -26,10 +26,10 @@ ORDER = (
     ("sessions", "costs"),
     ("records",),
     ("ledger", "pubs", "client"),
+    ("environment",),
     (
         "account",
         "aio",
-        "backoff",
         "crashpoints",
         "errors",
         "events",

@@ -22,7 +22,7 @@ from session_block.pubs.request import sampler_request
 from session_block.records.identity import identify
 from session_block.records.journal import Journal
 from session_block.records.keys import Sender, SessionIntent
-from session_block.records.sender import attempt
+from session_block.records.sender import sending
 from session_block.records.sessions import read_sessions
 
 _max_times = itertools.count(4001)
@@ -67,7 +67,7 @@ def intend(
     ledger: Ledger, connection: Connection, max_time: int | None, name: str = "cut off", **more: Any
 ) -> str:
     """Record the intent of an opener that is gone, and return its experiment's UID."""
-    with attempt() as gone:
+    with sending(ledger.environment) as gone:
         return intend_as(gone, ledger, connection, max_time, name, **more)
 
 
@@ -85,7 +85,7 @@ def intend_as(
     asked = {"backend": BACKEND, "instance": connection.instance, "mode": "session", **more}
     number = len(read_sessions(journal)) + 1
     journal.record(
-        SessionIntent(number=number, url=None, max_time_seconds=max_time, owner=opener, **asked)
+        SessionIntent(number=number, url=None, max_time_seconds=max_time, sender=opener, **asked)
     )
     return uid
 

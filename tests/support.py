@@ -13,6 +13,10 @@ from qiskit_ibm_runtime import Session
 
 from session_block import LocalPlatformCredentials, local_platform
 from session_block.client import BackendChoice, Connection
+from session_block.ledger.store import Ledger
+from session_block.records.context import ExperimentContext
+from session_block.records.identity import Identity
+from session_block.records.journal import Journal
 
 BACKEND = "ibm_manila"
 CHOICE = BackendChoice(BACKEND)
@@ -21,6 +25,11 @@ CHOICE = BackendChoice(BACKEND)
 def attached(connection: Connection, session_id: str) -> Session:
     """Return a session of the tests' backend, as the client's object."""
     return connection.sessions.attach(connection.sessions.look(session_id), CHOICE)
+
+
+def context_of(ledger: Ledger, uid: str, name: str = "test") -> ExperimentContext:
+    """Return an experiment of a ledger as its parts see it."""
+    return ExperimentContext(Identity(name, 1, uid), Journal(ledger, uid))
 
 
 @dataclass(frozen=True)

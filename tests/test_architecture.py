@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -25,6 +27,27 @@ from architecture import (
 )
 
 FLAT_FILES = 12
+CORE = ("submissions", "sessions", "records", "ledger", "experiments", "costs")
+"""What finds the world in its environment alone."""
+
+WORLD = {
+    "time": {"time", "monotonic", "sleep", "perf_counter", "monotonic_ns", "time_ns"},
+    "os": {"getpid", "getppid", "urandom"},
+    "uuid": {"uuid1", "uuid4"},
+    "datetime": {"now", "utcnow", "today"},
+    "random": None,
+    "secrets": None,
+    "socket": None,
+    "psutil": None,
+    "threading": {"Timer"},
+    "asyncio": {"sleep"},
+}
+"""Modules, and what of them reads the clock, pauses, mints IDs, draws or looks at processes."""
+PARAMETERS = 6
+BASES = 3
+TAKE_FUNCTIONS = {"PinnedTranspiler"}
+"""What algorithms and users hand over is a function by its nature."""
+
 LIGHT = ("", ".blocks.quantum_session", ".blocks.credentials", ".records.views", ".ledger.store")
 LISTING = ("experiments", "submissions", "sessions", "flow_runs", "usage_by_instance")
 PURE = {"submissions.decisions", "pubs.fingerprint", "records.submissions", "records.keys"}
@@ -98,6 +121,82 @@ def test_few_files_lie_flat() -> None:
     flat = {path.stem for path in PACKAGE.glob("*.py")}
     assert flat == {"__init__", "__main__", *ORDER[-1]}
     assert len(flat) <= FLAT_FILES
+
+
+def _reaches_past_the_environment(module: str) -> Iterator[str]:
+    """Give what a module takes from the world by itself: calls, and names that it imports."""
+    tree = ast.parse(modules()[module].read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names if WORLD.get(one.name, ()) is None)
+            yield from (one.name for one in node.names if one.name == "time")
+        elif isinstance(node, ast.ImportFrom) and node.module in WORLD:
+            found = WORLD[node.module]
+            yield from (
+                f"{node.module}.{one.name}"
+                for one in node.names
+                if found is None or one.name in found
+            )
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner, name = node.value.id, node.attr
+            if owner in {"datetime", "date", "os", "uuid", "time", "asyncio", "threading"} and any(
+                name in found for found in WORLD.values() if found
+            ):
+                yield f"{owner}.{name}"
+            if owner == "aio" and name == "pause":
+                yield "aio.pause"
+
+
+def test_the_core_reaches_the_world_through_its_environment_alone() -> None:
+    """No clock, pause, ID, random number or process is taken from elsewhere."""
+    against = [
+        f"{module}: {found}"
+        for module in modules()
+        if room(module) in CORE
+        for found in _reaches_past_the_environment(module)
+    ]
+    assert not against
+
+
+def test_a_part_is_given_few_things_and_no_functions() -> None:
+    """Six parameters of a constructor at most, and objects in place of lambdas."""
+    against = []
+    for module in modules():
+        if room(module) not in CORE:
+            continue
+        for node in ast.walk(ast.parse(modules()[module].read_text())):
+            if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+                continue
+            for inner in node.body:
+                if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
+                    given = [*inner.args.args[1:], *inner.args.kwonlyargs]
+                    functions = [
+                        one.arg
+                        for one in given
+                        if one.annotation is not None and "Callable[" in ast.unparse(one.annotation)
+                    ]
+                    if len(given) > PARAMETERS or (functions and node.name not in TAKE_FUNCTIONS):
+                        against.append(f"{module}.{node.name}: {len(given)} {functions}")
+    assert not against
+
+
+def test_an_experiment_is_one_class() -> None:
+    """It is composed of parts, not layered."""
+    from session_block import Experiment
+
+    assert len(Experiment.__mro__) <= BASES
+
+
+def test_no_two_classes_bear_one_name() -> None:
+    """Nor two functions outside of the command line; the local platform stands alone."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for module in modules():
+        if room(module) in {ALONE, "cli", "tasks", "flows", "deployments"}:
+            continue
+        for node in ast.parse(modules()[module].read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                found[node.name].add(module)
+    assert not {name: places for name, places in found.items() if len(places) > 1}
 
 
 def test_the_local_platform_stands_alone() -> None:

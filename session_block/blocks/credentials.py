@@ -57,7 +57,7 @@ class SessionCredentials(FormBlock, CredentialsBlock):
         """
         from session_block.client import Connection
 
-        return Connection(self.account()).service
+        return Connection(self).service
 
     aget_client = aio.async_twin(get_client)  # type: ignore[pydantic-field]  # no field
 

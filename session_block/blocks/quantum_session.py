@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import TYPE_CHECKING, Literal, Self
 
 import prefect  # noqa: F401 - in its own order its parts are imported a tenth faster
@@ -24,18 +23,13 @@ from session_block.blocks.durations import (
 from session_block.blocks.forms import Duration, FormBlock, FractionalDuration, YesNoAll, reasons
 from session_block.errors import InvalidInputError
 from session_block.references import ExecutionMode
-from session_block.settings import MAX_SESSIONS, Limits, Policies, Policy, SessionPlan
+from session_block.settings import MAX_SESSIONS, Limits, Policies, Policy, SessionPlan, Settings
 
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment
     from session_block.ledger.store import Ledger
     from session_block.records.identity import Identity, Lost
     from session_block.references import SessionRef
-
-_openings: dict[tuple[str, str | None, tuple[str, int] | None], Experiment] = {}
-"""The experiments that flow runs of this process have open, each counting its requests once."""
-
-_openings_lock = threading.Lock()
 
 
 class SessionSettings(BaseModel):
@@ -286,6 +280,7 @@ class SessionSettings(BaseModel):
             on_expiry=self.on_expiry,
             min_time_left_seconds=duration_seconds(self.min_time_left, "min_time_left"),
             max_sessions=self.max_sessions,
+            submissions_per_minute=self.submissions_per_minute,
         )
 
     @property
@@ -293,7 +288,6 @@ class SessionSettings(BaseModel):
         return Policies(
             unsettled=Policy(self.unsettled),
             may_diverge=self.on_divergence == "warn",
-            submissions_per_minute=self.submissions_per_minute,
             limits=Limits(self.max_jobs, _seconds(self.max_usage)),
             block_limits=Limits(self.block_max_jobs, _seconds(self.block_max_usage)),
             keep_failed_seconds=duration_seconds(self.keep_failed, "keep_failed"),
@@ -363,6 +357,7 @@ class QuantumSession(SessionSettings, FormBlock):
         """
         from session_block import prefect_context
         from session_block.experiments.experiment import Experiment
+        from session_block.experiments.openings import OPENINGS
         from session_block.records.identity import identify
 
         ledger = self.ledger()
@@ -374,23 +369,16 @@ class QuantumSession(SessionSettings, FormBlock):
             flow_run_id=prefect_context.root_flow_run_id(),
             find_lost=self._experiments_named,
         )
-        opening = (identity.uid, self.backend_name, prefect_context.flow_attempt())
-        with _openings_lock:
-            if opening in _openings:
-                return _openings[opening]
-            experiment = Experiment(
-                identity=identity,
-                ledger=ledger,
-                account=self.credentials.account,
-                plan=self._plan,
-                block=self._block_document_name,
-                policies=self._policies,
-            )
-            experiment.note_attempt(self.max_attempts if prefect_context.inside() else None)
-            if prefect_context.inside():
-                _openings[opening] = experiment
+        inside = prefect_context.inside()
+
+        def make() -> Experiment:
+            experiment = Experiment(identity, ledger, self.credentials, self._settings())
+            experiment.note_attempt(self.max_attempts if inside else None)
+            if inside:
                 experiment.watch()
-        return experiment
+            return experiment
+
+        return OPENINGS.open((identity.uid, self.backend_name), make)
 
     def attach(self, session: SessionRef) -> Experiment:
         """Join an experiment that another process has opened; requests then need labels.
@@ -419,15 +407,11 @@ class QuantumSession(SessionSettings, FormBlock):
         """
         from session_block.experiments.experiment import Experiment
 
-        return Experiment(
-            identity=identity,
-            ledger=self.ledger(),
-            account=self.credentials.account,
-            plan=self._plan,
-            block=block or self._block_document_name,
-            opener=False,
-            policies=self._policies,
-        )
+        settings = self._settings(block)
+        return Experiment(identity, self.ledger(), self.credentials, settings, opener=False)
+
+    def _settings(self, block: str | None = None) -> Settings:
+        return Settings(self._plan, self._policies, block or self._block_document_name)
 
     def _experiments_named(self, name: str) -> list[Lost]:
         """Return the experiments whose jobs bear a name at the platform."""
@@ -435,7 +419,7 @@ class QuantumSession(SessionSettings, FormBlock):
         from session_block.records.identity import lost_among
         from session_block.tags import name_tag
 
-        jobs = Connection(self.credentials.account()).jobs.named(name_tag(name))
+        jobs = Connection(self.credentials).jobs.named(name_tag(name))
         return lost_among(job.tags for job in jobs)
 
     def ledger(self) -> Ledger:

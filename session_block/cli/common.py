@@ -205,4 +205,4 @@ def connect(block: QuantumSession) -> Connection:
     """Connect to the Block's instance."""
     from session_block.client import Connection
 
-    return Connection(block.credentials.account())
+    return Connection(block.credentials).open()

@@ -1,14 +1,19 @@
-"""One service bound to one instance."""
+"""One instance of IBM Quantum, through a connection that renews itself."""
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from dataclasses import dataclass
+from typing import Any, Self
+
+from qiskit_ibm_runtime import QiskitRuntimeService
 
 from session_block import crashpoints
-from session_block.account import Account
+from session_block.account import Account, AccountSource
 from session_block.client.backends import Backends
+from session_block.client.failures import tells_of_refused_token
 from session_block.client.jobs import Jobs
-from session_block.client.service import connect, connecting
+from session_block.client.service import connect, connecting, disconnect
 from session_block.client.sessions import Sessions
 from session_block.errors import InstanceRequiredError
 
@@ -38,33 +43,100 @@ class Probe:
             return dict(self._api().job_metadata(job_id))
 
     def _api(self) -> Any:
-        return self._connection._api()  # noqa: SLF001 - of the same package
+        connection = self._connection
+        return connection.service._get_api_client(connection.instance)  # noqa: SLF001
+
+
+@dataclass(frozen=True)
+class _Client:
+    """The client's service and what is built on it; all of it belongs to one access token."""
+
+    service: QiskitRuntimeService
+    instance: str
+    backends: Backends
+    sessions: Sessions
+    jobs: Jobs
 
 
 class Connection:
-    """One service bound to one instance.
+    """One instance of IBM Quantum, through the client: connects when it is first used.
 
-    Attributes:
-        service: The client's own service.
-        instance: CRN of the instance to which everything goes.
-        backends: Its backends.
-        sessions: Its sessions and batches.
-        jobs: Its jobs.
+    The client goes on with an access token that the platform refuses, so the connection renews
+    itself after such an answer (:meth:`renew_after`). Objects of the client, such as jobs and
+    sessions, belong to the service that made them: whoever keeps some compares :attr:`renewals`.
+
+    Each attribute connects, and raises:
 
     Raises:
         ConnectionFailedError: The credentials are refused, or the platform cannot be reached.
         InstanceRequiredError: They name no instance, and there are several.
+
+    Args:
+        source: The account, or what it is loaded from when it is first needed.
+
+    Attributes:
+        renewals: How often it has connected anew.
     """
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        purpose = f"connect to {account.url or account.name or 'IBM Quantum'}"
-        with connecting(purpose), crashpoints.around("connect"):
-            self.service = connect(account)
-        self.instance = self._pinned_instance()
-        self.backends = Backends(self.service, self._api, self.instance)
-        self.sessions = Sessions(self._api, self.instance, self.backends)
-        self.jobs = Jobs(self.service, self._api)
+    def __init__(self, source: Account | AccountSource) -> None:
+        self._source = source
+        self._account: Account | None = None
+        self._client: _Client | None = None
+        self._lock = threading.RLock()
+        self.renewals = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has connected."""
+        return self._client is not None
+
+    def open(self) -> Self:
+        """Connect now, unless that is done."""
+        self._connected()
+        return self
+
+    @property
+    def account(self) -> Account:
+        """The account, as it was loaded; a rotated key is used by the next connection."""
+        with self._lock:
+            if self._account is None:
+                given = self._source
+                self._account = given if isinstance(given, Account) else given.account()
+            return self._account
+
+    @property
+    def service(self) -> QiskitRuntimeService:
+        """The client's own service."""
+        return self._connected().service
+
+    @property
+    def instance(self) -> str:
+        """CRN of the instance that everything goes to."""
+        return self._connected().instance
+
+    @property
+    def backends(self) -> Backends:
+        """The instance's backends."""
+        return self._connected().backends
+
+    @property
+    def sessions(self) -> Sessions:
+        """The instance's sessions and batches."""
+        return self._connected().sessions
+
+    @property
+    def jobs(self) -> Jobs:
+        """The instance's jobs."""
+        return self._connected().jobs
+
+    def renew_after(self, error: BaseException) -> bool:
+        """Connect anew if an error says that the access token was refused; say whether it did."""
+        if not tells_of_refused_token(error):
+            return False
+        with self._lock:
+            self._client = self._connect()
+            self.renewals += 1
+        return True
 
     def allocation(self) -> dict[str, Any]:
         """Return what the instance has used and may use, as ``service.usage()`` tells it."""
@@ -72,16 +144,46 @@ class Connection:
             usage: dict[str, Any] = self.service.usage()
             return usage
 
-    def _api(self) -> Any:
-        return self.service._get_api_client(self.instance)  # noqa: SLF001
+    def close(self) -> None:
+        """Close the network connections; the next use connects anew."""
+        with self._lock:
+            client, self._client = self._client, None
+            if client is not None:
+                self.renewals += 1
+        if client is not None:
+            disconnect(client.service)
 
-    def _pinned_instance(self) -> str:
-        instance: str | None = self.service.active_instance()
-        if instance is None:
-            with connecting("list the account's instances"):
-                known = ", ".join(one["crn"] for one in self.service.instances())
-            raise InstanceRequiredError(
-                "The credentials name no instance, so jobs could be sent to one and looked for in "
-                f"another. Set instance to one of: {known}."
-            )
-        return instance
+    def _connected(self) -> _Client:
+        client = self._client
+        if client is None:
+            with self._lock:
+                client = self._client = self._client or self._connect()
+        return client
+
+    def _connect(self) -> _Client:
+        account = self.account
+        purpose = f"connect to {account.url or account.name or 'IBM Quantum'}"
+        with connecting(purpose), crashpoints.around("connect"):
+            service = connect(account)
+        instance = _pinned_instance(service)
+
+        def api() -> Any:
+            return service._get_api_client(instance)  # noqa: SLF001
+
+        backends = Backends(service, api, instance)
+        return _Client(
+            service, instance, backends, Sessions(api, instance, backends), Jobs(service, api)
+        )
+
+
+def _pinned_instance(service: QiskitRuntimeService) -> str:
+    """Return the one instance: jobs sent to one must not be looked for in another."""
+    instance: str | None = service.active_instance()
+    if instance is None:
+        with connecting("list the account's instances"):
+            known = ", ".join(one["crn"] for one in service.instances())
+        raise InstanceRequiredError(
+            "The credentials name no instance, so jobs could be sent to one and looked for in "
+            f"another. Set instance to one of: {known}."
+        )
+    return instance

@@ -101,6 +101,12 @@ def connect(account: Account) -> QiskitRuntimeService:
     return service
 
 
+def disconnect(service: QiskitRuntimeService) -> None:
+    """Close the service's network connections."""
+    for api in {service._active_api_client, *service._get_api_clients().values()} - {None}:  # noqa: SLF001
+        api._session.close()  # noqa: SLF001
+
+
 def _variables(account: Account) -> dict[str, str]:
     """Return what the environment is while the client connects.
 

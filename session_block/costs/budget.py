@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from session_block.costs.usage import UsageMeter
 from session_block.errors import InvalidInputError
-from session_block.events import EventBus, EventKind
+from session_block.events import EventKind
+from session_block.records.context import ExperimentContext
 from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
 from session_block.records.keys import BudgetMember, Outcome
@@ -37,42 +37,41 @@ class Budget:
     Block count the experiments that it opened while it had limits and that this ledger knows.
 
     Args:
-        journal: The experiment's.
+        context: The experiment.
+        meter: Reads what it has used.
         limits: Those of the experiment.
-        meter: Returns what an experiment, given by its UID, has used.
-        block: The Block's name, and its own limits.
-        notices: Told when a limit is near.
+        block: The name of its Block, which the Block's own limits need.
+        block_limits: Those of the Block.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        limits: Limits,
-        meter: Callable[[str], UsageMeter],
-        *,
-        block: tuple[str | None, Limits] = (None, NO_LIMITS),
-        notices: EventBus | None = None,
+        context: ExperimentContext,
+        meter: UsageMeter,
+        limits: Limits = NO_LIMITS,
+        block: str | None = None,
+        block_limits: Limits = NO_LIMITS,
     ) -> None:
-        name, block_limits = block
-        if block_limits and name is None:
+        if block_limits and block is None:
             raise InvalidInputError(
                 "The limits of a QuantumSession Block count what all its experiments spend, so the "
                 "Block needs a name: save it, and load it by that name. Or set the limits of an "
                 "experiment."
             )
-        self._journal = journal
-        self._experiment = journal.scope
+        self._journal = context.journal
+        self._experiment = context.uid
         self._meter = meter
-        scope = f"@block/{hashlib.sha256(str(name).encode()).hexdigest()[:16]}"
+        scope = f"@block/{hashlib.sha256(str(block).encode()).hexdigest()[:16]}"
+        of_block = Journal(context.journal.ledger, scope)
         self._accounts = [
             one
             for one in (
-                _Account(journal, f"experiment {journal.scope}", limits, notices),
-                _Account(Journal(journal.ledger, scope), f"Block {name!r}", block_limits, notices),
+                _Account(context, context.journal, f"experiment {context.uid}", limits),
+                _Account(context, of_block, f"Block {block!r}", block_limits),
             )
             if one.limits
         ]
-        self._block = f"Block {name!r}" if block_limits else None
+        self._block = f"Block {block!r}" if block_limits else None
         self._ready = False
 
     def why_not(self, submission: str, generation: int) -> str | None:
@@ -99,13 +98,13 @@ class Budget:
     def void(self, submission: str, generation: int) -> None:
         """Note that a generation made no job."""
         for account in self._accounts:
-            account.tickets.void(self._holder(submission, generation))
+            account.quota.void(self._holder(submission, generation))
 
     def left(self) -> Left:
         """Return what may still be spent: the least that any of the limits leaves."""
         self._make_ready()
         jobs = [
-            max(0, one.limits.jobs - one.tickets.used())
+            max(0, one.limits.jobs - one.quota.used())
             for one in self._accounts
             if one.limits.jobs is not None
         ]
@@ -134,7 +133,7 @@ class Budget:
         ]
         for account in self._accounts:
             account.journal.record(BudgetMember(uid=self._experiment))
-            account.tickets.reconcile(made, none)
+            account.quota.reconcile(made, none)
         self._ready = True
 
     def _why_used_up(self, account: _Account) -> str | None:
@@ -149,7 +148,7 @@ class Budget:
 
     def _used(self, account: _Account) -> float:
         members = account.journal.all(BudgetMember)
-        return sum(self._meter(member.uid).seconds() for member in members)
+        return sum(self._meter.of(member.uid).seconds() for member in members)
 
     def _holder(self, submission: str, generation: int) -> str:
         return f"{self._experiment}/{submission}/{generation}"
@@ -159,31 +158,31 @@ class _Account:
     """One set of limits, and what is counted against it."""
 
     def __init__(
-        self, journal: Journal, name: str, limits: Limits, notices: EventBus | None
+        self, context: ExperimentContext, journal: Journal, name: str, limits: Limits
     ) -> None:
-        self._notices = notices or EventBus()
+        self._context = context
         self.journal = journal
         self.name = name
         self.limits = limits
-        self.tickets = JobQuota(journal)
+        self.quota = JobQuota(journal)
         self._warned: set[str] = set()
 
     def why_not_this(self, holder: str) -> str | None:
-        rank = self.tickets.rank(self.tickets.take(holder))
+        rank = self.quota.rank(self.quota.take(holder))
         if self.limits.jobs is None:
             return None
         self.warn_when_near("jobs", rank, self.limits.jobs)
         return self._why_too_many(rank)
 
     def why_none_more(self) -> str | None:
-        return None if self.limits.jobs is None else self._why_too_many(self.tickets.used() + 1)
+        return None if self.limits.jobs is None else self._why_too_many(self.quota.used() + 1)
 
     def warn_when_near(self, what: str, used: float, limit: float) -> None:
         if used >= WARNING_SHARE * limit and what not in self._warned:
             self._warned.add(what)
             said = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
             _logger.warning(said)
-            self._notices.tell(EventKind.BUDGET_NEAR, self.journal.scope, said)
+            self._context.publish(EventKind.BUDGET_NEAR, self.journal.scope, said)
 
     def _why_too_many(self, rank: int) -> str | None:
         limit = self.limits.jobs

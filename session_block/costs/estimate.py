@@ -23,6 +23,7 @@ from qiskit_ibm_runtime import IBMBackend
 from qiskit_ibm_runtime.options.utils import UnsetType
 
 from session_block.costs.budget import Left
+from session_block.errors import InvalidInputError
 from session_block.pubs.request import Request
 
 OVERHEAD_SECONDS = 2.0
@@ -32,7 +33,7 @@ DEFAULT_PRECISION = 0.015625
 
 
 class Estimate(BaseModel):
-    """What a number of equal jobs will cost, and what there is to spend.
+    """What one job will cost, and what there is to spend; :meth:`times` tells it for many.
 
     Attributes:
         jobs: How many jobs.
@@ -54,34 +55,50 @@ class Estimate(BaseModel):
     budget_seconds_left: float | None
     fits: bool
 
+    def times(self, jobs: int) -> Estimate:
+        """Return the estimate of a number of jobs like this one.
+
+        Raises:
+            InvalidInputError: The number is negative.
+        """
+        if jobs < 0:
+            raise InvalidInputError(f"There cannot be {jobs} jobs; estimate none or more.")
+        usage = jobs * self.usage_seconds
+        limits = (self.allocation_left_seconds, self.budget_seconds_left)
+        return self.model_copy(
+            update={
+                "jobs": jobs * self.jobs,
+                "executions": jobs * self.executions,
+                "usage_seconds": usage,
+                "fits": (
+                    (self.budget_jobs_left is None or jobs * self.jobs <= self.budget_jobs_left)
+                    and all(limit is None or usage <= limit for limit in limits)
+                ),
+            }
+        )
+
 
 def estimate(
-    request: Request, jobs: int, backend: IBMBackend, allocation: dict[str, Any], left: Left
+    request: Request, backend: IBMBackend, allocation: dict[str, Any], left: Left
 ) -> Estimate:
-    """Estimate a number of jobs that are like a request.
+    """Estimate one job.
 
     Args:
-        request: One of them.
-        jobs: How many.
-        backend: Where they run.
+        request: What it runs.
+        backend: Where it runs.
         allocation: What the instance has left, as ``service.usage()`` tells it.
         left: What the budget leaves.
     """
     executions, seconds = _one_job(request, backend)
-    usage = jobs * (OVERHEAD_SECONDS + seconds)
-    allocated = allocation.get("usage_remaining_seconds")
     return Estimate(
-        jobs=jobs,
-        executions=jobs * executions,
-        usage_seconds=usage,
-        allocation_left_seconds=allocated,
+        jobs=1,
+        executions=executions,
+        usage_seconds=OVERHEAD_SECONDS + seconds,
+        allocation_left_seconds=allocation.get("usage_remaining_seconds"),
         budget_jobs_left=left.jobs,
         budget_seconds_left=left.usage_seconds,
-        fits=(
-            (left.jobs is None or jobs <= left.jobs)
-            and all(limit is None or usage <= limit for limit in (allocated, left.usage_seconds))
-        ),
-    )
+        fits=False,
+    ).times(1)
 
 
 def _one_job(request: Request, backend: IBMBackend) -> tuple[int, float]:

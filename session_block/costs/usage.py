@@ -7,16 +7,17 @@ Source: IBM's page on workload usage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
 from session_block.client import Connection
 from session_block.records import keys
 from session_block.records.journal import Journal
-from session_block.records.sessions import SessionRecord, read_sessions
+from session_block.records.sessions import SessionRecord, execution_mode, read_sessions
 from session_block.records.usage import jobs_of
 from session_block.references import ExecutionMode
+from session_block.settings import SessionPlan
 
 
 class SessionUsage(BaseModel):
@@ -72,28 +73,27 @@ class ExperimentUsage(BaseModel):
 
 
 class UsageMeter:
-    """Reads the usage of one experiment from the platform; what is final is asked for once.
+    """Reads the usage of one experiment from the platform; final figures are asked for once.
 
     Args:
         journal: The experiment's, where final figures are recorded.
         connection: To its instance.
-        in_job_mode: Whether its jobs run outside of sessions now.
+        plan: What the Block says of sessions; ``None`` where another process may run it.
     """
 
     def __init__(
-        self,
-        journal: Journal,
-        connection: Callable[[], Connection],
-        in_job_mode: Callable[[], bool] = lambda: False,
+        self, journal: Journal, connection: Connection, plan: SessionPlan | None = None
     ) -> None:
         self._journal = journal
         self._connection = connection
-        self._in_job_mode = in_job_mode
+        self._plan = plan
         self._had_jobs_outside: bool | None = None
 
-    def of_other(self, experiment: str) -> UsageMeter:
-        """Return the meter of another experiment of the same instance, which may run now."""
-        return UsageMeter(Journal(self._journal.ledger, experiment), self._connection, lambda: True)
+    def of(self, experiment: str) -> UsageMeter:
+        """Return the meter of an experiment of the same instance, which may run elsewhere now."""
+        if experiment == self._journal.scope:
+            return self
+        return UsageMeter(Journal(self._journal.ledger, experiment), self._connection)
 
     def seconds(self) -> float:
         """Return what the experiment is charged with so far.
@@ -132,12 +132,12 @@ class UsageMeter:
 
     def _session(self, record: SessionRecord) -> SessionUsage:
         session_id = str(record.session_id)
-        known = self._journal.get(keys.SessionUsage, record.number)
+        known = self._journal.get(keys.FinalSessionUsage, record.number)
         if known is None:
-            details = self._connection().sessions.look(session_id)
+            details = self._connection.sessions.look(session_id)
             seconds, final = details.usage_time or 0.0, details.has_ended
             if final:
-                self._journal.record(keys.SessionUsage(number=record.number, seconds=seconds))
+                self._journal.record(keys.FinalSessionUsage(number=record.number, seconds=seconds))
         else:
             seconds, final = known.seconds, True
         return SessionUsage(
@@ -154,13 +154,14 @@ class UsageMeter:
             intents = self._journal.all(keys.Intent)
             self._had_jobs_outside = any(intent.session_id not in own for intent in intents)
         borrowed = any(not record.opened for record in records)
-        return self._had_jobs_outside or borrowed or self._in_job_mode()
+        in_job_mode = self._plan is None or execution_mode(self._journal, self._plan) == "job"
+        return self._had_jobs_outside or borrowed or in_job_mode
 
     def _jobs(
         self, records: list[SessionRecord], *, only_charged: bool = False
     ) -> Iterator[JobUsage]:
         own = {record.session_id for record in records if record.opened}
-        known = {one.job_id: one.seconds for one in self._journal.all(keys.JobUsage)}
+        known = {one.job_id: one.seconds for one in self._journal.all(keys.FinalJobUsage)}
         for job in jobs_of(self._journal):
             charged = job.session_id not in own
             if charged or not only_charged:
@@ -173,7 +174,7 @@ class UsageMeter:
                 )
 
     def _asked(self, job_id: str) -> float | None:
-        seconds = self._connection().jobs.metrics(job_id).usage_seconds
+        seconds = self._connection.jobs.metrics(job_id).usage_seconds
         if seconds is not None:
-            self._journal.record(keys.JobUsage(job_id=job_id, seconds=seconds))
+            self._journal.record(keys.FinalJobUsage(job_id=job_id, seconds=seconds))
         return seconds

@@ -94,7 +94,7 @@ class LiveCheck:
     def _run(self) -> None:
         self._say("Connecting …")
         account = self._block.credentials.account()
-        connection = self._timed("connect", lambda: Connection(account))
+        connection = self._timed("connect", Connection(account).open)
         self._connection, self._probe = connection, Probe(connection)
         self._found |= {
             "url": account.url,

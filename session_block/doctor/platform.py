@@ -15,7 +15,7 @@ def check_platform(block: QuantumSession) -> Iterator[Check]:
     """Check credentials, instance and backend at the platform."""
     try:
         account = block.credentials.account()
-        connection = Connection(account)
+        connection = Connection(account).open()
     except SessionBlockError as error:
         yield Check("credentials", Verdict.FAILED, str(error), "See session-block setup --help")
         return

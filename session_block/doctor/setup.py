@@ -116,7 +116,7 @@ def check(
         )
     except ValidationError as error:
         raise InvalidInputError(f"The session's settings are not valid: {reasons(error)}") from None
-    connection = Connection(credentials.account())
+    connection = Connection(credentials).open()
     plan = plan_of(connection)
     if plan == PLAN_WITHOUT_SESSIONS and without_sessions == "fail":
         raise InvalidInputError(
@@ -137,7 +137,7 @@ def backends_of(credentials: IBMSessionCredentials) -> list[str]:
     Raises:
         ConnectionFailedError: The platform does not tell.
     """
-    return list(Connection(credentials.account()).backends.names())
+    return list(Connection(credentials).backends.names())
 
 
 def check_free(names: Names) -> None:

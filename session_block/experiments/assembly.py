@@ -1,21 +1,19 @@
-"""The parts that carry out an experiment's requests, put together."""
+"""The parts of an opened experiment, put together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from session_block.client import Connection
 from session_block.costs.budget import Budget
 from session_block.costs.usage import UsageMeter
-from session_block.events import EventBus
-from session_block.records.identity import Identity
-from session_block.records.journal import Journal
-from session_block.records.versions import Versions
+from session_block.experiments.recorded_inputs import RecordedInputs
+from session_block.experiments.replay import ReplayGuard
+from session_block.records.context import ExperimentContext
 from session_block.sessions.manager import SessionManager
-from session_block.settings import Policies
+from session_block.settings import Settings
 from session_block.submissions.job_cache import JobCache
-from session_block.submissions.rate_limit import RateLimiter
 from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.results import ResultFetcher
 from session_block.submissions.settle import Settler
@@ -23,69 +21,51 @@ from session_block.submissions.submit import Submitter
 
 
 @dataclass(frozen=True)
-class Machinery:
-    """What submits an experiment's requests, waits for its jobs, and reconciles its records.
+class Assembly:
+    """What carries out an experiment's requests, each part made once.
 
     Attributes:
-        meter: Reads what the experiment has used.
+        sessions: Opens, joins, renews and closes its sessions.
+        meter: Reads what it has used.
         budget: Keeps it within its limits.
+        jobs: The client's jobs that this process works with.
+        reconciler: Brings ledger and platform together.
+        submitter: Submits, exactly once.
+        results: Waits for jobs, fetches and stores their results.
+        guard: Recognises requests, and stops a run that has diverged.
+        inputs: Records draws and transpiled circuits.
     """
 
+    sessions: SessionManager
     meter: UsageMeter
     budget: Budget
-    reconciler: Reconciler
     jobs: JobCache
+    reconciler: Reconciler
     submitter: Submitter
-    waiter: ResultFetcher
+    results: ResultFetcher
+    guard: ReplayGuard
+    inputs: RecordedInputs
 
     @classmethod
     def of(
-        cls,
-        identity: Identity,
-        journal: Journal,
-        keeper: Callable[[], SessionManager],
-        policies: Policies,
-        sealed: Callable[[], bool],
-        block: str | None,
-        notices: EventBus,
-        versions: Versions,
+        cls, context: ExperimentContext, connection: Connection, settings: Settings, *, opener: bool
     ) -> Self:
-        """Put the parts together for one experiment; nothing connects yet."""
-        meter = UsageMeter(journal, lambda: keeper().connection, lambda: keeper().mode() == "job")
-        budget = Budget(
-            journal,
-            policies.limits,
-            lambda other: meter if other == identity.uid else meter.of_other(other),
-            block=(block, policies.block_limits),
-            notices=notices,
-        )
-        settler = Settler(
-            journal, keeper, policies.unsettled, without_job=budget.void, notices=notices
-        )
-        reconciler = Reconciler(
-            journal, keeper, settler, existed=identity.resumed, lost=identity.lost
-        )
-        jobs = JobCache(identity.uid, keeper, settler)
-        submitter = Submitter(
-            journal,
-            identity,
-            versions,
-            keeper,
-            jobs=jobs,
-            settler=settler,
-            reconciler=reconciler,
-            pacer=RateLimiter(policies.submissions_per_minute),
+        """Put the parts together for one opening of an experiment; nothing connects yet."""
+        plan, policies = settings.plan, settings.policies
+        sessions = SessionManager(context, connection, plan)
+        meter = UsageMeter(context.journal, connection, plan)
+        budget = Budget(context, meter, policies.limits, settings.block, policies.block_limits)
+        jobs = JobCache(context, connection)
+        settler = Settler(context, connection, jobs, budget, policies.unsettled)
+        reconciler = Reconciler(context, sessions, settler)
+        return cls(
+            sessions=sessions,
+            meter=meter,
             budget=budget,
-            sealed=sealed,
-            notices=notices,
-        )
-        waiter = ResultFetcher(
-            journal,
-            keeper,
             jobs=jobs,
-            read=submitter.read,
-            settler=settler,
             reconciler=reconciler,
-            notices=notices,
+            submitter=Submitter(context, sessions, budget, jobs, settler, reconciler),
+            results=ResultFetcher(context, sessions, jobs, settler, reconciler),
+            guard=ReplayGuard(context, reconciler, opener=opener, may_diverge=policies.may_diverge),
+            inputs=RecordedInputs(context, sessions),
         )
-        return cls(meter, budget, reconciler, jobs, submitter, waiter)

@@ -18,8 +18,8 @@ from session_block.references import JobRef, SessionRef
 if TYPE_CHECKING:
     from qiskit.circuit import ClassicalRegister
 
-    from session_block.experiments.assembly import Machinery
-    from session_block.experiments.replay import Admission, ReplayGuard
+    from session_block.experiments.assembly import Assembly
+    from session_block.experiments.replay import Admission
     from session_block.pubs.request import Request
     from session_block.submissions.results import RecordedJob
 
@@ -51,18 +51,15 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     def __init__(
         self,
         request: Request,
-        turn: Admission,
+        admission: Admission,
         made: Generation | RecordedJob,
-        *,
-        machinery: Machinery,
-        turns: ReplayGuard,
+        parts: Assembly,
     ) -> None:
         super().__init__(str(made.job_id))
         self._request = request
-        self._turn = turn
+        self._admission = admission
         self._made = made
-        self._machinery = machinery
-        self._turns = turns
+        self._parts = parts
         self._made_in = RunContext()
         self._result: PrimitiveResult | None = (
             None if isinstance(made, Generation) else _as_asked(made.result, request)
@@ -71,7 +68,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     @property
     def submission(self) -> str:
         """ID of the submission that it was made for."""
-        return self._turn.submission
+        return self._admission.submission
 
     def reference(self, session: SessionRef) -> JobRef:
         """Return what tasks pass on of it.
@@ -91,7 +88,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     def _generation(self) -> Generation:
         if isinstance(self._made, Generation):
             return self._made
-        return self._machinery.submitter.read(self.submission).generations[-1]
+        return self._parts.submitter.read(self.submission).generations[-1]
 
     def job_id(self) -> str:
         """Return the platform's ID of the job; that of its replacement once there is one."""
@@ -110,16 +107,16 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             SubmissionHeldError: The platform does not know the job any more.
         """
         if self._result is None:
-            recorded = self._machinery.waiter.recorded(self.submission)
+            recorded = self._parts.results.recorded(self.submission)
             found = recorded if recorded is not None else self._awaited(timeout)
             self._result = _as_asked(found, self._request)
         return self._result
 
     def status(self) -> str:
         """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``."""
-        if self._result is not None or self._machinery.waiter.has_result(self.submission):
+        if self._result is not None or self._parts.results.has_result(self.submission):
             return _DONE
-        return self._machinery.waiter.status(self._generation)
+        return self._parts.results.status(self._generation)
 
     def done(self) -> bool:
         """Return whether the job has given its result."""
@@ -143,7 +140,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         Raises:
             qiskit_ibm_runtime.RuntimeInvalidStateError: It has ended before.
         """
-        self._machinery.jobs.cancel(self._generation)
+        self._parts.jobs.cancel(self._generation)
 
     areference = aio.async_twin(reference)
     aresult = aio.async_twin(result)
@@ -155,9 +152,9 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     acancel = aio.async_twin(cancel)
 
     def _awaited(self, timeout: float | None) -> PrimitiveResult:
-        name = f"{self._request.kind} {self._turn.about.label or self.submission[:8]}"
+        name = f"{self._request.kind} {self._request.label or self.submission[:8]}"
         # After a timeout this object can still wait on; an equal request is another one.
-        with self._turns.held(self.submission, unless=JobWaitTimeoutError):
+        with self._parts.guard.held(self.submission, unless=JobWaitTimeoutError):
             return self._made_in.call(
                 lambda: prefect_context.visibly(name, lambda: self.wait(timeout))
             )
@@ -167,11 +164,11 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         # As often as the Block lets sessions be opened, and jobs fail in passing.
         while True:
             try:
-                return self._machinery.waiter.result(self.submission, self._generation, timeout)
+                return self._parts.results.result(self.submission, self._generation, timeout)
             except JobEndedInPassingError as error:
                 _logger.info("%s", error)
-            self._made = self._machinery.submitter.submit(
-                self._request, self.submission, self._turn.about
+            self._made = self._parts.submitter.submit(
+                self._request, self.submission, self._admission.asked
             )
 
 

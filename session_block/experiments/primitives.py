@@ -47,9 +47,7 @@ class _Durable:
         value = self.options.get(name) if given else getattr(self.options, name, None)
         return None if isinstance(value, UnsetType) else value
 
-    def _begin(
-        self, request: Request, fitting: Callable[[Any], Any], label: str | None
-    ) -> DurableJob:
+    def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob:
         """Submit a request, in the name of the run that made the primitive if need be.
 
         Algorithms make their requests in threads of which Prefect does not know.
@@ -58,7 +56,7 @@ class _Durable:
             fitted: Any = _FittedLater(request.pubs, fitting)
             request = replace(request, pubs=fitted, asked=request.pubs)
         begin = self.experiment._begin  # noqa: SLF001 - this is the experiment's own face
-        return self._made_in.call(lambda: begin(request, label))
+        return self._made_in.call(lambda: begin(request))
 
 
 class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit is untyped
@@ -94,9 +92,13 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
             ConnectionFailedError: The platform could not be reached; run again to go on.
         """
         request = sampler_request(
-            pubs, shots=shots, options=self.options, implementation=self._implementation
+            pubs,
+            shots=shots,
+            options=self.options,
+            implementation=self._implementation,
+            label=label,
         )
-        return self._begin(request, self._fitting, label)
+        return self._begin(request, self._fitting)
 
     arun = aio.async_twin(run)
 
@@ -145,9 +147,13 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
             ConnectionFailedError: The platform could not be reached; run again to go on.
         """
         request = estimator_request(
-            pubs, precision=precision, options=self.options, implementation=self._implementation
+            pubs,
+            precision=precision,
+            options=self.options,
+            implementation=self._implementation,
+            label=label,
         )
-        return self._begin(request, self._fitting, label)
+        return self._begin(request, self._fitting)
 
     arun = aio.async_twin(run)
 

@@ -12,76 +12,66 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.transpiler import Target, TranspilerError
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
-from qiskit_ibm_runtime import IBMBackend
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.utils.validations import validate_isa_circuits
 
 from session_block.errors import FaultyQubitError, InvalidInputError, LedgerError, NotISAError
 from session_block.pubs.encoding import decode_circuit, encode_circuit
 from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import CircuitFits, Draw, PinnedCircuit
+from session_block.sessions.manager import SessionManager
 
 OPTIMIZATION_LEVEL = 1
 SEED = 0
 
 
-def record_once(journal: Journal, key: str, draw: Callable[[], Any]) -> Any:
-    """Return the JSON value that the first ``draw()`` under this key gave.
-
-    Raises:
-        InvalidInputError: The drawn value is no JSON value.
-    """
-    place = Draw.digest_of(key)
-    known = journal.get(Draw, place)
-    if known is None:
-        value = draw()
-        value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(
-                f"once({key!r}) drew a {type(value).__qualname__}, which is no JSON value "
-                f"({error}). Draw numbers, text, lists or dicts of these, or a NumPy array."
-            ) from error
-        known, _ = journal.record(Draw(digest=place, key=key, value=value))
-    return known.value
-
-
-def was_drawn(journal: Journal, key: str) -> bool:
-    """Whether :func:`record_once` has a value under this key."""
-    return journal.has(Draw, Draw.digest_of(key))
-
-
 class RecordedInputs:
-    """Transpiles each circuit of an experiment once, and keeps what came of it.
+    """Records what an experiment must not make twice: random draws, and transpiled circuits.
 
     Calibrations, and with them what the transpiler makes of a circuit, change from day to day, and
-    with its version and this package's defaults; a resumed run needs the circuit with which it
-    began.
+    with its version and this package's defaults; a resumed run needs the circuit that it began
+    with.
 
     Args:
-        journal: Where circuits are kept, as QPY.
-        backend: Gives the backend that circuits are transpiled for.
-        target: Gives what a circuit may consist of.
-        version: Of the fingerprint by which circuits are recognised.
+        context: The experiment; circuits are kept as QPY.
+        sessions: Tell the backend that circuits are transpiled for.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        backend: Callable[[], IBMBackend],
-        target: Callable[[], Target],
-        version: int = 1,
-    ) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
-        self._backend = backend
-        self._target = target
-        self._fingerprint = CIRCUIT_FINGERPRINTS[version]
+    def __init__(self, context: ExperimentContext, sessions: SessionManager) -> None:
+        self._context = context
+        self._journal = context.journal
+        self._sessions = sessions
+        self._fingerprint = CIRCUIT_FINGERPRINTS[context.versions.fingerprint]
         self._transpiled: dict[str, QuantumCircuit] = {}
         self._substitutes: dict[str, QuantumCircuit | None] = {}
         self._checked: dict[str, Target] = {}
+
+    def once(self, key: str, draw: Callable[[], Any]) -> Any:
+        """Return the JSON value that the first ``draw()`` under this key gave.
+
+        Raises:
+            InvalidInputError: The drawn value is no JSON value.
+        """
+        place = Draw.digest_of(key)
+        known = self._journal.get(Draw, place)
+        if known is None:
+            value = draw()
+            value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise InvalidInputError(
+                    f"once({key!r}) drew a {type(value).__qualname__}, which is no JSON value "
+                    f"({error}). Draw numbers, text, lists or dicts of these, or a NumPy array.",
+                    experiment=self._context.uid,
+                ) from error
+            known, _ = self._journal.record(Draw(digest=place, key=key, value=value))
+        return known.value
+
+    def was_drawn(self, key: str) -> bool:
+        """Whether :meth:`once` has a value under this key."""
+        return self._journal.has(Draw, Draw.digest_of(key))
 
     def transpiled(
         self,
@@ -134,6 +124,7 @@ class RecordedInputs:
         Raises:
             NotISAError: The backend cannot run it, however it is laid out.
         """
+        self._sessions.backend.refresh()
         key = self._key(circuit, optimization_level, seed_transpiler)
         number = max(self._numbers(key), default=1) + 1
         pinned = self._pin(key, number, circuit, optimization_level, seed_transpiler)
@@ -154,24 +145,24 @@ class RecordedInputs:
 
     def _check(self, key: str, circuit: QuantumCircuit, name: str) -> None:
         """Check that a circuit fits the backend as it is now, as it once did."""
-        target = self._target()
+        target = self._sessions.target
         if self._checked.get(key) is target:
             return
         try:
             validate_isa_circuits([circuit], target)
         except IBMInputValueError as error:
             raise FaultyQubitError(
-                f"Circuit {name!r} of experiment {self._experiment} was laid out for "
-                f"{self._backend().name}, which has since lost what it needs: {error.message} "
-                "Nothing was submitted. Wait for a calibration that mends it, or go on with "
-                "another layout by experiment.repin(circuit).",
-                experiment=self._experiment,
+                f"Circuit {name!r} of experiment {self._context.identity} was laid out for "
+                f"{self._sessions.backend.name}, which has since lost what it needs: "
+                f"{error.message} Nothing was submitted. Wait for a calibration that mends it, or "
+                "go on with another layout by experiment.repin(circuit).",
+                experiment=self._context.uid,
             ) from error
         self._checked[key] = target
 
     def _fits(self, circuit: QuantumCircuit) -> bool:
         try:
-            validate_isa_circuits([circuit], self._target())
+            validate_isa_circuits([circuit], self._sessions.target)
         except IBMInputValueError:
             return False
         return True
@@ -185,8 +176,8 @@ class RecordedInputs:
         if pinned is None or pinned.payload is None:
             raise LedgerError(
                 f"The ledger lost the pinned circuit {PinnedCircuit.prefix(key, number)} of "
-                f"experiment {self._experiment}.",
-                experiment=self._experiment,
+                f"experiment {self._context.identity}.",
+                experiment=self._context.uid,
             )
         return decode_circuit(pinned.payload)
 
@@ -198,7 +189,7 @@ class RecordedInputs:
         optimization_level: int | None,
         seed_transpiler: int | None,
     ) -> QuantumCircuit:
-        device = self._backend()
+        device = self._sessions.backend
         level, seed = _or(optimization_level, OPTIMIZATION_LEVEL), _or(seed_transpiler, SEED)
         passes = generate_preset_pass_manager(level, device, seed_transpiler=seed)
         try:
@@ -207,7 +198,7 @@ class RecordedInputs:
             raise NotISAError(
                 f"Circuit {circuit.name!r} cannot be transpiled for {device.name}: "
                 f"{error.message} Nothing was submitted.",
-                experiment=self._experiment,
+                experiment=self._context.uid,
             ) from error
         self._journal.record(
             PinnedCircuit(

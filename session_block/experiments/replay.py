@@ -1,13 +1,12 @@
-"""Which submission a request is, and whether it is the experiment's turn to make it."""
+"""Which submission a request is, and whether this run may make it: replay, or divergence."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -21,11 +20,10 @@ from session_block.errors import (
 from session_block.prefect_context import TaskAttempt
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.pubs.request import Request
-from session_block.records.identity import Identity
-from session_block.records.journal import Journal
-from session_block.records.keys import Intent, Outcome
+from session_block.records.context import ExperimentContext
+from session_block.records.keys import Intent, Outcome, Result
 from session_block.records.submissions import Asked
-from session_block.records.versions import FIRST, Versions
+from session_block.submissions.reconcile import Reconciler
 
 _logger = logging.getLogger(__name__)
 
@@ -89,47 +87,39 @@ class Admission:
 
     Attributes:
         submission: The ID of its submission.
-        about: What the submission's intent says of it.
+        asked: What the submission's intent says of it.
     """
 
     submission: str
-    about: Asked
+    asked: Asked
 
 
 class ReplayGuard:
-    """Gives each request of one opening of an experiment its place.
+    """Gives each request of one opening its place, and stops a run that has diverged.
 
     Args:
-        identity: The experiment.
-        journal: Where earlier openings recorded what they asked for.
-        sealed: Whether the experiment is finished.
+        context: The experiment, with what earlier openings asked for.
+        reconciler: Brings back what the ledger lost, before the first new request.
         opener: Whether this process opened the experiment, and so may count equal requests.
-        reconcile: Brings back what the ledger lost, before the first new request; says whether it
-            did so now.
-        may_diverge: Whether a run that diverges is only told so.
-        versions: Those by which the experiment's requests are recognised.
+        may_diverge: Whether a run that diverges is only warned.
     """
 
     def __init__(
         self,
-        identity: Identity,
-        journal: Journal,
-        sealed: Callable[[], bool],
+        context: ExperimentContext,
+        reconciler: Reconciler,
         *,
         opener: bool,
-        reconcile: Callable[[], bool],
         may_diverge: bool,
-        versions: Versions = FIRST,
     ) -> None:
-        self._identity = identity
-        self._journal = journal
-        self._sealed = sealed
-        self._reconcile = reconcile
+        self._context = context
+        self._identity = context.identity
+        self._journal = context.journal
+        self._reconciler = reconciler
         self._may_diverge = may_diverge
-        self._versions = versions
         self._asked: set[str] = set()
         self._places: dict[str, tuple[str, int]] = {}
-        self._pid = os.getpid() if opener else None
+        self._pid = context.environment.pid() if opener else None
         self._in_run = prefect_context.inside()
         self._lock = threading.Lock()
         self._askers: set[object] = {aio.current().asker}
@@ -137,7 +127,7 @@ class ReplayGuard:
         self._read_records()
 
     @contextmanager
-    def take(self, request: Request, label: str | None) -> Iterator[Admission]:
+    def admit(self, request: Request) -> Iterator[Admission]:
         """Give a request its place; if it fails, the place goes to the next equal request.
 
         Raises:
@@ -147,10 +137,10 @@ class ReplayGuard:
             ExperimentSealedError: The experiment is finished and has no record of this request.
             ExperimentDivergedError: The run is not the one that was interrupted.
         """
-        if label is not None:
-            yield self._turn(request, fingerprint_label(label), 1, label)
+        if request.label is not None:
+            yield self._admitted(request, fingerprint_label(request.label), 1)
             return
-        if self._pid != os.getpid():
+        if self._pid != self._context.environment.pid():
             raise LabelRequiredError(
                 f"Experiment {self._identity} was opened by another process, which alone can count "
                 "equal requests. Give this request a label= of its own.",
@@ -170,7 +160,7 @@ class ReplayGuard:
             lambda taken: self._occurrences.give_back(fingerprint, taken),
         ) as occurrence:
             self._places[submission_id(fingerprint, occurrence)] = (fingerprint, occurrence)
-            yield self._turn(request, fingerprint, occurrence, None)
+            yield self._admitted(request, fingerprint, occurrence)
 
     def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
         """Hold the place of a job while its result is waited for; leave it if there is none.
@@ -188,34 +178,37 @@ class ReplayGuard:
         if submission in self._places:
             self._occurrences.give_back(*self._places[submission])
 
+    def has_result(self, request: Request) -> bool:
+        """Whether a result is recorded under the request's label, so that it costs nothing more."""
+        if request.label is None:
+            return False
+        return self._journal.has(Result, submission_id(fingerprint_label(request.label), 1))
+
     def _keep(self, submission: str) -> None:
         """Take a place back that was left, unless another request has it by now."""
         if submission in self._places:
             self._occurrences.keep(*self._places[submission])
 
-    def _turn(
-        self, request: Request, identifier: str, occurrence: int, label: str | None
-    ) -> Admission:
-        submission = submission_id(identifier, occurrence)
+    def _admitted(self, request: Request, identifier: str, occurrence: int) -> Admission:
+        submission, label = submission_id(identifier, occurrence), request.label
+        fingerprint = self._fingerprint(request)
         with self._lock:
             concurrent = self._concurrent or self._several_ask()
             self._asked.add(submission)
             self._unasked.discard(submission)
             recorded = self._record_of(submission)
-            if recorded is None and not self._sealed() and self._reconcile():
+            if recorded is None and not self._context.sealed and self._reconciler.ensure():
                 self._read_records()
                 recorded = self._recorded.get(submission)
                 concurrent = concurrent or self._concurrent
             if recorded is not None:
-                self._check_label(label, recorded.fingerprint, self._fingerprint(request))
+                self._check_label(label, recorded.fingerprint, fingerprint)
             else:
                 self._check_new(in_turn=label is not None or concurrent)
-        return Admission(
-            submission, Asked(self._fingerprint(request), occurrence, label, concurrent)
-        )
+        return Admission(submission, Asked(fingerprint, occurrence, label, concurrent))
 
     def _fingerprint(self, request: Request) -> str:
-        return request.fingerprint_by(self._versions.fingerprint)
+        return request.fingerprint_by(self._context.versions.fingerprint)
 
     def _several_ask(self) -> bool:
         """Note who asks, and say whether that is done concurrently: by threads, or live tasks."""
@@ -242,7 +235,7 @@ class ReplayGuard:
             )
 
     def _check_new(self, *, in_turn: bool) -> None:
-        if self._sealed():
+        if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
                 "nothing is submitted. Start a new one with fresh=True.",

@@ -64,13 +64,9 @@ class Fact:
     payload: bytes | None = field(default=None, repr=False)
 
 
-def row_of(fact: Fact, body: str) -> dict[str, Any]:
-    """Return the row that holds a fact, with the checksums by which damage is noticed.
-
-    Args:
-        fact: The fact.
-        body: Its body as JSON.
-    """
+def row_of(fact: Fact) -> dict[str, Any]:
+    """Return the row that holds a fact, with checksums that reveal damage."""
+    body = json.dumps(fact.body, sort_keys=True)
     created_at = fact.created_at.isoformat()
     return {
         "experiment": fact.experiment,

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
@@ -78,20 +78,8 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def set_aside(url: str) -> Path:
-    """Rename a damaged SQLite ledger, so that the next opening starts an empty one.
-
-    Experiments then find their jobs by their tags; drawn values and pinned circuits are lost with
-    the ledger, and a flow that depends on them stops as diverged. This is never done unasked. End
-    all processes that use the ledger first: those that go on are refused.
-
-    Returns:
-        The dated new name. With its ``-wal`` beside it, it is still one SQLite database.
-
-    Raises:
-        InvalidInputError: It is no SQLite ledger, or there is none.
-        OSError: It cannot be renamed.
-    """
+def move_aside(url: str, now: datetime) -> Path:
+    """Rename a ledger's file; see :func:`session_block.ledger.store.set_aside`."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         raise InvalidInputError(
@@ -99,7 +87,7 @@ def set_aside(url: str) -> Path:
             "backup, or point SESSION_BLOCK_LEDGER_URL at another database."
         )
     path = sqlite_path(parsed)
-    aside = path.with_name(f"{path.name}.set-aside-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    aside = path.with_name(f"{path.name}.set-aside-{now:%Y%m%dT%H%M%S.%fZ}")
     moved = False
     # The database goes first: cut off after it, what remains is refused, not read as a ledger.
     for suffix in ("", *_JOURNALS):
@@ -112,10 +100,10 @@ def set_aside(url: str) -> Path:
 
 
 def _create(path: Path) -> None:
-    """Make an empty ledger under another name, and link it: nobody sees a half of it."""
+    """Make an empty ledger elsewhere and link it here, so that nobody sees half of one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
+        new = Path(directory) / path.name
         engine = sa.create_engine(
             "sqlite://", creator=lambda: sqlite3.connect(new), poolclass=NullPool
         )
@@ -125,8 +113,6 @@ def _create(path: Path) -> None:
             connection.commit()
         with suppress(FileExistsError):
             path.hardlink_to(new)
-    finally:
-        new.unlink(missing_ok=True)
     _sync_directory(path.parent)
 
 

@@ -19,12 +19,12 @@ from session_block.records.keys import (
     AttemptBegan,
     AttemptFailed,
     BackendChosen,
-    JobUsage,
+    FinalJobUsage,
+    FinalSessionUsage,
     Kind,
     Outcome,
     Result,
     Sealed,
-    SessionUsage,
 )
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
 from session_block.records.submissions import SubmissionState
@@ -97,7 +97,9 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
     session_ids = [one.session_id for one in sessions if one.session_id]
     backends = [one.name for one in known if isinstance(one, BackendChosen)]
     moments = [
-        fact.created_at for fact, one in facts if not isinstance(one, JobUsage | SessionUsage)
+        fact.created_at
+        for fact, one in facts
+        if not isinstance(one, FinalJobUsage | FinalSessionUsage)
     ]
     return Overview(
         identity=identity,

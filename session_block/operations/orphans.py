@@ -21,10 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from session_block.client import Connection, ListedJob, ListedSession
+from session_block.environment.environment import Environment
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.operations.sessions import note
@@ -243,8 +244,10 @@ class OrphanFinder:
                 known.update(session_id for session_id in ids if session_id is not None)
                 here = record.instance == self._connection.instance
                 # An intent to borrow a session, or to restore one, has no owner: it opens none.
-                if here and record.kind in {None, "lost"} and record.intent.owner is not None:
-                    openings.append(Opening(experiment, record, _is_under_way(record)))
+                if here and record.kind in {None, "lost"} and record.intent.sender is not None:
+                    openings.append(
+                        Opening(experiment, record, _is_under_way(record, self._ledger.environment))
+                    )
         return sorted(openings, key=lambda one: one.record.intended_at), known
 
     def _at(self, openings: Sequence[Opening], known: set[str]) -> Iterator[Orphan]:
@@ -266,13 +269,13 @@ class OrphanFinder:
         return Found(listed, details, tuple(jobs))
 
 
-def _is_under_way(record: SessionRecord) -> bool:
+def _is_under_way(record: SessionRecord, environment: Environment) -> bool:
     """Whether an opening's owner may still record its session.
 
     The owner's time is over when other openers would give it up too, here by the wall clock.
     """
-    sender = record.intent.owner
+    sender = record.intent.sender
     if record.kind is not None or sender is None:
         return False
-    within_time = datetime.now(UTC) - record.intended_at < OPENING_TIME + CLOCK_SKEW
-    return within_time and may_be_alive(sender)
+    within_time = environment.now() - record.intended_at < OPENING_TIME + CLOCK_SKEW
+    return within_time and may_be_alive(sender, environment)

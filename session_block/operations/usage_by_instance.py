@@ -126,7 +126,7 @@ def _used(ledger: Ledger, identity: Identity, connection: Connection | None) -> 
         return UsedByExperiment(identity, recorded.seconds, "ledger", recorded.complete)
     from session_block.costs.usage import UsageMeter
 
-    meter = UsageMeter(journal, lambda: connection, lambda: True)
+    meter = UsageMeter(journal, connection)
     seconds = meter.seconds()
     # What the meter finds final it records.
     return UsedByExperiment(identity, seconds, "platform", recorded_usage(journal).complete)

@@ -1,11 +1,18 @@
-"""A primitive request: what is to be run, validated before anything is sent."""
+"""A primitive request: what is to be run, validated before anything is sent.
+
+:func:`sampler_request` and :func:`estimator_request` are the one place where the arguments of the
+Sampler and the Estimator are written down. Methods and tasks take theirs from here, by
+:func:`asks`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import inspect
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
@@ -29,6 +36,10 @@ from session_block.pubs.options import (
 )
 from session_block.references import Implementation, PrimitiveKind
 
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
 _PRIMITIVES: Mapping[tuple[str, str], type[Any]] = {
     ("sampler", "v2"): SamplerV2,
     ("estimator", "v2"): EstimatorV2,
@@ -44,14 +55,16 @@ class Request:
     Attributes:
         pubs: Coerced PUBs; shots or precision are in them where they were given.
         options: The client's own option object, of the class that ``implementation`` uses.
-        asked: The PUBs as they were before their circuits were transpiled, by which the request is
-            known; ``None`` where ``pubs`` are that themselves.
+        label: The user's name for it, or ``None``.
+        asked: The PUBs as they were before their circuits were transpiled, which identify the
+            request; ``None`` where ``pubs`` are those themselves.
     """
 
     kind: PrimitiveKind
     implementation: Implementation
     pubs: Sequence[SamplerPub] | Sequence[EstimatorPub]
     options: Any
+    label: str | None = None
     asked: Sequence[SamplerPub] | Sequence[EstimatorPub] | None = None
 
     @property
@@ -135,14 +148,19 @@ def sampler_request(
     shots: int | None = None,
     options: Any = None,
     implementation: Implementation = "v2",
+    label: str | None = None,
 ) -> Request:
     """Make a Sampler request.
 
     Args:
-        pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as the Sampler takes them.
-        shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
-        options: The client's options, as a dict or an object of its option class.
-        implementation: Which family of the client's primitives to use.
+        pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as Qiskit's Sampler takes
+            them; ISA circuits, with classical registers.
+        shots: Shots of the PUBs that do not give their own; ``None`` for the options' default.
+        options: The client's own options, as a dict or an object of its option class. Up to five
+            ``environment.job_tags`` are yours.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        label: A name for this request. Without one it is recognised by its content and its place
+            among equal requests; processes that did not open the experiment need one.
 
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
@@ -152,7 +170,7 @@ def sampler_request(
         coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
     _check_alike(implementation, "shots", [pub.shots for pub in coerced])
-    return Request("sampler", implementation, coerced, chosen)
+    return Request("sampler", implementation, coerced, chosen, label)
 
 
 def estimator_request(
@@ -161,16 +179,20 @@ def estimator_request(
     precision: float | None = None,
     options: Any = None,
     implementation: Implementation = "v2",
+    label: str | None = None,
 ) -> Request:
     """Make an Estimator request.
 
     Args:
-        pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as the Estimator takes
-            them.
-        precision: Precision for the PUBs that do not say their own; ``None`` for the options'
-            default.
-        options: The client's options, as a dict or an object of its option class.
-        implementation: Which family of the client's primitives to use.
+        pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as Qiskit's Estimator
+            takes them; ISA circuits, with observables laid out alike.
+        precision: Target standard error of the PUBs that do not give their own; ``None`` for the
+            options' default.
+        options: The client's own options, as a dict or an object of its option class. Up to five
+            ``environment.job_tags`` are yours.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        label: A name for this request. Without one it is recognised by its content and its place
+            among equal requests; processes that did not open the experiment need one.
 
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
@@ -180,7 +202,43 @@ def estimator_request(
         coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
     _check_alike(implementation, "precision", [pub.precision for pub in coerced])
-    return Request("estimator", implementation, coerced, chosen)
+    return Request("estimator", implementation, coerced, chosen, label)
+
+
+def asks(
+    make: Callable[P, Request],
+) -> Callable[[Callable[[S, Request], T]], Callable[Concatenate[S, P], T]]:
+    """Give a function of a request the arguments that make one, with types and documentation.
+
+    Args:
+        make: :func:`sampler_request` or :func:`estimator_request`.
+
+    Returns:
+        A decorator. What it makes passes its arguments on to ``make``, and the request to the
+        function; it has the function's name, and the arguments' part of the docstring of ``make``.
+    """
+
+    def decorate(function: Callable[[S, Request], T]) -> Callable[Concatenate[S, P], T]:
+        def asking(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return function(self, make(*args, **kwargs))
+
+        first, _ = inspect.signature(function).parameters.values()
+        given = inspect.signature(make).parameters.values()
+        named: Any = update_wrapper(asking, function)
+        named.__signature__ = inspect.signature(function).replace(parameters=[first, *given])
+        named.__doc__ = _with_arguments(function.__doc__ or "", make.__doc__ or "")
+        return asking
+
+    return decorate
+
+
+def _with_arguments(doc: str, of: str) -> str:
+    """Return a docstring with the section on arguments of another one before its own sections."""
+    (arguments,) = re.findall(
+        r"^ *Args:\n.*?(?=\n\n)", inspect.cleandoc(of), re.DOTALL | re.MULTILINE
+    )
+    text, *sections = re.split(r"\n\n(?=(?:Returns|Raises):)", inspect.cleandoc(doc))
+    return "\n\n".join([text, arguments, *sections])
 
 
 def _check_alike(implementation: Implementation, what: str, values: Sequence[Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from urllib.parse import quote
-from uuid import uuid4
 
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
@@ -161,7 +160,7 @@ class _Names:
                 NameGiven(
                     name=self._name,
                     place=number,
-                    uid=found.uid if found else uuid4().hex[:16],
+                    uid=found.uid if found else self._journal.environment.new_id()[:16],
                     number=max(number, found.number) if found else number,
                     lost=found is not None,
                     versions=list(astuple(found.versions)) if found else None,

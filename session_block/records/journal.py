@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from session_block.environment.environment import Environment
 from session_block.ledger.store import Fact, Ledger
 from session_block.records.keys import Kind, typed
 
@@ -11,7 +12,7 @@ K = TypeVar("K", bound=Kind)
 
 
 class Journal:
-    """A ledger, bound to one experiment, or to what else facts are kept of.
+    """A ledger, bound to one experiment, or to another scope such as a Block's budget.
 
     Args:
         ledger: Where the facts are.
@@ -21,6 +22,11 @@ class Journal:
     def __init__(self, ledger: Ledger, scope: str) -> None:
         self.ledger = ledger
         self.scope = scope
+
+    @property
+    def environment(self) -> Environment:
+        """The world that the ledger is in."""
+        return self.ledger.environment
 
     def __repr__(self) -> str:
         return f"Journal({self.ledger}, {self.scope!r})"

@@ -30,9 +30,9 @@ def _place(digits: int = 0) -> Any:
     return field(metadata={"digits": digits})
 
 
-def _if_set(default: Any = None) -> Any:
-    """Make a field that is written only where it is not its default."""
-    return field(default=default, metadata={"if_set": True})
+def _if_set(default: Any = None, *, written_as: str | None = None) -> Any:
+    """Make a field that is written only where it is not its default, maybe under an older name."""
+    return field(default=default, metadata={"if_set": True, "written_as": written_as})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Kind:
             value = getattr(self, one.name)
             if one.if_set and value == one.default:
                 continue
-            body[one.name] = asdict(value) if isinstance(value, Sender) else value
+            body[one.written_as] = asdict(value) if isinstance(value, Sender) else value
         return body
 
     @classmethod
@@ -103,7 +103,7 @@ class Kind:
     @classmethod
     def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
         names = _layout(cls).names
-        return {name: value for name, value in body.items() if name in names}
+        return {names[name]: value for name, value in body.items() if name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +251,7 @@ class SessionIntent(Kind):
 
     Attributes:
         mode: ``session`` or ``batch``; ``None`` where the ledger had lost it.
-        owner: Who opens it; ``None`` where none is opened.
+        sender: Who opens it; ``None`` where none is opened.
         borrowed: The ID of the session that is joined instead.
         restored: The ledger had lost it.
     """
@@ -264,7 +264,7 @@ class SessionIntent(Kind):
     url: str | None
     mode: SessionMode | None = _if_set()
     max_time_seconds: int | None
-    owner: Sender | None = _if_set()
+    sender: Sender | None = _if_set(written_as="owner")
     borrowed: str | None = _if_set()
     restored: bool = _if_set(default=False)
 
@@ -316,7 +316,7 @@ class Intent(Kind):
         concurrent: Whether several threads or tasks asked.
         kind: ``sampler`` or ``estimator``; ``None`` where the ledger had lost it.
         tag: The job's tag, whole.
-        owner: Who sends it; ``None`` where it was sent before this was recorded.
+        sender: Who sends it; ``None`` where it was sent before this was recorded.
         adopted: It was made for a job that appeared after all.
         restored: The ledger had lost it.
     """
@@ -337,7 +337,7 @@ class Intent(Kind):
     session_id: str | None
     calibrated_at: str | None = _if_set()
     tag: str
-    owner: Sender | None = _if_set()
+    sender: Sender | None = _if_set(written_as="owner")
     adopted: bool = _if_set(default=False)
     restored: bool = _if_set(default=False)
 
@@ -450,7 +450,7 @@ class Result(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobUsage(Kind):
+class FinalJobUsage(Kind):
     """The final usage of a job."""
 
     KIND = "usage"
@@ -460,7 +460,7 @@ class JobUsage(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionUsage(Kind):
+class FinalSessionUsage(Kind):
     """The final usage of a session."""
 
     KIND = "usage-of-session"
@@ -634,8 +634,8 @@ KINDS: tuple[type[Kind], ...] = (
     Hold,
     Twin,
     Result,
-    JobUsage,
-    SessionUsage,
+    FinalJobUsage,
+    FinalSessionUsage,
     SubmissionDeed,
     SessionDeed,
     Draw,
@@ -691,15 +691,16 @@ class _Field:
     is_number: bool
     digits: int
     if_set: bool
+    written_as: str
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """A kind's fields: in its key, in its body, and the names of the body's fields."""
+    """A kind's fields: in its key, in its body, and the body's by the names they are written as."""
 
     place: tuple[_Field, ...]
     contents: tuple[_Field, ...]
-    names: frozenset[str]
+    names: Mapping[str, str]
 
 
 _LAYOUTS: dict[type[Kind], _Layout] = {}
@@ -712,7 +713,7 @@ def _layout(kind: type[Kind]) -> _Layout:
         own = [one for one in fields(kind) if one.name not in _AROUND]
         place = tuple(_field(one) for one in own if "digits" in one.metadata)
         contents = tuple(_field(one) for one in own if "digits" not in one.metadata)
-        found = _Layout(place, contents, frozenset(one.name for one in contents))
+        found = _Layout(place, contents, {one.written_as: one.name for one in contents})
         _LAYOUTS[kind] = found
     return found
 
@@ -724,9 +725,10 @@ def _field(one: Field[Any]) -> _Field:
         is_number=one.type == "int",
         digits=one.metadata.get("digits", 0),
         if_set="if_set" in one.metadata,
+        written_as=one.metadata.get("written_as") or one.name,
     )
 
 
 def _make_sender(fact: SessionIntent | Intent) -> None:
-    if isinstance(fact.owner, Mapping):
-        object.__setattr__(fact, "owner", Sender(**fact.owner))
+    if isinstance(fact.sender, Mapping):
+        object.__setattr__(fact, "sender", Sender(**fact.sender))

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import (
+    ModeChosen,
     Place,
     SessionClosing,
     SessionEnded,
@@ -16,7 +18,8 @@ from session_block.records.keys import (
     SessionKind,
     SessionOutcome,
 )
-from session_block.references import SessionMode
+from session_block.references import ExecutionMode, SessionMode
+from session_block.settings import SessionPlan
 
 CANCELLED = "cancelled by the user"
 CLOSED = "closed by the experiment"
@@ -139,6 +142,15 @@ def read_sessions(journal: Journal) -> list[SessionRecord]:
         )
 
 
+def execution_mode(journal: Journal, plan: SessionPlan) -> ExecutionMode:
+    """Return an experiment's execution mode: the Block's, or what took its place."""
+    if plan.mode == "session" and plan.without_sessions != "fail":
+        chosen = journal.get(ModeChosen)
+        if chosen is not None:
+            return chosen.mode
+    return plan.mode
+
+
 def record_closing(journal: Journal, record: SessionRecord, reason: str) -> None:
     """Record, before a session is closed, that it is to be, and why."""
     journal.record(SessionClosing(number=record.number, reason=reason))
@@ -149,12 +161,12 @@ def record_end(journal: Journal, record: SessionRecord, reason: str) -> None:
     journal.record(SessionEnded(number=record.number, session_id=record.session_id, reason=reason))
 
 
-def report_lost(experiment: str, number: int, backend: str) -> None:
+def report_lost(experiment: Identity, number: int, backend: str) -> None:
     """Say that nobody knows whether a session was opened: sessions bear no tags."""
     _logger.warning(
         "The opening of session %d of experiment %s on %s was cut off. If the platform did "
         "open it, it holds no job and is closed by the platform after 30 minutes; "
-        "'session-block sessions sweep' lists it.",
+        "'session-block sessions orphans' lists it.",
         number,
         experiment,
         backend,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from session_block.records.journal import Journal
-from session_block.records.keys import Intent, JobUsage, Outcome, SessionUsage, Twin
+from session_block.records.keys import FinalJobUsage, FinalSessionUsage, Intent, Outcome, Twin
 from session_block.records.sessions import read_sessions
 
 
@@ -44,8 +44,8 @@ def recorded_usage(journal: Journal) -> RecordedUsage:
         for one in read_sessions(journal)
         if one.opened and one.session_id
     }
-    of_sessions = {one.number: one.seconds for one in journal.all(SessionUsage)}
-    of_jobs = {one.job_id: one.seconds for one in journal.all(JobUsage)}
+    of_sessions = {one.number: one.seconds for one in journal.all(FinalSessionUsage)}
+    of_jobs = {one.job_id: one.seconds for one in journal.all(FinalJobUsage)}
     sessions = {session_id: of_sessions.get(number) for session_id, number in opened.items()}
     jobs = {
         one.job_id: of_jobs.get(one.job_id)
@@ -62,7 +62,7 @@ def recorded_usage(journal: Journal) -> RecordedUsage:
 
 
 @dataclass(frozen=True)
-class RecordedJob:
+class SentJob:
     """A job that an experiment has made, as the ledger tells it; twins too.
 
     Attributes:
@@ -74,7 +74,7 @@ class RecordedJob:
     session_id: str | None
 
 
-def jobs_of(journal: Journal) -> Iterator[RecordedJob]:
+def jobs_of(journal: Journal) -> Iterator[SentJob]:
     """Yield the jobs of an experiment, in the order in which they were recorded."""
     facts = journal.several(Intent, Outcome, Twin)
     sent_to = {
@@ -83,6 +83,6 @@ def jobs_of(journal: Journal) -> Iterator[RecordedJob]:
     for one in facts:
         match one:
             case Outcome(submission=submission, generation=number, job_id=str(job_id)):
-                yield RecordedJob(job_id, submission, sent_to.get((submission, number)))
+                yield SentJob(job_id, submission, sent_to.get((submission, number)))
             case Twin(submission=submission, job_id=job_id):
-                yield RecordedJob(job_id, submission, sent_to.get((submission, 1)))
+                yield SentJob(job_id, submission, sent_to.get((submission, 1)))

@@ -71,16 +71,16 @@ class PrefectReporter:
         )
         self._thread.start()
 
-    def notice(self, notice: Event) -> None:
+    def observe(self, event: Event) -> None:
         """Take note of something that happened; returns at once."""
-        about = self._watched.about(notice)
-        if notice.what in _SAID:
-            level, text = _SAID[notice.what]
+        about = self._watched.about(event)
+        if event.kind in _SAID:
+            level, text = _SAID[event.kind]
             logger = prefect_context.logger() or self._flow_logger
-            logger.log(level, text, notice.subject, f" ({about})" if about else "")
-        self._states.notice(notice, prefect_context.task_run_id(), about)
-        if notice.what is not EventKind.WAIT_ENDED:
-            self._queue.put(notice)
+            logger.log(level, text, event.subject, f" ({about})" if about else "")
+        self._states.observe(event, prefect_context.task_run_id(), about)
+        if event.kind is not EventKind.WAIT_ENDED:
+            self._queue.put(event)
 
     def close(self) -> None:
         """Tell what is still to be told, and write the report a last time."""
@@ -117,20 +117,20 @@ class PrefectReporter:
         while until is not None or not heard:
             seconds = None if until is None else max(0.0, until - time.monotonic())
             try:
-                notice = self._queue.get(timeout=seconds)
+                event = self._queue.get(timeout=seconds)
             except queue.Empty:
                 break
-            if notice is None:
+            if event is None:
                 return heard, True
             heard = True
-            self._submitted += notice.what is EventKind.JOB_SUBMITTED
-            self._guarded(lambda told=notice: self._emit(told))  # type: ignore[misc]  # a default
+            self._submitted += event.kind is EventKind.JOB_SUBMITTED
+            self._guarded(lambda told=event: self._emit(told))  # type: ignore[misc]  # a default
         return heard, False
 
-    def _emit(self, notice: Event) -> None:
+    def _emit(self, event: Event) -> None:
         identity = self._view.identity
         emit_event(
-            event=f"{EVENT_PREFIX}{notice.what}",
+            event=f"{EVENT_PREFIX}{event.kind}",
             resource={
                 "prefect.resource.id": f"session-block.experiment.{identity.uid}",
                 "prefect.resource.name": str(identity),
@@ -138,12 +138,12 @@ class PrefectReporter:
             },
             related=[
                 {
-                    "prefect.resource.id": f"session-block.{notice.of}.{notice.subject}",
-                    "prefect.resource.role": notice.of,
+                    "prefect.resource.id": f"session-block.{event.noun}.{event.subject}",
+                    "prefect.resource.role": event.noun,
                 }
             ],
-            occurred=notice.moment,
-            payload={"subject": notice.subject, "text": notice.text},
+            occurred=event.moment,
+            payload={"subject": event.subject, "text": event.text},
         )
 
     def _write_report(self, *, last: bool = False) -> None:

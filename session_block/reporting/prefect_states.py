@@ -50,24 +50,24 @@ class JobStates:
         """Whether any task run waits for a job."""
         return bool(self._waits)
 
-    def notice(self, notice: Event, task_run_id: UUID | None, message: str) -> None:
+    def observe(self, event: Event, task_run_id: UUID | None, message: str) -> None:
         """Take note of what became of a job, or of the wait for it.
 
         Args:
-            notice: What became of it.
+            event: What became of it.
             task_run_id: The task run that waits for it, in whose thread this is called.
             message: What the state of the task run says beside its name.
         """
-        if notice.what in _PENDING and task_run_id is not None:
-            known = self._waits.get(notice.subject)
+        if event.kind in _PENDING and task_run_id is not None:
+            known = self._waits.get(event.subject)
             if known is None or known.task_run_id != task_run_id:
-                self._waits[notice.subject] = _Wait(task_run_id, notice.what, message)
+                self._waits[event.subject] = _Wait(task_run_id, event.kind, message)
             else:
-                known.what = notice.what
-        elif notice.what is EventKind.WAIT_ENDED and notice.subject in self._waits:
+                known.what = event.kind
+        elif event.kind is EventKind.WAIT_ENDED and event.subject in self._waits:
             # A state that is named after the task run has ended would be its last one.
             free = self._naming.acquire(timeout=_NAMING_SECONDS)
-            self._waits.pop(notice.subject, None)
+            self._waits.pop(event.subject, None)
             if free:
                 self._naming.release()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from session_block.account import is_loopback
@@ -47,7 +46,7 @@ class Watched:
     Args:
         view: What the ledger tells.
         progress: What the experiment's code tells.
-        keeper: The keeper of its sessions, once it is connected.
+        sessions: Its sessions; asked once the experiment itself has connected.
         budget: What it may spend.
     """
 
@@ -55,12 +54,13 @@ class Watched:
         self,
         view: ExperimentView,
         progress: Progress,
-        keeper: Callable[[], SessionManager | None],
+        sessions: SessionManager,
         budget: Budget,
     ) -> None:
         self.view = view
         self.progress = progress
-        self._keeper = keeper
+        self._sessions = sessions
+        self._connection = sessions.connection
         self._budget = budget
         self._metrics: dict[str, JobMetrics] = {}
         self._asked_at: float | None = None
@@ -69,26 +69,24 @@ class Watched:
 
     def refresh(self, *, now: bool = False) -> None:
         """Ask for what changes by itself: the session's state, and what is left to spend."""
-        keeper = self._keeper()
         recent = self._asked_at is not None and time.monotonic() - self._asked_at < FRESH_SECONDS
-        if keeper is None or (recent and not now):
+        if not self._connection.is_open or (recent and not now):
             return
         self._asked_at = time.monotonic()
         try:
-            self.details = keeper.details() if self.view.session_id else None
+            self.details = self._sessions.details() if self.view.session_id else None
             self.left = self._budget.left()
         except SessionBlockError as error:
             _logger.info("The report shows what was known before: %s", error)
 
     def seconds_left(self) -> float | None:
         """Return how long the session can still be open, as it was last asked for."""
-        keeper = self._keeper()
-        if keeper is None or self.details is None or not self.details.accepts_jobs:
+        if not self._connection.is_open or self.details is None or not self.details.accepts_jobs:
             return None
         closes_at = self.details.closes_at
         if closes_at is None:
             return None
-        return max(0.0, (closes_at - keeper.connection.account.now()).total_seconds())
+        return max(0.0, (closes_at - self._connection.account.now()).total_seconds())
 
     def known_metrics(self, job_id: str) -> JobMetrics | None:
         """Return how a job fared, if it was asked for after it ended."""
@@ -96,11 +94,10 @@ class Watched:
 
     def metrics(self, job_id: str) -> JobMetrics | None:
         """Return how a job fares; ``None`` where the platform does not tell."""
-        keeper = self._keeper()
-        if keeper is None:
+        if not self._connection.is_open:
             return None
         try:
-            metrics = keeper.connection.jobs.metrics(job_id)
+            metrics = self._connection.jobs.metrics(job_id)
         except ConnectionFailedError as error:
             _logger.info("The report does not show how job %s fares: %s", job_id, error)
             return None
@@ -113,9 +110,8 @@ class Watched:
         metrics = self.metrics(job_id)
         return None if metrics is None else metrics.position
 
-    def about(self, notice: Event) -> str:
-        """Return more about something that has happened; of a job also where to look at it."""
-        keeper = self._keeper()
-        url = None if keeper is None else keeper.connection.account.url
-        page = job_page(url, notice.subject) if notice.of == "job" else None
-        return ", ".join(text for text in (notice.text, page) if text)
+    def about(self, event: Event) -> str:
+        """Return more about something that has happened; for a job also where to look at it."""
+        url = self._connection.account.url if self._connection.is_open else None
+        page = job_page(url, event.subject) if event.noun == "job" else None
+        return ", ".join(text for text in (event.text, page) if text)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Literal
 
-from session_block import aio
-from session_block.backoff import Pause
 from session_block.client import BackendChoice, Connection
+from session_block.environment.backoff import ExponentialPause
 from session_block.errors import BackendNotFoundError, BackendRecalibratedError, InvalidInputError
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import BackendChosen, CalibrationSeen
 from session_block.settings import SessionPlan
 from session_block.tags import uid_tag
@@ -29,36 +27,43 @@ class CalibrationWatch:
     calibration than the one that its submission records.
 
     Args:
-        journal: Where the experiment's first calibration is recorded.
+        context: The experiment, whose first calibration is recorded.
+        connection: Where to ask.
+        pinned: The experiment's backend.
         policy: Whether the experiment goes on after the backend was calibrated anew.
     """
 
-    def __init__(self, journal: Journal, policy: Literal["continue", "stop"]) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
+    def __init__(
+        self,
+        context: ExperimentContext,
+        connection: Connection,
+        pinned: PinnedBackend,
+        policy: Literal["continue", "stop"],
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._pinned = pinned
         self._stops = policy == "stop"
         self._seen: str | None = None
         self._session_id: str | None = None
         self._asked_at: float | None = None
 
-    def look(
-        self, connection: Connection, backend: BackendChoice, session_id: str | None
-    ) -> str | None:
+    def look(self, session_id: str | None) -> str | None:
         """Return when the backend was calibrated, as ISO 8601; ``None`` if it does not tell.
 
         Args:
-            connection: Where to ask, if that is due.
-            backend: The experiment's backend.
-            session_id: The session in which the next job is to run.
+            session_id: The session that the next job runs in.
 
         Raises:
             BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
             ConnectionFailedError: The platform does not tell.
         """
         if self._is_due(session_id):
-            moment = connection.backends.calibrated_at(backend)
+            backend = self._pinned.choice()
+            moment = self._connection.backends.calibrated_at(backend)
             self._seen = None if moment is None else moment.isoformat()
-            self._session_id, self._asked_at = session_id, time.monotonic()
+            self._session_id = session_id
+            self._asked_at = self._context.environment.monotonic()
             if self._stops:
                 self._compare(backend.name)
         return self._seen
@@ -67,20 +72,20 @@ class CalibrationWatch:
         return (
             self._asked_at is None
             or session_id != self._session_id
-            or time.monotonic() - self._asked_at > CHECK_SECONDS
+            or self._context.environment.monotonic() - self._asked_at > CHECK_SECONDS
         )
 
     def _compare(self, backend: str) -> None:
-        first, _ = self._journal.record(CalibrationSeen(calibrated_at=self._seen))
+        first, _ = self._context.journal.record(CalibrationSeen(calibrated_at=self._seen))
         began_with = first.calibrated_at
         if began_with != self._seen:
             self._asked_at = None
             raise BackendRecalibratedError(
                 f"Backend {backend} was calibrated at {self._seen}, but experiment "
-                f"{self._experiment} began with its calibration of {began_with}, and its Block "
-                "says on_recalibration='stop'. Nothing was submitted. To go on all the same say "
-                "'continue'; to begin with the new calibration, fresh=True.",
-                experiment=self._experiment,
+                f"{self._context.identity} began with its calibration of {began_with}, and its "
+                "Block says on_recalibration='stop'. Nothing was submitted. To go on all the "
+                "same say 'continue'; to begin with the new calibration, fresh=True.",
+                experiment=self._context.uid,
             )
 
 
@@ -88,19 +93,21 @@ class PinnedBackend:
     """Chooses an experiment's backend when it is first needed, and never again.
 
     Args:
-        journal: Where the choice is recorded.
+        context: The experiment.
+        connection: Its instance.
         plan: What the Block says of the backend.
-        lost: Whether the ledger had lost the experiment, so that its jobs tell its backend.
     """
 
-    def __init__(self, journal: Journal, plan: SessionPlan, *, lost: bool) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
+    def __init__(
+        self, context: ExperimentContext, connection: Connection, plan: SessionPlan
+    ) -> None:
+        self._context = context
+        self._journal = context.journal
+        self._connection = connection
         self._plan = plan
-        self._lost = lost
         self._choice: BackendChoice | None = None
 
-    def choice(self, connection: Connection) -> BackendChoice:
+    def choice(self) -> BackendChoice:
         """Return the experiment's backend.
 
         Waits for it, or takes another one, while it is in maintenance, but only as long as none is
@@ -112,20 +119,18 @@ class PinnedBackend:
             ConnectionFailedError: The platform cannot be reached.
         """
         if self._choice is None:
-            known = self.known(connection)
-            self._choice = (
-                self.pin(connection, *self._chosen(connection)) if known is None else known
-            )
+            known = self.known()
+            self._choice = self.pin(*self._chosen()) if known is None else known
         return self._choice
 
-    def known(self, connection: Connection) -> BackendChoice | None:
+    def known(self) -> BackendChoice | None:
         """Return the experiment's backend if it has one, without choosing it.
 
         Raises:
             InvalidInputError: The experiment began at another instance.
         """
         chosen = self._journal.get(BackendChosen)
-        return None if chosen is None else self._checked(chosen, connection)
+        return None if chosen is None else self._checked(chosen)
 
     def wanted(self, name: str) -> BackendChoice:
         """Return a backend of this name with what the Block wants of it."""
@@ -135,7 +140,7 @@ class PinnedBackend:
             name, self._plan.use_fractional_gates, self._plan.calibration_id if own else None
         )
 
-    def pin(self, connection: Connection, name: str, because: str) -> BackendChoice:
+    def pin(self, name: str, because: str) -> BackendChoice:
         """Make a backend the experiment's, unless it has one; return the one it has."""
         wanted = self.wanted(name)
         chosen, _ = self._journal.record(
@@ -143,81 +148,83 @@ class PinnedBackend:
                 name=wanted.name,
                 use_fractional_gates=wanted.use_fractional_gates,
                 calibration_id=wanted.calibration_id,
-                instance=connection.instance,
+                instance=self._connection.instance,
                 because=because,
             )
         )
-        self._choice = self._checked(chosen, connection)
+        self._choice = self._checked(chosen)
         return self._choice
 
-    def _checked(self, chosen: BackendChosen, connection: Connection) -> BackendChoice:
-        if chosen.instance != connection.instance:
+    def _checked(self, chosen: BackendChosen) -> BackendChoice:
+        if chosen.instance != self._connection.instance:
             raise InvalidInputError(
-                f"Experiment {self._experiment} began at the instance {chosen.instance}, but the "
-                f"Block names {connection.instance}. Nothing was submitted. Use a Block of the "
-                "former, or start anew with fresh=True.",
-                experiment=self._experiment,
+                f"Experiment {self._context.identity} began at the instance {chosen.instance}, "
+                f"but the Block names {self._connection.instance}. Nothing was submitted. Use a "
+                "Block of the former, or start anew with fresh=True.",
+                experiment=self._context.uid,
             )
         return BackendChoice(chosen.name, chosen.use_fractional_gates, chosen.calibration_id)
 
-    def _chosen(self, connection: Connection) -> tuple[str, str]:
+    def _chosen(self) -> tuple[str, str]:
         """Return a backend's name, and why it is the one."""
-        if self._lost and (used := _used_before(connection, self._experiment)) is not None:
+        if self._context.identity.lost and (used := self._used_before()) is not None:
             return used, "its jobs ran there before the ledger was lost"
         if self._plan.backend_name is None:
-            return self._least_busy(connection), "least busy"
-        return self._named(connection, self._plan.backend_name)
+            return self._least_busy(), "least busy"
+        return self._named(self._plan.backend_name)
 
-    def _named(self, connection: Connection, name: str) -> tuple[str, str]:
+    def _named(self, name: str) -> tuple[str, str]:
         wanted = self.wanted(name)
-        pause = Pause()
-        while (why := connection.backends.why_not_up(wanted)) is not None:
+        pause = ExponentialPause(self._context.environment)
+        while (why := self._connection.backends.why_not_up(wanted)) is not None:
             if self._plan.in_maintenance == "move":
-                qubits = connection.backends.get(wanted).num_qubits
+                qubits = self._connection.backends.get(wanted).num_qubits
                 needed = qubits if self._plan.min_num_qubits is None else self._plan.min_num_qubits
-                other = self._first_up(connection, needed)
+                other = self._first_up(needed)
                 if other is not None:
                     because = f"instead of {name}, which was down: {why}"
                     _logger.warning(
-                        "Experiment %s runs on %s %s.", self._experiment, other, because
+                        "Experiment %s runs on %s %s.", self._context.identity, other, because
                     )
                     return other, because
             self._wait(f"backend {name} is down: {why}", pause)
         return name, "by name"
 
-    def _least_busy(self, connection: Connection) -> str:
+    def _least_busy(self) -> str:
         needed = self._plan.min_num_qubits
-        pause = Pause()
-        while (up := self._first_up(connection, needed)) is None:
-            known = [one for one in connection.backends.names(needed) if self._has(connection, one)]
+        pause = ExponentialPause(self._context.environment)
+        while (up := self._first_up(needed)) is None:
+            known = [one for one in self._connection.backends.names(needed) if self._has(one)]
             if not known:
                 gates = " and fractional gates" if self._plan.use_fractional_gates else ""
                 raise BackendNotFoundError(
-                    f"The instance {connection.instance} has no backend with at least "
+                    f"The instance {self._connection.instance} has no backend with at least "
                     f"{needed or 1} qubits{gates}. Ask for less, or use another instance."
                 )
             self._wait(f"none of {', '.join(known)} is up", pause)
         return up
 
-    def _first_up(self, connection: Connection, num_qubits: int | None) -> str | None:
+    def _first_up(self, num_qubits: int | None) -> str | None:
         """Return the least busy backend that has what is wanted, if one is up."""
-        up = connection.backends.least_busy(num_qubits)
-        return next((name for name in up if self._has(connection, name)), None)
+        up = self._connection.backends.least_busy(num_qubits)
+        return next((name for name in up if self._has(name)), None)
 
-    def _has(self, connection: Connection, name: str) -> bool:
+    def _has(self, name: str) -> bool:
         try:
-            connection.backends.get(self.wanted(name))
+            self._connection.backends.get(self.wanted(name))
         except BackendNotFoundError:
             return False
         return True
 
-    def _wait(self, why: str, pause: Pause) -> None:
+    def _wait(self, why: str, pause: ExponentialPause) -> None:
         _logger.warning(
-            "Experiment %s waits for its backend before its first job: %s.", self._experiment, why
+            "Experiment %s waits for its backend before its first job: %s.",
+            self._context.identity,
+            why,
         )
-        aio.pause(pause.next())
+        self._context.environment.pause(pause.next())
 
-
-def _used_before(connection: Connection, experiment: str) -> str | None:
-    jobs = connection.jobs.named(uid_tag(experiment))
-    return next((job.backend for job in jobs if job.backend is not None), None)
+    def _used_before(self) -> str | None:
+        """Return the backend that the experiment's jobs ran on before the ledger was lost."""
+        jobs = self._connection.jobs.named(uid_tag(self._context.uid))
+        return next((job.backend for job in jobs if job.backend is not None), None)

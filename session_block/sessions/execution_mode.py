@@ -6,60 +6,64 @@ import logging
 
 from session_block.client import Connection
 from session_block.errors import ConnectionFailedError
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import ModeChosen
+from session_block.records.sessions import execution_mode
 from session_block.references import ExecutionMode
 from session_block.settings import SessionPlan
 
 _logger = logging.getLogger(__name__)
 
 
-class Fallback:
-    """Knows the mode, and takes the one that the Block names for plans without sessions.
+class ModeFallback:
+    """Knows the mode, and falls back to the one that the Block names for plans without sessions.
 
     Args:
-        journal: Where the mode is recorded that took the place of the Block's.
+        context: The experiment, which keeps the mode that it fell back to.
+        connection: Its instance.
         plan: What the Block says of sessions.
     """
 
-    def __init__(self, journal: Journal, plan: SessionPlan) -> None:
-        self._journal = journal
+    def __init__(
+        self, context: ExperimentContext, connection: Connection, plan: SessionPlan
+    ) -> None:
+        self._context = context
+        self._connection = connection
         self._plan = plan
-        self._mode = plan.mode
+        self._mode: ExecutionMode | None = None
         self._used: set[str] = set()
 
     def mode(self) -> ExecutionMode:
-        """Return the execution mode: the Block's, or what took its place where that is refused."""
-        if self._mode == "session" and self._plan.without_sessions != "fail":
-            chosen = self._journal.get(ModeChosen)
-            if chosen is not None:
-                self._mode = chosen.mode
+        """Return the execution mode: the Block's, or what took its place."""
+        if self._mode is None or self._mode == "session":
+            self._mode = execution_mode(self._context.journal, self._plan)
         return self._mode
 
-    def take(self, connection: Connection, because: str) -> bool:
+    def take(self, because: str) -> bool:
         """Run in another mode from now on; say whether the Block names one."""
         if self._plan.without_sessions == "fail":
             return False
-        chosen, _ = self._journal.record(
+        chosen, _ = self._context.journal.record(
             ModeChosen(mode=self._plan.without_sessions, because=because)
         )
         _logger.warning(
             "The instance %s has no sessions, so experiment %s runs in %s mode.",
-            connection.instance,
-            self._journal.scope,
+            self._connection.instance,
+            self._context.identity,
             chosen.mode,
         )
         return True
 
-    def is_ignored(self, connection: Connection, session_id: str, job_id: str) -> bool:
-        """Find out, once for each session, whether a job of it was run outside of it.
+    def is_ignored(self, session_id: str, job_id: str) -> bool:
+        """Find out, once for each session, whether the platform ran a job of it outside of it.
 
-        Some plans let a session be opened all the same; the client drops the message that says so.
+        Some plans let a session be opened and then ignore it; the client drops the message that
+        says so.
         """
         if session_id in self._used:
             return False
         try:
-            job = connection.jobs.get(job_id)
+            job = self._connection.jobs.get(job_id)
         except ConnectionFailedError as error:
             _logger.warning("It is not known yet whether session %s is used: %s", session_id, error)
             return False

@@ -1,4 +1,4 @@
-"""How much time a session has left, and whether another one may take its place."""
+"""When a session is replaced: how much time it has left, and whether another may follow it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from qiskit_ibm_runtime import Session
 
 from session_block.client import Connection
 from session_block.errors import SessionClosedError, SessionsNotAllowedError
+from session_block.records.context import ExperimentContext
 from session_block.records.sessions import CANCELLED, CLOSED, IGNORED, TIDIED, SessionRecord
 from session_block.references import SessionDetails
 from session_block.settings import SessionPlan
@@ -15,16 +16,20 @@ class Expiry:
     """Applies what the Block says of sessions that end.
 
     Args:
-        experiment: The experiment's UID.
+        context: The experiment.
+        connection: Its instance.
         plan: What the Block says of sessions.
     """
 
-    def __init__(self, experiment: str, plan: SessionPlan) -> None:
-        self._experiment = experiment
+    def __init__(
+        self, context: ExperimentContext, connection: Connection, plan: SessionPlan
+    ) -> None:
+        self._context = context
+        self._connection = connection
         self._plan = plan
         self._details: SessionDetails | None = None
 
-    def seconds_left(self, connection: Connection, session: Session) -> float | None:
+    def seconds_left(self, session: Session) -> float | None:
         """Return how long a session can still be open; ``None`` before its first job has started.
 
         Once it has started its end stands, and costs no further request.
@@ -34,16 +39,16 @@ class Expiry:
         """
         known = self._details
         if known is None or known.id != session.session_id or known.closes_at is None:
-            known = self._details = connection.sessions.look(str(session.session_id))
+            known = self._details = self._connection.sessions.look(str(session.session_id))
         if known.closes_at is None:
             return None
-        return (known.closes_at - connection.account.now()).total_seconds()
+        return (known.closes_at - self._connection.account.now()).total_seconds()
 
-    def is_near(self, connection: Connection, session: Session) -> bool:
+    def is_near(self, session: Session) -> bool:
         """Whether a session has less time left than a submission needs, as the Block says."""
         if not self._plan.min_time_left_seconds:
             return False
-        left = self.seconds_left(connection, session)
+        left = self.seconds_left(session)
         return left is not None and left < self._plan.min_time_left_seconds
 
     def check_renewable(self, record: SessionRecord) -> None:
@@ -56,10 +61,11 @@ class Expiry:
         if record.end == IGNORED and self._plan.without_sessions == "fail":
             raise SessionsNotAllowedError(
                 f"Session {record.session_id} was opened, but the platform ran the job of "
-                f"experiment {self._experiment} outside of it, as it does on the open plan. What "
-                "is recorded stays. Set the Block's mode to 'batch' or 'job', or without_sessions "
-                "to let it choose so by itself; or use an instance of another plan.",
-                experiment=self._experiment,
+                f"experiment {self._context.identity} outside of it, as it does on the open plan. "
+                "What is recorded stays. Set the Block's mode to 'batch' or 'job', or "
+                "without_sessions to let it choose so by itself; or use an instance of another "
+                "plan.",
+                experiment=self._context.uid,
                 session_id=record.session_id,
             )
         ours = (CLOSED, CANCELLED, IGNORED, TIDIED)
@@ -69,9 +75,10 @@ class Expiry:
             return
         whose = "borrowed" if borrowed else "opened"
         raise SessionClosedError(
-            f"Session {record.session_id}, which experiment {self._experiment} {whose}, has ended "
-            f"({record.end}), and its Block does not let it be replaced. Reattach to another "
-            "session, or set on_expiry='reopen' to go on in a new one. What is recorded stays.",
-            experiment=self._experiment,
+            f"Session {record.session_id}, which experiment {self._context.identity} {whose}, has "
+            f"ended ({record.end}), and its Block does not let it be replaced. Reattach to "
+            "another session, or set on_expiry='reopen' to go on in a new one. What is recorded "
+            "stays.",
+            experiment=self._context.uid,
             session_id=record.session_id,
         )

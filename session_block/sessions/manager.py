@@ -1,23 +1,19 @@
-"""Reattach, replace and close the sessions of one experiment, and open them when needed."""
+"""Reattach to, replace and close the sessions of one experiment, and open them when needed."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import cast
 
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block.client import BackendChoice, Connection
-from session_block.client.failures import tells_of_refused_token
-from session_block.errors import (
-    SessionClosedError,
-    SessionError,
-    SessionsNotAllowedError,
-)
-from session_block.events import EventBus, EventKind
-from session_block.records.journal import Journal
+from session_block.errors import SessionClosedError, SessionError, SessionsNotAllowedError
+from session_block.events import EventKind
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import Place
 from session_block.records.sessions import (
     CANCELLED,
@@ -27,12 +23,12 @@ from session_block.records.sessions import (
     NEAR_ITS_END,
     SessionRecord,
     read_sessions,
-    record_closing,
     record_end,
 )
 from session_block.references import ExecutionMode, SessionDetails
 from session_block.sessions.backend import CalibrationWatch, PinnedBackend
-from session_block.sessions.execution_mode import Fallback
+from session_block.sessions.closing import SessionCloser
+from session_block.sessions.execution_mode import ModeFallback
 from session_block.sessions.expiry import Expiry
 from session_block.sessions.opening import SessionJoiner, SessionOpener
 from session_block.settings import SessionPlan
@@ -41,53 +37,59 @@ _logger = logging.getLogger(__name__)
 
 
 def session_id_of(mode: Session | IBMBackend) -> str | None:
-    """Return the ID of the session or batch in which a job runs; ``None`` in job mode."""
+    """Return the ID of the session or batch that a job runs in; ``None`` in job mode."""
     return mode.session_id if isinstance(mode, Session) else None
+
+
+@dataclass(frozen=True)
+class _Current:
+    """The session that jobs run in now.
+
+    Attributes:
+        session: The client's object.
+        renewals: Of the connection that it belongs to.
+    """
+
+    record: SessionRecord
+    session: Session
+    renewals: int
 
 
 class SessionManager:
     """Keeps one experiment inside one session for as long as the platform lets it.
 
-    All threads of a process share one keeper, and with it the session that replaces an ended one;
+    All threads of a process share one manager, and with it the session that replaces an ended one;
     processes share the replacement through the ledger.
 
     Args:
-        journal: The experiment's.
-        connection: To the experiment's instance.
+        context: The experiment.
+        connection: Its instance.
         plan: What the Block says of sessions.
-        lost: Whether the ledger had lost the experiment.
-        notices: Told what happens to sessions.
     """
 
     def __init__(
-        self,
-        journal: Journal,
-        connection: Connection,
-        plan: SessionPlan,
-        *,
-        lost: bool = False,
-        notices: EventBus | None = None,
+        self, context: ExperimentContext, connection: Connection, plan: SessionPlan
     ) -> None:
-        self._notices = notices or EventBus()
-        self._journal = journal
-        self._experiment = journal.scope
+        self._context = context
+        self._journal = context.journal
         self.connection = connection
         self.plan = plan
-        self._pinned = PinnedBackend(journal, plan, lost=lost)
-        self._fallback = Fallback(journal, plan)
-        self._expiry = Expiry(journal.scope, plan)
-        self._calibration = CalibrationWatch(journal, plan.on_recalibration)
-        self._opener = SessionOpener(
-            journal, plan, lambda: self.connection, lambda: self.backend_choice
+        self._pinned = PinnedBackend(context, connection, plan)
+        self._fallback = ModeFallback(context, connection, plan)
+        self._expiry = Expiry(context, connection, plan)
+        self._calibration = CalibrationWatch(
+            context, connection, self._pinned, plan.on_recalibration
         )
-        self._joiner = SessionJoiner(journal, plan, self._pinned, self._opener)
+        self._opener = SessionOpener(context, connection, self._pinned, plan)
+        self._joiner = SessionJoiner(context, connection, self._pinned, self._opener, plan)
+        self._closer = SessionCloser(context, connection, self._pinned)
         self._lock = threading.RLock()
-        self._current: tuple[SessionRecord, Session] | None = None
+        self._current: _Current | None = None
 
     @property
     def backend_choice(self) -> BackendChoice:
         """The backend of all jobs of this experiment; chosen when it is first asked for."""
-        return self._pinned.choice(self.connection)
+        return self._pinned.choice()
 
     @property
     def backend(self) -> IBMBackend:
@@ -107,7 +109,7 @@ class SessionManager:
         )
 
     def current(self) -> Session | IBMBackend:
-        """Return in what the next job runs, as the client's primitives take it.
+        """Return what the next job runs in, as the client's primitives take it.
 
         That is the experiment's open session or batch, else a new one; in job mode the backend.
 
@@ -119,9 +121,10 @@ class SessionManager:
         """
         with self._lock:
             while True:
+                self._forget_other_connections()
                 self._retire_near_its_end()
                 if self._current is not None:
-                    return self._current[1]
+                    return self._current.session
                 mode, record = self.mode(), self._latest()
                 if mode == "job" and (record is None or not record.usable):
                     return self.backend
@@ -142,29 +145,17 @@ class SessionManager:
     def is_borrowed(self, session_id: str | None) -> bool:
         """Whether a session of the experiment was opened by somebody else."""
         current = self._current
-        if current is not None and current[0].session_id == session_id:
-            return not current[0].opened
+        if current is not None and current.record.session_id == session_id:
+            return not current.record.opened
         return any(one.session_id == session_id and not one.opened for one in self.records())
 
     def calibrated_at(self, session_id: str | None) -> str | None:
-        """Return when the backend was calibrated under which the next job is submitted.
+        """Return when the backend was last calibrated before the next job, as ISO 8601.
 
         Raises:
             BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
         """
-        return self._calibration.look(self.connection, self.backend_choice, session_id)
-
-    def reconnect_after(self, error: BaseException) -> bool:
-        """Connect anew if an error says that the access token was refused; say whether it did.
-
-        The client goes on with a token that the platform refuses; a new connection gets another.
-        """
-        if not tells_of_refused_token(error):
-            return False
-        with self._lock:
-            self.connection = Connection(self.connection.account)
-            self._current = None
-        return True
+        return self._calibration.look(session_id)
 
     def borrow(self, session_id: str) -> Session:
         """Attach the experiment to a session or batch that somebody else opened.
@@ -178,32 +169,33 @@ class SessionManager:
             InvalidInputError: The Block's mode is job.
         """
         with self._lock:
-            if self._joiner.join(self.connection, session_id):
+            if self._joiner.join(session_id):
                 self._current = None
             return cast(Session, self.current())
 
     def replace(self, ended_session_id: str, *, asked_again: bool = False) -> Session | IBMBackend:
-        """Return in what the next job runs after a session has ended; all callers get the same.
+        """Return what the next job runs in after a session has ended; all callers get the same.
 
         Args:
             ended_session_id: The session that has ended.
-            asked_again: Whether the user asks for what it refused once more, and so wants it to run
-                although the session was cancelled.
+            asked_again: Whether the user asks once more for what it refused, and so wants it to
+                run although the session was cancelled.
 
         Raises:
             SessionClosedError: This experiment's user cancelled it, or it is not to be replaced.
         """
         with self._lock:
-            if self._current is not None and self._current[0].session_id == ended_session_id:
+            if self._current is not None and self._current.record.session_id == ended_session_id:
                 self._current = None
             for record in self.records():
                 if record.session_id != ended_session_id:
                     continue
                 if record.closing == CANCELLED and not asked_again:
                     raise SessionClosedError(
-                        f"Session {ended_session_id} was cancelled, and with it what was still to "
-                        "run in it. Ask again to run it in a new session.",
-                        experiment=self._experiment,
+                        f"Session {ended_session_id} of experiment {self._context.identity} was "
+                        "cancelled, with everything that had not run in it. Ask again to run it "
+                        "in a new session.",
+                        experiment=self._context.uid,
                         session_id=ended_session_id,
                     )
                 if record.end is None:
@@ -214,12 +206,18 @@ class SessionManager:
         """Return the experiment's sessions, oldest first."""
         return read_sessions(self._journal)
 
+    def has_own_open(self) -> bool:
+        """Whether a session that this experiment opened is not known to be over."""
+        return any(self._closer.may_close(record) for record in self.records())
+
     def details(self) -> SessionDetails:
         """Return the latest session's details, asked from the platform."""
         record = next((one for one in reversed(self.records()) if one.session_id), None)
         if record is None:
             why = "runs in job mode" if self.mode() == "job" else "has not opened a session yet"
-            raise SessionError(f"Experiment {self._experiment} {why}.", experiment=self._experiment)
+            raise SessionError(
+                f"Experiment {self._context.identity} {why}.", experiment=self._context.uid
+            )
         return self.details_of(record)
 
     def details_of(self, record: SessionRecord) -> SessionDetails:
@@ -231,13 +229,13 @@ class SessionManager:
         return not self.connection.sessions.look(session_id).accepts_jobs
 
     def check_is_used(self, session_id: str, job_id: str) -> None:
-        """Give the session up if the platform ran a job of it outside of it."""
+        """Give the session up if the platform ran one of its jobs outside of it."""
         with self._lock:
-            if self._current is None or self._current[0].session_id != session_id:
+            if self._current is None or self._current.record.session_id != session_id:
                 return
-            if self._fallback.is_ignored(self.connection, session_id, job_id):
-                self._give_up(self._current[0], IGNORED)
-                self._fallback.take(self.connection, IGNORED)
+            if self._fallback.is_ignored(session_id, job_id):
+                self._give_up(self._current, IGNORED)
+                self._fallback.take(IGNORED)
 
     def close(self, *, cancel_jobs: bool = False) -> bool:
         """Close the session that this experiment opened; a borrowed one is left alone.
@@ -252,21 +250,16 @@ class SessionManager:
             SessionError: The platform did not close it; it may go on billing.
         """
         with self._lock:
-            own = [one for one in self.records() if one.usable and one.opened]
+            own = [one for one in self.records() if self._closer.may_close(one)]
             for record in own:
                 self._close(record, CANCELLED if cancel_jobs else CLOSED)
             return bool(own)
 
     def _close(self, record: SessionRecord, reason: str) -> None:
-        cancel_jobs = reason == CANCELLED
-        session = self._attached(record)
-        record_closing(self._journal, record, reason)
-        try:
-            self.connection.sessions.close(session, cancel_jobs=cancel_jobs)
-        except SessionError as error:
-            if not self.reconnect_after(error):
-                raise
-            self.connection.sessions.close(self._attached(record), cancel_jobs=cancel_jobs)
+        self._forget_other_connections()
+        current = self._current
+        known = current is not None and current.record.number == record.number
+        self._closer.close(record, reason, current.session if current and known else None)
         self._end(record, reason)
 
     def _latest(self) -> SessionRecord | None:
@@ -281,55 +274,52 @@ class SessionManager:
         try:
             session = self._opener.open(number, mode)
         except SessionsNotAllowedError as error:
-            if not self._fallback.take(self.connection, str(error)):
+            if not self._fallback.take(str(error)):
                 raise
             return
         if session is not None:
-            self._current = (self.records()[number - 1], session)
+            self._use(self.records()[number - 1], session)
             renewed = any(one.opened and one.number < number for one in self.records())
-            what = EventKind.SESSION_RENEWED if renewed else EventKind.SESSION_OPENED
-            self._notices.tell(what, session.session_id, f"on {self.backend_choice.name}")
+            kind = EventKind.SESSION_RENEWED if renewed else EventKind.SESSION_OPENED
+            self._context.publish(kind, session.session_id, f"on {self.backend_choice.name}")
 
     def _reattach(self, record: SessionRecord) -> None:
         details = self.details_of(record)
         if details.accepts_jobs:
-            self._current = (record, self._session(record, details))
-            self._notices.tell(EventKind.SESSION_REATTACHED, record.session_id, details.status)
+            self._use(record, self._closer.attach(record, details))
+            self._context.publish(EventKind.SESSION_REATTACHED, record.session_id, details.status)
         else:
             self._end(record, record.closing or CLOSED_BY_PLATFORM)
 
-    def _attached(self, record: SessionRecord) -> Session:
-        if self._current is not None and self._current[0].number == record.number:
-            return self._current[1]
-        return self._session(record, self.details_of(record))
+    def _use(self, record: SessionRecord, session: Session) -> None:
+        self._current = _Current(record, session, self.connection.renewals)
 
-    def _session(self, record: SessionRecord, details: SessionDetails) -> Session:
-        # Of a session that was brought back from its jobs' tags only the platform knows the mode.
-        mode = record.mode or details.execution_mode
-        return self.connection.sessions.attach(details, self.backend_choice, mode)
+    def _forget_other_connections(self) -> None:
+        """Drop a session of the client's that belongs to a connection that was renewed since."""
+        if self._current is not None and self._current.renewals != self.connection.renewals:
+            self._current = None
 
     def _retire_near_its_end(self) -> None:
         """Give up the current session, as the Block wants it, before its time is over."""
-        if self._current is None:
+        current = self._current
+        if current is None or not self._expiry.is_near(current.session):
             return
-        record, session = self._current
-        if not self._expiry.is_near(self.connection, session):
-            return
+        session_id = current.record.session_id
         _logger.info(
-            "Session %s of experiment %s is near its end; no more is submitted to it.",
-            record.session_id,
-            self._experiment,
+            "Session %s of experiment %s is near its end; no more jobs are submitted to it.",
+            session_id,
+            self._context.identity,
         )
-        self._notices.tell(EventKind.SESSION_NEAR_ITS_END, record.session_id)
-        self._give_up(record, NEAR_ITS_END)
+        self._context.publish(EventKind.SESSION_NEAR_ITS_END, session_id)
+        self._give_up(current, NEAR_ITS_END)
 
-    def _give_up(self, record: SessionRecord, reason: str) -> None:
-        if record.opened:
-            self._close(record, reason)
+    def _give_up(self, current: _Current, reason: str) -> None:
+        if current.record.opened:
+            self._close(current.record, reason)
         else:
-            self._end(record, reason)
+            self._end(current.record, reason)
 
     def _end(self, record: SessionRecord, reason: str) -> None:
         record_end(self._journal, record, reason)
         self._current = None
-        self._notices.tell(EventKind.SESSION_CLOSED, record.session_id, reason)
+        self._context.publish(EventKind.SESSION_CLOSED, record.session_id, reason)

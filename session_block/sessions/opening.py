@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable
 
 from qiskit_ibm_runtime import Session
 
-from session_block import aio
-from session_block.client import BackendChoice, Connection
+from session_block.client import Connection
 from session_block.client.failures import NO_SESSIONS_CODE, Refusal, refusal, tells_of_no_sessions
 from session_block.errors import (
     ConnectionFailedError,
@@ -19,9 +16,9 @@ from session_block.errors import (
     SessionError,
     SessionsNotAllowedError,
 )
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import Sender, SessionIntent, SessionOutcome
-from session_block.records.sender import attempt, may_be_alive
+from session_block.records.sender import may_be_alive, sending
 from session_block.records.sessions import SessionRecord, read_sessions, report_lost
 from session_block.references import SessionDetails, SessionMode
 from session_block.sessions.backend import PinnedBackend
@@ -41,20 +38,26 @@ class SessionOpener:
     ``session/n`` after. Sessions bear no tags, so one whose opening was cut off between the two
     cannot be recognised; it is reported, and the platform closes it by itself when no job starts
     in it.
+
+    Args:
+        context: The experiment.
+        connection: Its instance.
+        pinned: Its backend.
+        plan: What the Block says of sessions.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        context: ExperimentContext,
+        connection: Connection,
+        pinned: PinnedBackend,
         plan: SessionPlan,
-        connection: Callable[[], Connection],
-        backend: Callable[[], BackendChoice],
     ) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
-        self._plan = plan
+        self._context = context
+        self._journal = context.journal
         self._connection = connection
-        self._backend = backend
+        self._pinned = pinned
+        self._plan = plan
 
     def open(self, number: int, mode: SessionMode) -> Session | None:
         """Open the n-th session; ``None`` when another process is at it, or it came too late.
@@ -66,12 +69,14 @@ class SessionOpener:
         """
         self._check_number()
         max_time_seconds = self._plan.max_time_seconds if mode == self._plan.mode else None
-        with attempt() as sender:
+        with sending(self._context.environment) as sender:
             if not self.record_intent(number, mode, max_time_seconds, sender=sender):
                 return None
             handled = sys.exception()
             try:
-                session = self._connection().sessions.open(self._backend(), max_time_seconds, mode)
+                session = self._connection.sessions.open(
+                    self._pinned.choice(), max_time_seconds, mode
+                )
             except ConnectionFailedError as error:
                 self._failed(number, refusal(error, handled), error)
                 raise
@@ -85,7 +90,7 @@ class SessionOpener:
             session.session_id,
             stands.session_id or f"that it is {stands.kind}",
         )
-        self._connection().sessions.close(session, cancel_jobs=True)
+        self._connection.sessions.close(session, cancel_jobs=True)
         return None
 
     def record_intent(
@@ -98,31 +103,31 @@ class SessionOpener:
         borrowed: str | None = None,
     ) -> bool:
         """Record that the n-th session is wanted; say whether nobody else did so before."""
-        connection = self._connection()
         return self._journal.record(
             SessionIntent(
                 number=number,
-                backend=self._backend().name,
-                instance=connection.instance,
-                url=connection.account.url,
+                backend=self._pinned.choice().name,
+                instance=self._connection.instance,
+                url=self._connection.account.url,
                 mode=mode,
                 max_time_seconds=max_time_seconds,
-                owner=sender,
+                sender=sender,
                 borrowed=borrowed,
             )
         )[1]
 
     def await_opening(self, record: SessionRecord) -> None:
         """Wait until another opener has recorded its session, or is gone."""
-        deadline = time.monotonic() + OPEN_DEADLINE_SECONDS
-        while time.monotonic() < deadline:
+        environment = self._context.environment
+        deadline = environment.monotonic() + OPEN_DEADLINE_SECONDS
+        while environment.monotonic() < deadline:
             known = read_sessions(self._journal)
             if known[record.number - 1].kind is not None:
                 return
-            opener = record.intent.owner
-            if opener is None or not may_be_alive(opener):
+            opener = record.intent.sender
+            if opener is None or not may_be_alive(opener, environment):
                 break
-            aio.pause(_LOOK_SECONDS)
+            environment.pause(_LOOK_SECONDS)
         self._record_lost(record.number)
 
     def _failed(self, number: int, refused: Refusal | None, error: ConnectionFailedError) -> None:
@@ -133,29 +138,29 @@ class SessionOpener:
         self._journal.record(SessionOutcome(number=number, kind="refused"))
         if tells_of_no_sessions(refused.message):
             raise SessionsNotAllowedError(
-                f"The instance {self._connection().instance} has no sessions, as those of the open "
-                f"plan, so experiment {self._experiment} cannot open one. Set the Block's mode to "
-                "'batch' or 'job', or without_sessions to let it choose so by itself; or use an "
-                "instance of another plan.",
-                experiment=self._experiment,
+                f"The instance {self._connection.instance} has no sessions, as those of the open "
+                f"plan, so experiment {self._context.identity} cannot open one. Set the Block's "
+                "mode to 'batch' or 'job', or without_sessions to let it choose so by itself; or "
+                "use an instance of another plan.",
+                experiment=self._context.uid,
                 code=NO_SESSIONS_CODE,
             ) from error
 
     def _record_lost(self, number: int) -> None:
         _, ours = self._journal.record(SessionOutcome(number=number, kind="lost"))
         if ours:
-            report_lost(self._experiment, number, self._backend().name)
+            report_lost(self._context.identity, number, self._pinned.choice().name)
 
     def _check_number(self) -> None:
         records = read_sessions(self._journal)
         opened = list(dict.fromkeys(one.session_id for one in records if one.opened))
         if len(opened) >= self._plan.max_sessions:
             raise SessionError(
-                f"Experiment {self._experiment} has opened {len(opened)} sessions, the last one "
-                f"{opened[-1]}, which is as many as its Block lets it (max_sessions). "
-                "Look why they end so soon (max_time, or closed by somebody), then raise the limit "
-                "to go on, or start anew with fresh=True.",
-                experiment=self._experiment,
+                f"Experiment {self._context.identity} has opened {len(opened)} sessions, the last "
+                f"one {opened[-1]}, which is as many as its Block lets it (max_sessions). Look "
+                "why they end so soon (max_time, or closed by somebody), then raise the limit to "
+                "go on, or start anew with fresh=True.",
+                experiment=self._context.uid,
                 session_id=opened[-1],
             )
 
@@ -164,26 +169,29 @@ class SessionJoiner:
     """Makes a session that is there already one experiment's latest.
 
     Args:
-        journal: The experiment's.
-        plan: What the Block says of sessions.
-        pinned: The experiment's backend; it becomes the session's where nothing else names one.
+        context: The experiment.
+        connection: Its instance.
+        pinned: Its backend; it becomes the session's where nothing else names one.
         opener: Records what is wanted.
+        plan: What the Block says of sessions.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        plan: SessionPlan,
+        context: ExperimentContext,
+        connection: Connection,
         pinned: PinnedBackend,
         opener: SessionOpener,
+        plan: SessionPlan,
     ) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
-        self._plan = plan
+        self._context = context
+        self._journal = context.journal
+        self._connection = connection
         self._pinned = pinned
         self._opener = opener
+        self._plan = plan
 
-    def join(self, connection: Connection, session_id: str) -> bool:
+    def join(self, session_id: str) -> bool:
         """Record the session as the experiment's latest; say whether it was not until now.
 
         Raises:
@@ -197,10 +205,10 @@ class SessionJoiner:
             raise InvalidInputError(
                 f"Session {session_id} cannot be joined: the Block's mode is 'job', whose jobs run "
                 "in no session. Use a Block of mode 'session' or 'batch'.",
-                experiment=self._experiment,
+                experiment=self._context.uid,
                 session_id=session_id,
             )
-        self._check(connection, connection.sessions.look(session_id), mode)
+        self._check(self._connection.sessions.look(session_id), mode)
         joined = False
         while True:
             records = read_sessions(self._journal)
@@ -215,23 +223,23 @@ class SessionJoiner:
                 )
                 joined = True
 
-    def _check(self, connection: Connection, details: SessionDetails, mode: SessionMode) -> None:
+    def _check(self, details: SessionDetails, mode: SessionMode) -> None:
         """Check a session before it decides anything; the experiment then has its backend."""
-        pinned = self._pinned.known(connection)
+        pinned = self._pinned.known()
         name = self._plan.backend_name or details.backend_name
         if pinned is not None:
             choice = pinned
         elif name is not None:
             choice = self._pinned.wanted(name)
         else:
-            choice = self._pinned.choice(connection)
-        connection.sessions.attach(details, choice, mode)
+            choice = self._pinned.choice()
+        self._connection.sessions.attach(details, choice, mode)
         if not details.accepts_jobs:
             raise SessionClosedError(
                 f"Session {details.id} is closed, so no job can join it. Reattach to one that is "
                 "open, or open a new one.",
-                experiment=self._experiment,
+                experiment=self._context.uid,
                 session_id=details.id,
             )
         if pinned is None:
-            self._pinned.pin(connection, choice.name, f"session {details.id} is on it")
+            self._pinned.pin(choice.name, f"session {details.id} is on it")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from qiskit_ibm_runtime import RuntimeInvalidStateError, RuntimeJobV2
 
 from session_block import crashpoints
+from session_block.client import Connection
 from session_block.client.service import connecting
-from session_block.errors import JobNotFoundError
+from session_block.errors import JobNotFoundError, SubmissionHeldError
+from session_block.records.context import ExperimentContext
 from session_block.records.submissions import Generation
-from session_block.sessions.manager import SessionManager
-from session_block.submissions.settle import Settler
+from session_block.tags import uid_tag
 
 _logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Sent:
     """A job that this process has sent.
 
     Attributes:
-        at: When the platform had accepted it, by :func:`time.monotonic`.
+        at: When the platform had accepted it, by the monotonic clock.
         like: What it has in common with the jobs that take as long.
     """
 
@@ -36,35 +36,55 @@ class JobCache:
     """Keeps one experiment's jobs, and asks the platform for those that it does not have.
 
     Args:
-        experiment: The experiment's UID.
-        keeper: The keeper of its sessions.
-        settler: Knows at which instance a job was submitted.
+        context: The experiment.
+        connection: Its instance. Jobs belong to the access token that they were fetched with, so a
+            renewed connection has none of them.
     """
 
-    def __init__(
-        self, experiment: str, keeper: Callable[[], SessionManager], settler: Settler
-    ) -> None:
-        self._experiment = experiment
-        self._keeper = keeper
-        self._settler = settler
+    def __init__(self, context: ExperimentContext, connection: Connection) -> None:
+        self._context = context
+        self._connection = connection
+        self._renewals = connection.renewals
         self._jobs: dict[str, RuntimeJobV2] = {}
         self._sent: dict[str, Sent] = {}
 
     def keep(self, job: RuntimeJobV2, like: Hashable) -> None:
         """Keep a job that was sent just now; see :class:`Sent`."""
         self._jobs[job.job_id()] = job
-        self._sent[job.job_id()] = Sent(time.monotonic(), like)
+        self._sent[job.job_id()] = Sent(self._context.environment.monotonic(), like)
 
     def job(self, generation: Generation) -> RuntimeJobV2 | None:
-        """Return the job of a generation, or ``None`` when the platform does not know it."""
+        """Return the job of a generation, or ``None`` when the platform does not know it.
+
+        Raises:
+            SubmissionHeldError: It was sent to another instance.
+        """
+        if self._renewals != self._connection.renewals:
+            self._renewals = self._connection.renewals
+            self._jobs.clear()
         job_id = str(generation.job_id)
         if job_id not in self._jobs:
-            self._settler.check_instance(generation)
-            job = self._keeper().connection.jobs.get(job_id)
+            self.check_instance(generation)
+            job = self._connection.jobs.get(job_id)
             if job is None:
                 return None
             self._jobs[job_id] = job
         return self._jobs[job_id]
+
+    def check_instance(self, generation: Generation) -> None:
+        """Check that a generation was sent to the instance that is connected.
+
+        Raises:
+            SubmissionHeldError: It was sent to another one, so nothing can be said about it.
+        """
+        if generation.intent.instance != self._connection.instance:
+            raise SubmissionHeldError(
+                f"A job of experiment {self._context.identity} was sent to the instance "
+                f"{generation.intent.instance}, but the Block now names "
+                f"{self._connection.instance}. Run it with a Block of the former, or start anew "
+                "with fresh=True.",
+                **generation.named(self._context.uid),
+            )
 
     def sent(self, job_id: str) -> Sent | None:
         """Return when this process sent a job; ``None`` if another one did."""
@@ -81,23 +101,23 @@ class JobCache:
         job = self.job(generation)
         if job is None:
             raise JobNotFoundError(
-                f"Job {generation.job_id} of experiment {self._experiment} is not known to the "
-                "platform, so it cannot be cancelled.",
-                **generation.named(self._experiment),
+                f"Job {generation.job_id} of experiment {self._context.identity} is not known to "
+                "the platform, so it cannot be cancelled.",
+                **generation.named(self._context.uid),
             )
         with connecting(f"cancel job {generation.job_id}"), crashpoints.around("cancel job"):
             job.cancel()
 
-    def cancel_pending(self, experiment_tag: str) -> None:
+    def cancel_pending(self) -> None:
         """Cancel the queued and running jobs that bear the experiment's tag, and no others.
 
         Raises:
             ConnectionFailedError: The platform could not be reached; some may be pending still.
         """
-        connection = self._keeper().connection
-        with connecting(f"cancel the pending jobs of experiment {self._experiment}"):
-            for listed in connection.jobs.tagged(experiment_tag):
-                job = connection.jobs.get(listed.job_id) if listed.pending else None
+        jobs = self._connection.jobs
+        with connecting(f"cancel the pending jobs of experiment {self._context.identity}"):
+            for listed in jobs.tagged(uid_tag(self._context.uid)):
+                job = jobs.get(listed.job_id) if listed.pending else None
                 if job is not None:
                     try:
                         with crashpoints.around("cancel job"):
@@ -109,7 +129,3 @@ class JobCache:
         """Let go of a job that is done with."""
         self._jobs.pop(job_id, None)
         self._sent.pop(job_id, None)
-
-    def forget_all(self) -> None:
-        """Let go of all jobs: they belong to a connection that is no more."""
-        self._jobs.clear()

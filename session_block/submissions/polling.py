@@ -105,7 +105,7 @@ def until_first_look(expected: Expectation | None, elapsed: float) -> float:
     return min(max(0.0, due - elapsed), SLOWEST_SECONDS)
 
 
-def pause(expected: Expectation | None, elapsed: float) -> float:
+def until_next_look(expected: Expectation | None, elapsed: float) -> float:
     """Return how many seconds to wait for the next look.
 
     Args:

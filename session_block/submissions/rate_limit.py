@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 
-from session_block import aio
+from session_block.environment.environment import Environment
 
 WINDOW_SECONDS = 60.0
 FORGET_SECONDS = 600.0
@@ -21,10 +20,12 @@ class RateLimiter:
     """Spaces the submissions of one process to one instance.
 
     Args:
-        per_minute: A fixed limit; ``None`` to go as fast as the platform lets.
+        environment: Gives clock and pause.
+        per_minute: A fixed limit; ``None`` to go as fast as the platform allows.
     """
 
-    def __init__(self, per_minute: int | None = None) -> None:
+    def __init__(self, environment: Environment, per_minute: int | None = None) -> None:
+        self._environment = environment
         self._fixed = per_minute
         self._learnt: int | None = None
         self._refused_at = 0.0
@@ -51,12 +52,12 @@ class RateLimiter:
                     self.per_minute or "only so many",
                 )
                 told = True
-            aio.pause(pause)
+            self._environment.pause(pause)
 
     def refused(self, retry_after_seconds: float | None) -> None:
         """Note that the platform refused a submission because there were too many (429)."""
         with self._lock:
-            now = time.monotonic()
+            now = self._environment.monotonic()
             self._refusals += 1
             pause = retry_after_seconds
             if pause is None:
@@ -76,7 +77,7 @@ class RateLimiter:
     def _pause(self) -> float:
         """Return the seconds to wait; with none, note a submission as sent."""
         with self._lock:
-            now = time.monotonic()
+            now = self._environment.monotonic()
             if self._learnt is not None and now - self._refused_at > FORGET_SECONDS:
                 self._learnt = None
             self._drop_old(now)

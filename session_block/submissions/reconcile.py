@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import requests
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import aio
-from session_block.backoff import Backoff
 from session_block.client import ListedJob
+from session_block.environment.backoff import Backoff
 from session_block.records import submissions as records
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import Intent, Outcome, SubmissionFact, Twin
 from session_block.records.sessions import restore_session
 from session_block.records.submissions import Situation, Submission
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
-from session_block.submissions.settle import Settler
+from session_block.submissions.settle import Settler, settle_window
 from session_block.tags import SubmissionTag, uid_tag
 
 TWIN_CHECK_SECONDS = 30.0
@@ -42,29 +40,22 @@ class Reconciler:
     """Reconciles one experiment.
 
     Args:
-        journal: The experiment's.
-        keeper: Gives the connection.
+        context: The experiment. A new one has no jobs to be reconciled.
+        sessions: Say where its jobs are sent.
         settler: Decides outcomes and cancels twins.
-        existed: Whether the experiment existed before this opening of it; a new one has no jobs.
-        lost: Whether the ledger had lost it, so that its last job may not be listed yet.
     """
 
     def __init__(
-        self,
-        journal: Journal,
-        keeper: Callable[[], SessionManager],
-        settler: Settler,
-        *,
-        existed: bool,
-        lost: bool,
+        self, context: ExperimentContext, sessions: SessionManager, settler: Settler
     ) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
-        self._keeper = keeper
+        self._context = context
+        self._journal = context.journal
+        self._experiment = context.uid
+        self._sessions = sessions
+        self._connection = sessions.connection
         self._settler = settler
-        self._lost = lost
-        self._done = not existed
-        self._checked_at = time.monotonic()
+        self._done = not context.identity.resumed
+        self._checked_at = context.environment.monotonic()
         self._lock = threading.Lock()
 
     def ensure(self) -> bool:
@@ -73,19 +64,22 @@ class Reconciler:
         Raises:
             ConnectionFailedError: The listing failed for too long, so nothing is known.
         """
+        environment = self._context.environment
         with self._lock:
             if self._done:
                 return False
-            if self._lost:
+            if self._context.identity.lost:
                 # What was submitted just before the ledger was lost may not be listed yet.
-                aio.pause(self._keeper().connection.account.settle_seconds)
-            backoff = Backoff(f"The job listing of experiment {self._experiment}")
+                environment.pause(settle_window(self._connection.account))
+            backoff = Backoff(
+                f"The job listing of experiment {self._context.identity}", environment
+            )
             while True:
                 try:
                     self._reconcile()
                 except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-                    aio.pause(backoff.failed(error))
-                    self._keeper().reconnect_after(error)
+                    environment.pause(backoff.failed(error))
+                    self._connection.renew_after(error)
                 else:
                     self._done = True
                     return True
@@ -93,7 +87,8 @@ class Reconciler:
     def check_twins(self, *, now: bool = False) -> None:
         """Look for twins if that is due; a listing that fails is read again another time."""
         with self._lock:
-            if not now and time.monotonic() - self._checked_at < TWIN_CHECK_SECONDS:
+            moment = self._context.environment.monotonic()
+            if not now and moment - self._checked_at < TWIN_CHECK_SECONDS:
                 return
             try:
                 self._reconcile_with_a_good_token()
@@ -104,18 +99,18 @@ class Reconciler:
                     self._experiment,
                     error,
                 )
-            self._checked_at = time.monotonic()
+            self._checked_at = self._context.environment.monotonic()
 
     def _reconcile_with_a_good_token(self) -> None:
         try:
             self._reconcile()
         except IBMError as error:
-            if not self._keeper().reconnect_after(error):
+            if not self._connection.renew_after(error):
                 raise
             self._reconcile()
 
     def _reconcile(self) -> None:
-        jobs = self._keeper().connection.jobs.tagged(uid_tag(self._experiment))
+        jobs = self._connection.jobs.tagged(uid_tag(self._experiment))
         by_submission: defaultdict[str, dict[int, list[tuple[SubmissionTag, ListedJob]]]]
         by_submission = defaultdict(lambda: defaultdict(list))
         for job in jobs:
@@ -172,7 +167,7 @@ class Reconciler:
         for job in jobs:
             if job.session_id is not None:
                 restore_session(
-                    self._journal, job.session_id, self._keeper().place, borrowed=tag.borrowed
+                    self._journal, job.session_id, self._sessions.place, borrowed=tag.borrowed
                 )
         _logger.warning(
             "Submission %s of experiment %s was brought back from the platform: job %s.",
@@ -196,12 +191,12 @@ class Reconciler:
     def _adopt_as_next(self, recorded: Submission, jobs: Sequence[ListedJob]) -> None:
         latest = recorded.generations[-1]
         number = latest.number + 1
-        intent = replace(latest.intent, generation=number, owner=None, adopted=True)
+        intent = replace(latest.intent, generation=number, sender=None, adopted=True)
         if self._journal.record(intent)[1]:
             self._settler.adopt(recorded.id, number, jobs)
 
     def _restored_intent(self, number: int, tag: SubmissionTag, job: ListedJob) -> Intent:
-        place = self._keeper().place
+        place = self._sessions.place
         return Intent(
             submission=tag.submission,
             generation=number,
@@ -246,5 +241,5 @@ def _situation(recorded: Submission, generation: int) -> Situation:
         # Where all that came later ended without a job too, nothing has taken its place.
         dead = all(one.outcome is not None and one.job_id is None for one in from_there_on)
         return Situation.ABANDONED if dead else Situation.SUPERSEDED
-    # Whether its owner lives is found out by who asks for the submission.
+    # Whoever asks for the submission finds out whether its sender is alive.
     return recorded.situation(sender_alive=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import RuntimeJobV2
 
-from session_block import aio, crashpoints
-from session_block.backoff import Backoff
+from session_block import crashpoints
 from session_block.client import reason_of
 from session_block.client.failures import code_in
 from session_block.client.service import connecting
+from session_block.environment.backoff import Backoff
 from session_block.errors import (
     JobCancelledError,
     JobEndedInPassingError,
@@ -21,12 +20,12 @@ from session_block.errors import (
     LedgerError,
     SubmissionHeldError,
 )
-from session_block.events import EventBus, EventKind
+from session_block.events import EventKind
 from session_block.pubs.encoding import decode_result, encode_result
 from session_block.records import submissions as records
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import Result
-from session_block.records.submissions import Generation, Situation, Submission
+from session_block.records.submissions import Generation, Situation
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
@@ -47,33 +46,36 @@ class RecordedJob:
 
 
 class ResultFetcher:
-    """Waits for the jobs of one experiment and keeps their results.
+    """Waits for the jobs of one experiment, fetches their results and stores them.
 
     The first time as ever after, a result is what the ledger gives back.
 
     A failing network, an expired token or a restarting platform only prolongs the wait.
+
+    Args:
+        context: The experiment.
+        sessions: Its sessions.
+        jobs: Its jobs.
+        settler: Writes off jobs that gave no result, and holds those that nobody knows.
+        reconciler: Looks for twins while there is time.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        keeper: Callable[[], SessionManager],
-        *,
+        context: ExperimentContext,
+        sessions: SessionManager,
         jobs: JobCache,
-        read: Callable[[str], Submission],
         settler: Settler,
         reconciler: Reconciler,
-        notices: EventBus,
     ) -> None:
-        self._notices = notices
-        self._watch = JobWatch(
-            journal.scope, keeper, jobs=jobs, read=read, reconciler=reconciler, notices=notices
-        )
-        self._journal = journal
-        self._experiment = journal.scope
+        self._context = context
+        self._journal = context.journal
+        self._experiment = context.uid
+        self._sessions = sessions
+        self._connection = sessions.connection
         self._jobs = jobs
         self._settler = settler
-        self._keeper = keeper
+        self._watch = JobWatch(context, sessions, jobs, reconciler)
 
     def recorded(self, submission: str) -> PrimitiveResult | None:
         """Return a result from the ledger alone."""
@@ -119,40 +121,41 @@ class ResultFetcher:
         stored = self.recorded(submission)
         if stored is not None:
             return stored
-        self._keeper()
+        self._connection.open()
         if generation.ended is not None:
             raise self._ended(generation, generation.ended)
         answer = self._watch.until_over(submission, generation, timeout_seconds)
         match decide(Situation.JOB, answer):
             case Action.FETCH:
                 result = self._fetch(submission, generation)
-                self._notices.tell(EventKind.JOB_DONE, generation.job_id, submission)
+                self._context.publish(EventKind.JOB_DONE, generation.job_id, submission)
                 return result
             case Action.END_WITH_SESSION:
-                self._notices.tell(
+                self._context.publish(
                     EventKind.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
                 )
                 self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
                 raise self._ended(generation, records.ENDED_WITH_SESSION)
             case Action.WRITE_OFF:
-                self._notices.tell(
+                self._context.publish(
                     EventKind.JOB_FAILED, generation.job_id, records.FAILED_IN_PASSING
                 )
                 self._settler.write_off(submission, generation.number, records.FAILED_IN_PASSING)
                 raise self._ended(generation, records.FAILED_IN_PASSING)
             case Action.RAISE if answer is Answer.CANCELLED:
-                self._notices.tell(EventKind.JOB_FAILED, generation.job_id, "it was cancelled")
+                self._context.publish(EventKind.JOB_FAILED, generation.job_id, "it was cancelled")
                 raise JobCancelledError(
-                    f"Job {generation.job_id} of experiment {self._experiment} was cancelled. To "
-                    f"run it after all: {self._retry(submission)}; or start anew with fresh=True.",
+                    f"Job {generation.job_id} of experiment {self._context.identity} was "
+                    f"cancelled. To run it after all: {self._retry(submission)}; or start anew "
+                    "with fresh=True.",
                     **generation.named(self._experiment),
                 )
             case Action.RAISE:
                 reason = reason_of(self._job(generation))
-                self._notices.tell(EventKind.JOB_FAILED, generation.job_id, reason)
+                self._context.publish(EventKind.JOB_FAILED, generation.job_id, reason)
                 raise JobFailedError(
-                    f"Job {generation.job_id} of experiment {self._experiment} failed: {reason}. "
-                    f"To run it once more: {self._retry(submission)}.",
+                    f"Job {generation.job_id} of experiment {self._context.identity} failed: "
+                    f"{reason}. To run it once more: {self._retry(submission)}.",
                     **generation.named(self._experiment),
                     code=code_in(reason),
                 )
@@ -163,23 +166,24 @@ class ResultFetcher:
         job = self._jobs.job(generation)
         if job is None:
             raise JobNotFoundError(
-                f"Job {generation.job_id} of experiment {self._experiment} was there, and is not "
-                "any more. Run again to look once more.",
+                f"Job {generation.job_id} of experiment {self._context.identity} was there, and "
+                "is not any more. Run again to look once more.",
                 **generation.named(self._experiment),
             )
         return job
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
         """Read a finished job's result and store it; what is returned is what was stored."""
-        backoff = Backoff(f"The result of job {generation.job_id}")
+        environment = self._context.environment
+        backoff = Backoff(f"The result of job {generation.job_id}", environment)
         tries = 0
         while True:
             try:
                 with crashpoints.around("fetch result"):
                     result = self._job(generation).result()
             except OUTAGES as error:
-                aio.pause(backoff.failed(error))
-                self._watch.reconnect_after(error)
+                environment.pause(backoff.failed(error))
+                self._connection.renew_after(error)
                 continue
             except ValueError as error:
                 result, unreadable = None, str(error)
@@ -196,11 +200,11 @@ class ResultFetcher:
             if decide(Situation.JOB, answer) is Action.HOLD:
                 because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
                 raise self._settler.hold(submission, generation, because)
-            aio.pause(tries * _RESULT_PAUSE_SECONDS)
+            environment.pause(tries * _RESULT_PAUSE_SECONDS)
 
     def _check_session(self, generation: Generation) -> None:
         if generation.intent.session_id is not None:
-            self._keeper().check_is_used(generation.intent.session_id, str(generation.job_id))
+            self._sessions.check_is_used(generation.intent.session_id, str(generation.job_id))
 
     def _store(
         self, submission: str, generation: Generation, result: PrimitiveResult
@@ -217,7 +221,7 @@ class ResultFetcher:
 
     def _ended(self, generation: Generation, because: str) -> JobEndedInPassingError:
         return JobEndedInPassingError(
-            f"Job {generation.job_id} of experiment {self._experiment} (session "
+            f"Job {generation.job_id} of experiment {self._context.identity} (session "
             f"{generation.intent.session_id}) gave no result: {because}. Ask for it again: it "
             "then runs once more.",
             **generation.named(self._experiment),

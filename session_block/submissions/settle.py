@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import requests
 from qiskit_ibm_runtime import RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import aio, crashpoints
-from session_block.backoff import Backoff
-from session_block.client import ListedJob
+from session_block import crashpoints
+from session_block.account import Account
+from session_block.client import Connection, ListedJob
+from session_block.costs.budget import Budget
+from session_block.environment.backoff import Backoff
 from session_block.errors import ConnectionFailedError, SubmissionHeldError
-from session_block.events import EventBus, EventKind
-from session_block.records.journal import Journal
+from session_block.events import EventKind
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import Hold, Intent, JobEnded, Outcome, Twin
 from session_block.records.submissions import Generation, Situation
-from session_block.sessions.manager import SessionManager
 from session_block.settings import Policy
 from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.job_cache import JobCache
 from session_block.tags import SubmissionTag, uid_tag
+
+SETTLE_SECONDS = 30.0
+"""The settle window: how long a listing may hide a job that the platform accepted.
+
+A guess for IBM, whose pages say nothing about it. An account whose platform's lag is known, such as
+the local one's, has its own window.
+"""
+
+_LOOKS = 10
+"""How often the listing is read within the window."""
 
 _SHORTEST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 _logger = logging.getLogger(__name__)
+
+
+def settle_window(account: Account) -> float:
+    """Return the settle window of an account's platform, in seconds."""
+    return SETTLE_SECONDS if account.settle_seconds is None else account.settle_seconds
 
 
 class Settler:
@@ -34,43 +50,44 @@ class Settler:
     Whoever creates the outcome decides it for everybody; all others take what stands.
 
     Args:
-        journal: The experiment's.
-        keeper: Gives the connection.
-        policy: What becomes of an intent without owner and job.
-        without_job: Told of each generation that is decided to have made no job.
-        notices: Told of jobs that are found, and of holds.
+        context: The experiment.
+        connection: Its instance.
+        jobs: Its jobs.
+        budget: Counts no generation that made no job.
+        policy: What becomes of an intent that has neither sender nor job.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        keeper: Callable[[], SessionManager],
+        context: ExperimentContext,
+        connection: Connection,
+        jobs: JobCache,
+        budget: Budget,
         policy: Policy = Policy.RESUBMIT,
-        *,
-        without_job: Callable[[str, int], None] = lambda _submission, _generation: None,
-        notices: EventBus | None = None,
     ) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
-        self._keeper = keeper
+        self._context = context
+        self._journal = context.journal
+        self._experiment = context.uid
+        self._connection = connection
+        self._jobs = jobs
+        self._budget = budget
         self._policy = policy
-        self._without_job = without_job
-        self._notices = notices or EventBus()
 
     def settle(self, submission: str, generation: Generation) -> None:
-        """Give an intent without an owner its outcome, from what the platform's listing shows.
+        """Give an intent whose sender is gone its outcome, from what the platform's listing shows.
 
         Raises:
             SubmissionHeldError: The policy leaves it to an operator, or did so before.
             ConnectionFailedError: The listing failed for too long.
         """
-        self.check_instance(generation)
+        self._jobs.check_instance(generation)
         situation = Situation.HELD if generation.held else Situation.INTENT_ORPHANED
-        account = self._keeper().connection.account
-        backoff = Backoff(f"The job listing for submission {submission}")
-        began = time.monotonic()
+        environment = self._context.environment
+        window = settle_window(self._connection.account)
+        backoff = Backoff(f"The job listing for submission {submission}", environment)
+        began = environment.monotonic()
         while True:
-            settled = time.monotonic() - began >= account.settle_seconds
+            settled = environment.monotonic() - began >= window
             answer, jobs = self._look(generation, backoff, settled=settled)
             match decide(situation, answer, self._policy):
                 case Action.ADOPT:
@@ -87,22 +104,22 @@ class Settler:
                         f"{generation.intent.tag}",
                     )
                 case _:
-                    pause = max(account.settle_seconds / 10, _SHORTEST_PAUSE_SECONDS)
-                    aio.pause(min(pause, _LONGEST_PAUSE_SECONDS))
+                    pause = max(window / _LOOKS, _SHORTEST_PAUSE_SECONDS)
+                    environment.pause(min(pause, _LONGEST_PAUSE_SECONDS))
 
     def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
         """Take the earliest usable of these jobs for a generation's own; the rest are twins."""
         chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
         outcome = self.decide(Outcome.of_job(submission, number, chosen.job_id, adopted=True))
         if outcome.job_id is not None:
-            self._notices.tell(EventKind.JOB_ADOPTED, outcome.job_id, submission)
+            self._context.publish(EventKind.JOB_ADOPTED, outcome.job_id, submission)
         self.cancel_twins(submission, [job.job_id for job in jobs if job.job_id != outcome.job_id])
 
     def decide(self, outcome: Outcome) -> Outcome:
         """Record a generation's outcome, unless somebody was first; return what stands."""
         stands, _ = self._journal.record(outcome)
         if not stands.made_job:
-            self._without_job(stands.submission, stands.generation)
+            self._budget.void(stands.submission, stands.generation)
         return stands
 
     def write_off(self, submission: str, number: int, because: str) -> None:
@@ -119,7 +136,7 @@ class Settler:
                 job_id=generation.job_id,
             )
         )
-        self._notices.tell(EventKind.SUBMISSION_HELD, submission, because)
+        self._context.publish(EventKind.SUBMISSION_HELD, submission, because)
         place = f"{self._experiment} {submission}"
         cure = (
             f"'session-block submissions retry {place}' runs it again"
@@ -128,8 +145,8 @@ class Settler:
             f"'session-block submissions release {place}' if there is none"
         )
         return SubmissionHeldError(
-            f"Submission {submission} of experiment {self._experiment} is held: {because}. Nothing "
-            f"is submitted. Run again to look once more; else {cure}.",
+            f"Submission {submission} of experiment {self._context.identity} is held: {because}. "
+            f"Nothing is submitted. Run again to look once more; else {cure}.",
             **generation.named(self._experiment),
         )
 
@@ -149,23 +166,8 @@ class Settler:
                 continue
             self._journal.record(Twin(submission=submission, job_id=job_id, fate=fate))
 
-    def check_instance(self, generation: Generation) -> None:
-        """Check that a generation was sent to the instance that is connected.
-
-        Raises:
-            SubmissionHeldError: It was sent to another one, so nothing can be said about it.
-        """
-        connection = self._keeper().connection
-        if generation.intent.instance != connection.instance:
-            raise SubmissionHeldError(
-                f"A job of experiment {self._experiment} was sent to the instance "
-                f"{generation.intent.instance}, but the Block now names {connection.instance}. "
-                "Run it with a Block of the former, or start anew with fresh=True.",
-                **generation.named(self._experiment),
-            )
-
     def _cancel(self, job_id: str) -> str:
-        job = self._keeper().connection.jobs.get(job_id)
+        job = self._connection.jobs.get(job_id)
         if job is None:
             return "deleted"
         try:
@@ -180,7 +182,7 @@ class Settler:
         core = (self._experiment, intent.submission, intent.generation)
         return [
             job
-            for job in self._keeper().connection.jobs.tagged(uid_tag(self._experiment))
+            for job in self._connection.jobs.tagged(uid_tag(self._experiment))
             if any(tag.core == core for tag in filter(None, map(SubmissionTag.parse, job.tags)))
         ]
 
@@ -190,8 +192,8 @@ class Settler:
         try:
             jobs = self._jobs_of(generation.intent)
         except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-            aio.pause(backoff.failed(error))
-            self._keeper().reconnect_after(error)
+            self._context.environment.pause(backoff.failed(error))
+            self._connection.renew_after(error)
             return Answer.UNREADABLE, []
         backoff.recovered()
         match len(jobs):

@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable
 
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio, crashpoints
-from session_block.backoff import OUTAGE_SECONDS
 from session_block.client.failures import UNAUTHORIZED, Refusal, code_in, refusal
 from session_block.costs.budget import Budget
+from session_block.environment.backoff import OUTAGE_SECONDS
 from session_block.errors import (
     BudgetExceededError,
     ExperimentSealedError,
     SubmissionNotSentError,
     SubmissionRejectedError,
 )
-from session_block.events import EventBus, EventKind
+from session_block.events import EventKind
 from session_block.pubs.request import Request
 from session_block.records import submissions as records
-from session_block.records.identity import Identity
-from session_block.records.journal import Journal
+from session_block.records.context import ExperimentContext
 from session_block.records.keys import Intent, Outcome
-from session_block.records.sender import SenderWatch, attempt
+from session_block.records.sender import SenderWatch, sending
 from session_block.records.submissions import Asked, Generation, Situation, Submission
-from session_block.records.versions import Versions
 from session_block.sessions.manager import SessionManager, session_id_of
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
@@ -50,47 +46,34 @@ class Submitter:
     """Submits the requests of one experiment.
 
     Args:
-        journal: The experiment's.
-        identity: The experiment, whose tags all its jobs bear.
-        versions: Of the rules that recognise its jobs.
-        keeper: Opens the session when the first job needs it.
+        context: The experiment, whose tags all its jobs bear.
+        sessions: Open the session when the first job needs it.
+        budget: Lets submissions through, or not.
         jobs: Keeps each job that is sent.
         settler: Decides outcomes.
         reconciler: Brings back what the ledger lost, before anything new is submitted.
-        pacer: Spaces submissions.
-        budget: Lets them through, or not.
-        sealed: Whether the experiment is finished.
-        notices: Told of each job that is submitted.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        identity: Identity,
-        versions: Versions,
-        keeper: Callable[[], SessionManager],
-        *,
+        context: ExperimentContext,
+        sessions: SessionManager,
+        budget: Budget,
         jobs: JobCache,
         settler: Settler,
         reconciler: Reconciler,
-        pacer: RateLimiter,
-        budget: Budget,
-        sealed: Callable[[], bool],
-        notices: EventBus,
     ) -> None:
-        self._journal = journal
-        self._experiment = journal.scope
-        self._identity = identity
-        self._versions = versions
-        self._keeper = keeper
+        self._context = context
+        self._environment = context.environment
+        self._journal = context.journal
+        self._experiment = context.uid
+        self._sessions = sessions
+        self._budget = budget
+        self._jobs = jobs
         self._settler = settler
         self._reconciler = reconciler
-        self._pacer = pacer
-        self._budget = budget
-        self._sealed = sealed
-        self._notices = notices
-        self._owners = SenderWatch()
-        self._jobs = jobs
+        self._limiter = RateLimiter(context.environment, sessions.plan.submissions_per_minute)
+        self._senders = SenderWatch(context.environment)
 
     def read(self, submission: str) -> Submission:
         """Return what the ledger says about a submission."""
@@ -114,16 +97,19 @@ class Submitter:
         attempts = 0
         tried: set[int] = set()
         failure: Exception | None = None
-        began = time.monotonic()
+        began = self._environment.monotonic()
         while True:
             recorded = self.read(submission)
             latest = recorded.latest
-            hopeful = attempts < _ATTEMPTS_PER_CALL and time.monotonic() - began < OUTAGE_SECONDS
+            hopeful = (
+                attempts < _ATTEMPTS_PER_CALL
+                and self._environment.monotonic() - began < OUTAGE_SECONDS
+            )
             match self._next_action(recorded):
                 case Action.ANSWER | Action.ASK_JOB if latest is not None:
                     return latest
                 case Action.WAIT_FOR_SENDER:
-                    aio.pause(_LOOK_SECONDS)
+                    self._environment.pause(_LOOK_SECONDS)
                 case Action.LOOK if latest is not None:
                     self._settler.settle(submission, latest)
                 case Action.RAISE if latest is not None and latest.outcome is not None:
@@ -134,14 +120,14 @@ class Submitter:
                     attempts += failure is not None
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
                     self._refuse_when_sealed(recorded)
-                    self._keeper().replace(
+                    self._sessions.replace(
                         str(latest.intent.session_id), asked_again=latest.number not in tried
                     )
                     self._attempt(request, recorded, about)
                     tried.add(latest.number + 1)
                 case _:
                     raise SubmissionNotSentError(
-                        f"Submission {submission} of experiment {self._experiment} was tried "
+                        f"Submission {submission} of experiment {self._context.identity} was tried "
                         f"{attempts} times, and the platform shows no job of it. Nothing is lost: "
                         "run again once the platform can be reached.",
                         experiment=self._experiment,
@@ -150,7 +136,7 @@ class Submitter:
 
     def _next_action(self, recorded: Submission) -> Action:
         """Decide from the ledger; of what is not in it the platform's listing has the last word."""
-        situation = recorded.situation(sender_alive=self._owners.may_still_send(recorded))
+        situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
         if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
             return Action.WAIT_FOR_SENDER
         if situation is Situation.NOTHING:
@@ -168,29 +154,29 @@ class Submitter:
         """
         aio.current().end_if_abandoned()
         self._refuse_when_sealed(recorded)
-        keeper = self._keeper()
-        request.check_isa(keeper.target)
-        mode = keeper.current()
+        sessions = self._sessions
+        request.check_isa(sessions.target)
+        mode = sessions.current()
         session_id = session_id_of(mode)
-        calibrated_at = keeper.calibrated_at(session_id)
-        request.check_faulty(keeper.backend)
-        self._pacer.wait(f"Submission {recorded.id} of experiment {self._experiment}")
+        calibrated_at = sessions.calibrated_at(session_id)
+        request.check_faulty(sessions.backend)
+        self._limiter.wait(f"Submission {recorded.id} of experiment {self._context.identity}")
         number = len(recorded.generations) + 1
         tag = SubmissionTag(
             self._experiment,
             recorded.id,
             number,
-            borrowed=session_id is not None and keeper.is_borrowed(session_id),
+            borrowed=session_id is not None and sessions.is_borrowed(session_id),
             labelled=about.label is not None,
             concurrent=about.concurrent,
-            number=self._identity.number,
+            number=self._context.identity.number,
             occurrence=about.occurrence,
-            identity=self._versions.identity,
-            fingerprint=self._versions.fingerprint,
-            version=self._versions.tags,
+            identity=self._context.versions.identity,
+            fingerprint=self._context.versions.fingerprint,
+            version=self._context.versions.tags,
         )
-        place = keeper.place
-        with attempt() as sender:
+        place = sessions.place
+        with sending(self._environment) as sender:
             intent = Intent(
                 submission=recorded.id,
                 generation=number,
@@ -206,7 +192,7 @@ class Submitter:
                 session_id=session_id,
                 calibrated_at=calibrated_at,
                 tag=str(tag),
-                owner=sender,
+                sender=sender,
             )
             if not self._journal.record(intent)[1]:
                 return None
@@ -219,10 +205,10 @@ class Submitter:
         handled = sys.exception()
         try:
             with crashpoints.around("submit"):
-                job = request.send(mode, [*self._identity.tags, str(tag)])
+                job = request.send(mode, [*self._context.identity.tags, str(tag)])
         except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
             return self._failed(tag, error, refusal(error, handled), before)
-        self._pacer.accepted()
+        self._limiter.accepted()
         self._jobs.keep(job, request.like)
         outcome = self._settler.decide(Outcome.of_job(tag.submission, tag.generation, job.job_id()))
         if outcome.job_id != job.job_id():
@@ -230,7 +216,7 @@ class Submitter:
         else:
             session_id = session_id_of(mode)
             where = f"in session {session_id}" if session_id else "in job mode"
-            self._notices.tell(EventKind.JOB_SUBMITTED, job.job_id(), where)
+            self._context.publish(EventKind.JOB_SUBMITTED, job.job_id(), where)
         return None
 
     def _failed(
@@ -257,9 +243,9 @@ class Submitter:
             )
         )
         if refused.too_many:
-            self._pacer.refused(refused.retry_after_seconds)
-        elif before.refused_with != UNAUTHORIZED and self._keeper().reconnect_after(error):
-            self._jobs.forget_all()
+            self._limiter.refused(refused.retry_after_seconds)
+        elif before.refused_with != UNAUTHORIZED and self._sessions.connection.renew_after(error):
+            return None
         elif outcome.kind == "rejected" and refused.cause == "for-now":
             raise self._rejected(tag.submission, outcome) from error
         return None
@@ -281,10 +267,10 @@ class Submitter:
         raise self._rejected(submission, outcome)
 
     def _refuse_when_sealed(self, recorded: Submission) -> None:
-        if self._sealed():
+        if self._context.sealed:
             raise ExperimentSealedError(
-                f"Experiment {self._experiment} is finished, and submission {recorded.id} has no "
-                "result. Nothing is submitted; start a new one with fresh=True.",
+                f"Experiment {self._context.identity} is finished, and submission {recorded.id} "
+                "has no result. Nothing is submitted; start a new one with fresh=True.",
                 experiment=self._experiment,
                 submission=recorded.id,
             )
@@ -294,7 +280,7 @@ class Submitter:
     ) -> SubmissionRejectedError | BudgetExceededError:
         if outcome.cause == records.BUDGET:
             return BudgetExceededError(
-                f"Submission {submission} of experiment {self._experiment} was not sent: "
+                f"Submission {submission} of experiment {self._context.identity} was not sent: "
                 f"{self._budget.why_no_more() or outcome.message}. What is recorded stays. "
                 "Raise the limit in the Block, and run again to go on.",
                 experiment=self._experiment,
@@ -306,7 +292,7 @@ class Submitter:
         elif outcome.cause == "for-now":
             cure = "Check credentials and limits, and run again: the next run submits it."
         return SubmissionRejectedError(
-            f"The {who} refused submission {submission} of experiment {self._experiment}: "
+            f"The {who} refused submission {submission} of experiment {self._context.identity}: "
             f"{outcome.message}. No job was made. {cure}",
             experiment=self._experiment,
             submission=submission,

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 import requests
 from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import aio, crashpoints
-from session_block.backoff import Backoff
+from session_block import crashpoints
 from session_block.client import is_known_to_have_failed, reason_of
 from session_block.client.failures import tells_of_closed_session, tells_of_passing_failure
 from session_block.client.jobs import Duration
+from session_block.environment.backoff import Backoff
 from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
-from session_block.events import EventBus, EventKind
+from session_block.events import EventKind
+from session_block.records.context import ExperimentContext
 from session_block.records.sessions import CANCELLED, CLOSED
-from session_block.records.submissions import Generation, Submission
+from session_block.records.submissions import Generation, read_submission
 from session_block.sessions.manager import SessionManager
 from session_block.submissions import polling
 from session_block.submissions.decisions import Answer
@@ -47,31 +47,26 @@ class JobWatch:
     """Watches the jobs of one experiment until they are over.
 
     Args:
-        experiment: The experiment's UID.
-        keeper: The keeper of its sessions.
-        jobs: Knows the jobs, and when they were sent.
-        read: Reads what the ledger says about a submission.
+        context: The experiment.
+        sessions: Its sessions.
+        jobs: Its jobs, and when they were sent.
         reconciler: Looks for twins while there is time.
-        notices: Told of the states of the jobs that are waited for.
     """
 
     def __init__(
         self,
-        experiment: str,
-        keeper: Callable[[], SessionManager],
-        *,
+        context: ExperimentContext,
+        sessions: SessionManager,
         jobs: JobCache,
-        read: Callable[[str], Submission],
         reconciler: Reconciler,
-        notices: EventBus,
     ) -> None:
-        self._experiment = experiment
-        self._keeper = keeper
+        self._context = context
+        self._environment = context.environment
+        self._sessions = sessions
+        self._connection = sessions.connection
         self._jobs = jobs
-        self._read = read
         self._reconciler = reconciler
-        self._notices = notices
-        self._rhythm = PollSchedule()
+        self._schedule = PollSchedule()
         self._unsure: dict[Hashable, str] = {}
 
     def until_over(
@@ -86,66 +81,64 @@ class JobWatch:
         try:
             return self._until_over(submission, generation, timeout_seconds)
         finally:
-            self._notices.tell(EventKind.WAIT_ENDED, generation.job_id)
+            self._context.publish(EventKind.WAIT_ENDED, generation.job_id)
 
     def _until_over(
         self, submission: str, generation: Generation, timeout_seconds: float | None
     ) -> Answer:
-        began = time.monotonic()
+        began = self._environment.monotonic()
         sent = self._jobs.sent(str(generation.job_id))
         since = began if sent is None else sent.at
         expected = None if sent is None else self._expectation(sent.like)
         # One that was sent long ago, or by another process, is looked at at once.
         pause = 0.0 if sent is None else polling.until_first_look(expected, began - since)
         in_time = pause > 0 and (timeout_seconds is None or pause <= timeout_seconds)
-        backoff = Backoff(f"The state of job {generation.job_id}")
+        backoff = Backoff(f"The state of job {generation.job_id}", self._environment)
         pending: list[float] = []
-        told = ""
+        published = ""
         while True:
             self._pause(pause, began, timeout_seconds)
-            asked = time.monotonic() - since
+            asked = self._environment.monotonic() - since
             try:
                 answer, status = self._ask(submission, generation)
             except OUTAGES as error:
                 pause = backoff.failed(error)
-                self.reconnect_after(error)
+                self._connection.renew_after(error)
             else:
                 backoff.recovered()
                 if answer is not Answer.PENDING:
                     if sent is not None and in_time:
                         self._learn(sent.like, generation, pending, asked)
                     return answer
-                if status != told:
-                    told = status
-                    self._tell_state(generation, status)
+                if status != published:
+                    published = status
+                    self._publish_state(generation, status)
                 pending.append(asked)
-                pause = polling.pause(expected, time.monotonic() - since)
+                pause = polling.until_next_look(expected, self._environment.monotonic() - since)
                 if pause > _ROOM_SECONDS:
                     self._reconciler.check_twins()
-            if timeout_seconds is not None and time.monotonic() - began >= timeout_seconds:
+            if (
+                timeout_seconds is not None
+                and self._environment.monotonic() - began >= timeout_seconds
+            ):
                 raise JobWaitTimeoutError(
-                    f"Job {generation.job_id} of experiment {self._experiment} is not done after "
-                    f"{timeout_seconds:g} s. It goes on; ask for its result again.",
-                    **generation.named(self._experiment),
+                    f"Job {generation.job_id} of experiment {self._context.identity} is not done "
+                    f"after {timeout_seconds:g} s. It goes on; ask for its result again.",
+                    **generation.named(self._context.uid),
                 )
-
-    def reconnect_after(self, error: Exception) -> None:
-        """Connect anew after an error that a new connection cures."""
-        if self._keeper().reconnect_after(error):
-            self._jobs.forget_all()
 
     def _expectation(self, like: Hashable) -> Expectation | None:
         """Return when a job may end that has just been sent; there is time to ask for it."""
         job_id = self._unsure.pop(like, None)
         if job_id is not None:
             try:
-                metrics = self._keeper().connection.jobs.metrics(job_id)
+                metrics = self._connection.jobs.metrics(job_id)
             except ConnectionFailedError as error:
                 _logger.info("How long job %s took could not be asked: %s", job_id, error)
             else:
                 if metrics.duration is not None:
-                    self._rhythm.learn(like, metrics.duration)
-        return self._rhythm.expectation(like)
+                    self._schedule.learn(like, metrics.duration)
+        return self._schedule.expectation(like)
 
     def _learn(
         self, like: Hashable, generation: Generation, pending: list[float], done: float
@@ -154,19 +147,18 @@ class JobWatch:
 
         Of the first job of its kind it does not tell how long that waited for the session.
         """
-        self._rhythm.looked(like, len(pending))
+        self._schedule.looked(like, len(pending))
         seen = pending and done - pending[-1] <= _SURE_SHARE * done
-        if seen and self._rhythm.expectation(like) is not None:
-            self._rhythm.learn(like, Duration(0.0, done))
+        if seen and self._schedule.expectation(like) is not None:
+            self._schedule.learn(like, Duration(0.0, done))
         else:
             self._unsure[like] = str(generation.job_id)
 
-    @staticmethod
-    def _pause(seconds: float, began: float, timeout_seconds: float | None) -> None:
+    def _pause(self, seconds: float, began: float, timeout_seconds: float | None) -> None:
         if timeout_seconds is not None:
-            seconds = min(seconds, began + timeout_seconds - time.monotonic())
+            seconds = min(seconds, began + timeout_seconds - self._environment.monotonic())
         if seconds > 0:
-            aio.pause(seconds)
+            self._environment.pause(seconds)
 
     def _ask(self, submission: str, generation: Generation) -> tuple[Answer, str]:
         """Return how a job fares, and the client's word for it."""
@@ -194,16 +186,16 @@ class JobWatch:
             case _:
                 return Answer.PENDING, status
 
-    def _tell_state(self, generation: Generation, status: str) -> None:
+    def _publish_state(self, generation: Generation, status: str) -> None:
         what = EventKind.JOB_RUNNING if status == "RUNNING" else EventKind.JOB_QUEUED
-        self._notices.tell(what, generation.job_id)
+        self._context.publish(what, generation.job_id)
 
     def _failure(self, submission: str, job: RuntimeJobV2) -> Answer:
         """Tell why a job failed; a failure that passes is one only so often."""
         reason = reason_of(job)
         if tells_of_closed_session(reason):
             return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
-        failures = self._read(submission).failures_in_passing
+        failures = read_submission(self._context.journal, submission).failures_in_passing
         passes = tells_of_passing_failure(reason) and failures < MAX_FAILURES_IN_PASSING
         return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
 
@@ -211,11 +203,11 @@ class JobWatch:
         """Whether a cancelled job was cancelled with its session, and not by the user."""
         if self._closed_by_us(job):
             return False
-        return bool(job.session_id) and self._keeper().is_closed(job.session_id)
+        return bool(job.session_id) and self._sessions.is_closed(job.session_id)
 
     def _closed_by_us(self, job: RuntimeJobV2) -> bool:
         return any(
             record.closing in (CANCELLED, CLOSED)
-            for record in self._keeper().records()
+            for record in self._sessions.records()
             if record.session_id == job.session_id
         )

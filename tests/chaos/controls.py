@@ -13,6 +13,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from qiskit_ibm_runtime.api.client import RuntimeClient
 
+from session_block.ledger.database import DatabaseStore
 from session_block.ledger.schema import facts_table
 from session_block.ledger.store import Fact, Ledger
 
@@ -51,18 +52,18 @@ def look_up_finds_nothing() -> None:
 
 def overwrite() -> None:
     """Turn create-if-absent into overwrite: nobody is first any more."""
-    insert = Ledger._insert
+    write = DatabaseStore.write
 
-    def last_writer_wins(self: Ledger, fact: Fact, *more: Any) -> None:
-        with self._engine.begin() as connection:
+    def last_writer_wins(self: DatabaseStore, fact: Fact) -> None:
+        with self.engine.begin() as connection:
             connection.execute(
                 sa.delete(facts_table).where(
                     facts_table.c.experiment == fact.experiment, facts_table.c.key == fact.key
                 )
             )
-        insert(self, fact, *more)
+        write(self, fact)
 
-    Ledger._insert = last_writer_wins  # type: ignore[method-assign]
+    DatabaseStore.write = last_writer_wins  # type: ignore[method-assign]
 
 
 CONTROLS: Mapping[str, Callable[[], None]] = {

@@ -92,7 +92,7 @@ def test_callers_are_told_only_if_the_environment_says_so(
         monkeypatch.delenv("USAGE_DATA_OPT_OUT", raising=False)
     else:
         monkeypatch.setenv("USAGE_DATA_OPT_OUT", chosen)
-    Connection(platform.credentials().account())
+    Connection(platform.credentials().account()).open()
     assert os.environ["USAGE_DATA_OPT_OUT"] == (chosen or "True")
 
 
@@ -133,7 +133,7 @@ def test_an_unreachable_platform_is_a_clear_error() -> None:
         "GLOBAL_CATALOG_URL": "http://127.0.0.1:9/catalog",
     }
     with pytest.raises(ConnectionFailedError, match="can be reached"):
-        Connection(Account(token=account.token, url=account.url, environment=unreachable))
+        Connection(Account(token=account.token, url=account.url, environment=unreachable)).open()
 
 
 def test_an_unknown_backend_names_the_known_ones(connection: Connection) -> None:

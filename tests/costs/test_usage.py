@@ -132,9 +132,8 @@ def test_an_estimate_says_what_a_run_costs_and_submits_nothing(
     circuit = experiment.transpile(real_amplitudes(2, reps=1))
     observable = SparsePauliOp(["ZZ", "XX", "ZI", "II"]).apply_layout(circuit.layout)
     points = [[0.0] * 4, [1.0] * 4, [2.0] * 4]
-    estimate = experiment.estimate_estimator(
-        [(circuit, observable, points)], precision=0.1, jobs=40
-    )
+    one = experiment.estimate_estimator([(circuit, observable, points)], precision=0.1)
+    estimate = one.times(40)
     # Two measurement bases (ZZ and ZI share one) at three points, a hundred shots each.
     assert estimate.executions == 40 * 2 * 3 * 100
     rep_delay = experiment.backend.default_rep_delay
@@ -144,7 +143,7 @@ def test_an_estimate_says_what_a_run_costs_and_submits_nothing(
     assert (estimate.budget_jobs_left, estimate.budget_seconds_left) == (40, 3600)
     assert estimate.allocation_left_seconds is None
     assert estimate.fits
-    assert not experiment.estimate_estimator([(circuit, observable, points)], jobs=41).fits
+    assert not experiment.estimate_estimator([(circuit, observable, points)]).times(41).fits
     assert platform.jobs() == []
     assert platform.sessions() == []
 
@@ -181,8 +180,8 @@ def test_an_estimate_says_what_the_allocation_has_left(
     )
     experiment = block.experiment("e")
     assert experiment.estimate_sampler([circuit]).allocation_left_seconds == 600
-    assert experiment.estimate_sampler([circuit], jobs=100).fits
-    assert not experiment.estimate_sampler([circuit], jobs=400).fits
+    assert experiment.estimate_sampler([circuit]).times(100).fits
+    assert not experiment.estimate_sampler([circuit]).times(400).fits
 
 
 def test_a_circuit_that_branches_has_an_estimate(block: QuantumSession) -> None:
@@ -201,7 +200,7 @@ def test_a_wrong_request_has_no_estimate(block: QuantumSession, circuit: Quantum
     with pytest.raises(InvalidInputError):
         experiment.estimate_sampler([])
     with pytest.raises(InvalidInputError, match="-1 jobs"):
-        experiment.estimate_sampler([circuit], jobs=-1)
+        experiment.estimate_sampler([circuit]).times(-1)
     wrong = QuantumCircuit(1, 1)
     wrong.h(0)
     wrong.measure(0, 0)

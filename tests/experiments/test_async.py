@@ -467,7 +467,7 @@ def test_costs_sessions_and_views(block: QuantumSession) -> None:
 
     async def main() -> None:
         experiment = await block.aexperiment("read")
-        estimate = await experiment.aestimate_estimator([(bare(), "Z")], jobs=2)
+        estimate = (await experiment.aestimate_estimator([(bare(), "Z")])).times(2)
         assert estimate.jobs == 2
         job = await DurableEstimator(experiment).arun([(bare(), "Z")])
         await job.aresult()

@@ -33,11 +33,12 @@ from session_block.errors import (
     SubmissionRejectedError,
 )
 from session_block.experiments.experiment import Experiment
+from session_block.ledger.store import REAL
 from session_block.pubs.fingerprint import submission_id
 from session_block.pubs.request import sampler_request
 from session_block.records.journal import Journal
 from session_block.records.keys import Intent, Outcome
-from session_block.records.sender import attempt
+from session_block.records.sender import sending
 
 _TARGET = FakeManilaV2()
 
@@ -169,9 +170,9 @@ def _cut_off(
     request = sampler_request([_bell(angle)], shots=8)
     submission = submission_id(request.fingerprint, 1)
     tag = f"qs-sub:{experiment.uid}.{submission}.1"
-    with attempt() as gone:
+    with sending(REAL) as gone:
         left = replace(intent, submission=submission, fingerprint=request.fingerprint, tag=tag)
-    journal.record(replace(left, owner=gone, concurrent=True))
+    journal.record(replace(left, sender=gone, concurrent=True))
     session = attached(connection, str(intent.session_id))
     tags = [*experiment.identity.tags, tag]
     return [request.send(session, tags).job_id() for _ in range(send)]

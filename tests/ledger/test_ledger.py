@@ -70,7 +70,7 @@ def test_a_wrong_password_is_not_shown(postgres: Postgres) -> None:
 def test_no_password_in_what_an_open_ledger_tells(ledger: Ledger) -> None:
     """Neither its repr, nor the error of a statement, which also keeps facts to itself."""
     ledger.create("uid", "experiment", {})
-    with ledger._engine.begin() as connection:
+    with ledger._store.engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE session_block_facts"))
     with pytest.raises(LedgerUnavailableError, match="Nothing is submitted without it") as caught:
         ledger.create("uid", "once/x", {"value": "my energy"})
@@ -151,7 +151,7 @@ def test_a_dropped_ledger_closes_its_connections(store_url: str) -> None:
 
 def test_every_connection_syncs_fully(ledger_url: str) -> None:
     """P3: a commit that is told is on the disk; the write-ahead log stays on."""
-    with closing(Ledger(ledger_url)) as ledger, ledger._engine.connect() as connection:
+    with closing(Ledger(ledger_url)) as ledger, ledger._store.engine.connect() as connection:
         pragmas = ["journal_mode", "synchronous", "fullfsync"]
         found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
     assert found == ["wal", 2, 1]
@@ -165,11 +165,11 @@ def test_reads_search_the_primary_key(ledger_url: str) -> None:
         def note(*arguments: Any) -> None:
             statements.append(arguments[2:4])
 
-        sa.event.listen(ledger._engine, "before_cursor_execute", note)
+        sa.event.listen(ledger._store.engine, "before_cursor_execute", note)
         ledger.get("uid", "intent/s/1")
         ledger.facts("uid", "intent/s/", "outcome/s/", "result/s")
         (get, prefixes) = statements
-        with ledger._engine.connect() as connection:
+        with ledger._store.engine.connect() as connection:
             plans = [
                 [
                     step[-1]

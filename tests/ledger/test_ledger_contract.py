@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from session_block.errors import InvalidInputError
+from session_block.ledger.database import DatabaseStore
 from session_block.ledger.store import Fact, Ledger
 from session_block.records.identity import identify
 
@@ -130,7 +131,7 @@ def test_facts_are_in_the_order_of_their_creation(ledger: Ledger) -> None:
     noon = datetime(2031, 1, 1, 12, tzinfo=UTC)
     for microseconds in (1, 0, 2):
         at = noon + timedelta(microseconds=microseconds)
-        ledger._insert(Fact("noon", f"once/{9 - microseconds}", {}, "writer", at), "{}")
+        ledger._store.insert(Fact("noon", f"once/{9 - microseconds}", {}, "writer", at))
     assert [fact.key for fact in ledger.facts("noon")] == ["once/9", "once/8", "once/7"]
 
 
@@ -209,16 +210,18 @@ def test_a_fact_survives_the_kill_of_its_writer(store_url: str, ledger: Ledger) 
 def test_a_create_whose_answer_was_lost_knows_its_own_fact(ledger: Ledger, lost: str) -> None:
     """Lost before or after the commit, the fact is created once, and its writer is told so."""
     failures = iter([sa.exc.OperationalError("INSERT", {}, Exception("connection lost"))])
-    insert = ledger._insert
+    store = ledger._store
+    assert isinstance(store, DatabaseStore)
+    write = store.write
 
-    def broken(fact: Fact, body: str) -> None:
+    def broken(fact: Fact) -> None:
         error = next(failures, None)
         if error is None or lost == "its answer":
-            insert(fact, body)
+            write(fact)
         if error is not None:
             raise error
 
-    ledger._insert = broken  # type: ignore[method-assign]
+    store.write = broken  # type: ignore[method-assign]
     fact, ours = ledger.create("uid", "outcome/s/1", {"job_id": "j1"})
     assert ours
     assert fact.body == {"job_id": "j1"}

@@ -31,7 +31,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def _backends(postgres: Postgres, ledger: Ledger) -> list[tuple[int, str]]:
     """Return the connections of a ledger, as the server sees them."""
-    name = ledger._engine.url.query["application_name"]
+    name = ledger._store.engine.url.query["application_name"]
     return [
         (int(pid), str(state))
         for pid, state in postgres.query(
@@ -101,7 +101,7 @@ def test_a_create_that_is_cut_off_is_made_once(
             cut.append(pid)
             postgres.query(f"SELECT pg_terminate_backend({pid}, 5000)")
 
-    sa.event.listen(ledger._engine, f"{moment}_cursor_execute", terminate)
+    sa.event.listen(ledger._store.engine, f"{moment}_cursor_execute", terminate)
     fact, ours = ledger.create("uid", "outcome/s/1", {"job_id": "j1"})
     assert ours
     assert len(cut) == 1
@@ -124,7 +124,7 @@ def test_no_transaction_is_left_open(postgres: Postgres, ledger: Ledger) -> None
 
 def _in(postgres: Postgres, ledger: Ledger) -> str:
     """Return the URL of a ledger's store for other statements, under another name."""
-    options = str(ledger._engine.url.query["options"]).replace("=", "%3D")
+    options = str(ledger._store.engine.url.query["options"]).replace("=", "%3D")
     return f"{postgres.url}?options={options}"
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_page_is_told(postgres: Postgres, ledger: Ledger) -> None:
 
 def test_a_user_without_the_right_to_make_tables(postgres: Postgres, ledger: Ledger) -> None:
     """Such a user can use a ledger that exists, and is told why it cannot make one."""
-    schema = str(ledger._engine.url.query["options"]).rpartition("=")[2]
+    schema = str(ledger._store.engine.url.query["options"]).rpartition("=")[2]
     postgres.query("DROP ROLE IF EXISTS guest")
     postgres.query("CREATE ROLE guest LOGIN PASSWORD 'hunter2'")
     for other in (schema, postgres.new_store().rpartition("=")[2]):

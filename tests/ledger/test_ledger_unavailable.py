@@ -112,7 +112,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(ledger_url: str) -> None:
 def test_a_full_database_stops_the_run_and_loses_nothing(ledger_url: str) -> None:
     """The same, as SQLite reports it when the disk says that it is full."""
     with closing(Ledger(ledger_url)) as ledger:
-        with ledger._engine.connect() as connection:
+        with ledger._store.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count=20")
         assert ledger.create("uid", "result/1", {}, bytes(9000))[1]
         with pytest.raises(LedgerUnavailableError, match=r"disk is full.*Free some disk space"):

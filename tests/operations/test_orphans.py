@@ -19,12 +19,12 @@ from orphan_helpers import (
     sessions_at,
 )
 from pydantic import SecretStr
-from support import BACKEND, Platform, wait_until
+from support import BACKEND, Platform, context_of, wait_until
 
 from session_block import IBMSessionCredentials, QuantumSession
 from session_block.client import BackendChoice, Connection, ListedJob, ListedSession
 from session_block.errors import ConnectionFailedError, InvalidInputError
-from session_block.ledger.store import Ledger
+from session_block.ledger.store import REAL, Ledger
 from session_block.local_platform import Admin
 from session_block.operations.orphans import (
     CLOCK_SKEW,
@@ -37,7 +37,7 @@ from session_block.operations.orphans import (
 from session_block.records.identity import Identity, identify
 from session_block.records.journal import Journal
 from session_block.records.keys import SessionIntent, SessionOutcome
-from session_block.records.sender import attempt
+from session_block.records.sender import sending
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.references import SessionDetails
 from session_block.sessions.manager import SessionManager
@@ -74,7 +74,7 @@ def max_time() -> int:
 
 def _keeper(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionManager:
     plan = SessionPlan(backend_name=BACKEND, max_time_seconds=max_time)
-    return SessionManager(Journal(ledger, identify(ledger, name).uid), connection, plan)
+    return SessionManager(context_of(ledger, identify(ledger, name).uid), connection, plan)
 
 
 def _ids(sweeper: OrphanFinder) -> list[str]:
@@ -184,7 +184,7 @@ def test_an_owner_that_may_be_alive_hides_its_session(
 ) -> None:
     """What is being opened is no orphan yet, also where a dead opener would match."""
     intend(ledger, connection, max_time)
-    with attempt() as alive:
+    with sending(REAL) as alive:
         intend_as(alive, ledger, connection, max_time, "being opened")
         session = open_as_colleague(connection, max_time)
         assert sweeper.find() == []

@@ -298,7 +298,7 @@ def test_what_cannot_be_told_fails_nothing(
         ExperimentView(experiment.identity, block.ledger()),
         Progress(),
         lambda: None,
-        experiment._budget,
+        experiment._parts.budget,
     )
     nobody = f"http://127.0.0.1:{free_port()}/api"
     with (

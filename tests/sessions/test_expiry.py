@@ -284,8 +284,8 @@ def test_processes_share_the_session_that_replaces_an_ended_one(
     late = block.attach(early.session_ref)
     late.open_session()
     Session.from_id(ended, early.service).cancel()
-    assert early._keeper().replace(ended).session_id != ended
-    assert late._keeper().replace(ended).session_id == early.session_id
+    assert early._sessions.replace(ended).session_id != ended
+    assert late._sessions.replace(ended).session_id == early.session_id
     platform.add_fault(kind="end_session", by="cancel", method="POST", path="/jobs")
     submit(early, 0)
     late.submit_sampler([measured(1)], shots=8, label="late")

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from qiskit_ibm_runtime import Batch
-from support import BACKEND, CHOICE, Platform, attached
+from support import BACKEND, CHOICE, Platform, attached, context_of
 
 from session_block import local_platform
 from session_block.client import BackendChoice, Connection
@@ -23,10 +23,10 @@ from session_block.errors import (
     SessionMismatchError,
     SessionNotFoundError,
 )
-from session_block.ledger.store import Ledger
+from session_block.ledger.store import REAL, Ledger
 from session_block.records.journal import Journal
 from session_block.records.keys import Sender, SessionIntent, SessionOutcome
-from session_block.records.sender import attempt
+from session_block.records.sender import sending
 from session_block.records.sessions import read_sessions
 from session_block.sessions.manager import SessionManager
 from session_block.settings import SessionPlan
@@ -53,9 +53,9 @@ def uid() -> str:
 
 
 @pytest.fixture
-def keeper(connection: Connection, ledger: Ledger, uid: str) -> SessionManager:
-    """The experiment's keeper of sessions."""
-    return SessionManager(Journal(ledger, uid), connection, PLAN)
+def manager(connection: Connection, ledger: Ledger, uid: str) -> SessionManager:
+    """The experiment's manager of sessions."""
+    return SessionManager(context_of(ledger, uid), connection, PLAN)
 
 
 def _intent(number: int, sender: Sender) -> SessionIntent:
@@ -67,50 +67,50 @@ def _intent(number: int, sender: Sender) -> SessionIntent:
         url=None,
         mode="session",
         max_time_seconds=None,
-        owner=sender,
+        sender=sender,
     )
 
 
-def _again(keeper: SessionManager, ledger: Ledger, uid: str) -> SessionManager:
+def _again(manager: SessionManager, ledger: Ledger, uid: str) -> SessionManager:
     """Return what another process would make."""
-    return SessionManager(Journal(ledger, uid), keeper.connection, PLAN)
+    return SessionManager(context_of(ledger, uid), manager.connection, PLAN)
 
 
 def test_a_session_is_opened_once(
-    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
+    manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """P4: whoever opens the experiment again gets the open session."""
     before = platform.sessions()
-    session_id = keeper.current().session_id
-    assert keeper.current().session_id == session_id
-    assert _again(keeper, ledger, uid).current().session_id == session_id
+    session_id = manager.current().session_id
+    assert manager.current().session_id == session_id
+    assert _again(manager, ledger, uid).current().session_id == session_id
     assert platform.sessions() == before + 1
-    assert keeper.details().max_time == 600
-    keeper.close()
+    assert manager.details().max_time == 600
+    manager.close()
 
 
 def test_many_threads_share_one_session(
-    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
+    manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
-    """Concurrent first uses, in this keeper and in another process's, open one session."""
+    """Concurrent first uses, in this manager and in another process's, open one session."""
     before = platform.sessions()
-    other = _again(keeper, ledger, uid)
+    other = _again(manager, ledger, uid)
     with ThreadPoolExecutor(8) as pool:
-        ids = set(pool.map(lambda n: (keeper if n % 2 else other).current().session_id, range(16)))
+        ids = set(pool.map(lambda n: (manager if n % 2 else other).current().session_id, range(16)))
     assert len(ids) == 1
     assert platform.sessions() == before + 1
-    keeper.close()
+    manager.close()
 
 
 def test_a_session_closed_under_us_is_replaced_once(
-    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
+    manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """P4: a new session is opened when the old one is known to be closed, and all share it."""
-    first = str(keeper.current().session_id)
-    attached(keeper.connection, first).cancel()
+    first = str(manager.current().session_id)
+    attached(manager.connection, first).cancel()
     before = platform.sessions()
     with ThreadPoolExecutor(4) as pool:
-        ids = set(pool.map(lambda _: keeper.replace(first).session_id, range(8)))
+        ids = set(pool.map(lambda _: manager.replace(first).session_id, range(8)))
     assert len(ids) == 1
     assert first not in ids
     assert platform.sessions() == before + 1
@@ -118,44 +118,44 @@ def test_a_session_closed_under_us_is_replaced_once(
         "closed by the platform",
         None,
     ]
-    keeper.close()
+    manager.close()
 
 
 def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
-    keeper: SessionManager, ledger: Ledger, uid: str
+    manager: SessionManager, ledger: Ledger, uid: str
 ) -> None:
     """A restart finds that its session is closed and opens the next one."""
-    first = str(keeper.current().session_id)
-    attached(keeper.connection, first).cancel()
-    second = _again(keeper, ledger, uid)
+    first = str(manager.current().session_id)
+    attached(manager.connection, first).cancel()
+    second = _again(manager, ledger, uid)
     assert second.current().session_id != first
     second.close()
 
 
 def test_an_opening_that_was_cut_off_is_reported(
-    keeper: SessionManager, ledger: Ledger, uid: str, caplog: pytest.LogCaptureFixture
+    manager: SessionManager, ledger: Ledger, uid: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An intent whose owner is gone is never repaired by guessing; the next session is opened."""
-    with attempt() as gone:
+    with sending(REAL) as gone:
         pass
     Journal(ledger, uid).record(_intent(1, gone))
     with caplog.at_level(logging.WARNING):
-        assert keeper.current().session_id is not None
+        assert manager.current().session_id is not None
     assert "cut off" in caplog.text
     assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["lost", "opened"]
-    keeper.close()
+    manager.close()
 
 
 def test_an_opening_by_a_living_owner_is_waited_for(
-    keeper: SessionManager, ledger: Ledger, uid: str, platform: Platform
+    manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """While another opener is at work nobody opens a second session."""
-    other = keeper.connection.sessions.open(CHOICE, 60)
+    other = manager.connection.sessions.open(CHOICE, 60)
     before = platform.sessions()
-    with attempt() as alive:
+    with sending(REAL) as alive:
         Journal(ledger, uid).record(_intent(1, alive))
         found: list[str | None] = []
-        waiter = threading.Thread(target=lambda: found.append(keeper.current().session_id))
+        waiter = threading.Thread(target=lambda: found.append(manager.current().session_id))
         waiter.start()
         waiter.join(0.5)
         assert waiter.is_alive()
@@ -165,29 +165,31 @@ def test_an_opening_by_a_living_owner_is_waited_for(
         waiter.join(10)
     assert found == [other.session_id]
     assert platform.sessions() == before
-    keeper.close()
+    manager.close()
 
 
 def test_a_refused_opening_is_an_error_and_not_in_the_way(
-    keeper: SessionManager, ledger: Ledger, uid: str
+    manager: SessionManager, ledger: Ledger, uid: str
 ) -> None:
     """A platform that refuses to open a session is said so; the next try opens the next one."""
     too_long = SessionManager(
-        Journal(ledger, uid), keeper.connection, replace(PLAN, max_time_seconds=10**6)
+        context_of(ledger, uid), manager.connection, replace(PLAN, max_time_seconds=10**6)
     )
     with pytest.raises(ConnectionFailedError, match="open a session"):
         too_long.current()
     assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["refused"]
-    assert keeper.current().session_id is not None
-    keeper.close()
+    assert manager.current().session_id is not None
+    manager.close()
 
 
-def test_a_borrowed_session_is_never_closed(keeper: SessionManager, connection: Connection) -> None:
+def test_a_borrowed_session_is_never_closed(
+    manager: SessionManager, connection: Connection
+) -> None:
     """P5: only the experiment that opened a session closes it."""
     theirs = connection.sessions.open(CHOICE, 600)
-    assert keeper.borrow(str(theirs.session_id)).session_id == theirs.session_id
-    assert keeper.close() is False
-    assert keeper.close(cancel_jobs=True) is False
+    assert manager.borrow(str(theirs.session_id)).session_id == theirs.session_id
+    assert manager.close() is False
+    assert manager.close(cancel_jobs=True) is False
     details = theirs.details()
     assert details is not None
     assert details["state"] == "open"
@@ -195,88 +197,90 @@ def test_a_borrowed_session_is_never_closed(keeper: SessionManager, connection: 
 
 
 def test_a_borrowed_session_is_never_renewed(
-    keeper: SessionManager, ledger: Ledger, uid: str, connection: Connection, platform: Platform
+    manager: SessionManager, ledger: Ledger, uid: str, connection: Connection, platform: Platform
 ) -> None:
     """When a borrowed session has ended, the experiment says so and opens none of its own."""
     theirs = connection.sessions.open(CHOICE, 600)
-    keeper.borrow(str(theirs.session_id))
+    manager.borrow(str(theirs.session_id))
     theirs.cancel()
     before = platform.sessions()
     with pytest.raises(SessionClosedError, match="borrowed"):
-        keeper.replace(str(theirs.session_id))
+        manager.replace(str(theirs.session_id))
     with pytest.raises(SessionClosedError, match="borrowed"):
-        _again(keeper, ledger, uid).current()
+        _again(manager, ledger, uid).current()
     assert platform.sessions() == before
 
 
-def test_a_batch_is_no_session(keeper: SessionManager, connection: Connection) -> None:
+def test_a_batch_is_no_session(manager: SessionManager, connection: Connection) -> None:
     """The ID of a batch is refused with the mode that it has."""
     batch = Batch(connection.backends.get(CHOICE), max_time=60)
     with pytest.raises(SessionMismatchError, match="'batch'"):
-        keeper.borrow(str(batch.session_id))
+        manager.borrow(str(batch.session_id))
     batch.cancel()
 
 
 def test_outages_do_not_use_up_the_sessions(
-    keeper: SessionManager, ledger: Ledger, uid: str
+    manager: SessionManager, ledger: Ledger, uid: str
 ) -> None:
     """Only sessions that were opened count against an experiment's number of them."""
-    with attempt() as gone:
+    with sending(REAL) as gone:
         journal = Journal(ledger, uid)
     for number in range(1, 30):
         journal.record(_intent(number, gone))
         journal.record(SessionOutcome(number=number, kind="refused"))
-    assert keeper.current().session_id is not None
-    keeper.close()
+    assert manager.current().session_id is not None
+    manager.close()
 
 
 def test_an_own_session_is_closed_also_after_borrowing(
-    keeper: SessionManager, connection: Connection
+    manager: SessionManager, connection: Connection
 ) -> None:
     """Borrowing another session leaves none of the experiment's own open for ever."""
-    own = str(keeper.current().session_id)
+    own = str(manager.current().session_id)
     theirs = connection.sessions.open(CHOICE, 600)
-    keeper.borrow(str(theirs.session_id))
-    assert keeper.close() is True
+    manager.borrow(str(theirs.session_id))
+    assert manager.close() is True
     assert attached(connection, own).status() == "Closed"
     assert theirs.status() == "Pending"
     theirs.cancel()
 
 
-def test_details_open_nothing(keeper: SessionManager, platform: Platform) -> None:
+def test_details_open_nothing(manager: SessionManager, platform: Platform) -> None:
     """Details of a session that is closed are its last; before the first there are none."""
     before = platform.sessions()
     with pytest.raises(SessionError, match="not opened a session yet"):
-        keeper.details()
-    session_id = keeper.current().session_id
-    keeper.close()
-    assert keeper.details().id == session_id
-    assert keeper.details().state == "closed"
+        manager.details()
+    session_id = manager.current().session_id
+    manager.close()
+    assert manager.details().id == session_id
+    assert manager.details().state == "closed"
     assert platform.sessions() == before + 1
 
 
-def test_what_cannot_be_borrowed_is_refused(keeper: SessionManager, connection: Connection) -> None:
+def test_what_cannot_be_borrowed_is_refused(
+    manager: SessionManager, connection: Connection
+) -> None:
     """An unknown session, one of another backend and a closed one each have their own error."""
     with pytest.raises(SessionNotFoundError):
-        keeper.borrow("nowhere")
+        manager.borrow("nowhere")
     elsewhere = connection.sessions.open(BackendChoice("ibm_nairobi"), 60)
     with pytest.raises(SessionMismatchError):
-        keeper.borrow(str(elsewhere.session_id))
+        manager.borrow(str(elsewhere.session_id))
     elsewhere.cancel()
     closed = connection.sessions.open(CHOICE, 60)
     attached(connection, str(closed.session_id)).cancel()
     with pytest.raises(SessionClosedError, match="closed"):
-        keeper.borrow(str(closed.session_id))
+        manager.borrow(str(closed.session_id))
 
 
 def test_closing_is_recorded_and_done_once(
-    keeper: SessionManager, ledger: Ledger, uid: str, connection: Connection
+    manager: SessionManager, ledger: Ledger, uid: str, connection: Connection
 ) -> None:
     """A second close finds nothing to do, in this process and in the next."""
-    session_id = str(keeper.current().session_id)
-    assert keeper.close() is True
-    assert keeper.close() is False
-    assert _again(keeper, ledger, uid).close() is False
+    session_id = str(manager.current().session_id)
+    assert manager.close() is True
+    assert manager.close() is False
+    assert _again(manager, ledger, uid).close() is False
     assert attached(connection, session_id).status() == "Closed"
 
 
@@ -289,13 +293,17 @@ def test_a_process_that_dies_closes_nothing(
         "from session_block import LocalPlatformCredentials\n"
         "from session_block.client import BackendChoice, Connection\n"
         "from session_block.ledger.store import Ledger\n"
+        "from session_block.records.context import ExperimentContext\n"
+        "from session_block.records.identity import Identity\n"
         "from session_block.records.journal import Journal\n"
         "from session_block.settings import SessionPlan\n"
         "from session_block.sessions.manager import SessionManager\n"
         "credentials = LocalPlatformCredentials(state_dir=sys.argv[1])\n"
-        "keeper = SessionManager(Journal(Ledger(sys.argv[2]), sys.argv[3]),\n"
+        "journal = Journal(Ledger(sys.argv[2]), sys.argv[3])\n"
+        "context = ExperimentContext(Identity('test', 1, sys.argv[3]), journal)\n"
+        "manager = SessionManager(context,\n"
         "    Connection(credentials.account()), SessionPlan('ibm_manila', max_time_seconds=600))\n"
-        "print(keeper.current().session_id, flush=True)\n"
+        "print(manager.current().session_id, flush=True)\n"
         "if sys.argv[4] == 'kill': os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ids = []

@@ -160,7 +160,7 @@ def test_whoever_comes_late_is_answered_at_once(own: LocalPlatform, tmp_path: Pa
         "GET /jobs/{job_id}": 2,
         "GET /jobs/{job_id}/results": 1,
     }
-    assert experiment._parts.waiter._watch._unsure == {}
+    assert experiment._parts.results._watch._unsure == {}
 
 
 def test_a_cancellation_that_fails_says_so(own: LocalPlatform, tmp_path: Path) -> None:

@@ -9,26 +9,31 @@ from collections.abc import Iterator
 import pytest
 
 from session_block.client.jobs import Duration
-from session_block.submissions.polling import SLOWEST_SECONDS, PollSchedule, pause, until_first_look
+from session_block.submissions.polling import (
+    SLOWEST_SECONDS,
+    PollSchedule,
+    until_first_look,
+    until_next_look,
+)
 
 LIKE = "some jobs"
 
 
-def _looks(rhythm: PollSchedule, end: float) -> Iterator[float]:
+def _looks(schedule: PollSchedule, end: float) -> Iterator[float]:
     """Yield when a job is looked at that ends then, until it is seen to have ended."""
-    expected, elapsed = rhythm.expectation(LIKE), 0.0
+    expected, elapsed = schedule.expectation(LIKE), 0.0
     while elapsed < end:
-        elapsed += pause(expected, elapsed)
+        elapsed += until_next_look(expected, elapsed)
         yield elapsed
 
 
-def _run(rhythm: PollSchedule, ends: list[float]) -> tuple[list[float], list[int]]:
+def _run(schedule: PollSchedule, ends: list[float]) -> tuple[list[float], list[int]]:
     """Return how late the end of each job was seen, and how many looks that took."""
     lateness, counts = [], []
     for end in ends:
-        looks = list(_looks(rhythm, end))
-        rhythm.looked(LIKE, len(looks) - 1)
-        rhythm.learn(LIKE, Duration(0.0, end))
+        looks = list(_looks(schedule, end))
+        schedule.looked(LIKE, len(looks) - 1)
+        schedule.learn(LIKE, Duration(0.0, end))
         lateness.append(looks[-1] - end)
         counts.append(len(looks))
     return lateness, counts
@@ -53,18 +58,18 @@ def test_jobs_that_become_shorter_are_soon_looked_at_earlier() -> None:
 
 def test_jobs_that_become_longer_are_looked_at_more_and_more_rarely() -> None:
     """A job that takes far longer than expected is not asked for at every moment."""
-    rhythm = PollSchedule()
-    _run(rhythm, [0.1] * 5)
-    looks = list(_looks(rhythm, 100.0))
+    schedule = PollSchedule()
+    _run(schedule, [0.1] * 5)
+    looks = list(_looks(schedule, 100.0))
     assert len(looks) < 100
     assert looks[-1] - 100.0 <= SLOWEST_SECONDS
 
 
 def test_the_wait_for_a_session_is_not_expected_again() -> None:
     """A session's first job has waited for it; the second one is looked at as if it had not."""
-    rhythm = PollSchedule()
-    rhythm.learn(LIKE, Duration(queued=60.0, ran=1.0))
-    first = next(_looks(rhythm, 1.0))
+    schedule = PollSchedule()
+    schedule.learn(LIKE, Duration(queued=60.0, ran=1.0))
+    first = next(_looks(schedule, 1.0))
     assert first == pytest.approx(1.0, abs=0.02)
 
 
@@ -80,25 +85,25 @@ def test_nothing_is_known_of_the_first_job() -> None:
 @pytest.mark.parametrize("known", [False, True])
 def test_whoever_comes_late_looks_at_once(known: bool) -> None:
     """A job that was sent long ago may have ended long ago; a new one is waited for."""
-    rhythm = PollSchedule()
+    schedule = PollSchedule()
     if known:
-        rhythm.learn(LIKE, Duration(0.0, 5.0))
-    expected = rhythm.expectation(LIKE)
+        schedule.learn(LIKE, Duration(0.0, 5.0))
+    expected = schedule.expectation(LIKE)
     assert until_first_look(expected, 30.0) == 0
     assert until_first_look(expected, 0.0) > 0
 
 
 def test_a_long_job_is_looked_at_now_and_then() -> None:
     """Somebody may cancel it, or close its session."""
-    rhythm = PollSchedule()
-    _run(rhythm, [600.0] * 3)
-    looks = [0.0, *_looks(rhythm, 600.0)]
+    schedule = PollSchedule()
+    _run(schedule, [600.0] * 3)
+    looks = [0.0, *_looks(schedule, 600.0)]
     distances = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert max(distances) <= SLOWEST_SECONDS + 1e-9
 
 
 def test_kinds_of_jobs_are_told_apart() -> None:
     """What one kind of job took says nothing of another kind."""
-    rhythm = PollSchedule()
-    rhythm.learn("others", Duration(0.0, 50.0))
-    assert rhythm.expectation(LIKE) is None
+    schedule = PollSchedule()
+    schedule.learn("others", Duration(0.0, 50.0))
+    assert schedule.expectation(LIKE) is None

@@ -12,89 +12,95 @@ from qiskit import QuantumCircuit
 from support import BACKEND
 
 from session_block import LocalPlatformCredentials, QuantumSession
+from session_block.environment.environment import Environment
 from session_block.errors import SubmissionRejectedError
 from session_block.experiments.experiment import Experiment
+from session_block.ledger.database import DatabaseStore
 from session_block.local_platform import LocalPlatform
 from session_block.submissions.rate_limit import FORGET_SECONDS, WINDOW_SECONDS, RateLimiter
 
 
-class Time:
-    """A clock that sleeping moves."""
+class Time(Environment):
+    """A world whose clock moves when somebody pauses, so that a minute takes no minute."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
+    def __init__(self) -> None:
+        super().__init__(DatabaseStore)
+        self.seconds = 1000.0
         self.slept: list[float] = []
-        monkeypatch.setattr("session_block.submissions.rate_limit.time.monotonic", lambda: self.now)
-        monkeypatch.setattr("session_block.submissions.rate_limit.time.sleep", self._sleep)
 
-    def _sleep(self, seconds: float) -> None:
+    def monotonic(self) -> float:
+        """Return the time that was paused away."""
+        return self.seconds
+
+    def pause(self, seconds: float) -> None:
+        """Pass the time at once."""
         self.slept.append(seconds)
-        self.now += seconds
+        self.seconds += seconds
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    """The pacer's time, so that a minute takes no minute."""
-    return Time(monkeypatch)
+def clock() -> Time:
+    """The limiter's world."""
+    return Time()
 
 
 def test_without_a_limit_nobody_waits(clock: Time) -> None:
     """As long as the platform takes everything, nothing is held back."""
-    pacer = RateLimiter()
+    limiter = RateLimiter(clock)
     for _ in range(100):
-        pacer.wait("it")
-        pacer.accepted()
+        limiter.wait("it")
+        limiter.accepted()
     assert clock.slept == []
-    assert pacer.per_minute is None
+    assert limiter.per_minute is None
 
 
 def test_a_fixed_limit_holds_in_any_minute(clock: Time) -> None:
     """Of a limit's number of submissions the next one waits until the first is a minute old."""
-    pacer = RateLimiter(3)
+    limiter = RateLimiter(clock, 3)
     moments = []
     for _ in range(7):
-        pacer.wait("it")
-        moments.append(clock.now)
-        clock.now += 1
+        limiter.wait("it")
+        moments.append(clock.seconds)
+        clock.seconds += 1
     assert moments == [1000, 1001, 1002, 1060, 1061, 1062, 1120]
 
 
 def test_it_waits_as_long_as_it_is_told(clock: Time) -> None:
     """A refusal's Retry-After is obeyed, and what was taken before becomes the limit."""
-    pacer = RateLimiter()
+    limiter = RateLimiter(clock)
     for _ in range(5):
-        pacer.wait("it")
-        pacer.accepted()
-    pacer.wait("it")
-    pacer.refused(7.0)
-    assert pacer.per_minute == 5
-    pacer.wait("it")
-    assert clock.now == 1060
+        limiter.wait("it")
+        limiter.accepted()
+    limiter.wait("it")
+    limiter.refused(7.0)
+    assert limiter.per_minute == 5
+    limiter.wait("it")
+    assert clock.seconds == 1060
     assert sum(clock.slept) == pytest.approx(WINDOW_SECONDS)
 
 
 def test_without_being_told_it_waits_ever_longer(clock: Time) -> None:
     """Refusals without Retry-After are sat out in growing steps, up to a minute."""
-    pacer = RateLimiter()
+    limiter = RateLimiter(clock)
     pauses = []
     for _ in range(9):
-        before = clock.now
-        pacer.wait("it")
-        pauses.append(clock.now - before)
-        pacer.refused(None)
+        before = clock.seconds
+        limiter.wait("it")
+        pauses.append(clock.seconds - before)
+        limiter.refused(None)
     assert pauses[:5] == [0, 1, 2, 4, 8]
     assert max(pauses) == WINDOW_SECONDS
 
 
 def test_what_was_learnt_is_forgotten(clock: Time) -> None:
     """A limit that was met once does not slow down for ever."""
-    pacer = RateLimiter()
-    pacer.wait("it")
-    pacer.refused(1.0)
-    assert pacer.per_minute == 1
-    clock.now += FORGET_SECONDS + 1
-    pacer.wait("it")
-    assert pacer.per_minute is None
+    limiter = RateLimiter(clock)
+    limiter.wait("it")
+    limiter.refused(1.0)
+    assert limiter.per_minute == 1
+    clock.seconds += FORGET_SECONDS + 1
+    limiter.wait("it")
+    assert limiter.per_minute is None
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +141,11 @@ def test_a_rate_limit_is_sat_out_visibly(
         kind="status", method="POST", path="/jobs", status=429, code=1202, retry_after=2, times=2
     )
     began = time.monotonic()
-    pacer = experiment._parts.submitter._pacer
+    limiter = experiment._parts.submitter._limiter
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr("session_block.submissions.rate_limit.WINDOW_SECONDS", 3.0)
         experiment.run_sampler([_circuit(1)], shots=8)
-        assert pacer.per_minute == 1
+        assert limiter.per_minute == 1
     assert time.monotonic() - began >= 4
     assert "submissions a minute" in caplog.text
     (rule,) = [one for one in platform.faults() if one["id"] == fault]

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from session_block.algorithms.sweep.plan import Chunk, Span, SweepPlan
 from session_block.errors import InvalidInputError
-from session_block.experiments.recorded_inputs import record_once
 from session_block.experiments.report import RunFacts
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
+from session_block.records.keys import Draw
 from session_block.records.views import load_experiment
 
 if TYPE_CHECKING:
@@ -160,13 +160,14 @@ def partial_sweep(
     if (report := view.report()) is not None:
         return SweepTable.model_validate(checked_report(report, view.identity))
 
-    def none_recorded() -> Any:
+    recorded = Journal(ledger, view.uid).get(Draw, Draw.digest_of(PLAN_KEY))
+    if recorded is None:
         raise InvalidInputError(
             f"The ledger holds no sweep of experiment {view.identity}. If one was started, it has "
-            "not come to its first job yet; look again later."
+            "not come to its first job yet; look again later.",
+            experiment=view.uid,
         )
-
-    plan = SweepPlan.model_validate(record_once(Journal(ledger, view.uid), PLAN_KEY, none_recorded))
+    plan = SweepPlan.model_validate(recorded.value)
     chunks = {submission_of(chunk): chunk for chunk in plan.chunks}
     submitted = {one["submission"]: one["job_id"] for one in view.submissions()}
     done: dict[str, str] = {}

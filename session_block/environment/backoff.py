@@ -1,31 +1,39 @@
-"""How long an outage is sat out."""
+"""How long an outage is waited out."""
 
 from __future__ import annotations
 
 import logging
-import time
 
+from session_block.environment.environment import Environment
 from session_block.errors import ConnectionFailedError
 
 OUTAGE_SECONDS = 3600.0
-"""An outage that lasts longer than this ends the wait, and loses nothing."""
+"""An outage that lasts longer ends the wait, and loses nothing."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
+_JITTER = 0.25
+"""The share of a pause that is random, so that many processes do not come back at one moment."""
+
 _logger = logging.getLogger(__name__)
 
 
-class Pause:
-    """Seconds to wait before the next try: longer each time, up to half a minute."""
+class ExponentialPause:
+    """Seconds to wait before the next try: twice as long each time, up to half a minute.
 
-    def __init__(self) -> None:
+    Args:
+        environment: Gives the jitter.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
         self._seconds = _FIRST_PAUSE_SECONDS
 
     def next(self) -> float:
         """Return the seconds to wait now."""
         seconds = self._seconds
         self._seconds = min(2 * seconds, _LONGEST_PAUSE_SECONDS)
-        return seconds
+        return seconds * (1 - _JITTER * self._environment.random.random())
 
 
 class Backoff:
@@ -33,12 +41,14 @@ class Backoff:
 
     Args:
         subject: What cannot be read, to begin a sentence with.
+        environment: Gives clock and jitter.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, environment: Environment) -> None:
         self._subject = subject
+        self._environment = environment
         self._since: float | None = None
-        self._pause = Pause()
+        self._pause = ExponentialPause(environment)
 
     def failed(self, error: Exception) -> float:
         """Note a failure, and return the seconds to pause.
@@ -46,7 +56,7 @@ class Backoff:
         Raises:
             ConnectionFailedError: The outage has lasted too long.
         """
-        now = time.monotonic()
+        now = self._environment.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since > OUTAGE_SECONDS:
             raise ConnectionFailedError(
@@ -59,4 +69,4 @@ class Backoff:
     def recovered(self) -> None:
         """Note that the platform answers again."""
         self._since = None
-        self._pause = Pause()
+        self._pause = ExponentialPause(self._environment)

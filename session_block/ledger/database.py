@@ -1,0 +1,208 @@
+"""A ledger's store in a database: one table over SQLAlchemy, in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from session_block.errors import LedgerError, LedgerUnavailableError
+from session_block.ledger.failures import failure
+from session_block.ledger.schema import (
+    FIRST_SCHEMA_VERSION,
+    Fact,
+    fact_of,
+    facts_table,
+    open_postgresql,
+    raise_version,
+    read_version,
+    row_of,
+)
+from session_block.ledger.sqlite import file_identity, open_sqlite, sqlite_path
+from session_block.ledger.urls import parsed_url
+
+_LAST_CHARACTER = "\U0010ffff"
+"""Not printable, so no key holds it."""
+
+# Queries are made once: making one takes as long as running it.
+_texts = [column for column in facts_table.c if column is not facts_table.c.payload]
+
+ONE_FACT = sa.select(facts_table).where(
+    facts_table.c.experiment == sa.bindparam("experiment"),
+    facts_table.c.key == sa.bindparam("key"),
+)
+
+EVERYTHING = sa.select(facts_table).order_by(facts_table.c.experiment, facts_table.c.key)
+
+_CREATE_TRIES = 2
+
+_AT_ONCE = 100
+"""How many facts are in memory when all are read."""
+
+
+def _starts_with(number: int) -> sa.ColumnElement[bool]:
+    """Select the ``number``-th range of the primary key; each range is one search of the index.
+
+    LIKE would ignore case in SQLite, and keys may hold its wildcards.
+    """
+    key = facts_table.c.key
+    return sa.and_(
+        facts_table.c.experiment == sa.bindparam("experiment"),
+        key >= sa.bindparam(f"start{number}"),
+        key < sa.bindparam(f"end{number}"),
+    )
+
+
+def prefix_range(number: int, prefix: str) -> dict[str, str]:
+    """Return the parameters of the ``number``-th range: the keys with this prefix."""
+    return {f"start{number}": prefix, f"end{number}": f"{prefix}{_LAST_CHARACTER}"}
+
+
+@cache
+def facts_in(ranges: int) -> sa.Select[Any]:
+    """Return the query for an experiment's facts in a number of ranges, without payloads."""
+    return (
+        sa.select(*_texts)
+        .where(sa.or_(*(_starts_with(number) for number in range(ranges))))
+        .order_by(facts_table.c.created_at, facts_table.c.key)
+    )
+
+
+COUNT = sa.select(sa.func.count()).where(_starts_with(0))
+
+
+class DatabaseStore:
+    """A store in a database; see :class:`~session_block.ledger.store.Store`.
+
+    Opening makes a store that does not exist, and checks one that does; an SQLite file of up to
+    256 MiB is read through.
+
+    Args:
+        url: An SQLAlchemy URL, of SQLite or PostgreSQL.
+
+    Raises:
+        LedgerError: It cannot be opened, is damaged, or was written by a newer version.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = parsed_url(url)
+        self.shown = str(parsed.set(query={}))
+        self._path: Path | None = None
+        self._file: tuple[int, int] | None = None
+        with self._answering():
+            if parsed.get_backend_name() == "sqlite":
+                self.engine = open_sqlite(parsed, self.shown)
+                self._path = sqlite_path(parsed)
+                self._file = file_identity(self._path)
+            else:
+                self.engine = open_postgresql(parsed, self.shown)
+        self._schema = FIRST_SCHEMA_VERSION
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return str(self.engine.dialect.name)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several machines can use it."""
+        return self._path is None
+
+    def insert(self, fact: Fact) -> bool:
+        """Keep a fact unless there is one in its place; say whether this call kept one.
+
+        A write whose answer was lost is tried again, and then finds its own fact in its place.
+        """
+        with self._answering():
+            for tries_left in reversed(range(_CREATE_TRIES)):
+                try:
+                    self.write(fact)
+                except sa.exc.IntegrityError:
+                    return False
+                except sa.exc.OperationalError:
+                    if not tries_left:
+                        raise
+                else:
+                    return True
+        raise AssertionError("unreachable")
+
+    def write(self, fact: Fact) -> None:
+        """Write a fact in a transaction of its own; what SQLAlchemy raises passes through."""
+        with self.engine.begin() as connection:
+            connection.execute(facts_table.insert(), row_of(fact))
+
+    def get(self, experiment: str, key: str) -> Fact | None:
+        """Return one fact with its payload, or ``None``."""
+        with self._answering(), self.engine.connect() as connection:
+            found = connection.execute(ONE_FACT, {"experiment": experiment, "key": key})
+            row = found.mappings().one_or_none()
+        return None if row is None else self._fact(row)
+
+    def facts(self, experiment: str, prefixes: tuple[str, ...]) -> list[Fact]:
+        """Return an experiment's facts with these prefixes, without payloads, oldest first."""
+        sought = {"experiment": experiment}
+        for number, prefix in enumerate(prefixes):
+            sought |= prefix_range(number, prefix)
+        with self._answering(), self.engine.connect() as connection:
+            rows = connection.execute(facts_in(len(prefixes)), sought).mappings().all()
+        return [self._fact(row) for row in rows]
+
+    def count(self, experiment: str, prefix: str, before: str | None) -> int:
+        """Return how many keys have this prefix and, if ``before`` is given, sort before it."""
+        sought = {"experiment": experiment, **prefix_range(0, prefix)}
+        if before is not None:
+            sought["end0"] = min(sought["end0"], before)
+        with self._answering(), self.engine.connect() as connection:
+            return int(connection.execute(COUNT, sought).scalar_one())
+
+    def everything(self) -> Iterator[Fact]:
+        """Yield all facts with their payloads, one experiment after another."""
+        with self._answering(), self.engine.connect() as connection:
+            rows = connection.execution_options(yield_per=_AT_ONCE).execute(EVERYTHING)
+            for row in rows.mappings():
+                yield self._fact(row)
+
+    def schema_version(self) -> int:
+        """Return the schema version that a program must read to use this store."""
+        with self._answering(), self.engine.connect() as connection:
+            return read_version(connection)
+
+    def require_schema(self, version: int) -> None:
+        """Raise the schema version, unless it is as high already."""
+        if version <= self._schema:
+            return
+        # Somebody else may do so at the same moment.
+        with (
+            self._answering(),
+            suppress(sa.exc.IntegrityError),
+            self.engine.begin() as connection,
+        ):
+            raise_version(connection, version)
+        self._schema = version
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        self.engine.dispose()
+
+    def _fact(self, row: Mapping[Any, Any]) -> Fact:
+        return fact_of(row, self.shown, self.dialect)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn whatever goes wrong in the database into this package's error."""
+        if self._path is not None and file_identity(self._path) != self._file:
+            raise LedgerUnavailableError(
+                f"The file of the ledger {self.shown} was removed or replaced while it was open. "
+                "What is written now would be lost, so nothing is submitted. Restore the file, or "
+                "run again: the next process opens what is there then."
+            )
+        try:
+            yield
+        except LedgerError:
+            raise
+        except (sa.exc.SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:
+            raise failure(error, self.shown) from error
