@@ -142,7 +142,7 @@ _HOMES = {
     "LocalPlatformCredentials": "blocks.credentials",
     "MaxCut": "algorithms.ising",
     "Optimum": "algorithms.vqe",
-    "PinnedTranspiler": "experiments.pins",
+    "PinnedTranspiler": "experiments.recorded_inputs",
     "PlannedCircuit": "algorithms.sweep.plan",
     "QAOAEvaluation": "algorithms.qaoa",
     "QAOAReport": "algorithms.qaoa",

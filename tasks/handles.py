@@ -48,10 +48,11 @@ def task_of(
     def call(session: SessionRef, *args: P.args, **kwargs: P.kwargs) -> T:
         return method(experiment_of(session), *args, **kwargs)
 
-    session = Parameter("session", Parameter.POSITIONAL_OR_KEYWORD, annotation="SessionRef")
+    session = Parameter("session", Parameter.POSITIONAL_OR_KEYWORD, annotation=SessionRef)
     own = signature(method)
     named: Any = update_wrapper(call, method)
     named.__signature__ = own.replace(parameters=[session, *list(own.parameters.values())[1:]])
+    named.__annotations__ = {**method.__annotations__, "session": SessionRef}
     named.__name__ = named.__qualname__ = name.replace("-", "_")
     return durable_task(name)(call)
 

@@ -81,13 +81,13 @@ def _said_by(*arguments: str, cwd: Path = CHECKOUT, stdin: str = "", **environme
     return done.stdout
 
 
-def stop_group(process: subprocess.Popen[bytes], *, backoff: float) -> None:
+def stop_group(process: subprocess.Popen[bytes], *, patience: float) -> None:
     """End a process that leads its own group, and all that is left of the group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(backoff)
+            process.wait(patience)
 
 
 @contextmanager

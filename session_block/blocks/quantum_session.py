@@ -369,12 +369,13 @@ class QuantumSession(SessionSettings, FormBlock):
             flow_run_id=prefect_context.root_flow_run_id(),
             find_lost=self._experiments_named,
         )
-        inside = prefect_context.inside()
+        # Only flow runs are run again by themselves; whoever calls a task again means it.
+        most = None if prefect_context.flow_attempt() is None else self.max_attempts
 
         def make() -> Experiment:
             experiment = Experiment(identity, ledger, self.credentials, self._settings())
-            experiment.note_attempt(self.max_attempts if inside else None)
-            if inside:
+            experiment.note_attempt(most)
+            if prefect_context.inside():
                 experiment.watch()
             return experiment
 

@@ -222,10 +222,14 @@ def asks(
         def asking(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
             return function(self, make(*args, **kwargs))
 
-        first, _ = inspect.signature(function).parameters.values()
-        given = inspect.signature(make).parameters.values()
+        own = inspect.signature(function)
+        first, _ = own.parameters.values()
+        # Evaluated here: their names need not be known where the function is.
+        given = inspect.signature(make, eval_str=True).parameters.values()
         named: Any = update_wrapper(asking, function)
-        named.__signature__ = inspect.signature(function).replace(parameters=[first, *given])
+        named.__signature__ = own.replace(parameters=[first, *given])
+        named.__annotations__ = {one.name: one.annotation for one in given}
+        named.__annotations__["return"] = own.return_annotation
         named.__doc__ = _with_arguments(function.__doc__ or "", make.__doc__ or "")
         return asking
 

@@ -47,7 +47,7 @@ def test_everything_reaches_the_client() -> None:
     assert (account.verify, account.private_endpoint) == (False, True)
     assert account.proxies == proxies
     assert account.environment == {}
-    assert account.settle_seconds == 30
+    assert account.settle_seconds is None
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ LIMIT = 10
 def test_each_holder_has_one_number(store_url: str) -> None:
     """Who asks again gets the number that it has, in this process and in the next."""
     with closing(Ledger(store_url)) as ledger:
-        tickets = JobQuota(Journal(ledger, "e"))
-        assert [tickets.take(holder) for holder in "abab"] == [1, 2, 1, 2]
+        quota = JobQuota(Journal(ledger, "e"))
+        assert [quota.take(holder) for holder in "abab"] == [1, 2, 1, 2]
         again = JobQuota(Journal(ledger, "e"))
         again.reconcile(["a", "b", "c"], [])
         assert [again.take(holder) for holder in "abcd"] == [1, 2, 3, 4]
@@ -40,15 +40,15 @@ def test_scopes_count_apart(store_url: str) -> None:
 def test_what_made_no_job_makes_room(store_url: str) -> None:
     """A void number is not counted, and void twice makes room once."""
     with closing(Ledger(store_url)) as ledger:
-        tickets = JobQuota(Journal(ledger, "e"))
+        quota = JobQuota(Journal(ledger, "e"))
         for holder in "abc":
-            tickets.take(holder)
-        tickets.void("b")
-        tickets.void("b")
-        tickets.void("unknown")
-        assert tickets.rank(tickets.take("d")) == 3
-        assert tickets.rank(1) == 1
-        assert tickets.used() == 3
+            quota.take(holder)
+        quota.void("b")
+        quota.void("b")
+        quota.void("unknown")
+        assert quota.rank(quota.take("d")) == 3
+        assert quota.rank(1) == 1
+        assert quota.used() == 3
 
 
 def test_concurrent_holders_pass_no_limit_and_use_it_up(store_url: str) -> None:
@@ -56,10 +56,8 @@ def test_concurrent_holders_pass_no_limit_and_use_it_up(store_url: str) -> None:
     with closing(Ledger(store_url)) as ledger:
 
         def ask(worker: int) -> list[bool]:
-            tickets = JobQuota(Journal(ledger, "e"))
-            return [
-                tickets.rank(tickets.take(f"{worker}/{number}")) <= LIMIT for number in range(4)
-            ]
+            quota = JobQuota(Journal(ledger, "e"))
+            return [quota.rank(quota.take(f"{worker}/{number}")) <= LIMIT for number in range(4)]
 
         with ThreadPoolExecutor(8) as pool:
             let_through = [one for answers in pool.map(ask, range(8)) for one in answers]
@@ -70,7 +68,7 @@ def test_concurrent_holders_pass_no_limit_and_use_it_up(store_url: str) -> None:
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """A ledger for many scopes."""
-    with closing(Ledger(f"sqlite:///{tmp_path_factory.mktemp('tickets') / 'ledger.db'}")) as ledger:
+    with closing(Ledger(f"sqlite:///{tmp_path_factory.mktemp('quota') / 'ledger.db'}")) as ledger:
         yield ledger
 
 
@@ -78,16 +76,16 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 @given(st.lists(st.integers(-1, 30), max_size=40))
 def test_however_holders_come_and_go_the_limit_holds(ledger: Ledger, steps: list[int]) -> None:
     """Of those let through never more than the limit's number are not void."""
-    tickets = JobQuota(Journal(ledger, uuid4().hex))
+    quota = JobQuota(Journal(ledger, uuid4().hex))
     holders: list[str] = []
     let_through: set[str] = set()
     for step in steps:
         if step < 0 or not holders:
             holders.append(str(len(holders)))
-            if tickets.rank(tickets.take(holders[-1])) <= 3:
+            if quota.rank(quota.take(holders[-1])) <= 3:
                 let_through.add(holders[-1])
         else:
             holder = holders[step % len(holders)]
-            tickets.void(holder)
+            quota.void(holder)
             let_through.discard(holder)
         assert len(let_through) <= 3
