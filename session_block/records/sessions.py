@@ -154,7 +154,7 @@ def report_lost(experiment: str, number: int, backend: str) -> None:
     _logger.warning(
         "The opening of session %d of experiment %s on %s was cut off. If the platform did "
         "open it, it holds no job and is closed by the platform after 30 minutes; "
-        "'session-block sessions sweep' lists it.",
+        "'session-block sessions orphans' lists it.",
         number,
         experiment,
         backend,

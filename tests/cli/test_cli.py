@@ -159,7 +159,7 @@ def test_an_interrupted_demo_says_so_and_goes_on(home: dict[str, str]) -> None:
             break
     said, complained = demo.communicate(timeout=30)
     assert (demo.returncode, said) == (130, "")
-    assert "Run it again to go on" in complained
+    assert "Run it again to continue" in complained
 
 
 def _commands() -> Iterator[tuple[str, ...]]:

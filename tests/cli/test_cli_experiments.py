@@ -161,7 +161,7 @@ def test_two_experiments_are_compared_request_by_request(
     assert (last["left"]["label"], last["right"], last["same_result"]) == ("mine", None, None)
     assert [side["jobs"] for side in told["experiments"]] == [3, 2]
     shown = _run("compare", "one", "other", "--ledger-url", ledger_url).stdout
-    assert "They first asked for different things at submission 2." in shown
+    assert "Their requests first differ at submission 2." in shown
     itself = _json("compare", "one", one.uid, "--ledger-url", ledger_url)
     assert (itself["same_results"], itself["different_results"]) == (3, 0)
     assert itself["first_different_request"] is None
@@ -240,7 +240,7 @@ def test_a_finished_experiment_is_not_cancelled(saved_block: str, block: Quantum
     with block.experiment("finished") as experiment:
         run(experiment, 1)
     shown = _run("cancel", "finished", "--block", saved_block, stdin="y\n").stdout
-    assert "was finished already" in shown
+    assert "was already finished" in shown
     assert experiment.sealed
 
 
@@ -263,7 +263,7 @@ def test_an_ended_flow_run_is_scheduled_once_more(
     assert untouched is not None
     assert untouched.is_failed()
     again = _run("retry", "retried", "--ledger-url", ledger_url, code=1).stderr
-    assert "only one that has ended is retried" in again
+    assert "only a run that has ended can be retried" in again
 
 
 def test_a_flow_run_that_cannot_be_retried_is_left_alone(
@@ -286,7 +286,7 @@ def test_a_flow_run_that_cannot_be_retried_is_left_alone(
         assert reason in json.loads(told.stderr)["error"]
     identify(ledger, "a script's")
     told = _run("retry", "a script's", "--ledger-url", ledger_url, code=1)
-    assert "outside of flow runs" in told.stderr
+    assert "was not opened by a flow run" in told.stderr
     running = flow_run(refused["is Running"]).state
     assert running is not None
     assert running.is_running()

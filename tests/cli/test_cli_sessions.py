@@ -71,15 +71,15 @@ def _json(*arguments: str, code: int = 0) -> Any:
 def test_a_sweep_lists_and_closes_nothing(
     platform: Platform, saved_block: str, orphan: str
 ) -> None:
-    """``sweep`` shows the orphan and how to close it; the server sees no request to close.
+    """``orphans`` shows the orphan and how to close it; the server sees no request to close.
 
     Its exit code says that somebody has to decide.
     """
     before = closings(platform)
-    shown = _run("sweep", "--block", saved_block, code=3).stdout
+    shown = _run("orphans", "--block", saved_block, code=3).stdout
     assert orphan in shown
     assert "'cut off'" in shown
-    assert "sessions sweep --close ID" in shown
+    assert "sessions orphans --close ID" in shown
     assert closings(platform) == before
     assert sessions_at(platform)[orphan]["state"] == "open"
 
@@ -88,21 +88,21 @@ def test_a_sweep_lists_and_closes_nothing(
 def test_a_sweep_closes_the_orphan_that_is_named(
     platform: Platform, saved_block: str, ledger_url: str, max_time: int, connection: Connection
 ) -> None:
-    """``sweep --close ID`` closes the session of a killed process, and no colleague's beside it."""
+    """``orphans --close ID`` closes the session of a killed process, and no colleague's beside it."""
     orphan = die_while_opening(platform, ledger_url, max_time)
     colleagues = open_as_colleague(connection, own_max_time())
     used = open_as_colleague(connection, max_time)
     send_job(connection, used, ["theirs"])
-    found = _json("sweep", "--block", saved_block, code=3)
+    found = _json("orphans", "--block", saved_block, code=3)
     assert [one["session_id"] for one in found] == [orphan]
-    [closed] = _json("sweep", "--block", saved_block, "--close", orphan)
+    [closed] = _json("orphans", "--block", saved_block, "--close", orphan)
     assert closed["session_id"] == orphan
     assert closed["openings"][0]["experiment"] == "cut off"
     states = {one: state["state"] for one, state in sessions_at(platform).items()}
     assert states[orphan] == "closed"
     assert states[str(colleagues.session_id)] == "open"
     assert states[str(used.session_id)] != "closed"
-    assert "No orphan sessions." in _run("sweep", "--block", saved_block).stdout
+    assert "No orphan sessions." in _run("orphans", "--block", saved_block).stdout
     facts = _json("show", orphan, "--block", saved_block)["facts"]
     assert [key for _, _, key, _ in facts] == [f"operator/session/{orphan}/sweep"]
     assert [one["kind"] for one in _json("list", "--block", saved_block)] == ["lost"]
@@ -117,7 +117,7 @@ def test_a_sweep_refuses_what_is_no_orphan(
     colleagues = open_as_colleague(connection, own_max_time())
     before = closings(platform)
     for other in ("nowhere", str(colleagues.session_id)):
-        arguments = ("sweep", "--block", saved_block, "--close", orphan, "--close", other)
+        arguments = ("orphans", "--block", saved_block, "--close", orphan, "--close", other)
         refused = _run(*arguments, code=1).stderr
         assert f"{other}: no orphan" in refused
         assert "sessions close ID" in refused
@@ -138,8 +138,8 @@ def test_a_block_of_another_instance_finds_no_orphan(
     )
     elsewhere = f"{saved_block}-elsewhere"
     block.model_copy(update={"credentials": credentials}).save(elsewhere)
-    assert _json("sweep", "--block", elsewhere) == []
-    _run("sweep", "--block", elsewhere, "--close", orphan, code=1)
+    assert _json("orphans", "--block", elsewhere) == []
+    _run("orphans", "--block", elsewhere, "--close", orphan, code=1)
     assert "has no session" in _run("show", orphan, "--block", elsewhere, code=1).stderr
     assert sessions_at(platform)[orphan]["state"] == "open"
 
@@ -275,7 +275,7 @@ def test_a_borrowed_session_and_an_unknown_one_are_left_open(
     assert "borrowed by experiment 'a borrower'" in refused
     assert "ask them" in refused
     refused = _run("close", str(unknown.session_id), "--block", saved_block, "--cancel", code=1)
-    assert "sessions sweep" in refused.stderr
+    assert "sessions orphans" in refused.stderr
     assert closings(platform) == before
     lent.cancel()
     unknown.cancel()
@@ -284,12 +284,12 @@ def test_a_borrowed_session_and_an_unknown_one_are_left_open(
 def test_an_unknown_block_is_an_error(prefect_server: str) -> None:
     """The message names the Block, and the exit code is 1."""
     assert prefect_server
-    assert "'no-such-block'" in _run("sweep", "--block", "no-such-block", code=1).stderr
+    assert "'no-such-block'" in _run("orphans", "--block", "no-such-block", code=1).stderr
 
 
 def test_a_prefect_server_that_is_down_is_an_error() -> None:
     """What could not be loaded is said, and where it was looked for; there is no traceback."""
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-        refused = _run("sweep", "--block", "any", code=1).stderr
+        refused = _run("orphans", "--block", "any", code=1).stderr
     assert "Block 'any'" in refused
     assert "PREFECT_API_URL" in refused

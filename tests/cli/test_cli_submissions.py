@@ -88,7 +88,7 @@ def test_a_run_that_passes_over_a_held_submission_is_not_finished(
     assert not experiment.sealed
     _run("release", "passed-over", submission, *where)
     again = _run("release", "passed-over", submission, *where, code=1)
-    assert "the next run sends it once more" in again.output.replace("\n", " ")
+    assert "the next run sends it again" in again.output.replace("\n", " ")
     with block.experiment("passed-over") as experiment:
         run(experiment, 1)
     assert experiment.sealed
