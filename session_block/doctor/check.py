@@ -21,7 +21,7 @@ class Check:
 
     Attributes:
         what: What was checked.
-        verdict: Whether it is all right.
+        verdict: Whether it is ok, a warning, or failed.
         found: What was found.
         advice: What to do; empty where there is nothing to do.
     """

@@ -261,7 +261,7 @@ class LiveCheck:
 
 
 def _end(experiment: Experiment) -> None:
-    """Cancel the session; an error here must not hide the one that ended the check."""
+    """Cancel the session; if that fails, only log it."""
     try:
         experiment.cancel_session()
     except SessionBlockError as error:

@@ -37,7 +37,7 @@ def report_of(
     Its ``states`` are in the order in which they were seen, ``after_seconds`` counted from the
     start. ``fields`` are those of the platform's answers. ``timings`` are in seconds, by this
     machine's clock unless their name says otherwise. ``assumptions`` are what was assumed, what was
-    found, and whether they agree (``null``: it was not seen). ``left_open`` is what was not checked.
+    found, and whether they agree (``null``: not seen). ``left_open`` is what was not checked.
     """
     return {
         "format": FORMAT,

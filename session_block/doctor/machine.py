@@ -141,7 +141,7 @@ def check_ledger(url: str) -> Iterator[Check]:
         yield Check(
             "submissions",
             Verdict.WARNING,
-            f"Some wait for an operator, in {', '.join(str(one.identity) for one in held)}.",
+            f"Submissions of {', '.join(str(one.identity) for one in held)} wait for an operator.",
             "session-block submissions list --held",
         )
 

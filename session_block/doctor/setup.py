@@ -121,7 +121,7 @@ def check(
     if plan == PLAN_WITHOUT_SESSIONS and without_sessions == "fail":
         raise InvalidInputError(
             f"The instance {connection.instance} is on the {plan} plan, which has no sessions. Use "
-            "an instance of another plan, or choose what takes their place: --without-sessions batch"
+            "an instance of another plan, or say what to use instead: --without-sessions batch"
         )
     pinned = credentials.model_copy(update={"instance": connection.instance})
     return CheckedSetup(

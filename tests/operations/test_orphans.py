@@ -1,4 +1,4 @@
-"""Orphan sessions: found by what the ledger wanted, and closed only by their ID (P12)."""
+"""Orphan sessions: found by the ledger's intents, and closed only by their ID (P12)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def max_time() -> int:
     return own_max_time()
 
 
-def _keeper(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionManager:
+def _manager(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionManager:
     plan = SessionPlan(backend_name=BACKEND, max_time_seconds=max_time)
     return SessionManager(Journal(ledger, identify(ledger, name).uid), connection, plan)
 
@@ -81,7 +81,7 @@ def _ids(finder: OrphanFinder) -> list[str]:
     return [orphan.session_id for orphan in finder.find()]
 
 
-def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
+def test_a_session_whose_sender_was_killed_is_found_and_closed_by_its_id(
     platform: Platform,
     block: QuantumSession,
     ledger: Ledger,
@@ -89,7 +89,7 @@ def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
     finder: OrphanFinder,
     max_time: int,
 ) -> None:
-    """P12: the platform has the session, the ledger only the intent; the deed names who closed it."""
+    """P12: the platform has the session, the ledger only its intent; a deed says who closed it."""
     orphan = die_while_opening(platform, ledger_url, max_time)
     [found] = finder.find()
     assert found.session_id == orphan
@@ -136,7 +136,7 @@ def test_a_session_of_another_max_time_is_no_orphan(
 def test_a_session_with_a_foreign_job_is_no_orphan(
     platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """P12: whoever runs a job in a session owns it; also when the job was deleted since."""
+    """P12: a session belongs to whoever runs a job in it, even if the job was deleted since."""
     intend(ledger, connection, max_time)
     colleagues = open_as_colleague(connection, max_time)
     job = send_job(connection, colleagues, ["theirs"])
@@ -168,21 +168,21 @@ def test_a_job_of_the_experiment_is_not_foreign(
 def test_a_session_that_any_experiment_of_the_ledger_knows_is_no_orphan(
     connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What an experiment opened or borrowed at the same time is its own or its lender's."""
+    """A session that an experiment opened or borrowed then is its own, or its lender's."""
     intend(ledger, connection, max_time)
-    opener = _keeper(ledger, connection, max_time, "another one")
+    opener = _manager(ledger, connection, max_time, "another one")
     opener.current()
     lent = open_as_colleague(connection, max_time)
-    _keeper(ledger, connection, max_time, "a borrower").borrow(str(lent.session_id))
+    _manager(ledger, connection, max_time, "a borrower").borrow(str(lent.session_id))
     assert finder.find() == []
     opener.close()
     lent.cancel()
 
 
-def test_an_owner_that_may_be_alive_hides_its_session(
+def test_a_sender_that_may_be_alive_hides_its_session(
     connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What is being opened is no orphan yet, also where a dead opener would match."""
+    """A session being opened is no orphan yet, even if a dead sender would match."""
     intend(ledger, connection, max_time)
     with attempt() as alive:
         intend_as(alive, ledger, connection, max_time, "being opened")
@@ -193,10 +193,10 @@ def test_an_owner_that_may_be_alive_hides_its_session(
     session.cancel()
 
 
-def test_an_opener_that_records_its_session_at_the_last_moment_keeps_it(
+def test_a_sender_that_records_its_session_at_the_last_moment_keeps_it(
     platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """``close`` looks again right before it closes: what was an orphan a moment ago may be none."""
+    """``close`` looks again right before it closes: the session may be no orphan by then."""
     uid = intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     admin = Admin(platform.info.origin)
@@ -223,7 +223,7 @@ def test_an_opener_that_records_its_session_at_the_last_moment_keeps_it(
 def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
     platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What the platform does not tell is unknown: neither "no orphans", nor a reason to close."""
+    """Without an answer from the platform nothing is known: no empty list, and no closing."""
     intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     before = closings(platform)
@@ -239,7 +239,7 @@ def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
 def test_an_ended_session_is_no_orphan(
     connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What is over needs no closing, and cannot be closed."""
+    """An ended session needs no closing, and cannot be closed."""
     intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     session.close()
@@ -251,7 +251,7 @@ def test_an_ended_session_is_no_orphan(
 def test_another_instance_finds_nothing(
     platform: Platform, connection: Connection, ledger: Ledger, max_time: int
 ) -> None:
-    """An intent is looked for at its own instance only, whatever the Block connects to."""
+    """An intent counts only at its own instance, whatever the Block connects to."""
     intend(ledger, connection, max_time, instance="elsewhere")
     session = open_as_colleague(connection, max_time)
     assert OrphanFinder(ledger, connection).find() == []
@@ -272,7 +272,7 @@ def test_another_instance_finds_nothing(
 def test_an_intent_to_borrow_opens_nothing(
     connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """A borrower that was killed leaves no orphan, and what it was to borrow is none."""
+    """A killed borrower leaves no orphan, and the session it wanted to borrow is none."""
     lent = open_as_colleague(connection, max_time)
     other = open_as_colleague(connection, max_time)
     uid = identify(ledger, "a borrower").uid
@@ -297,7 +297,7 @@ def test_an_intent_to_borrow_opens_nothing(
 def test_a_batch_is_an_orphan_too(
     platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """A batch whose opening was cut off is found as such; a session is not taken for it."""
+    """A batch whose opening was cut off is found; a session is not taken for it."""
     intend(ledger, connection, max_time, mode="batch")
     session = open_as_colleague(connection, max_time)
     batch = connection.sessions.open(BackendChoice(BACKEND), max_time, "batch")
@@ -312,7 +312,7 @@ def test_a_batch_is_an_orphan_too(
 def test_all_that_match_are_listed_once_and_closed_together_or_not_at_all(
     platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """Two openings and two sessions make two orphans; one ID that is none keeps all open."""
+    """Two openings and two sessions make two orphans; one wrong ID keeps all of them open."""
     intend(ledger, connection, max_time)
     intend(ledger, connection, max_time, "cut off too")
     ids = [str(open_as_colleague(connection, max_time).session_id) for _ in range(2)]
@@ -354,7 +354,7 @@ def _job(*tags: str) -> ListedJob:
     ],
 )
 def test_a_session_matches_around_the_time_of_its_intent(seconds: float, matches: bool) -> None:
-    """It was made within an opener's time, give or take what the clocks may differ."""
+    """It was opened within the sender's time, give or take the clocks' difference."""
     found = _found(NOON + timedelta(seconds=seconds))
     assert bool(openings_of(found, [_opening()])) is matches
 
@@ -381,11 +381,11 @@ def test_a_session_matches_around_the_time_of_its_intent(seconds: float, matches
 def test_an_orphan_matches_in_everything_and_holds_no_foreign_job(
     found: Found, opening: Opening, matches: bool
 ) -> None:
-    """P12: backend, mode, max time, an intent that nobody is at any more, and no foreign job."""
+    """P12: backend, mode, max time, an intent whose sender is gone, and no foreign job."""
     assert bool(openings_of(found, [opening])) is matches
 
 
 def test_an_opening_under_way_elsewhere_hides_nothing() -> None:
-    """Only an opening that could have made the very session keeps it from being an orphan."""
+    """Only an opening that could have opened this session keeps it from being an orphan."""
     elsewhere = replace(_opening(max_time_seconds=601), under_way=True)
     assert openings_of(_found(), [elsewhere, _opening()]) == (_opening(),)
