@@ -1,4 +1,4 @@
-"""What the tests of sessions without an owner share."""
+"""Shared by the tests of orphan sessions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ QuantumSession(
 
 
 def own_max_time() -> int:
-    """Return a max time that no other test uses: all share one platform."""
+    """Return a max time that no other test uses, since all tests share one platform."""
     return next(_max_times)
 
 
@@ -66,26 +66,26 @@ def die_while_opening(
 def intend(
     ledger: Ledger, connection: Connection, max_time: int | None, name: str = "cut off", **more: Any
 ) -> str:
-    """Record the intent of an opener that is gone, and return its experiment's UID."""
+    """Record the intent of a sender that is gone, and return its experiment's UID."""
     with sending(ledger.environment) as gone:
         return intend_as(gone, ledger, connection, max_time, name, **more)
 
 
 def intend_as(
-    opener: Sender,
+    sender: Sender,
     ledger: Ledger,
     connection: Connection,
     max_time: int | None,
     name: str,
     **more: Any,
 ) -> str:
-    """Record an opener's intent as it does itself, and return its experiment's UID."""
+    """Record a sender's intent as the sender does, and return its experiment's UID."""
     uid = identify(ledger, name).uid
     journal = Journal(ledger, uid)
     asked = {"backend": BACKEND, "instance": connection.instance, "mode": "session", **more}
     number = len(read_sessions(journal)) + 1
     journal.record(
-        SessionIntent(number=number, url=None, max_time_seconds=max_time, sender=opener, **asked)
+        SessionIntent(number=number, url=None, max_time_seconds=max_time, sender=sender, **asked)
     )
     return uid
 
@@ -96,7 +96,7 @@ def sessions_at(platform: Platform) -> Mapping[str, Mapping[str, Any]]:
 
 
 def closings(platform: Platform) -> int:
-    """Return how many requests to close or to cancel a session the server has seen."""
+    """Return how many requests to close or cancel a session the server has seen."""
     return _requests(platform, "PATCH /sessions") + cancellations(platform)
 
 
@@ -106,7 +106,7 @@ def cancellations(platform: Platform) -> int:
 
 
 def open_as_colleague(connection: Connection, max_time: int) -> Session:
-    """Open a session of which no ledger knows."""
+    """Open a session that no ledger knows."""
     return connection.sessions.open(BackendChoice(BACKEND), max_time)
 
 

@@ -66,13 +66,15 @@ def root(
 
 @app.command()
 def demo(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of continuing.")
+    ] = False,
     as_json: AsJSON = False,
 ) -> None:
     """Run a VQE of H2 inside one session of the local platform.
 
-    Kill it (kill -9) in the middle and run it again: it goes on in the same session, and no job is
-    submitted twice.
+    Kill it (kill -9) in the middle and run it again: it continues in the same session, and no
+    job is submitted twice.
 
     Example: session-block demo --fresh
     """
@@ -90,7 +92,7 @@ def demo(
         try:
             outcome = run_demo(fresh=fresh, on_evaluation=progress)
         except KeyboardInterrupt:
-            console.print("Interrupted. Run it again to go on where it stopped.")
+            console.print("Interrupted. Run it again to continue where it stopped.")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         answer(outcome.model_dump(mode="json"))
@@ -104,8 +106,8 @@ def _show_outcome(console: Console, outcome: DemoOutcome) -> None:
     console.print()
     if outcome.already_finished:
         console.print(
-            f"Experiment {outcome.experiment} was finished before: nothing was submitted. "
-            "Start anew with --fresh."
+            f"Experiment {outcome.experiment} is already finished; nothing was submitted. "
+            "Start over with --fresh."
         )
     console.print(f"energy      {report.energy:+.6f} Ha")
     console.print(f"exact       {outcome.exact_energy:+.6f} Ha  (difference {difference:.1e})")
@@ -115,6 +117,6 @@ def _show_outcome(console: Console, outcome: DemoOutcome) -> None:
         console.print(f"Prefect UI  {outcome.server_url.removesuffix('/api')}/runs")
     else:
         console.print(
-            "Prefect UI  no Prefect server was found. To watch it there, run 'prefect server "
-            "start' in another terminal, then this demo with --fresh."
+            "Prefect UI  no Prefect server found. To watch the demo there, run 'prefect server "
+            "start' in another terminal, then run the demo with --fresh."
         )

@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, options, answers and errors."""
+"""Shared by all commands: exit codes, options, answers and errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """With what a command ends."""
+    """The exit codes of all commands."""
 
     DONE = 0
     REFUSED = 1
@@ -36,15 +36,15 @@ MEANINGS = {
     ExitCode.REFUSED: "refused, or an error: the message says what to do",
     ExitCode.WRONG_USAGE: "wrong usage: an unknown command, option or value",
     ExitCode.NEEDS_OPERATOR: (
-        "somebody has to decide or mend something: a held submission, an orphan session, a check "
-        "that failed"
+        "somebody has to decide or fix something: a held submission, an orphan session, a failed "
+        "check"
     ),
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); what was begun can be gone on with",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); run the command again to continue",
 }
 
 _FORM_OF_ERRORS = (
-    'With --json the answer is JSON, alone on stdout, and an error is {"error": …} on stderr; '
-    "wrong usage is always told in words."
+    'With --json, stdout holds only the JSON answer, and an error is {"error": …} on stderr. '
+    "Wrong usage is always reported as text."
 )
 EPILOG = "\n\n".join(
     [
@@ -55,6 +55,8 @@ EPILOG = "\n\n".join(
 )
 
 _FILE_WIDTH = 200
+"""Columns of a table that is not printed to a terminal, where Rich would fold it at 80."""
+
 _as_json: ContextVar[bool] = ContextVar("session_block_as_json", default=False)
 
 
@@ -69,7 +71,7 @@ AsJSON = Annotated[
 _BLOCK = typer.Option(
     "--block",
     envvar="SESSION_BLOCK_BLOCK",
-    help="Name of the QuantumSession Block whose credentials and ledger are used.",
+    help="Name of the QuantumSession Block to use, with its credentials and ledger.",
 )
 BlockName = Annotated[str, _BLOCK]
 OptionalBlockName = Annotated[str | None, _BLOCK]
@@ -78,8 +80,8 @@ LedgerURL = Annotated[
     typer.Option(
         "--ledger-url",
         help=(
-            "The ledger; by default the Block's, else SESSION_BLOCK_LEDGER_URL, else the SQLite "
-            "file under PREFECT_HOME."
+            "URL of the ledger; by default the Block's, else SESSION_BLOCK_LEDGER_URL, else the "
+            "SQLite file under PREFECT_HOME."
         ),
     ),
 ]
@@ -87,7 +89,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 
 
 def fail(message: str, code: ExitCode = ExitCode.REFUSED) -> NoReturn:
-    """Say what went wrong on stderr, as JSON where the answer would be JSON, and exit."""
+    """Print an error to stderr, as JSON under ``--json``, and exit."""
     typer.echo(json.dumps({"error": message}) if _as_json.get() else message, err=True)
     raise typer.Exit(code)
 
@@ -98,18 +100,18 @@ def answer(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Tell people what is going on; beside JSON on stderr."""
+    """Print progress for people; under ``--json`` to stderr, since stdout is the answer's."""
     typer.echo(text, err=_as_json.get())
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Go on only if the user wants to; without a terminal ``--yes`` says so."""
+    """Ask a question, and exit unless the user agrees; ``yes`` answers it beforehand."""
     if yes:
         return
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
-        fail("Nobody answered, so nothing was done. To go on unasked, give --yes.")
+        fail("Nobody answered, so nothing was done. To skip the question, give --yes.")
     if not agreed:
         fail("Nothing was done.")
 
@@ -129,7 +131,7 @@ def reporting() -> Iterator[None]:
 def at_prefect_server() -> Iterator[str]:
     """Use the Prefect server that answers: the configured one, else the local one.
 
-    What it answers with an error, or does not answer, ends the command.
+    Exits if no server answers, or if the server fails a request.
     """
     import httpx
     from prefect.exceptions import PrefectException
@@ -139,23 +141,23 @@ def at_prefect_server() -> Iterator[str]:
 
     api_url = find_prefect_server()
     if api_url is None:
-        fail("No Prefect server answers. Start one, or name it: export PREFECT_API_URL=…")
+        fail("No Prefect server answers. Start one, or point to it: export PREFECT_API_URL=…")
     try:
         with temporary_settings({PREFECT_API_URL: api_url}):
             yield api_url
     except (httpx.HTTPError, PrefectException) as error:
-        fail(f"The Prefect server at {api_url} did not do what was asked: {error}")
+        fail(f"The Prefect server at {api_url} failed a request: {error}")
 
 
 def print_table(
     names: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Sequence[str]
 ) -> None:
-    """Print a table; where it is too wide it is folded.
+    """Print a table; cells that do not fit are folded.
 
     Args:
         names: The columns' names.
-        rows: The cells; ``None`` is left empty.
-        whole: Columns that stay whole, to be copied from.
+        rows: The cells; ``None`` is printed as an empty cell.
+        whole: Columns that are never folded, so that their values can be copied.
     """
     table = Table()
     for name in names:
@@ -167,14 +169,14 @@ def print_table(
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:
-    """Print names and values, one pair a line."""
+    """Print names and values, one pair per line."""
     width = max(map(len, pairs), default=0)
     for name, value in pairs.items():
         typer.echo(f"{name:<{width}}  {'' if value is None else value}".rstrip())
 
 
 def load(name: str) -> QuantumSession:
-    """Load a Block, or end the command; the client's warnings are left out from now on."""
+    """Load a Block, or exit; silences the client's warnings for the rest of the command."""
     import logging
 
     import httpx
@@ -192,7 +194,7 @@ def load(name: str) -> QuantumSession:
 
 
 def ledger_of(block: QuantumSession | None, ledger_url: str | None) -> Ledger:
-    """Return the ledger that is named, else the Block's, else the usual one."""
+    """Return the ledger at the URL, else the Block's, else the default one."""
     from session_block.ledger.store import Ledger
     from session_block.ledger.urls import default_ledger_url
 

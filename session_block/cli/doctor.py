@@ -1,4 +1,4 @@
-"""``session-block doctor``: is everything there, and does the platform do as assumed?"""
+"""``session-block doctor``: check the set-up and, with ``--live``, what the platform does."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ def doctor(
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="File for the record of --live; by default one named after the time."),
+        typer.Option(help="File for the report of --live; by default one named after the time."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="For how many seconds --live waits for its job.", min=1)
+        float, typer.Option(help="How long --live waits for its job, in seconds.", min=1)
     ] = _HOUR_SECONDS,
     yes: Yes = False,
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Check versions, Prefect API, ledger, credentials, instance and backend; say what to do.
+    """Check versions, Prefect API, ledger, credentials, instance and backend; say what to fix.
 
-    Without --block no platform is asked. A Block of the local platform starts it, if need be.
+    Without --block no platform is checked. A Block for the local platform starts it if it is not
+    running.
 
     Exit code 3: a check failed.
 
@@ -74,7 +75,7 @@ def doctor(
         failed = any(check.verdict is Verdict.FAILED for check in checks)
         recorded: dict[str, Any] | None = None
         if live and failed:
-            note("No job is run as long as a check fails.")
+            note("No job is run while a check fails.")
         elif live and block is not None:
             recorded, check = _run_live(load(block), report, timeout, yes=yes)
             checks.append(check)
@@ -102,13 +103,13 @@ def _run_live(
     found = LiveCheck(block, note, timeout_seconds=timeout_seconds).run()
     file = file or Path(f"session-block-live-{datetime.now(UTC):%Y%m%dT%H%M%S}.json")
     write(found, file, overwrite=False)
-    told = f"What the platform did is recorded in {file}."
+    told = f"The report is in {file}."
     if found["error"] is not None:
         return found, Check("live", Verdict.FAILED, f"{found['error']} {told}")
     if others := disagreements(found):
-        differ = f"{told} It differs from what is assumed: {'; '.join(others)}."
-        return found, Check("live", Verdict.WARNING, differ, "Please report it, with the file.")
-    return found, Check("live", Verdict.OK, f"{told} It did all that is assumed.")
+        differ = f"{told} The platform differs from what is assumed: {'; '.join(others)}."
+        return found, Check("live", Verdict.WARNING, differ, "Please report this, with the file.")
+    return found, Check("live", Verdict.OK, f"{told} The platform does all that is assumed.")
 
 
 def _show(check: Check) -> None:

@@ -1,4 +1,4 @@
-"""``session-block experiments``: what a ledger holds of each, and what becomes of it."""
+"""``session-block experiments``: list, show, compare, export, retry and cancel them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ from session_block.cli.common import (
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The experiments of a ledger: look at them, compare, export, retry and cancel them.",
+    help="Look at the experiments of a ledger; compare, export, retry and cancel them.",
 )
 
 ExperimentName = Annotated[
     str,
-    typer.Argument(
-        help="Name or UID of the experiment; a name stands for the latest of that name."
-    ),
+    typer.Argument(help="Name or UID of the experiment; a name means the latest of that name."),
 ]
 
 _PARTS = {
@@ -40,14 +38,14 @@ _PARTS = {
     "submissions": ["submission", "label", "kind", "state", "job_id", "generations", "asked_at"],
     "attempts": ["number", "began_at", "results_before", "stopped", "failed_at"],
 }
-"""What is shown as tables, and their columns; JSON has more."""
+"""What ``show`` prints as tables, with their columns; JSON has more."""
 
 
 @app.command("list")
 def list_(
     block: OptionalBlockName = None, ledger_url: LedgerURL = None, as_json: AsJSON = False
 ) -> None:
-    """List all experiments of a ledger, from the ledger alone.
+    """List all experiments of a ledger; the platform is not asked.
 
     Example: session-block experiments list --json
     """
@@ -98,7 +96,7 @@ def show(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell all about one experiment: sessions, submissions, attempts, budget, recorded usage.
+    """Show one experiment in full: sessions, submissions, attempts, budget, recorded usage.
 
     Example: session-block experiments show my-experiment
     """
@@ -126,7 +124,7 @@ def compare(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Say where two experiments' submissions agree and differ, in the order of asking.
+    """Compare two experiments, submission by submission, in the order of their requests.
 
     Example: session-block experiments compare monday tuesday
     """
@@ -158,9 +156,9 @@ def compare(
     )
     at = found.first_difference
     typer.echo(
-        "They asked for the same things."
+        "Both made the same requests."
         if at is None
-        else f"They first asked for different things at submission {at}."
+        else f"Their requests first differ at submission {at}."
     )
 
 
@@ -171,7 +169,7 @@ def retry(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Retry the experiment's flow run: a worker goes on with it where it stopped.
+    """Retry the experiment's flow run: a worker continues it where it stopped.
 
     Example: session-block experiments retry my-experiment
     """
@@ -183,7 +181,7 @@ def retry(
     if as_json:
         answer({"flow_run_id": run.flow_run_id, "name": run.name, "was": run.was})
         return
-    typer.echo(f"Flow run {run.name} ({run.flow_run_id}) was {run.was}, and is scheduled again.")
+    typer.echo(f"Flow run {run.name} ({run.flow_run_id}) was {run.was} and is scheduled again.")
 
 
 @app.command()
@@ -192,7 +190,8 @@ def cancel(
 ) -> None:
     """Cancel an experiment's pending jobs, and close the session that it opened.
 
-    A flow run that waits for them ends by an error; to end it as cancelled, cancel it in Prefect.
+    A flow run that waits for the jobs ends with an error. To end it as Cancelled, cancel it in
+    Prefect instead.
 
     Example: session-block experiments cancel my-experiment --block my-session
     """
@@ -210,7 +209,7 @@ def cancel(
     elif cancelled:
         typer.echo(f"Experiment {identity} is cancelled.")
     else:
-        typer.echo(f"Experiment {identity} was finished already; its session is closed.")
+        typer.echo(f"Experiment {identity} was already finished; its session is closed.")
 
 
 @app.command()
@@ -221,7 +220,7 @@ def export(
         typer.Option("--output", "-o", help="File to write; by default the document is printed."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file of that name.")
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
     block: OptionalBlockName = None,
     ledger_url: LedgerURL = None,
@@ -229,8 +228,8 @@ def export(
 ) -> None:
     """Export all facts and results of an experiment as one JSON document, without secrets.
 
-    Its members are described in the module session_block.operations.export. Results are in it as
-    plain numbers, and as IBM's runtime JSON.
+    The module session_block.operations.export describes its members. Results are plain numbers,
+    and also IBM's runtime JSON.
 
     Example: session-block experiments export my-experiment -o my-experiment.json
     """

@@ -1,4 +1,4 @@
-"""``session-block ledger``: move to another store."""
+"""``session-block ledger``: copy a ledger to another store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import typer
 
 from session_block.cli.common import AsJSON, answer, fail, reporting
 
-app = typer.Typer(no_args_is_help=True, help="The store of all that is recorded.")
+app = typer.Typer(
+    no_args_is_help=True, help="The ledger, which holds all facts: copy it to another store."
+)
 
 
 @app.callback()
-def _keep_the_name_copy() -> None:
-    """The store of all that is recorded."""
+def _group() -> None:
+    """Keep ``ledger copy`` two words: Typer would drop the name of a single command."""
 
 
 @app.command()
@@ -28,10 +30,10 @@ def copy(
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Copy all facts of a ledger into the one that SESSION_BLOCK_LEDGER_URL names.
+    """Copy all facts of a ledger into the one at SESSION_BLOCK_LEDGER_URL.
 
-    The first ledger stays as it is. Stop your runs before, and use only the second one afterwards.
-    What is there already is left as it is, so that an interrupted copy can be run again.
+    Stop your runs first, and use only the new ledger afterwards. The old one stays as it is. Facts
+    that the new one already holds are left alone, so an interrupted copy can be run again.
 
     Example: SESSION_BLOCK_LEDGER_URL=postgresql://… session-block ledger copy
     """
@@ -42,17 +44,19 @@ def copy(
 
     target = os.environ.get(LEDGER_URL)
     if not target:
-        fail(f"Name the ledger to copy into: export {LEDGER_URL}=postgresql://…")
+        fail(f"Say which ledger to copy into: export {LEDGER_URL}=postgresql://…")
     with reporting():
         url = source or embedded_ledger_url()
         if is_missing(url):
-            fail("There is no ledger to copy: the file is not there. Name another one with --from.")
+            fail(
+                "There is no ledger to copy: its file does not exist. Give another one with --from."
+            )
         with closing(Ledger(url)) as old, closing(Ledger(target)) as new:
             copied = copy_ledger(old, new)
     if as_json:
         answer({"from": str(old), "to": str(new), **asdict(copied)})
     else:
         typer.echo(
-            f"{copied.copied} facts of {old} were copied into {new}; {copied.present} were there "
-            "already."
+            f"Copied {copied.copied} facts of {old} into {new}; {copied.present} were already "
+            "there."
         )

@@ -14,12 +14,12 @@ from session_block.cli.common import AsJSON, answer, fail
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The local platform: an IBM Quantum of your own, which the unmodified client talks to.",
+    help="The local platform: an IBM Quantum on your machine, for the unmodified client.",
 )
 
 StateDir = Annotated[
     Path | None,
-    typer.Option(help="Where the platform keeps its state; by default under PREFECT_HOME."),
+    typer.Option(help="Directory of the platform's state; by default under PREFECT_HOME."),
 ]
 
 
@@ -27,20 +27,20 @@ StateDir = Annotated[
 def start(
     port: Annotated[int | None, typer.Option(help="Port; a free one by default.")] = None,
     host: Annotated[
-        str | None, typer.Option(help="IP address to listen at; the loopback interface by default.")
+        str | None, typer.Option(help="IP address to listen on; the loopback interface by default.")
     ] = None,
     state_dir: StateDir = None,
     layout: Annotated[
         Path | None, typer.Option(help="JSON file of accounts and instances, for a new platform.")
     ] = None,
     faults: Annotated[
-        Path | None, typer.Option(help="JSON file of fault rules to begin with.")
+        Path | None, typer.Option(help="JSON file of fault rules to start with.")
     ] = None,
     noise: Annotated[
         Literal["exact", "shots", "device"] | None,
-        typer.Option(help="'exact': none; 'shots': shot noise; 'device': the recorded device's."),
+        typer.Option(help="'exact': no noise; 'shots': shot noise; 'device': the device's noise."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     job_seconds: Annotated[
         float | None, typer.Option(help="QPU time of each job, in seconds.")
     ] = None,
@@ -49,21 +49,25 @@ def start(
         typer.Option("--circuit-time/--no-circuit-time", help="Add shots x circuit duration."),
     ] = None,
     other_jobs: Annotated[
-        int | None, typer.Option(help="How many jobs of other users are ahead in every queue.")
+        int | None, typer.Option(help="Number of other users' jobs ahead in every queue.")
     ] = None,
     other_job_seconds: Annotated[
-        float | None, typer.Option(help="How long each of these takes.")
+        float | None, typer.Option(help="How long each of these jobs takes, in seconds.")
     ] = None,
     interactive_seconds: Annotated[
-        int | None, typer.Option(help="Idle time after which a session becomes inactive.")
+        int | None,
+        typer.Option(help="Idle time after which a session becomes inactive, in seconds."),
     ] = None,
     pending_seconds: Annotated[
-        float | None, typer.Option(help="Time that a session is pending_inactive, pending_closed.")
+        float | None,
+        typer.Option(help="How long a session is pending_inactive or pending_closed, in seconds."),
     ] = None,
-    token_seconds: Annotated[int | None, typer.Option(help="Life of an access token.")] = None,
+    token_seconds: Annotated[
+        int | None, typer.Option(help="Lifetime of an access token, in seconds.")
+    ] = None,
     time_scale: Annotated[
         float | None,
-        typer.Option(help="Speed of the clock; with 0 it moves only when it is advanced."),
+        typer.Option(help="Speed of the clock; at 0 it moves only when advanced."),
     ] = None,
     open_plan_sessions: Annotated[
         Literal["refuse", "ignore"] | None,
@@ -71,7 +75,7 @@ def start(
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Start the platform in the background; one that runs already is left as it is.
+    """Start the platform in the background, unless it is already running.
 
     Example: session-block platform start --noise device --job-seconds 2
     """
@@ -114,7 +118,7 @@ def stop(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
 
 @app.command()
 def status(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
-    """Say whether the platform runs, and where. Exit code 1: it does not.
+    """Show whether the platform runs, and where. Exit code 1: it does not.
 
     Example: session-block platform status --json
     """
@@ -123,7 +127,7 @@ def status(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
 
 @app.command()
 def env(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
-    """Print what points a plain QiskitRuntimeService() at the platform.
+    """Print the variables that point a plain QiskitRuntimeService() at the platform.
 
     Example: eval "$(session-block platform env)"
     """
@@ -137,11 +141,11 @@ def env(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
 
 @app.command()
 def advance(
-    seconds: Annotated[float, typer.Argument(help="By how many seconds.")],
+    seconds: Annotated[float, typer.Argument(help="Seconds to advance by.")],
     state_dir: StateDir = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Advance the platform's clock, through all that happens meanwhile.
+    """Advance the platform's clock; everything due in between happens.
 
     Example: session-block platform advance 3600
     """

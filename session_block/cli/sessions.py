@@ -1,4 +1,4 @@
-"""``session-block sessions``: what became of every session, and those that nobody owns."""
+"""``session-block sessions``: list, show and close sessions, and find orphans."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The sessions of a ledger: look at them, close them, and find those that were orphaned.",
+    help="Look at the sessions of a ledger, close them, and find orphan sessions.",
 )
 
 SessionID = Annotated[str, typer.Argument(help="ID of the session.")]
@@ -48,7 +48,7 @@ def list_(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List sessions: whose they are, how they came about and how they ended.
+    """List sessions: their experiment, how they began and how they ended.
 
     Example: session-block sessions list --live --block my-session
     """
@@ -83,7 +83,7 @@ def show(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell all that the ledger knows of a session and, with --block, all that the platform does.
+    """Show all that the ledger knows about a session and, with --block, the platform.
 
     Example: session-block sessions show SESSION --block my-session
     """
@@ -93,8 +93,8 @@ def show(
         facts = SessionOperator(ledger).facts(session_id)
         if loaded is None and not facts:
             fail(
-                f"{ledger} knows nothing of session {session_id}. With --block NAME the "
-                "platform is asked."
+                f"{ledger} knows nothing about session {session_id}. To ask the platform, give "
+                "--block NAME."
             )
         details = None if loaded is None else connect(loaded).sessions.look(session_id)
     platform = {} if details is None else details.model_dump(mode="json")
@@ -135,11 +135,11 @@ def close(
     elif closed:
         typer.echo(f"{'Cancelled' if cancel else 'Closed'} session {session_id}.")
     else:
-        typer.echo(f"Session {session_id} was closed already.")
+        typer.echo(f"Session {session_id} was already closed.")
 
 
 @app.command()
-def sweep(
+def orphans(
     block: BlockName,
     close: Annotated[
         list[str] | None,
@@ -147,35 +147,35 @@ def sweep(
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List orphan sessions: those whose opening was cut off. Closes only what --close names.
+    """List orphan sessions: those whose opening was cut off. Closes only those given by --close.
 
-    Compare before you close: a colleague's session that was opened on the same backend, in the same
-    minutes, with the same max time and that holds no job looks the same.
+    Compare before you close: a colleague's session without jobs, opened on the same backend, in the
+    same minutes and with the same max time, looks the same.
 
-    Exit code 3: it lists some.
+    Exit code 3: orphans are listed.
 
-    Example: session-block sessions sweep --block my-session --close SESSION
+    Example: session-block sessions orphans --block my-session --close SESSION
     """
     with reporting():
         from session_block.operations.orphans import OrphanFinder
 
         loaded = load(block)
-        sweeper = OrphanFinder(loaded.ledger(), connect(loaded))
-        orphans = sweeper.close(close) if close else sweeper.find()
+        finder = OrphanFinder(loaded.ledger(), connect(loaded))
+        found = finder.close(close) if close else finder.find()
     if as_json:
-        answer([orphan.described() for orphan in orphans])
+        answer([orphan.described() for orphan in found])
     elif close:
-        for orphan in orphans:
+        for orphan in found:
             typer.echo(f"Closed orphan session {orphan.session_id}.")
-    elif not orphans:
+    elif not found:
         typer.echo("No orphan sessions.")
     else:
-        _show_orphans(orphans)
-    if orphans and not close:
+        _show_orphans(found)
+    if found and not close:
         raise typer.Exit(ExitCode.NEEDS_OPERATOR)
 
 
-def _show_orphans(orphans: list[Orphan]) -> None:
+def _show_orphans(found: list[Orphan]) -> None:
     print_table(
         ["session", "mode", "backend", "created", "max time", "state", "jobs", "experiment"],
         [
@@ -189,15 +189,15 @@ def _show_orphans(orphans: list[Orphan]) -> None:
                 str(len(orphan.session.jobs)),
                 ", ".join(dict.fromkeys(str(one.experiment) for one in orphan.openings)),
             ]
-            for orphan in orphans
+            for orphan in found
         ],
         whole=["session"],
     )
-    typer.echo("Close one by its ID: session-block sessions sweep --close ID")
+    typer.echo("Close one by its ID: session-block sessions orphans --close ID")
 
 
 def _live(session: RecordedSession, connection: Connection) -> dict[str, Any]:
-    """Return the platform's state and usage of a session; of another instance's it tells none."""
+    """Return a session's state and usage at the platform; unknown at another instance."""
     session_id = session.record.session_id
     if session_id is None:
         return {"state": None, "usage_seconds": None}

@@ -1,4 +1,4 @@
-"""``session-block setup``: the Blocks that everything else names."""
+"""``session-block setup``: save the Blocks that everything else uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Save the Blocks with which experiments reach a platform, after checking them.",
+    help="Check and save the Blocks through which experiments reach a platform.",
 )
 
 LEAST_BUSY = "least-busy"
@@ -25,7 +25,7 @@ _TOKEN = "QISKIT_IBM_TOKEN"  # noqa: S105 - the name of a variable
 
 @app.callback()
 def _group() -> None:
-    """Keep ``setup ibm`` two words, though there is one command."""
+    """Keep ``setup ibm`` two words: Typer would drop the name of a single command."""
 
 
 @app.command()
@@ -34,7 +34,7 @@ def ibm(
         bool,
         typer.Option(
             "--token-stdin",
-            help=f"Read the API key from stdin; else {_TOKEN} is used, else you are asked for it.",
+            help=f"Read the API key from stdin; by default from {_TOKEN}, else it is prompted for.",
         ),
     ] = False,
     instance: Annotated[
@@ -45,10 +45,10 @@ def ibm(
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help=f"Backend on which jobs run, or '{LEAST_BUSY}' when first needed."),
+        typer.Option(help=f"Backend to run jobs on, or '{LEAST_BUSY}': chosen when first needed."),
     ] = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Longest time of a session, such as '2h 30m'.")
+        str | None, typer.Option(help="Maximum time of a session, such as '2h 30m'.")
     ] = None,
     without_sessions: Annotated[
         Literal["fail", "batch", "job"],
@@ -56,26 +56,26 @@ def ibm(
     ] = "fail",
     url: Annotated[
         str | None,
-        typer.Option(envvar="QISKIT_IBM_URL", help="Base URL of another platform than IBM's."),
+        typer.Option(envvar="QISKIT_IBM_URL", help="Base URL of a platform other than IBM's."),
     ] = None,
     credentials_name: Annotated[
-        str, typer.Option(help="Name under which the credentials are saved.")
+        str, typer.Option(help="Name to save the credentials under.")
     ] = "ibm-quantum",
     name: Annotated[
         str,
         typer.Option(
-            help="Name under which the QuantumSession is saved; the deployments use the default."
+            help="Name to save the QuantumSession under; the deployments use the default."
         ),
     ] = "quantum-session",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace Blocks of these names.")
+        bool, typer.Option("--overwrite", help="Replace existing Blocks of these names.")
     ] = False,
     as_json: AsJSON = False,
 ) -> None:
     """Ask for an IBM Quantum account, check it at the platform, and save both Blocks.
 
-    What no option gives is asked for. The API key is never an option, which a shell's history would
-    keep. Nothing is saved unless key, instance and backend are confirmed by the platform.
+    Prompts for what no option gives. The API key is never an option, since the shell's history
+    would keep it. Nothing is saved unless the platform confirms key, instance and backend.
 
     Example: session-block setup ibm --backend ibm_fez --max-time 1h
     """
@@ -91,7 +91,7 @@ def ibm(
             instance = _asked_instance(credentials_of(token, None, url))
         credentials = credentials_of(token, instance, url)
         backend = backend or _asked_backend(credentials)
-        max_time = max_time or _asked("Longest time of a session", "--max-time", default="1h")
+        max_time = max_time or _asked("Maximum time of a session", "--max-time", default="1h")
         note("Asking the platform …")
         checked = check(
             credentials,
@@ -117,7 +117,7 @@ def ibm(
         return
     typer.echo(
         f"Saved the credentials {names.credentials!r} and the QuantumSession {names.session!r}. "
-        f"See that all is well: session-block doctor --block {names.session}"
+        f"Check them: session-block doctor --block {names.session}"
     )
 
 
@@ -133,7 +133,7 @@ def _asked_instance(credentials: IBMSessionCredentials) -> str:
 
     found = offers(credentials)
     if not found:
-        fail("The API key may use no instance. Create one, or let its owner invite you.")
+        fail("The API key has access to no instance. Create one, or ask an owner to invite you.")
     if len(found) == 1:
         return found[0].crn
     for number, one in enumerate(found, start=1):

@@ -1,4 +1,4 @@
-"""``session-block submissions``: what became of every job, and what an operator decides."""
+"""``session-block submissions``: look at submissions, and decide about held ones."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from session_block.records.submissions import SubmissionState
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The submissions of a ledger: look at them, and decide what the product leaves to you.",
+    help="Look at the submissions of a ledger, and decide what is left to you.",
 )
 
 ExperimentName = Annotated[str, typer.Argument(help="Name or UID of the experiment.")]
-SubmissionID = Annotated[str, typer.Argument(help="ID of the submission, or how it begins.")]
+SubmissionID = Annotated[str, typer.Argument(help="ID of the submission, or its beginning.")]
 
 
 @app.command("list")
@@ -37,11 +37,13 @@ def list_(
     experiment: Annotated[
         str | None, typer.Argument(help="Name or UID of the experiment; all by default.")
     ] = None,
-    held: Annotated[bool, typer.Option("--held", help="Only those that wait for you.")] = False,
+    held: Annotated[
+        bool, typer.Option("--held", help="Only those that wait for your decision.")
+    ] = False,
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List submissions, their state and their job. Exit code 3: --held finds some.
+    """List submissions with their state and job. Exit code 3: --held finds some.
 
     Example: session-block submissions list --held
     """
@@ -52,7 +54,7 @@ def list_(
     if as_json:
         answer([state.described() for state in states])
     elif not states:
-        typer.echo("No submissions wait for you." if held else "No submissions.")
+        typer.echo("No submissions wait for your decision." if held else "No submissions.")
     else:
         print_table(
             ["experiment", "submission", "state", "generation", "job", "label"],
@@ -80,7 +82,7 @@ def show(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell the whole story of one submission.
+    """Show one submission with all its facts.
 
     Example: session-block submissions show my-experiment 3f0c
     """
@@ -97,18 +99,18 @@ def show(
 def adopt(
     experiment: ExperimentName,
     submission: SubmissionID,
-    job_id: Annotated[str, typer.Argument(help="The job that is its own.")],
+    job_id: Annotated[str, typer.Argument(help="ID of its job.")],
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Say which job is the one of a submission that could not be settled.
+    """Say which job belongs to a submission that could not be settled.
 
     Example: session-block submissions adopt my-experiment 3f0c d1a2b3c4
     """
     with _operator(ledger_url) as operator:
         operator.adopt(experiment, submission, job_id)
         state = operator.show(experiment, submission)
-    _decided(state, "Adopted. Run the experiment again to go on with it.", as_json=as_json)
+    _decided(state, "Adopted. Run the experiment again to continue with it.", as_json=as_json)
 
 
 @app.command()
@@ -118,14 +120,14 @@ def release(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Say that a submission that could not be settled has no job, so that it is sent again.
+    """Say that a submission that could not be settled has no job; the next run sends it again.
 
     Example: session-block submissions release my-experiment 3f0c
     """
     with _operator(ledger_url) as operator:
         operator.release(experiment, submission)
         state = operator.show(experiment, submission)
-    _decided(state, "Released. Run the experiment again to send it once more.", as_json=as_json)
+    _decided(state, "Released. Run the experiment again to send it again.", as_json=as_json)
 
 
 @app.command()
@@ -135,14 +137,14 @@ def retry(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Give up a submission's job, or its refusal, so that it is sent again.
+    """Give up a submission's job, or its refusal; the next run sends it again.
 
     Example: session-block submissions retry my-experiment 3f0c
     """
     with _operator(ledger_url) as operator:
         operator.retry(experiment, submission)
         state = operator.show(experiment, submission)
-    _decided(state, "Given up. Run the experiment again to send it once more.", as_json=as_json)
+    _decided(state, "Given up. Run the experiment again to send it again.", as_json=as_json)
 
 
 def _decided(state: SubmissionOverview, said: str, *, as_json: bool) -> None:

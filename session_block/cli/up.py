@@ -1,4 +1,4 @@
-"""``session-block up`` and ``deploy``: everything on one machine, and what is told a server."""
+"""``session-block up`` and ``deploy``: run a whole lab, or deploy to a running server."""
 
 from __future__ import annotations
 
@@ -19,57 +19,57 @@ from session_block.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from session_block.lab.lab import Lab
+    from session_block.lab.lab import RunningLab
 
 
 def up(
     server_port: Annotated[
         int | None,
         typer.Option(
-            help="Start a Prefect server at this port; by default one that answers is used.",
+            help="Start a Prefect server on this port; by default one that answers is used.",
             min=1,
             max=65535,
         ),
     ] = None,
     platform_port: Annotated[
         int | None,
-        typer.Option(help="Port of the local platform; by default as last time.", min=1, max=65535),
+        typer.Option(help="Port of the local platform; by default the last one.", min=1, max=65535),
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Bring up Prefect server, worker, local platform and deployments, and wait.
+    """Start Prefect server, worker, local platform and deployments, and wait.
 
     Ctrl-C ends what was started here, with exit code 0. No job is cancelled and no session is
-    closed: flow runs in progress go on where they are when it is started again. With --json one
-    object tells on stdout what runs, once it does.
+    closed: flow runs in progress continue where they are when you start it again. With --json, one
+    object on stdout says what runs, once everything is up.
 
     Example: session-block up --platform-port 8765
     """
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    from session_block.lab.lab import Up
+    from session_block.lab.lab import Lab
 
     with reporting():
         try:
-            Up(stop, note, server_port=server_port, platform_port=platform_port).run(
+            Lab(stop, note, server_port=server_port, platform_port=platform_port).run(
                 _tell if as_json else _show
             )
         except KeyboardInterrupt:
-            note("Ended. Start it again to go on.")
+            note("Ended. Start it again to continue.")
 
 
 def deploy(
     pool_type: Annotated[
         Literal["process", "docker", "kubernetes"],
-        typer.Option(help="What the workers of the work pool run flows in."),
+        typer.Option(help="What the work pool's workers run flows in."),
     ] = "process",
     as_json: AsJSON = False,
 ) -> None:
-    """Deploy the flows at the Prefect server that is configured: what 'up' does, without processes.
+    """Deploy the flows to the configured Prefect server: like 'up', but starts no processes.
 
-    Makes the work pool, the deployments and the automations that are not there, and leaves alone
-    those that are.
+    Creates the work pool, the deployments and the automations that are missing, and leaves existing
+    ones alone.
 
     Example: session-block deploy --pool-type kubernetes
     """
@@ -83,18 +83,18 @@ def deploy(
     typer.echo(f"Deployed: {', '.join(deployments)}. Schedules are off until you switch them on.")
 
 
-def _tell(lab: Lab) -> None:
+def _tell(lab: RunningLab) -> None:
     answer({**asdict(lab), "logs": str(lab.logs)})
 
 
-def _show(lab: Lab) -> None:
-    found = " (it ran before, and will go on)" if lab.found_server else ""
+def _show(lab: RunningLab) -> None:
+    found = " (was running before, and keeps running)" if lab.found_server else ""
     typer.echo(f"\nPrefect UI      {lab.api_url.removesuffix('/api')}{found}")
-    typer.echo(f"Local platform  {lab.platform or 'none: the Block uses another one'}")
+    typer.echo(f"Local platform  {lab.platform or 'none: the Block uses another platform'}")
     typer.echo(f"Deployments     {', '.join(lab.deployments)}")
     typer.echo(f"Logs            {lab.logs}")
     if lab.rescheduled:
-        typer.echo(f"Flow runs that were interrupted, and go on: {lab.rescheduled}")
+        typer.echo(f"Interrupted flow runs that now continue: {lab.rescheduled}")
     typer.echo("\nIn another shell:\n")
     typer.echo(f"    export PREFECT_API_URL={lab.api_url}")
     typer.echo(f"    prefect deployment run {lab.deployments[-1]}\n")

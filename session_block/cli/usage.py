@@ -27,11 +27,10 @@ def usage(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Tell the usage of QPUs in seconds, by instance and experiment.
+    """Show QPU usage in seconds, by instance and experiment.
 
-    With --block the platform is asked about the Block's instance; otherwise, and for other
-    instances, only what the ledger has recorded is told, which is what was final when it was last
-    asked for.
+    With --block the platform is asked about the Block's instance. Without it, and for other
+    instances, only the usage in the ledger is shown: what was final when it was last asked for.
 
     Example: session-block usage --block my-session
     """
@@ -53,7 +52,7 @@ def usage(
             typer.echo(f"    {name}: {value}")
         if one.experiments:
             print_table(
-                ["experiment", "n", "seconds", "final", "told by"],
+                ["experiment", "n", "seconds", "final", "source"],
                 [
                     [
                         used.identity.name,

@@ -1,1 +1,1 @@
-"""Checks of the machine, the platform and a live account, and the set-up for IBM Quantum."""
+"""Check the machine, the platform and a live account, and set up IBM Quantum."""

@@ -1,4 +1,4 @@
-"""What a check of the doctor's comes to."""
+"""The result of one of the doctor's checks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Verdict(StrEnum):
-    """What a check comes to."""
+    """The verdict of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,11 +17,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """One check and its result.
 
     Attributes:
         what: What was checked.
-        verdict: What it comes to.
+        verdict: Whether it is ok, a warning, or failed.
         found: What was found.
         advice: What to do; empty where there is nothing to do.
     """

@@ -1,4 +1,4 @@
-"""Is everything there that an experiment needs? Each check says what it found and what to do."""
+"""Check all that an experiment needs; each check says what it found and what to do."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from session_block.ledger.urls import default_ledger_url
 
 
 def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[Check]:
-    """Check everything, one thing after another; what cannot be checked any more is left out.
+    """Check everything in turn; skip what cannot be checked because an earlier check failed.
 
     Args:
-        block_name: The Block whose credentials, instance, backend and ledger are checked; without
+        block_name: The Block to check, with its credentials, instance, backend and ledger; without
             one the platform is not asked.
-        ledger_url: A ledger to check in the place of the Block's, or of the usual one.
+        ledger_url: A ledger to check instead of the Block's or the default one.
     """
     yield from check_versions()
     yield check_prefect()
@@ -28,8 +28,8 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
         yield Check(
             "Block",
             Verdict.WARNING,
-            "No QuantumSession Block is named, so no platform is asked.",
-            "Name one: session-block doctor --block NAME",
+            "No QuantumSession Block is given, so no platform is checked.",
+            "Give one: session-block doctor --block NAME",
         )
     else:
         check, block = check_block(block_name)
@@ -42,14 +42,14 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
 
 
 def check_block(name: str) -> tuple[Check, QuantumSession | None]:
-    """Check that a Block can be loaded, and return it."""
+    """Check that a Block can be loaded; return the check and the Block."""
     try:
         block = load_block(name)
     except SessionBlockError as error:
         return Check("Block", Verdict.FAILED, str(error), "See session-block setup --help"), None
     except httpx.HTTPError as error:
         said = f"{name!r} cannot be loaded: {type(error).__name__}"
-        return Check("Block", Verdict.FAILED, said, "Mend the Prefect API first."), None
+        return Check("Block", Verdict.FAILED, said, "Fix the Prefect API first."), None
     where = block.backend_name or "the least busy backend"
     return Check("Block", Verdict.OK, f"{name!r}: mode {block.mode}, on {where}."), block
 

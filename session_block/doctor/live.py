@@ -1,9 +1,9 @@
-"""One small job in a session, on the real platform, and what the platform did meanwhile.
+"""Run one small job in a session on the real platform, and record what the platform does.
 
-What IBM has not published this package assumes. This records how it is: states and their order,
-fields, timings, what a close reports, how a job is refused that comes too late for its session, and
-the idle time of a batch. It goes through the same experiment as all jobs do. What would need a job
-that outlives its session is left open, because it costs minutes of QPU time.
+This package assumes what IBM has not published. The live check records the facts: states and their
+order, fields, timings, what a close reports, how a job is refused that comes too late for its
+session, and the idle time of a batch. Its job goes through an experiment like any other. What would
+need a job that outlives its session is not checked, because it costs minutes of QPU time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _PAUSE_GROWTH = 1.1
 _PATIENCE_SECONDS = 60.0
-"""How long what should follow at once is waited for."""
+"""How long to wait for what should follow at once."""
 
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _logger = logging.getLogger(__name__)
@@ -50,9 +50,9 @@ class LiveCheck:
     """Runs the check, and records what it sees.
 
     Args:
-        block: Whose credentials, backend and ledger are used.
-        say: Takes what is going on, for people.
-        timeout_seconds: How long the job is waited for.
+        block: The Block to use, with its credentials, backend and ledger.
+        say: Called with progress messages for people.
+        timeout_seconds: How long to wait for the job.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class LiveCheck:
         self._found: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
-        """Run it, and return the report as JSON values; see :func:`report_of`.
+        """Run the check, and return the report as JSON values; see :func:`report_of`.
 
-        An error of the platform's ends it, and is in the report. The session is closed in any case.
+        An error from the platform ends the check, and is in the report. The session is closed in
+        any case.
         """
         error: str | None = None
         try:
@@ -150,7 +151,7 @@ class LiveCheck:
         }
 
     def _follow(self, job: JobRef, session_id: str) -> None:
-        """Watch job and session until the job ends; the wait's end is the experiment's to tell."""
+        """Watch job and session until the job ends; the experiment reports a timeout, not this."""
         self._say(f"Waiting for job {job.job_id} …")
         deadline = time.monotonic() + self._timeout_seconds
         pause = _FIRST_PAUSE_SECONDS
@@ -165,7 +166,7 @@ class LiveCheck:
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
 
     def _listed_after(self, experiment: Experiment, job: JobRef) -> float | None:
-        """Return after how long the listing by tags shows the job; what re-submission relies on."""
+        """Return how long the listing by tags takes to show the job; re-submission relies on it."""
         tag = uid_tag(experiment.uid)
         return self._until(
             "listed_by_tag",
@@ -173,8 +174,8 @@ class LiveCheck:
         )
 
     def _try_late(self, experiment: Experiment) -> None:
-        """Send a job to the closed session; it costs nothing, since it is refused."""
-        self._say("Sending a job to the closed session, which is to refuse it …")
+        """Send a job to the closed session; it is refused, so it costs nothing."""
+        self._say("Sending a job to the closed session, which should refuse it …")
         choice = BackendChoice(str(experiment.backend_name))
         details = self._connection.sessions.look(str(experiment.session_id))
         session = self._connection.sessions.attach(details, choice)
@@ -201,7 +202,7 @@ class LiveCheck:
 
     def _look_at_batch(self) -> None:
         """Open a batch, read its idle time, and cancel it before it has a job."""
-        self._say("Opening a batch, to read its idle time, and cancelling it …")
+        self._say("Opening a batch to read its idle time, and cancelling it …")
         batch = self._experiment("batch")
         try:
             details = self._probe.session(str(batch.open_session()))
@@ -238,7 +239,7 @@ class LiveCheck:
             seen.append({"state": state, "after_seconds": round(self._now(), 3)})
 
     def _until(self, what: str, condition: Callable[[], bool]) -> float | None:
-        """Wait for what should follow soon; return after how long it did, or ``None``."""
+        """Wait for what should follow soon; return how long it took, or ``None`` if it did not."""
         began = time.monotonic()
         pause = _FIRST_PAUSE_SECONDS
         while not condition():
@@ -260,11 +261,11 @@ class LiveCheck:
 
 
 def _end(experiment: Experiment) -> None:
-    """Cancel what is left, whatever has gone wrong."""
+    """Cancel the session; if that fails, only log it."""
     try:
         experiment.cancel_session()
     except SessionBlockError as error:
-        _logger.warning("The session of %s may be open still: %s", experiment.identity, error)
+        _logger.warning("The session of %s may still be open: %s", experiment.identity, error)
 
 
 def _bell_pair() -> QuantumCircuit:

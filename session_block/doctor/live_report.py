@@ -1,4 +1,4 @@
-"""Pure: what a live check has found, beside what this package and its local platform assume."""
+"""Pure: compare what a live check found with what this package and its local platform assume."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def report_of(
 ) -> dict[str, Any]:
     """Return the report, as JSON values. It holds no secrets.
 
-    Its ``states`` are in the order in which they were seen, ``after_seconds`` from the beginning;
-    ``fields`` what the platform's answers hold; ``timings`` seconds, by this machine's clock unless
-    their name says otherwise; ``assumptions`` what was taken for granted, what was found, and
-    whether they agree (``null``: it was not seen); ``left_open`` what was not looked at.
+    Its ``states`` are in the order in which they were seen, ``after_seconds`` counted from the
+    start. ``fields`` are those of the platform's answers. ``timings`` are in seconds, by this
+    machine's clock unless their name says otherwise. ``assumptions`` are what was assumed, what was
+    found, and whether they agree (``null``: not seen). ``left_open`` is what was not checked.
     """
     return {
         "format": FORMAT,
@@ -56,7 +56,7 @@ def report_of(
 
 
 def disagreements(report: Mapping[str, Any]) -> list[str]:
-    """Return where a report's platform does otherwise than was assumed, in words."""
+    """Return as text where a report's platform differs from what is assumed."""
     return [
         f"{one['what']}: assumed {one['assumed']}, found {one['found']}"
         for one in report["assumptions"]
@@ -67,7 +67,7 @@ def disagreements(report: Mapping[str, Any]) -> list[str]:
 def compared(
     found: Mapping[str, Any], states: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return each assumption beside what was found."""
+    """Return each assumption with what was found."""
     sessions = [one["state"] for one in states["session"]]
     jobs = [one["state"] for one in states["job"]]
     late = found.get("late_submission", {})

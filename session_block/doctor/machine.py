@@ -1,4 +1,4 @@
-"""What is checked of this machine: versions, the Prefect API, the ledger and its disk."""
+"""Check this machine: versions, the Prefect API, the ledger and its disk."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from session_block.records.keys import Written
 
 PACKAGE = "prefect-quantum-sessions"
 SHOWN = ("prefect", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
-"""The packages whose versions are always told."""
+"""The packages whose versions are always shown."""
 
 _NOTEBOOK = "@doctor"
-"""The pseudo-experiment whose facts show that the ledger can be written."""
+"""The pseudo-experiment that test facts are written to."""
 
 _NETWORKS = frozenset(
     [
@@ -55,10 +55,10 @@ _MEMORY = frozenset({"ramfs", "tmpfs"})
 
 
 def check_versions(requirements: Iterable[str] | None = None) -> Iterator[Check]:
-    """Compare what is installed with what this package declares that it needs.
+    """Compare the installed packages with this package's declared requirements.
 
     Args:
-        requirements: What is needed; by default what the package declares.
+        requirements: What is needed; by default the declared requirements.
     """
     declared = requires(PACKAGE) or [] if requirements is None else requirements
     needed = [Requirement(one) for one in declared]
@@ -70,7 +70,7 @@ def check_versions(requirements: Iterable[str] | None = None) -> Iterator[Check]
             yield Check(
                 "versions",
                 Verdict.FAILED,
-                f"{requirement.name} {installed or 'is not installed'}; needed is {requirement}.",
+                f"{requirement.name} {installed or 'is not installed'}; {requirement} is needed.",
                 f"pip install '{requirement}'",
             )
         elif requirement.name in SHOWN:
@@ -79,14 +79,14 @@ def check_versions(requirements: Iterable[str] | None = None) -> Iterator[Check]
 
 
 def check_prefect() -> Check:
-    """Check that the Prefect server that is configured answers, and fits."""
+    """Check that the configured Prefect server answers, and that its version fits."""
     configured = get_current_settings().api.url
     if configured is None:
         found = find_prefect_server()
         return Check(
             "Prefect API",
             Verdict.WARNING,
-            "PREFECT_API_URL is not set, so each process starts a server of its own.",
+            "PREFECT_API_URL is not set, so each process starts its own server.",
             f"prefect config set PREFECT_API_URL={found}"
             if found
             else "Start one: prefect server start --background, or session-block up",
@@ -120,13 +120,15 @@ def check_prefect() -> Check:
 
 
 def check_ledger(url: str) -> Iterator[Check]:
-    """Check that a ledger opens, can be written, and is where it lasts."""
+    """Check that a ledger opens, can be written, and is on a suitable disk."""
     try:
         with closing(Ledger(url)) as ledger:
             Journal(ledger, _NOTEBOOK).record(Written(token=uuid4().hex))
             held = [one for one in overviews(ledger) if one.state is ExperimentState.HELD]
     except LedgerError as error:
-        yield Check("ledger", Verdict.FAILED, str(error), "Nothing is submitted before.")
+        yield Check(
+            "ledger", Verdict.FAILED, str(error), "Nothing is submitted until this is fixed."
+        )
         return
     yield Check(
         "ledger",
@@ -139,7 +141,7 @@ def check_ledger(url: str) -> Iterator[Check]:
         yield Check(
             "submissions",
             Verdict.WARNING,
-            f"Some of {', '.join(str(one.identity) for one in held)} wait for an operator.",
+            f"Submissions of {', '.join(str(one.identity) for one in held)} wait for an operator.",
             "session-block submissions list --held",
         )
 
@@ -149,21 +151,21 @@ def check_disk(path: Path, filesystem: str | None = None) -> Check:
 
     Args:
         path: The ledger's file.
-        filesystem: The type of the file system; by default that of the path.
+        filesystem: The type of the file system; by default looked up for the path.
     """
     kind = filesystem or _filesystem_of(path)
     if kind in _NETWORKS:
         return Check(
             "ledger's disk",
             Verdict.FAILED,
-            f"{path} is on a network file system ({kind}), whose locks SQLite cannot trust.",
+            f"{path} is on a network file system ({kind}); SQLite cannot rely on its locks.",
             "Put it on a local disk, or set SESSION_BLOCK_LEDGER_URL to a PostgreSQL database.",
         )
     if kind in _MEMORY:
         return Check(
             "ledger's disk",
             Verdict.WARNING,
-            f"{path} is in memory ({kind}), and lost when the machine restarts.",
+            f"{path} is in memory ({kind}), so it is lost when the machine restarts.",
             "Put it on a disk.",
         )
     return Check("ledger's disk", Verdict.OK, f"{path} is on a local disk ({kind}).")
@@ -177,7 +179,7 @@ def _installed(name: str) -> str | None:
 
 
 def _filesystem_of(path: Path) -> str:
-    """Return the type of the file system in which a file is."""
+    """Return the type of the file system that holds a file."""
     real = path.resolve()
     mounted = [
         one for one in psutil.disk_partitions(all=True) if real.is_relative_to(one.mountpoint)

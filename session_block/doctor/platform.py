@@ -1,4 +1,4 @@
-"""What is checked at the platform: credentials, instance and backend of a Block."""
+"""Check a Block's credentials, instance and backend at the platform."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from session_block.errors import SessionBlockError
 
 
 def check_platform(block: QuantumSession) -> Iterator[Check]:
-    """Check credentials, instance and backend at the platform."""
+    """Check credentials, instance and backend; the others are skipped if the first fails."""
     try:
         account = block.credentials.account()
         connection = Connection(account).open()
@@ -29,10 +29,10 @@ def check_platform(block: QuantumSession) -> Iterator[Check]:
 
 
 def check_instance(block: QuantumSession, connection: Connection) -> Check:
-    """Check that the instance's plan has what the Block wants of it, and time is left.
+    """Check that the instance's plan offers what the Block needs, and that usage is left.
 
     Raises:
-        ConnectionFailedError: The platform does not tell.
+        ConnectionFailedError: The platform does not answer.
     """
     plan = plan_of(connection)
     allocation = connection.allocation()
@@ -42,7 +42,10 @@ def check_instance(block: QuantumSession, connection: Connection) -> Check:
     found = f"{connection.instance} is on the {plan} plan, {spent}."
     if allocation.get("usage_limit_reached"):
         return Check(
-            "instance", Verdict.FAILED, found, "Its usage is at the limit: raise it, or wait."
+            "instance",
+            Verdict.FAILED,
+            found,
+            "Its usage is at the limit: raise the limit, or wait.",
         )
     if (plan, block.mode, block.without_sessions) == (PLAN_WITHOUT_SESSIONS, "session", "fail"):
         return Check(
@@ -58,15 +61,15 @@ def check_backend(block: QuantumSession, connection: Connection) -> Check:
     """Check that the Block's backend exists and is up.
 
     Raises:
-        BackendNotFoundError: It does not.
-        ConnectionFailedError: The platform does not tell.
+        BackendNotFoundError: It does not exist.
+        ConnectionFailedError: The platform does not answer.
     """
     name = block.backend_name
     if name is None:
         up = connection.backends.least_busy(block.min_num_qubits)
         if not up:
             return Check("backend", Verdict.WARNING, "None is up.", "Runs wait for one.")
-        return Check("backend", Verdict.OK, f"Up are {', '.join(up)}, least busy first.")
+        return Check("backend", Verdict.OK, f"Up, least busy first: {', '.join(up)}.")
     why = connection.backends.why_not_up(BackendChoice(name, calibration_id=block.calibration_id))
     if why is not None:
         advice = "Runs wait for it." if block.in_maintenance == "wait" else "Runs go elsewhere."

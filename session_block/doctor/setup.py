@@ -1,4 +1,4 @@
-"""Set up the two Blocks for IBM Quantum: nothing is saved that the platform did not confirm."""
+"""Set up the two Blocks for IBM Quantum; save nothing that the platform did not confirm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WithoutSessions = Literal["fail", "batch", "job"]
 
 @dataclass(frozen=True)
 class Offer:
-    """An instance that an API key may use."""
+    """An instance that an API key has access to."""
 
     crn: str
     name: str
@@ -47,7 +47,7 @@ class CheckedSetup:
     Attributes:
         session: The QuantumSession Block, with its credentials, unsaved.
         plan: The plan of the instance.
-        warnings: What may be in the way of the first job, and is not for ever.
+        warnings: Temporary obstacles to the first job.
     """
 
     session: QuantumSession
@@ -68,7 +68,7 @@ def credentials_of(token: str, instance: str | None, url: str | None) -> IBMSess
 
 
 def offers(credentials: IBMSessionCredentials) -> list[Offer]:
-    """Return the instances that an API key may use.
+    """Return the instances that an API key has access to.
 
     Raises:
         ConnectionFailedError: The key is refused, or the platform cannot be reached.
@@ -78,10 +78,10 @@ def offers(credentials: IBMSessionCredentials) -> list[Offer]:
 
 
 def plan_of(connection: Connection) -> str:
-    """Return the plan of a connection's instance, in the words of IBM's catalogue.
+    """Return the plan of a connection's instance, as IBM's catalogue names it.
 
     Raises:
-        ConnectionFailedError: The platform does not tell.
+        ConnectionFailedError: The platform does not answer.
     """
     with connecting("look up the plan of the instance"):
         known = [_offer(one) for one in connection.service.instances()]
@@ -94,17 +94,17 @@ def check(
     max_time: str | None,
     without_sessions: WithoutSessions,
 ) -> CheckedSetup:
-    """Ask the platform whether key, instance and backend are what they are taken for.
+    """Ask the platform whether key, instance and backend are usable.
 
     Args:
         credentials: The key, the instance and the URL.
-        backend_name: A backend of the instance; ``None`` for the least busy when it is needed.
-        max_time: Longest time of a session; ``None`` for the platform's own.
-        without_sessions: What happens where the plan has no sessions.
+        backend_name: A backend of the instance; ``None`` for the least busy when one is needed.
+        max_time: Maximum time of a session; ``None`` for the platform's default.
+        without_sessions: What to do if the plan has no sessions.
 
     Raises:
         InvalidInputError: Something is malformed, the instance has no such backend, or its plan has
-            no sessions and nothing is said to take their place.
+            no sessions and ``without_sessions`` is ``"fail"``.
         ConnectionFailedError: The key is refused, or the platform cannot be reached.
     """
     try:
@@ -121,7 +121,7 @@ def check(
     if plan == PLAN_WITHOUT_SESSIONS and without_sessions == "fail":
         raise InvalidInputError(
             f"The instance {connection.instance} is on the {plan} plan, which has no sessions. Use "
-            "an instance of another plan, or say what takes their place: --without-sessions batch"
+            "an instance of another plan, or say what to use instead: --without-sessions batch"
         )
     pinned = credentials.model_copy(update={"instance": connection.instance})
     return CheckedSetup(
@@ -135,27 +135,27 @@ def backends_of(credentials: IBMSessionCredentials) -> list[str]:
     """Return the names of the instance's backends.
 
     Raises:
-        ConnectionFailedError: The platform does not tell.
+        ConnectionFailedError: The platform does not answer.
     """
     return list(Connection(credentials).backends.names())
 
 
 def check_free(names: Names) -> None:
-    """Check that no Block has one of the names.
+    """Check that both names are free.
 
     Raises:
-        InvalidInputError: One has.
+        InvalidInputError: A Block of that type and name exists.
     """
     for kind, name in ((IBMSessionCredentials, names.credentials), (QuantumSession, names.session)):
         if _exists(kind, name):
             raise InvalidInputError(
-                f"Prefect has a Block {name!r} of the type {kind.get_block_type_slug()} already. "
+                f"Prefect already has a Block {name!r} of the type {kind.get_block_type_slug()}. "
                 "Give another name, or --overwrite to replace it."
             )
 
 
 def save(checked: CheckedSetup, names: Names, *, overwrite: bool) -> None:
-    """Save both Blocks, the second of which names the first."""
+    """Save both Blocks; the QuantumSession refers to the saved credentials."""
     checked.session.credentials.save(names.credentials, overwrite=overwrite)
     checked.session.save(names.session, overwrite=overwrite)
 

@@ -1,4 +1,4 @@
-"""The demonstration: a VQE of H2 on the local platform that survives being killed."""
+"""The demo: a VQE of H2 on the local platform that survives being killed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ProgressListener = Callable[[int, Evaluation, bool], None]
 
 
 class DemoOutcome(BaseModel):
-    """What the demonstration shows at its end.
+    """What the demo shows at its end.
 
     Attributes:
-        replayed: How many evaluations were answered from the ledger.
-        jobs: How many jobs the experiment has had at the platform.
-        already_finished: The experiment was finished before, and nothing was submitted.
+        replayed: Number of evaluations answered from the ledger.
+        jobs: Number of jobs that the experiment has had at the platform.
+        already_finished: Whether the experiment was finished before, so nothing was submitted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,13 +44,13 @@ class DemoOutcome(BaseModel):
 
 
 def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
-    """Run the demonstration, or go on with the one that was interrupted.
+    """Run the demo, or continue the one that was interrupted.
 
-    Where a Prefect server answers it runs as a flow, each job a task run that can be watched;
-    elsewhere it runs without Prefect's engine.
+    If a Prefect server answers, it runs as a flow in which each job is a task run; otherwise it
+    runs without Prefect's engine.
 
     Args:
-        fresh: Start anew instead.
+        fresh: Start over instead of continuing.
         on_evaluation: Called after each evaluation with its number, its value, and whether it was
             replayed from the ledger.
     """

@@ -1,6 +1,6 @@
-"""What the Prefect server is told once: Blocks, work pool, deployments and automations.
+"""Set up a Prefect server: Blocks, work pool, deployments and automations.
 
-Whatever is there already is left as it is: a schedule that was switched on stays on.
+Whatever exists already is left as it is: a schedule that was switched on stays on.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import LabError
 
 BLOCK = "quantum-session"
-"""The name of the Block that the deployments name."""
+"""The name of the Block that the deployments use."""
 
 WORK_POOL = "quantum"
-"""The name of the work pool that the deployments name."""
+"""The name of the work pool that the deployments use."""
 
 PoolType = Literal["process", "docker", "kubernetes"]
-"""What the work pool's workers run flows in; there is a template of each."""
+"""What the work pool's workers run flows in; there is a template for each."""
 
 _BACKEND = "ibm_manila"
 _DATA = files("session_block.deployments")
 
 
 def deploy_all(kind: PoolType, directory: Path) -> list[str]:
-    """Make the work pool, the deployments and the automations, and return the deployments' names.
+    """Create work pool, deployments and automations, and return the deployments' names.
 
     Args:
-        kind: What the workers of the work pool run flows in.
+        kind: What the work pool's workers run flows in.
         directory: Where to run ``prefect deploy``.
 
     Raises:
@@ -61,7 +61,7 @@ def deploy_all(kind: PoolType, directory: Path) -> list[str]:
 
 
 def ensure_block() -> QuantumSession:
-    """Return the Block of the deployments; without one, save one for the local platform.
+    """Return the deployments' Block; if there is none, save one for the local platform.
 
     Raises:
         InvalidInputError: The Block cannot be loaded.
@@ -77,7 +77,7 @@ def ensure_block() -> QuantumSession:
 
 
 def worker_is_online(name: str, since: datetime) -> bool:
-    """Return whether the server has heard of a worker of the work pool since some moment."""
+    """Return whether a worker of the work pool has sent a heartbeat since a given time."""
     with get_client(sync_client=True) as client:
         workers = client.read_workers_for_work_pool(WORK_POOL)
     heard = [one.last_heartbeat_time for one in workers if one.name == name]
@@ -85,9 +85,9 @@ def worker_is_online(name: str, since: datetime) -> bool:
 
 
 def reschedule(flow_run_ids: Iterable[str]) -> int:
-    """Schedule flow runs once more whose process was ended, and return how many there are.
+    """Schedule again the flow runs whose process was ended, and return how many there are.
 
-    What has ended otherwise meanwhile, is being cancelled, or was deleted, is left as it is.
+    Runs that have ended in another way since, are being cancelled or were deleted are left alone.
     """
     with get_client(sync_client=True) as client:
         return sum(_reschedule(client, UUID(flow_run_id)) for flow_run_id in flow_run_ids)
@@ -102,14 +102,14 @@ def _reschedule(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
         return False
     client.set_flow_run_state(
         flow_run_id,
-        AwaitingRetry(message="Its worker was stopped; it goes on where it was."),
+        AwaitingRetry(message="Its worker was stopped; it continues where it was."),
         force=True,
     )
     return True
 
 
 def _ensure_work_pool(kind: PoolType) -> None:
-    """Create the work pool of the deployments, if there is none.
+    """Create the deployments' work pool, if there is none.
 
     Raises:
         LabError: There is one of another type.
@@ -149,7 +149,7 @@ def _ensure_deployments(directory: Path) -> list[str]:
 
 
 def _ensure_automations() -> None:
-    """Create the automations that are not there."""
+    """Create the automations that are missing."""
     described: list[dict[str, Any]] = yaml.safe_load((_DATA / "automations.yaml").read_text())[
         "automations"
     ]

@@ -37,20 +37,20 @@ _WORKER_SECONDS = 60
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 1.0
 _FLOW_RUN_ID = "PREFECT__FLOW_RUN_ID"
-"""The variable by which a worker tells a process which flow run to execute."""
+"""The variable in which a worker passes a flow run's ID to the process that executes it."""
 
 
 @dataclass(frozen=True)
-class Lab:
-    """What runs.
+class RunningLab:
+    """What is running once a lab is up.
 
     Attributes:
-        api_url: The Prefect server's API.
-        found_server: The server ran before, and goes on afterwards.
-        platform: The local platform's page; ``None`` where the Block uses IBM's.
+        api_url: URL of the Prefect server's API.
+        found_server: Whether the server was running before; if so, it keeps running afterwards.
+        platform: URL of the local platform's page; ``None`` if the Block uses another platform.
         deployments: Names of the deployments.
-        logs: The directory of the log files.
-        rescheduled: How many flow runs that were interrupted go on now.
+        logs: Directory of the log files.
+        rescheduled: Number of interrupted flow runs that continue now.
     """
 
     api_url: str
@@ -61,19 +61,18 @@ class Lab:
     rescheduled: int
 
 
-class Up:
+class Lab:
     """Brings everything up, waits, and ends what it has started.
 
-    Nothing of an experiment is cancelled or closed. Flow runs in progress are scheduled once more,
-    and go on in their sessions when a worker comes again; those of one that was killed, with
-    whatever it had started, by the next one.
+    No job is cancelled and no session is closed. Flow runs in progress are scheduled again, and
+    continue in their sessions once there is a worker again. If a lab is killed, the next one ends
+    the processes left behind and schedules their flow runs again.
 
     Args:
-        stop: Set it to end.
-        say: Takes what is going on, for people.
-        server_port: Start a Prefect server at this port, instead of using one that answers.
-        platform_port: Where the local platform is to listen; by default where it did last time, or
-            at a free port.
+        stop: Set it to end the lab.
+        say: Called with progress messages for people.
+        server_port: Start a Prefect server on this port, instead of using one that answers.
+        platform_port: Port of the local platform; by default the last one, or a free one.
     """
 
     def __init__(
@@ -94,12 +93,13 @@ class Up:
         self._record = LabRecord(self._home / "record.json")
         self._watched: list[BackgroundProcess] = []
 
-    def run(self, when_up: Callable[[Lab], None]) -> None:
-        """Bring everything up, call ``when_up``, and wait until it is to end.
+    def run(self, when_up: Callable[[RunningLab], None]) -> None:
+        """Bring everything up, call ``when_up``, and wait until ``stop`` is set.
 
         Raises:
-            KeyboardInterrupt: It was to end, and has ended.
-            LabError: It runs already, something could not be started, or has ended by itself.
+            KeyboardInterrupt: ``stop`` was set, and everything has ended.
+            LabError: A lab runs already, something could not be started, or something has ended by
+                itself.
         """
         with ExitStack() as stack:
             stack.enter_context(only_one(self._home / "lock", self._record))
@@ -113,7 +113,11 @@ class Up:
             rescheduled = self._reschedule_interrupted()
             worker = stack.enter_context(self._worker(api_url))
             self._record.note(url=api_url)
-            when_up(Lab(api_url, found is not None, platform, deployments, self._logs, rescheduled))
+            when_up(
+                RunningLab(
+                    api_url, found is not None, platform, deployments, self._logs, rescheduled
+                )
+            )
             while True:
                 self._note_flow_runs(worker)
                 self._check(_WATCH_SECONDS)
@@ -170,13 +174,13 @@ class Up:
                     self._note_flow_runs(worker)
         finally:
             if answers(api_url) and (count := self._reschedule_interrupted()):
-                self._say(f"Flow runs that go on when a worker comes again: {count}")
+                self._say(f"Flow runs that continue when there is a worker again: {count}")
 
     @contextmanager
     def _running(
         self, name: str, log: str, arguments: list[str], api_url: str
     ) -> Iterator[BackgroundProcess]:
-        """Run a command of Prefect's until the context ends."""
+        """Run a Prefect command until the context ends."""
         self._check(0)
         self._say(f"Starting the {name} …")
         process = BackgroundProcess(
@@ -202,14 +206,14 @@ class Up:
             process.stop()
 
     def _end_what_is_left(self) -> None:
-        """End the processes of one that was killed."""
+        """End the processes that a killed lab has left behind."""
         for process in self._record.left():
-            self._say(f"Ending process {process.pid}, which an earlier one has left …")
+            self._say(f"Ending process {process.pid}, which an earlier lab left behind …")
             end([process, *descendants_of(process)])
         self._record.begin()
 
     def _note_flow_runs(self, worker: BackgroundProcess) -> None:
-        """Record which flow runs the worker executes: whoever comes next finds them there."""
+        """Record which flow runs the worker executes, so that the next lab finds them."""
         found = {variable_of(child, _FLOW_RUN_ID) for child in worker.descendants()}
         self._record.note(flow_runs=sorted(one for one in found if one is not None))
 
@@ -230,15 +234,16 @@ class Up:
                 )
 
     def _check(self, seconds: float) -> None:
-        """Wait, and see that everything that was started runs.
+        """Wait, and check that everything that was started still runs.
 
         Raises:
-            KeyboardInterrupt: It is to end.
+            KeyboardInterrupt: ``stop`` is set.
             LabError: Something has ended by itself.
         """
         if self._stop.wait(seconds):
             raise KeyboardInterrupt
         for process in self._watched:
+            # Remembers the descendants, which cannot be found any more once the process is dead.
             process.descendants()
             if process.exit_status is not None:
                 raise LabError(
@@ -248,7 +253,7 @@ class Up:
 
 
 def _own_port() -> int:
-    """Return the port of the server that is to be started here."""
+    """Return the port for a server on this machine."""
     configured = get_current_settings().api.url
     parts = urlsplit(configured or local_api_url())
     if parts.hostname not in (LOOPBACK, "localhost", "::1", "0.0.0.0"):  # noqa: S104 - compared

@@ -1,4 +1,4 @@
-"""Processes that this one starts, watches and ends, with all that they start in turn."""
+"""Start, watch and end other processes, with all that they start in turn."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LOG_TAIL = 2000
 
 
 class BackgroundProcess:
-    """A process in a session of its own, so that no key pressed at the terminal reaches it.
+    """A process in its own process group, which keys pressed at the terminal do not reach.
 
     Args:
-        name: What messages call it.
+        name: Its name in messages.
         command: The program and its arguments.
-        log: The file to which its output is appended.
-        environment: Its variables.
+        log: The file that its output is appended to.
+        environment: Its environment variables.
         cwd: Its working directory.
     """
 
@@ -60,24 +60,24 @@ class BackgroundProcess:
 
     @property
     def last_words(self) -> str:
-        """The end of what it has written to its log."""
+        """The end of what this process has written to its log."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read()[-_LOG_TAIL:].decode("utf-8", "replace").strip()
 
     def descendants(self) -> list[psutil.Process]:
-        """Return what it has started, also what was left behind when it died."""
+        """Return all processes that it started, including those it left behind when it died."""
         left = (process for process in self._family if process.is_running())
         self._family = list({*left, *descendants_of(self._process)})
         return self._family
 
     def stop(self) -> None:
-        """End it and its descendants; whatever does not end in ten seconds is killed."""
+        """End it and its descendants; kill what does not end within ten seconds."""
         end([self._process, *self.descendants()])
 
 
 def descendants_of(process: psutil.Process) -> list[psutil.Process]:
-    """Return the processes below one; none if it is gone."""
+    """Return all descendants of a process; none if it is gone."""
     try:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
@@ -85,7 +85,7 @@ def descendants_of(process: psutil.Process) -> list[psutil.Process]:
 
 
 def end(family: Sequence[psutil.Process]) -> None:
-    """Terminate the first process, which is to end the others, and kill what is left of them."""
+    """Terminate the first process, which should end the others, and kill what remains."""
     for process in family[:1]:
         _if_there(process.terminate)
     _, left = psutil.wait_procs(family, timeout=_STOP_SECONDS)
@@ -95,7 +95,7 @@ def end(family: Sequence[psutil.Process]) -> None:
 
 
 def variable_of(process: psutil.Process, name: str) -> str | None:
-    """Return a variable of a process's environment; ``None`` if it has none, or is gone."""
+    """Return an environment variable of a process; ``None`` if it is not set or not readable."""
     try:
         return process.environ().get(name)
     except (psutil.NoSuchProcess, psutil.AccessDenied):

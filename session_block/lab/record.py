@@ -1,4 +1,4 @@
-"""What ``session-block up`` remembers, for the next one if it is killed."""
+"""What ``session-block up`` records for the next one, in case it is killed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from session_block.errors import LabError
 
 
 class LabRecord:
-    """A file that names processes and the flow runs that they execute.
+    """A file with the processes of a lab and the flow runs that they execute.
 
-    A process is told from a later one of the same PID by when it was created.
+    A process is identified by PID and creation time, since PIDs are used again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,16 +26,16 @@ class LabRecord:
         self._content: dict[str, Any] = self._read()
 
     def begin(self) -> None:
-        """Begin to record this process; the flow runs of the last one stay."""
+        """Begin the record of this process; keep the flow runs of the last one."""
         self.note(pid=os.getpid(), url=None, processes=[])
 
     def add_process(self, pid: int) -> None:
-        """Note a process that was started."""
+        """Record a process that was started."""
         started = [pid, psutil.Process(pid).create_time()]
         self.note(processes=[*self._content["processes"], started])
 
     def note(self, **changed: Any) -> None:
-        """Note what has changed, if it has."""
+        """Record changed values; write nothing if none differ."""
         content = {**self._content, **changed}
         if content == self._content:
             return
@@ -46,17 +46,17 @@ class LabRecord:
 
     @property
     def flow_runs(self) -> list[str]:
-        """The IDs of the flow runs that were executed when it was last looked."""
+        """The IDs of the flow runs that were being executed when last checked."""
         flow_runs: list[str] = self._content["flow_runs"]
         return flow_runs
 
     def left(self) -> list[psutil.Process]:
-        """Return the noted processes that live, the last one first."""
+        """Return the recorded processes that still run, the latest first."""
         found = [_living(pid, created) for pid, created in self._content["processes"]]
         return [process for process in reversed(found) if process is not None]
 
     def describe(self) -> str:
-        """Say which process runs it, and where."""
+        """Say which process runs the lab, and at which URL."""
         content = self._read()
         where = f": {content['url']}" if content["url"] else ", and is starting"
         return f"process {content['pid']}{where}"
@@ -68,7 +68,7 @@ class LabRecord:
 
 @contextmanager
 def only_one(path: Path, record: LabRecord) -> Iterator[None]:
-    """Hold a lock that ends with this process, whatever ends it.
+    """Hold a lock that the system releases when this process ends, however it ends.
 
     Raises:
         LabError: Another process holds it.

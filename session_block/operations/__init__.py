@@ -1,1 +1,1 @@
-"""What an operator asks and does: look, settle, close, export, compare."""
+"""What an operator can do: look, settle, close, retry, cancel, export, compare."""

@@ -1,4 +1,4 @@
-"""Two experiments, request by request: where they agree, and where they differ."""
+"""Compare two experiments, request by request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from session_block.records.views import ExperimentView
 
 @dataclass(frozen=True)
 class Side:
-    """One experiment's submission at a place in the order of asking."""
+    """One experiment's submission at a position in the order of its requests."""
 
     submission: str
     fingerprint: str | None
@@ -31,16 +31,16 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """What two experiments asked for at the same place.
+    """What two experiments requested at the same position.
 
     Attributes:
-        number: The place, counted from 1.
-        left: The first one's submission, or ``None`` where it asked for less.
-        right: The second one's.
-        same_request: Whether content and label are the same.
-        same_result: Whether the values are the same; ``None`` unless both have a result.
-        largest_difference: The largest difference between expectation values, where both results
-            have them in the same shapes.
+        number: The position, counted from 1.
+        left: The first experiment's submission; ``None`` where it made fewer requests.
+        right: The second experiment's submission, likewise.
+        same_request: Whether content and label are equal.
+        same_result: Whether the values are equal; ``None`` unless both have a result.
+        largest_difference: The largest absolute difference between expectation values; ``None``
+            unless both results have them in the same shapes.
     """
 
     number: int
@@ -53,11 +53,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two experiments beside each other.
+    """Two experiments side by side.
 
     Attributes:
-        experiments: What the ledger tells of each at a glance, and its recorded usage in seconds.
-        pairs: Their submissions, in the order of asking.
+        experiments: The overview of each, with its recorded usage in seconds.
+        pairs: Their submissions, in the order of their requests.
     """
 
     experiments: tuple[dict[str, Any], dict[str, Any]]
@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def first_difference(self) -> int | None:
-        """The first place at which they asked for different things."""
+        """The first position at which their requests differ; ``None`` if none do."""
         return next((pair.number for pair in self.pairs if not pair.same_request), None)
 
     def described(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Comparison:
 
 
 def compare_submissions(ledger: Ledger, left: Identity, right: Identity) -> Comparison:
-    """Compare what two experiments of a ledger asked for and got; no network is touched."""
+    """Compare the requests and results of two experiments. Touches no network."""
     mine, theirs = _Experiment(ledger, left), _Experiment(ledger, right)
     places = range(max(len(mine.rows), len(theirs.rows)))
     return Comparison(
@@ -91,7 +91,7 @@ def compare_submissions(ledger: Ledger, left: Identity, right: Identity) -> Comp
 
 
 class _Experiment:
-    """One of the two, as the ledger tells it."""
+    """One of the two, as the ledger records it."""
 
     def __init__(self, ledger: Ledger, identity: Identity) -> None:
         self._view = ExperimentView(identity, ledger)

@@ -1,4 +1,4 @@
-"""Every experiment of a ledger at a glance, and one of them in full; no network is touched."""
+"""Overviews of a ledger's experiments, and one experiment in full. Touches no network."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ from session_block.records.views import ExperimentView
 
 
 class ExperimentState(StrEnum):
-    """Where an experiment stands, as far as the ledger alone tells.
+    """Where an experiment stands, as far as the ledger alone shows.
 
-    An experiment that runs and one that was killed are both ``unfinished``: whoever is killed
-    records nothing.
+    A running experiment and a killed one are both ``unfinished``: a killed process records nothing.
     """
 
     FINISHED = "finished"
@@ -51,11 +50,11 @@ class Overview:
     """An experiment at a glance.
 
     Attributes:
-        jobs: How many jobs its submissions have had.
-        results: How many results are recorded.
+        jobs: Number of jobs that its submissions have had.
+        results: Number of recorded results.
         session_id: Its latest session.
-        started_at: When its first fact was recorded; times are by the clocks of the machines.
-        last_activity_at: When its last one was; that somebody has read its usage is none.
+        started_at: When its first fact was recorded. Times are by the machines' clocks.
+        last_activity_at: When its last fact was recorded, apart from facts about its usage.
     """
 
     identity: Identity
@@ -84,18 +83,19 @@ class Overview:
 
 
 def overviews(ledger: Ledger) -> list[Overview]:
-    """Return every experiment of a ledger, oldest first."""
+    """Return the overview of every experiment in a ledger, oldest first."""
     return [overview(ledger, identity) for identity in known_experiments(ledger)]
 
 
 def overview(ledger: Ledger, identity: Identity) -> Overview:
-    """Return one experiment at a glance."""
+    """Return the overview of one experiment."""
     journal = Journal(ledger, identity.uid)
     facts = journal.everything()
     known = [one for _, one in facts if one is not None]
     sessions = read_sessions(journal)
     session_ids = [one.session_id for one in sessions if one.session_id]
     backends = [one.name for one in known if isinstance(one, BackendChosen)]
+    # Usage facts are left out: reading an experiment's usage is no activity of it.
     moments = [
         fact.created_at
         for fact, one in facts
@@ -114,11 +114,11 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
 
 
 def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
-    """Return all that the ledger tells of an experiment, as JSON values.
+    """Return all that the ledger records about an experiment, as JSON values.
 
-    Its ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` that opened it, ``budget`` (how
-    many jobs are counted against limits, ``None`` without any, and how many were refused by them),
-    ``usage`` as far as it is recorded, and ``report``.
+    The overview, and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened
+    it), ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the
+    limits refused), ``usage`` as far as it is recorded, and ``report``.
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
     rows = view.submissions()

@@ -1,6 +1,6 @@
-"""All that a ledger holds of one experiment, as one JSON document.
+"""All that a ledger holds about one experiment, as one JSON document.
 
-The document's members, which later versions may add to, and neither rename nor drop:
+The document's members (later versions may add members, but rename or drop none):
 
 ``format``, ``format_version``
     ``session-block-experiment``, and 1.
@@ -8,16 +8,17 @@ The document's members, which later versions may add to, and neither rename nor 
     What ``session-block experiments show --json`` prints: name, number and UID, state, backend,
     ``sessions``, ``submissions``, ``attempts``, ``flow_runs``, ``budget``, ``usage``, ``report``.
 ``results``
-    Of each submission that has one, in the order of asking: ``submission``, ``label``, ``job_id``,
-    its ``values`` as plain numbers (see :func:`session_block.pubs.encoding.plain_values`), and the
-    whole ``result`` as IBM's runtime JSON: where the document is read with ``json.load(file,
-    cls=qiskit_ibm_runtime.RuntimeDecoder)``, that is Qiskit's own ``PrimitiveResult``.
+    One entry for each submission with a result, in the order of the requests: ``submission``,
+    ``label``, ``job_id``, ``values`` as plain numbers (see
+    :func:`session_block.pubs.encoding.plain_values`), and the whole ``result`` as IBM's runtime
+    JSON. Read the document with ``json.load(file, cls=qiskit_ibm_runtime.RuntimeDecoder)`` to get
+    ``result`` as Qiskit's own ``PrimitiveResult``.
 ``facts``
-    All facts, oldest first: ``key``, ``body``, ``writer``, ``created_at``, and ``payload``, which
-    is Base64 of what a fact holds beside its body (a pinned circuit is QPY), or ``null``. Results
-    are not repeated there.
+    All facts, oldest first: ``key``, ``body``, ``writer``, ``created_at``, and ``payload``: what
+    the fact holds besides its body, in Base64 (a pinned circuit is QPY), or ``null``. Results are
+    not repeated there.
 
-The ledger holds no secrets, and so does the document.
+The ledger holds no secrets, nor does the document.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ FORMAT_VERSION = 1
 
 
 def exported(ledger: Ledger, identity: Identity) -> dict[str, Any]:
-    """Return the document of an experiment, as JSON values.
+    """Return an experiment's document, as JSON values.
 
     Raises:
         LedgerError: The ledger cannot be read or trusted.
@@ -66,10 +67,10 @@ def exported(ledger: Ledger, identity: Identity) -> dict[str, Any]:
 
 
 def write(document: dict[str, Any], path: Path, *, overwrite: bool) -> None:
-    """Write a document to a file, which is whole or not there.
+    """Write a document to a file, which appears complete or not at all.
 
     Raises:
-        InvalidInputError: The file exists and is not to be overwritten, or cannot be written.
+        InvalidInputError: The file exists and ``overwrite`` is not set, or it cannot be written.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -78,6 +79,7 @@ def write(document: dict[str, Any], path: Path, *, overwrite: bool) -> None:
             if overwrite:
                 new.replace(path)
             else:
+                # A link, unlike a rename, fails if the file exists by now.
                 path.hardlink_to(new)
         finally:
             new.unlink(missing_ok=True)

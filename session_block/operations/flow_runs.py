@@ -1,4 +1,4 @@
-"""What an operator's act on a flow run means for its experiments: cancel it, or retry it."""
+"""Cancel the experiments of a flow run, or retry the flow run of an experiment."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ def cancel_experiments(
 ) -> None:
     """Cancel the pending jobs of a cancelled flow run, and close the sessions that it opened.
 
-    Give it to a flow as ``on_cancellation=[cancel_experiments]``. Prefect calls it in a process of
-    its own, so it needs nothing but the ledger and the Block: the flow's parameter ``block`` names
-    it. A crash or a worker's end is no cancellation, and closes nothing. Limit: Prefect calls such
-    hooks as well as it can; a job that began to run finishes.
+    Pass it to a flow as ``on_cancellation=[cancel_experiments]``. Prefect calls it in a process of
+    its own, so it needs only the ledger and the Block that the flow's parameter ``block`` names. A
+    crash or the end of a worker is no cancellation, and closes nothing.
+
+    Limits: Prefect calls such hooks on a best-effort basis. A job that began to run finishes.
 
     Args:
-        flow: The flow, which Prefect gives to its hooks.
-        flow_run: The run that was cancelled.
+        flow: The flow.
+        flow_run: The cancelled run.
         state: Its state.
     """
     _logger.info("Flow run %s of %s is %s.", flow_run.name, flow.name, state.name)
@@ -48,10 +49,10 @@ def cancel_experiments(
 
 
 def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
-    """Cancel an experiment's pending jobs from beside, and close the session that it opened.
+    """Cancel an experiment's pending jobs from outside its run, and close the session it opened.
 
     Returns:
-        Whether it was not finished yet; of a finished one only the session is closed.
+        ``True``; or ``False`` for a finished experiment: only its session is closed.
 
     Raises:
         SessionError: The platform did not close the session; it may go on billing.
@@ -68,10 +69,10 @@ def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
 
 @dataclass(frozen=True)
 class RetriedFlowRun:
-    """A flow run that was scheduled once more.
+    """A flow run that was scheduled again.
 
     Attributes:
-        was: The name of the state in which it was.
+        was: The name of its state before.
     """
 
     flow_run_id: str
@@ -80,20 +81,20 @@ class RetriedFlowRun:
 
 
 def retry_flow_run(ledger: Ledger, identity: Identity) -> RetriedFlowRun:
-    """Schedule the latest outermost flow run that opened an experiment once more.
+    """Schedule again the latest outermost flow run that opened an experiment.
 
-    A worker of its deployment's work pool then goes on where it stopped, as after ``prefect
+    A worker of its deployment's work pool then continues where it stopped, as after ``prefect
     flow-run retry``.
 
     Raises:
-        InvalidInputError: There is none, the server does not know it, it has not ended or is
-            completed, or it has no deployment, so that no worker would run it.
+        InvalidInputError: There is no such run, the server does not know it, it has not ended, it
+            is completed, or it has no deployment, so no worker would run it.
     """
     run_ids = flow_runs_of(ledger, identity.uid)
     if not run_ids:
         raise InvalidInputError(
-            f"Experiment {identity} was opened outside of flow runs, so there is none to retry. "
-            "Run its program again: it goes on where it stopped."
+            f"Experiment {identity} was not opened by a flow run, so there is none to retry. Run "
+            "its program again: it continues where it stopped."
         )
     run_id = run_ids[-1]
     about = f"Flow run {run_id} of experiment {identity}"
@@ -102,19 +103,20 @@ def retry_flow_run(ledger: Ledger, identity: Identity) -> RetriedFlowRun:
             run = client.read_flow_run(UUID(run_id))
         except ObjectNotFound as error:
             raise InvalidInputError(
-                f"{about} is unknown to the Prefect server. Was it deleted, or is PREFECT_API_URL "
-                f"another server's? A new run goes on with experiment={identity.name!r}."
+                f"{about} is unknown to the Prefect server. Either it was deleted, or "
+                "PREFECT_API_URL is the address of another server. To continue in a new run, start "
+                f"one with experiment={identity.name!r}."
             ) from error
         state = run.state
         if state is None or not state.is_final():
             raise InvalidInputError(
-                f"{about} is {'not started' if state is None else state.name}: only one that has "
-                "ended is retried. If its worker is gone, set it to Crashed in the Prefect UI "
+                f"{about} is {'not started' if state is None else state.name}: only a run that has "
+                "ended can be retried. If its worker is gone, set it to Crashed in the Prefect UI "
                 "first (Change state)."
             )
         if state.is_completed():
             raise InvalidInputError(
-                f"{about} is completed, so there is nothing to retry. To run it anew, start "
+                f"{about} is completed, so there is nothing to retry. To run it again, start "
                 "another flow run, with fresh=True if the experiment has a name."
             )
         if run.deployment_id is None:

@@ -1,20 +1,20 @@
-"""Orphan sessions: opened by this ledger's experiments, which never learnt their IDs.
+"""Orphan sessions: opened by this ledger's experiments, which never learned their IDs.
 
 An orphan matches an unfulfilled session intent of the ledger (instance, backend, mode, max time and
-time), is known to none of its experiments, and holds no foreign job. Nothing is closed unless its
-ID is given.
+time), is known to none of the ledger's experiments, and holds no foreign job. Nothing is closed
+unless its ID is given.
 
 Limits:
-    Sessions bear no tags, so a session without jobs that a colleague opened on the same backend, in
-    the same minutes and with the same max time cannot be told apart: compare before closing. Its
-    jobs would finish, since closing cancels nothing.
+    Sessions have no tags. A session without jobs that a colleague opened on the same backend, in
+    the same minutes and with the same max time looks the same: compare before closing. The
+    colleague's jobs would finish, since closing cancels nothing.
 
-    IBM's client may open a second session after an opening that failed for a moment (it sends the
-    request again after a 5xx). When the second was recorded, the intent is fulfilled and the first
-    one is no orphan by this definition. The platform closes it when no job starts in it.
+    IBM's client may open a second session when an opening fails for a moment (it repeats the
+    request after a 5xx). Once the second session is recorded, the intent is fulfilled, and the
+    first session is no orphan by this definition. The platform closes it when no job starts in it.
 
-    An intent bears the time of the machine that wrote it, a session that of the platform. On a
-    local platform whose clock is scaled, stopped or advanced they need not agree.
+    An intent has the time of the machine that wrote it, a session the time of the platform. They
+    may disagree on a local platform with a scaled, stopped or advanced clock.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from session_block.sessions.opening import OPEN_DEADLINE_SECONDS
 from session_block.tags import uid_tag
 
 CLOCK_SKEW = timedelta(seconds=60)
-"""By how much this machine's clock and the platform's may differ."""
+"""How far this machine's clock and the platform's may differ."""
 
 OPENING_TIME = timedelta(seconds=OPEN_DEADLINE_SECONDS)
-"""How long after its intent a session may still be made.
+"""How long after its intent a session may still be opened.
 
-It is the time after which other openers give an intent up. The client itself may wait longer for an
-answer; what it opens later than that is left to the platform, for the sake of colleagues' sessions.
+After this time other openers give the intent up. The client itself may wait longer for an answer; a
+session that it opens later is left to the platform, for the sake of colleagues' sessions.
 """
 
 
 @dataclass(frozen=True)
 class Opening:
-    """An opening of a session of which the ledger does not tell a session ID.
+    """An opening for which the ledger has no session ID.
 
     Attributes:
-        under_way: Its owner may still be at it, so that its session is no orphan yet.
+        under_way: Its sender may still be at work, so its session is no orphan yet.
     """
 
     experiment: Identity
@@ -63,7 +63,7 @@ class Opening:
 
     @property
     def mode(self) -> Literal["session", "batch"]:
-        """What was to be opened; the oldest intents do not tell, and are of sessions."""
+        """What was to be opened; the oldest intents do not say, and meant sessions."""
         return "batch" if self.record.mode == "batch" else "session"
 
     @property
@@ -73,21 +73,21 @@ class Opening:
 
     @property
     def max_time_seconds(self) -> int | None:
-        """The longest time that was asked for, or ``None`` for the platform's own."""
+        """The max time that was requested, or ``None`` for the platform's default."""
         return self.record.intent.max_time_seconds
 
     @property
     def earliest(self) -> datetime:
-        """When its session was made at the earliest, by the platform's clock."""
+        """The earliest time its session can have been opened, by the platform's clock."""
         return self.record.intended_at - CLOCK_SKEW
 
     @property
     def latest(self) -> datetime:
-        """When its session was made at the latest, by the platform's clock."""
+        """The latest time its session can have been opened, by the platform's clock."""
         return self.record.intended_at + OPENING_TIME + CLOCK_SKEW
 
     def may_have_made(self, session: ListedSession) -> bool:
-        """Whether a session is where and when this opening could have made one."""
+        """Whether mode, backend and time of a session fit this opening."""
         place = (session.mode, session.backend)
         in_time = self.earliest <= session.created <= self.latest
         return place == (self.mode, self.backend) and in_time
@@ -95,7 +95,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Found:
-    """A session that the platform shows: its place in the listing, its details and its jobs."""
+    """A session at the platform: its entry in the listing, its details and its jobs."""
 
     listed: ListedSession
     details: SessionDetails
@@ -107,8 +107,8 @@ class Orphan:
     """A session that its experiment does not know.
 
     Attributes:
-        session: What the platform shows of it.
-        openings: The openings that may have made it, oldest first; never none.
+        session: What the platform shows.
+        openings: The openings that may have opened it, oldest first; one or more.
     """
 
     session: Found
@@ -143,11 +143,11 @@ class Orphan:
 
 
 def openings_of(session: Found, openings: Sequence[Opening]) -> tuple[Opening, ...]:
-    """Return the openings that made a session as far as can be told; none if it is no orphan.
+    """Return the openings that may have opened a session; none if it is no orphan.
 
-    Pure. It is no orphan if it takes no more jobs, if an opening that is under way may be about to
-    record it, or if it holds a job of somebody else. A session in which a job has started, while
-    its listing shows none, held one that cannot be told any more, and counts as foreign.
+    Pure. A session is no orphan if it accepts no more jobs, if an opening under way may be about to
+    record it, or if it holds somebody else's job. If a job has started in it but the listing shows
+    no job, that job cannot be identified any more, and counts as somebody else's.
 
     Args:
         session: A session that no experiment of the ledger knows.
@@ -173,17 +173,17 @@ def openings_of(session: Found, openings: Sequence[Opening]) -> tuple[Opening, .
 
 
 class OrphanFinder:
-    """Finds the orphan sessions of a ledger at one instance, and closes those that are named."""
+    """Finds a ledger's orphan sessions at one instance, and closes those given by ID."""
 
     def __init__(self, ledger: Ledger, connection: Connection) -> None:
         self._ledger = ledger
         self._connection = connection
 
     def find(self) -> list[Orphan]:
-        """Return the orphan sessions there are now, oldest first on each backend.
+        """Return the current orphan sessions, oldest first on each backend.
 
         Raises:
-            ConnectionFailedError: The platform did not tell all that is needed.
+            ConnectionFailedError: The platform did not answer everything that is needed.
             LedgerError: The ledger cannot be read or trusted.
         """
         openings, known = self._recorded()
@@ -197,15 +197,15 @@ class OrphanFinder:
         ]
 
     def close(self, session_ids: Sequence[str]) -> list[Orphan]:
-        """Close orphans by their IDs; none of them if one of the IDs is no orphan's.
+        """Close orphans by their IDs; none of them if one of the IDs is not an orphan's.
 
-        Each is looked at again right before. What was being opened is first given up in the ledger,
-        so that an opener that wakes up later cannot take the session for its own any more.
+        First the ledger gives the opening up, so that a sender that wakes up later cannot take the
+        session for its own. Then each session is looked at again, right before it is closed.
 
         Raises:
-            InvalidInputError: One of them is no orphan, or is none any more.
+            InvalidInputError: One of them is no orphan, or no longer one.
             SessionError: The platform did not close one; it may go on billing.
-            ConnectionFailedError: The platform did not tell all that is needed.
+            ConnectionFailedError: The platform did not answer everything that is needed.
         """
         closed = []
         for orphan in self._orphans(list(dict.fromkeys(session_ids))):
@@ -215,6 +215,7 @@ class OrphanFinder:
                 )
             [still] = self._orphans([orphan.session_id])
             for opening in still.openings:
+                # The command's first name: ledgers keep the word, and are read for ever.
                 note(self._journal(opening), still.session_id, "sweep")
             self._connection.sessions.close_seen(still.session.details, cancel_jobs=False)
             closed.append(still)
@@ -228,14 +229,14 @@ class OrphanFinder:
         if others := [one for one in session_ids if one not in found]:
             raise InvalidInputError(
                 f"{', '.join(others)}: no orphan session of {self._ledger} at "
-                f"{self._connection.instance}, so it is not closed. A sweep closes only what "
-                "'session-block sessions sweep' lists at that moment; a session that an experiment "
-                "opened is closed by 'session-block sessions close ID'."
+                f"{self._connection.instance}, so it is not closed. Only orphans that "
+                "'session-block sessions orphans' lists at that moment are closed; to close a "
+                "session that an experiment opened, use 'session-block sessions close ID'."
             )
         return [found[session_id] for session_id in session_ids]
 
     def _recorded(self) -> tuple[list[Opening], set[str]]:
-        """Return the instance's unfulfilled openings, and every session that the ledger knows."""
+        """Return the instance's unfulfilled openings, and the IDs of all sessions in the ledger."""
         openings: list[Opening] = []
         known: set[str] = set()
         for experiment in known_experiments(self._ledger):
@@ -243,7 +244,7 @@ class OrphanFinder:
                 ids = (record.session_id, record.intent.borrowed)
                 known.update(session_id for session_id in ids if session_id is not None)
                 here = record.instance == self._connection.instance
-                # An intent to borrow a session, or to restore one, has no owner: it opens none.
+                # An intent to borrow or to restore a session opens none, and has no sender.
                 if here and record.kind in {None, "lost"} and record.intent.sender is not None:
                     openings.append(
                         Opening(experiment, record, _is_under_way(record, self._ledger.environment))
@@ -251,7 +252,7 @@ class OrphanFinder:
         return sorted(openings, key=lambda one: one.record.intended_at), known
 
     def _at(self, openings: Sequence[Opening], known: set[str]) -> Iterator[Orphan]:
-        """Yield the orphans of openings that are all of one mode, on one backend."""
+        """Yield the orphans of openings that share one mode and backend."""
         first = openings[0]
         for listed in self._connection.sessions.listed(first.mode, first.backend, first.earliest):
             if listed.ended or listed.session_id in known:
@@ -263,16 +264,17 @@ class OrphanFinder:
                 yield Orphan(found, of)
 
     def _look_at(self, listed: ListedSession) -> Found:
-        """Look at a session's jobs last: they say whose it is."""
+        """Return a session with its details and its jobs."""
         details = self._connection.sessions.look(listed.session_id)
+        # Jobs last: they show whose session it is.
         jobs = self._connection.jobs.of_session(listed.session_id)
         return Found(listed, details, tuple(jobs))
 
 
 def _is_under_way(record: SessionRecord, environment: Environment) -> bool:
-    """Whether an opening's owner may still record its session.
+    """Whether an opening's sender may still record its session.
 
-    The owner's time is over when other openers would give it up too, here by the wall clock.
+    The sender's time is up when other openers would give the intent up too; here by the wall clock.
     """
     sender = record.intent.sender
     if record.kind is not None or sender is None:

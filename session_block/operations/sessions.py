@@ -1,6 +1,6 @@
-"""What a person sees of the sessions of a ledger, and does to them; closing those left open.
+"""Look at the sessions of a ledger, close them, and close those that were left open.
 
-An operator's action is a fact like any other: the experiment knows why its session is over.
+An operator's action is a fact like any other: the experiment learns why its session is over.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLOSED_BY_OPERATOR = "closed by an operator"
 
 @dataclass(frozen=True)
 class RecordedSession:
-    """One session of one experiment, as the ledger tells it."""
+    """One session of one experiment, as the ledger records it."""
 
     experiment: Identity
     record: SessionRecord
@@ -69,7 +69,7 @@ class SessionOperator:
         self._ledger = ledger
 
     def sessions(self, experiment: str | None = None) -> list[RecordedSession]:
-        """Return the sessions of an experiment, given by name or UID, or of all.
+        """Return the sessions of an experiment, given by name or UID, or of all experiments.
 
         Raises:
             InvalidInputError: The ledger knows no such experiment.
@@ -85,7 +85,7 @@ class SessionOperator:
         ]
 
     def facts(self, session_id: str) -> list[Fact]:
-        """Return all that the ledger holds about a session, of whichever experiments, by time."""
+        """Return all facts about a session, from all experiments, oldest first."""
         numbers = {
             (one.experiment.uid, one.record.number)
             for one in self.sessions()
@@ -111,16 +111,16 @@ class SessionOperator:
         cancel_jobs: bool = False,
         reason: str = CLOSED_BY_OPERATOR,
     ) -> bool:
-        """Close a session that an experiment of this ledger opened, and tell the experiment why.
+        """Close a session that an experiment of this ledger opened, and record why.
 
         Args:
             session_id: The session's ID.
             connection: A connection to the session's instance.
             cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
-            reason: Why it is closed, unless its jobs are cancelled.
+            reason: Why it is closed; not used with ``cancel_jobs``.
 
         Returns:
-            Whether it was open until now.
+            Whether this call closed it; ``False`` if it was already closed.
 
         Raises:
             InvalidInputError: The session was borrowed, or is unknown to the ledger.
@@ -147,23 +147,23 @@ class SessionOperator:
             return opened
         if known:
             raise InvalidInputError(
-                f"Session {session_id} was borrowed by experiment {known[0].experiment}: somebody "
-                "else opened it, and only who did so closes it. It is left open; ask them, or "
-                "close it with their ledger."
+                f"Session {session_id} was borrowed by experiment {known[0].experiment}. It is "
+                "left open, since only whoever opened it may close it: ask them, or close it with "
+                "their ledger."
             )
         raise InvalidInputError(
-            f"No experiment of {self._ledger} opened session {session_id}, so it is "
-            "left as it is. If an opening was cut off, 'session-block sessions sweep' finds its "
-            "session; else use the ledger of who opened it (--block)."
+            f"No experiment of {self._ledger} opened session {session_id}, so it is left as it "
+            "is. If its opening was cut off, 'session-block sessions orphans' finds it; else use "
+            "the ledger of whoever opened it (--block)."
         )
 
 
 def left_open(ledger: Ledger) -> list[RecordedSession]:
-    """Return the open sessions that nobody goes on with.
+    """Return the open sessions that no experiment will use again.
 
-    They are those of failed attempts whose time is over (``keep_failed`` of their Block), and of
-    experiments that were killed when they were finished already. The session of another attempt
-    that was killed is none of them: the worker's death closes nothing.
+    They belong to failed attempts that are past their ``keep_failed`` time (set by the Block), and
+    to experiments that were killed after they were finished. The session of any other killed
+    attempt is not among them: a worker's death closes nothing.
     """
     return [
         session
@@ -182,9 +182,9 @@ def _is_over(journal: Journal) -> bool:
 
 
 def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSession]:
-    """Close those of them that belong to the connection's instance; their jobs finish.
+    """Close the left-open sessions at the connection's instance; their jobs finish.
 
-    An attempt that begins meanwhile opens a session anew.
+    An attempt that begins meanwhile opens a new session.
 
     Raises:
         SessionError: The platform did not close one; it may go on billing.
@@ -199,7 +199,7 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
         session_id = str(session.record.session_id)
         if SessionOperator(ledger).close(session_id, connection, reason=TIDIED):
             _logger.info(
-                "Session %s of experiment %s, which was left open, is closed.",
+                "Closed session %s of experiment %s, which was left open.",
                 session_id,
                 session.experiment,
             )
@@ -208,6 +208,6 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
 
 
 def note(journal: Journal, session_id: str, deed: str) -> None:
-    """Record in an experiment who did what to a session."""
+    """Record in an experiment's journal who did what to a session."""
     who = f"{getpass.getuser()}@{socket.gethostname()}"
     journal.record(SessionDeed(session_id=session_id, verb=deed, deed=deed, by=who))

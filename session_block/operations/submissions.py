@@ -1,7 +1,7 @@
-"""What a person decides where the product does not: look, adopt, release, retry.
+"""What an operator decides about submissions: adopt, release or retry them.
 
-An operator's action is a fact like any other, created once. It never talks to the platform: the
-experiment does what follows from it when it is run again.
+A decision is a fact like any other, created once. Nothing here talks to the platform: the
+experiment carries the decision out when it runs again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from session_block.records.submissions import Generation, Submission, Submission
 
 @dataclass(frozen=True)
 class SubmissionOverview:
-    """One submission as the ledger tells it.
+    """One submission, as the ledger records it.
 
     Attributes:
-        state: Where it stands.
+        state: Its state.
         job_id: The latest generation's job.
         held_because: Why it waits for an operator, or ``None``.
         facts: Its facts, oldest first.
@@ -66,13 +66,13 @@ class SubmissionOverview:
 
 
 class Operator:
-    """Acts on the submissions of a ledger."""
+    """Looks at the submissions of a ledger, and records decisions about them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def submissions(self, experiment: str | None = None) -> list[SubmissionOverview]:
-        """Return the submissions of an experiment, given by name or UID, or of all."""
+        """Return the submissions of an experiment, given by name or UID, or of all experiments."""
         found = []
         for identity in self._experiments(experiment):
             intents = self._journal(identity).all(Intent)
@@ -81,15 +81,15 @@ class Operator:
         return found
 
     def show(self, experiment: str, submission: str) -> SubmissionOverview:
-        """Return one submission; its ID may be cut short, as long as it is told apart."""
+        """Return one submission; its ID may be shortened while it stays unique."""
         identity, known, _ = self._find(experiment, submission)
         return self._state(identity, known.id)
 
     def adopt(self, experiment: str, submission: str, job_id: str) -> None:
-        """Say which job is the one of a submission that could not be settled.
+        """Say which job belongs to a submission that could not be settled.
 
         Raises:
-            InvalidInputError: It is settled, there is none, or its experiment is finished.
+            InvalidInputError: It is settled, it does not exist, or its experiment is finished.
         """
         identity, known, latest = self._to_decide(experiment, submission)
         self._require_unsettled(known, latest)
@@ -97,10 +97,10 @@ class Operator:
         self._note(identity, known, latest, f"adopt {job_id}")
 
     def release(self, experiment: str, submission: str) -> None:
-        """Say that a submission that could not be settled has no job, so that it is sent again.
+        """Say that a submission that could not be settled has no job; the next run sends it again.
 
         Raises:
-            InvalidInputError: It is settled, there is none, or its experiment is finished.
+            InvalidInputError: It is settled, it does not exist, or its experiment is finished.
         """
         identity, known, latest = self._to_decide(experiment, submission)
         self._require_unsettled(known, latest)
@@ -108,22 +108,24 @@ class Operator:
         self._note(identity, known, latest, "release")
 
     def retry(self, experiment: str, submission: str) -> None:
-        """Give up a submission's job, or its refusal, so that it is sent again.
+        """Give up a submission's job, or its refusal; the next run sends it again.
 
         Raises:
-            InvalidInputError: It has a result, or no job; it could not be settled; there is none;
-                or its experiment is finished.
+            InvalidInputError: It has a result or no job, it could not be settled, it does not
+                exist, or its experiment is finished.
         """
         identity, known, latest = self._to_decide(experiment, submission)
         if known.has_result:
-            raise InvalidInputError(f"Submission {known.id} has a result; there is nothing to do.")
+            raise InvalidInputError(
+                f"Submission {known.id} has a result, so there is nothing to retry."
+            )
         if latest.outcome is None:
             raise InvalidInputError(
                 f"Submission {known.id} is not settled: adopt its job, or release it."
             )
         if known.state is SubmissionState.ABANDONED:
             raise InvalidInputError(
-                f"Submission {known.id} has no job to give up; the next run sends it once more."
+                f"Submission {known.id} has no job to give up; the next run sends it again."
             )
         self._journal(identity).record(
             JobEnded(submission=known.id, generation=latest.number, because=records.WRITTEN_OFF)
@@ -140,11 +142,11 @@ class Operator:
     def _to_decide(
         self, experiment: str, submission: str
     ) -> tuple[Identity, Submission, Generation]:
-        """Return a submission about which somebody decides."""
+        """Return a submission to decide about."""
         found = identity, _, _ = self._find(experiment, submission)
         if self._journal(identity).has(Sealed):
             raise InvalidInputError(
-                f"Experiment {identity} is finished, and submits nothing more, so there is nothing "
+                f"Experiment {identity} is finished and submits nothing more, so there is nothing "
                 "to decide. Start a new one with fresh=True."
             )
         return found
@@ -193,7 +195,7 @@ class Operator:
             return
         came_of_it = known.state if latest.job_id is None else f"{known.state}, job {latest.job_id}"
         cure = (
-            "the next run sends it once more"
+            "the next run sends it again"
             if known.state is SubmissionState.ABANDONED
             else "to run it again, retry it"
         )
@@ -204,7 +206,7 @@ class Operator:
         if not ours:
             came_of_it = stands.kind if stands.job_id is None else f"job {stands.job_id}"
             raise InvalidInputError(
-                f"Submission {outcome.submission} was settled meanwhile: {came_of_it}."
+                f"Submission {outcome.submission} was settled in the meantime: {came_of_it}."
             )
 
     def _note(self, identity: Identity, known: Submission, latest: Generation, deed: str) -> None:

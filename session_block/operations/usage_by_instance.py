@@ -1,6 +1,6 @@
-"""Usage of a ledger's experiments, by instance: from the platform where it is asked, else recorded.
+"""Usage of a ledger's experiments, by instance: from the platform if it is asked, else recorded.
 
-Usage is in the seconds that IBM counts; see :mod:`session_block.costs.usage`.
+Usage is in seconds as IBM counts them; see :mod:`session_block.costs.usage`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class UsedByExperiment:
     """What one experiment has used.
 
     Attributes:
-        seconds: What it is charged with so far, as far as the source tells.
-        source: Who says so.
-        final: Whether it will not grow any more, unless the experiment goes on.
+        seconds: What it is charged with so far, according to the source.
+        source: Where the figure comes from.
+        final: Whether it can grow only if the experiment continues.
     """
 
     identity: Identity
@@ -37,12 +37,12 @@ class UsedByExperiment:
 
 @dataclass(frozen=True)
 class UsedAtInstance:
-    """What a ledger's experiments have used of one instance.
+    """What a ledger's experiments have used at one instance.
 
     Attributes:
         instance: Its CRN; ``None`` for experiments that have sent nothing yet.
-        allocation: What the instance as a whole has used and may use, as the client's
-            ``service.usage()`` tells; ``None`` where the platform was not asked.
+        allocation: What the instance as a whole has used and may use, from the client's
+            ``service.usage()``; ``None`` if the platform was not asked.
     """
 
     instance: str | None
@@ -51,7 +51,7 @@ class UsedAtInstance:
 
     @property
     def seconds(self) -> float:
-        """What its experiments have used together."""
+        """What the experiments have used together."""
         return sum(one.seconds for one in self.experiments)
 
     def described(self) -> dict[str, Any]:
@@ -77,16 +77,16 @@ class UsedAtInstance:
 def usage_by_instance(
     ledger: Ledger, experiment: str | None = None, connection: Connection | None = None
 ) -> list[UsedAtInstance]:
-    """Return the usage of an experiment, given by name or UID, or of all.
+    """Return the usage of an experiment, given by name or UID, or of all experiments.
 
     Args:
-        ledger: Whose experiments; what is final is recorded there.
-        experiment: A name, which stands for all of that name, or a UID.
-        connection: To an instance: its experiments' usage is asked of the platform.
+        ledger: The ledger of the experiments; usage that is final is recorded there.
+        experiment: A name, which means all experiments of that name, or a UID.
+        connection: A connection to an instance; the platform is asked about its experiments.
 
     Raises:
         InvalidInputError: The ledger knows no such experiment.
-        ConnectionFailedError: The platform does not tell.
+        ConnectionFailedError: The platform does not answer.
     """
     known = known_experiments(ledger)
     wanted = [one for one in known if experiment in {None, one.name, one.uid}]
@@ -111,7 +111,7 @@ def usage_by_instance(
 
 
 def _place(ledger: Ledger, uid: str) -> tuple[str | None, str | None]:
-    """Return instance and URL of an experiment; all that it sends goes there."""
+    """Return instance and URL of an experiment, to which it sends everything."""
     intents = Journal(ledger, uid).several(SessionIntent, Intent)
     latest = intents[-1] if intents else None
     if isinstance(latest, SessionIntent | Intent):
@@ -128,5 +128,5 @@ def _used(ledger: Ledger, identity: Identity, connection: Connection | None) -> 
 
     meter = UsageMeter(journal, connection)
     seconds = meter.seconds()
-    # What the meter finds final it records.
+    # The meter has recorded what it found to be final.
     return UsedByExperiment(identity, seconds, "platform", recorded_usage(journal).complete)

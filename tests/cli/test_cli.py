@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "-m", "session_block"]
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Give the environment of a user who has nothing yet, and stop the platform at the end."""
+    """Give the environment of a new user, and stop the platform at the end."""
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "COLUMNS": "120"}
     yield environment
     _run(environment, "platform", "stop")
@@ -50,7 +50,7 @@ def _run(
 
 @pytest.mark.rest
 def test_the_platform_starts_once_and_stops(home: dict[str, str], tmp_path: Path) -> None:
-    """``start`` is idempotent, ``status`` tells by its exit code, ``stop`` may be repeated."""
+    """``start`` is idempotent, ``status`` answers by its exit code, ``stop`` may be repeated."""
     assert "session-block platform start" in _run(home, "platform", "status", code=1).stderr
     first = json.loads(_run(home, "platform", "start", "--json").stdout)
     again = json.loads(_run(home, "platform", "start", "--json").stdout)
@@ -94,7 +94,7 @@ def _stats(environment: Mapping[str, str]) -> dict[str, dict[str, int]]:
 
 @pytest.mark.rest
 def test_the_demo_survives_kill_9(home: dict[str, str], tmp_path: Path) -> None:
-    """Killed in the middle and run again it goes on: one session, one job for each evaluation."""
+    """Killed in the middle and run again, it continues: one session, one job per evaluation."""
     output = tmp_path / "demo.log"
     with output.open("w") as log:
         demo = subprocess.Popen([*COMMAND, "demo"], env=home, stdout=log, stderr=log)
@@ -130,10 +130,10 @@ def test_the_demo_survives_kill_9(home: dict[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.rest
-def test_the_demo_uses_a_prefect_server_where_there_is_one(
+def test_the_demo_uses_a_prefect_server_if_there_is_one(
     home: dict[str, str], prefect_server: str
 ) -> None:
-    """With a server the demo is a flow run of it, and its jobs are task runs that can be seen."""
+    """With a server the demo is a flow run there."""
     shown = _run({**home, "PREFECT_API_URL": prefect_server}, "demo").stdout
     assert prefect_server.removesuffix("/api") in shown
     runs = httpx.post(
@@ -143,8 +143,8 @@ def test_the_demo_uses_a_prefect_server_where_there_is_one(
     assert [run["state"]["type"] for run in runs] == ["COMPLETED"]
 
 
-def test_an_interrupted_demo_says_so_and_goes_on(home: dict[str, str]) -> None:
-    """Ctrl-C ends it with exit code 130; with --json stdout then holds nothing."""
+def test_an_interrupted_demo_says_how_to_continue(home: dict[str, str]) -> None:
+    """Ctrl-C ends it with exit code 130; with --json, stdout stays empty."""
     demo = subprocess.Popen(
         [*COMMAND, "demo", "--json"],
         env=home,
@@ -159,7 +159,7 @@ def test_an_interrupted_demo_says_so_and_goes_on(home: dict[str, str]) -> None:
             break
     said, complained = demo.communicate(timeout=30)
     assert (demo.returncode, said) == (130, "")
-    assert "Run it again to go on" in complained
+    assert "Run it again to continue" in complained
 
 
 def _commands() -> Iterator[tuple[str, ...]]:
@@ -178,7 +178,7 @@ def _name(command: CommandInfo) -> str:
 
 @pytest.mark.parametrize("command", [*_commands()], ids=" ".join)
 def test_every_command_teaches_and_speaks_json(command: tuple[str, ...]) -> None:
-    """``--help`` has one example at least, which names the command, and every command --json."""
+    """Every command has ``--json``, and an example in ``--help`` that names the command."""
     shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert re.search(rf"Example: .*session-block {' '.join(command)}", shown.stdout)
@@ -187,7 +187,7 @@ def test_every_command_teaches_and_speaks_json(command: tuple[str, ...]) -> None
     assert wrong.exit_code == ExitCode.WRONG_USAGE
 
 
-def test_the_exit_codes_are_told_by_help() -> None:
+def test_help_lists_the_exit_codes() -> None:
     """All of them, each with its meaning."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300"}).stdout
     assert set(MEANINGS) == set(ExitCode)
@@ -202,10 +202,10 @@ def test_the_exit_codes_are_told_by_help() -> None:
         (LedgerUnavailableError("There is no ledger."), ExitCode.REFUSED),
     ],
 )
-def test_an_error_that_waits_for_somebody_has_an_exit_code_of_its_own(
+def test_an_error_that_needs_a_person_has_its_own_exit_code(
     capsys: pytest.CaptureFixture[str], error: SessionBlockError, code: ExitCode
 ) -> None:
-    """Scripts tell by it whether running again can help."""
+    """Scripts can see from it whether running again may help."""
     with pytest.raises(typer.Exit) as ended, reporting():
         raise error
     assert ended.value.exit_code == code
@@ -213,7 +213,7 @@ def test_an_error_that_waits_for_somebody_has_an_exit_code_of_its_own(
 
 
 def test_importing_the_package_loads_neither_prefect_nor_qiskit() -> None:
-    """The platform's processes and Prefect's server start light."""
+    """So the platform's processes and Prefect's server start fast."""
     for module, heavy in [
         ("session_block", {"prefect", "qiskit"}),
         ("session_block.blocks.quantum_session", {"qiskit"}),

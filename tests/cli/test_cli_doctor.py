@@ -36,7 +36,7 @@ pytestmark = pytest.mark.rest
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LocalPlatform]:
-    """A platform of the test's own, whose jobs take long enough to be watched."""
+    """The test's own platform, whose jobs take long enough to be watched."""
     with LocalPlatform(tmp_path / "platform", job_seconds=1.5) as platform:
         yield platform
 
@@ -57,10 +57,10 @@ def _saved(block: QuantumSession, name: str) -> str:
     return name
 
 
-def test_all_is_well_where_all_is_there(
+def test_all_is_well_if_everything_is_there(
     platform: Platform, saved_block: str, ledger_url: str
 ) -> None:
-    """Each check tells what it found; nothing is submitted, and no output holds a secret."""
+    """Each check says what it found; nothing is submitted, and no output holds a secret."""
     before = platform.stats()["jobs"]["total"], platform.sessions()
     checks = _checks("--block", saved_block)
     assert {what: check["verdict"] for what, check in checks.items()} == dict.fromkeys(
@@ -102,7 +102,7 @@ def test_without_a_block_no_platform_is_asked(
 
 
 def test_a_prefect_server_that_is_down_fails(ledger_url: str) -> None:
-    """Exit code 3, and all that needs no server is checked anyway."""
+    """Exit code 3; whatever needs no server is still checked."""
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
         checks = _checks("--block", "any", "--ledger-url", ledger_url, code=3)
     assert checks["Prefect API"]["verdict"] == "failed"
@@ -112,7 +112,7 @@ def test_a_prefect_server_that_is_down_fails(ledger_url: str) -> None:
 
 
 def test_a_block_that_is_not_there_fails(prefect_server: str, ledger_url: str) -> None:
-    """The check names it."""
+    """The check names the Block."""
     assert prefect_server
     checks = _checks("--block", "no-such", "--ledger-url", ledger_url, code=3)
     assert "'no-such'" in checks["Block"]["found"]
@@ -121,7 +121,7 @@ def test_a_block_that_is_not_there_fails(prefect_server: str, ledger_url: str) -
 def test_refused_credentials_fail(
     platform: Platform, prefect_server: str, block: QuantumSession
 ) -> None:
-    """What comes after them is not asked."""
+    """The checks that need credentials are skipped."""
     assert prefect_server
     wrong = IBMSessionCredentials(
         token=SecretStr("wrong"), url=platform.info.origin, instance=platform.info.instance
@@ -132,10 +132,10 @@ def test_refused_credentials_fail(
     assert "backend" not in checks
 
 
-def test_a_backend_that_is_not_there_or_is_down_is_told(
+def test_an_unknown_backend_fails_and_one_that_is_down_is_a_warning(
     own: LocalPlatform, prefect_server: str, ledger_url: str
 ) -> None:
-    """Unknown ones fail, ones in maintenance are waited for."""
+    """Runs wait for a backend in maintenance, but not for an unknown one."""
     assert prefect_server
     unknown = block_for(own.info, ledger_url, backend_name="ibm_nowhere")
     checks = _checks("--block", _saved(unknown, "t-doctor-nowhere"), code=3)
@@ -152,7 +152,7 @@ def test_a_backend_that_is_not_there_or_is_down_is_told(
 def test_a_plan_without_sessions_fails_unless_something_takes_their_place(
     platform: Platform, prefect_server: str, block: QuantumSession
 ) -> None:
-    """A Block for sessions on the open plan cannot work; one that falls back on batches can."""
+    """A Block for sessions cannot work on the open plan; one that falls back to batches can."""
     assert prefect_server
     instances = block.credentials.get_client().instances()
     opened = next(one["crn"] for one in instances if one["plan"] == "open")
@@ -185,10 +185,10 @@ def test_a_damaged_or_newer_ledger_fails(prefect_server: str, tmp_path: Path) ->
     assert f"schema version {SCHEMA_VERSION + 1}" in checks["ledger"]["found"]
 
 
-def test_held_submissions_are_told(
+def test_held_submissions_are_a_warning(
     own: LocalPlatform, prefect_server: str, ledger_url: str
 ) -> None:
-    """They wait for an operator, who learns the command."""
+    """They wait for an operator, and the advice gives the command."""
     assert prefect_server
     experiment = block_for(own.info, ledger_url, unsettled="hold").experiment("waiting")
     experiment.open_session()
@@ -206,12 +206,12 @@ def test_held_submissions_are_told(
     [("nfs4", Verdict.FAILED), ("tmpfs", Verdict.WARNING), ("ext4", Verdict.OK)],
 )
 def test_a_ledger_belongs_on_a_local_disk(filesystem: str, verdict: Verdict) -> None:
-    """SQLite cannot trust the locks of a network, and memory does not last."""
+    """SQLite cannot rely on the locks of a network file system, and memory does not last."""
     assert check_disk(Path("/somewhere/ledger.db"), filesystem).verdict is verdict
 
 
 def test_versions_are_compared_with_what_is_declared() -> None:
-    """Too old, too new and missing packages fail, extras are left out."""
+    """Packages that are too old, too new or missing fail; extras are left out."""
     wrong = ["prefect<3", "no-such-package>=1", "qiskit>=2.2,<3", "also-none; extra == 'docs'"]
     checks = list(check_versions(wrong))
     assert [check.verdict for check in checks] == [Verdict.FAILED, Verdict.FAILED, Verdict.OK]
@@ -223,7 +223,7 @@ def test_versions_are_compared_with_what_is_declared() -> None:
 def test_a_live_check_records_what_the_platform_does(
     own: LocalPlatform, prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:
-    """One job in one session that is closed, a refused one, an unused batch; all in a report."""
+    """One job in one session, a refused job, an unused batch; all closed, all in a report."""
     assert prefect_server
     block = block_for(own.info, ledger_url)
     name = _saved(block, "t-doctor-live")
@@ -255,10 +255,10 @@ def test_a_live_check_records_what_the_platform_does(
 
 
 @pytest.mark.nightly
-def test_a_live_check_tells_where_the_platform_differs(
+def test_a_live_check_says_where_the_platform_differs(
     prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:
-    """What is not as assumed is a warning, that names what was found."""
+    """A wrong assumption is a warning that says what was found."""
     assert prefect_server
     with LocalPlatform(tmp_path / "other", interactive_seconds=7, job_seconds=0.5) as other:
         name = _saved(block_for(other.info, ledger_url), "t-doctor-differs")
@@ -268,8 +268,8 @@ def test_a_live_check_tells_where_the_platform_differs(
     assert "idle time of a session in seconds: assumed 60, found 7" in ran.stdout
 
 
-def test_what_differs_from_what_is_assumed_is_told_and_what_was_not_seen_is_not() -> None:
-    """Another idle time, an unknown state and a late job that was taken; no more than these."""
+def test_only_assumptions_that_were_seen_to_be_wrong_are_reported() -> None:
+    """Another idle time, an unknown state and a late job that was accepted; nothing else."""
     found = {
         "interactive_timeout": 7,
         "late_submission": {"refused": False},
@@ -289,7 +289,7 @@ def test_what_differs_from_what_is_assumed_is_told_and_what_was_not_seen_is_not(
 def test_a_live_check_that_fails_leaves_no_session_open(
     own: LocalPlatform, prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:
-    """Its job's failure is in the report, exit code 3 says so, and the session is closed."""
+    """The job's failure is in the report, the exit code is 3, and the session is closed."""
     assert prefect_server
     name = _saved(block_for(own.info, ledger_url), "t-doctor-fails")
     own.add_fault(kind="end_job", state="failed", reason="out of tune", reason_code=9999)
@@ -304,7 +304,7 @@ def test_a_live_check_that_fails_leaves_no_session_open(
 def test_an_interrupted_live_check_leaves_no_session_open(
     prefect_server: str, ledger_url: str, tmp_path: Path
 ) -> None:
-    """Ctrl-C ends it with exit code 130; the job that runs finishes, and the session closes."""
+    """Ctrl-C ends it with exit code 130; the running job finishes, and the session closes."""
     with LocalPlatform(tmp_path / "long", job_seconds=4) as platform:
         name = _saved(block_for(platform.info, ledger_url), "t-doctor-interrupted")
         live = subprocess.Popen(
@@ -328,7 +328,7 @@ def test_an_interrupted_live_check_leaves_no_session_open(
         )
 
 
-def test_a_live_check_needs_a_block_and_a_word(
+def test_a_live_check_needs_a_block_and_consent(
     platform: Platform, saved_block: str, ledger_url: str
 ) -> None:
     """Without a Block, without a yes, or with a failed check, no job is run."""

@@ -56,7 +56,7 @@ def _broken_off(experiment: Experiment, work: Callable[[Experiment], object]) ->
 
 @flow
 def _a_flow() -> None:
-    """Do nothing; only its deployment and its runs matter."""
+    """Do nothing; only the deployment and the runs matter."""
 
 
 def _flow_run_in(state: State[Any] | None, *, deployed: bool = True) -> FlowRun:
@@ -107,7 +107,7 @@ def test_experiments_are_listed_from_the_ledger_alone(
 
 
 def test_an_empty_ledger_lists_none(tmp_path: Path) -> None:
-    """Nothing is an answer too, also as JSON."""
+    """An empty list is an answer too, also as JSON."""
     url = f"sqlite:///{tmp_path / 'empty.db'}"
     assert "No experiments." in _run("list", "--ledger-url", url).stdout
     assert _json("list", "--ledger-url", url) == []
@@ -143,7 +143,7 @@ def test_everything_about_one_is_shown(block: QuantumSession, ledger_url: str) -
 def test_two_experiments_are_compared_request_by_request(
     block: QuantumSession, ledger_url: str
 ) -> None:
-    """Places where they asked alike, otherwise, or for less are told, and how far values differ."""
+    """Shows equal, different and missing requests, and how far values differ."""
     with block.experiment("one") as one:
         one.run_estimator([(bare(1), "Z")])
         run(one, 3)
@@ -161,7 +161,7 @@ def test_two_experiments_are_compared_request_by_request(
     assert (last["left"]["label"], last["right"], last["same_result"]) == ("mine", None, None)
     assert [side["jobs"] for side in told["experiments"]] == [3, 2]
     shown = _run("compare", "one", "other", "--ledger-url", ledger_url).stdout
-    assert "They first asked for different things at submission 2." in shown
+    assert "Their requests first differ at submission 2." in shown
     itself = _json("compare", "one", one.uid, "--ledger-url", ledger_url)
     assert (itself["same_results"], itself["different_results"]) == (3, 0)
     assert itself["first_different_request"] is None
@@ -170,7 +170,7 @@ def test_two_experiments_are_compared_request_by_request(
 def test_an_export_holds_all_facts_and_readable_results(
     platform: Platform, block: QuantumSession, ledger_url: str, tmp_path: Path
 ) -> None:
-    """Values are plain, results come back as Qiskit's own, circuits as QPY; there is no secret."""
+    """Values are plain, results come back as Qiskit's own, circuits as QPY; nothing is secret."""
     with block.experiment("exported") as experiment:
         pinned = experiment.transpile(measured(1))
         counts = run(experiment, 7)
@@ -209,10 +209,10 @@ def test_an_export_holds_all_facts_and_readable_results(
     assert "cannot be written" in refused.stderr
 
 
-def test_an_experiment_is_cancelled_when_its_user_says_so(
+def test_an_experiment_is_cancelled_when_its_user_confirms(
     slow_platform: Platform, prefect_server: str, slow_block: QuantumSession, ledger_url: str
 ) -> None:
-    """Its pending jobs end cancelled and its session closed, after a question or with --yes."""
+    """Its pending jobs are cancelled and its session closed, after a question or with --yes."""
     assert prefect_server
     slow_block.save("t-cancelled", overwrite=True)
     experiment = slow_block.experiment("cancelled")
@@ -240,12 +240,12 @@ def test_a_finished_experiment_is_not_cancelled(saved_block: str, block: Quantum
     with block.experiment("finished") as experiment:
         run(experiment, 1)
     shown = _run("cancel", "finished", "--block", saved_block, stdin="y\n").stdout
-    assert "was finished already" in shown
+    assert "was already finished" in shown
     assert experiment.sealed
 
 
 @pytest.mark.parametrize("state", [Failed(), Crashed()])
-def test_an_ended_flow_run_is_scheduled_once_more(
+def test_an_ended_flow_run_is_scheduled_again(
     prefect_server: str, ledger_url: str, state: State[Any]
 ) -> None:
     """The latest flow run that opened the experiment waits for a worker again."""
@@ -263,13 +263,13 @@ def test_an_ended_flow_run_is_scheduled_once_more(
     assert untouched is not None
     assert untouched.is_failed()
     again = _run("retry", "retried", "--ledger-url", ledger_url, code=1).stderr
-    assert "only one that has ended is retried" in again
+    assert "only a run that has ended can be retried" in again
 
 
 def test_a_flow_run_that_cannot_be_retried_is_left_alone(
     prefect_server: str, ledger_url: str
 ) -> None:
-    """Running, completed, deleted, undeployed ones and none at all are each refused by reason."""
+    """Refused with the reason: running, completed, deleted, not deployed, or no run at all."""
     assert prefect_server
     ledger = Ledger(ledger_url)
     refused = {
@@ -286,7 +286,7 @@ def test_a_flow_run_that_cannot_be_retried_is_left_alone(
         assert reason in json.loads(told.stderr)["error"]
     identify(ledger, "a script's")
     told = _run("retry", "a script's", "--ledger-url", ledger_url, code=1)
-    assert "outside of flow runs" in told.stderr
+    assert "was not opened by a flow run" in told.stderr
     running = flow_run(refused["is Running"]).state
     assert running is not None
     assert running.is_running()
@@ -312,10 +312,10 @@ def breaks_once(block: str, marker: str):
 
 
 @pytest.mark.nightly
-def test_a_worker_goes_on_with_a_retried_experiment(
+def test_a_worker_continues_a_retried_experiment(
     platform: Platform, saved_block: str, block: QuantumSession, tmp_path: Path
 ) -> None:
-    """Failed in a real worker and retried by its name, it ends with no job more, in its session."""
+    """Failed in a real worker and retried by its name, it ends in its session, no job twice."""
     (tmp_path / "breaks.py").write_text(_FLOW)
     pool = "of-retried-experiments"
     deployed = flow.from_source(str(tmp_path), entrypoint="breaks.py:breaks_once")

@@ -53,7 +53,7 @@ def max_time(block: QuantumSession) -> int:
 
 @pytest.fixture
 def orphan(block: QuantumSession, connection: Connection, max_time: int) -> str:
-    """A session whose opener is gone, which left nothing but the intent."""
+    """A session whose sender is gone and recorded only the intent."""
     intend(block.ledger(), connection, max_time)
     return str(open_as_colleague(connection, max_time).session_id)
 
@@ -68,41 +68,41 @@ def _json(*arguments: str, code: int = 0) -> Any:
     return json.loads(_run(*arguments, "--json", code=code).stdout)
 
 
-def test_a_sweep_lists_and_closes_nothing(
+def test_orphans_are_listed_and_not_closed(
     platform: Platform, saved_block: str, orphan: str
 ) -> None:
-    """``sweep`` shows the orphan and how to close it; the server sees no request to close.
+    """``orphans`` shows the orphan and how to close it; the server sees no request to close.
 
-    Its exit code says that somebody has to decide.
+    The exit code says that somebody has to decide.
     """
     before = closings(platform)
-    shown = _run("sweep", "--block", saved_block, code=3).stdout
+    shown = _run("orphans", "--block", saved_block, code=3).stdout
     assert orphan in shown
     assert "'cut off'" in shown
-    assert "sessions sweep --close ID" in shown
+    assert "sessions orphans --close ID" in shown
     assert closings(platform) == before
     assert sessions_at(platform)[orphan]["state"] == "open"
 
 
 @pytest.mark.rest
-def test_a_sweep_closes_the_orphan_that_is_named(
+def test_an_orphan_is_closed_by_its_id(
     platform: Platform, saved_block: str, ledger_url: str, max_time: int, connection: Connection
 ) -> None:
-    """``sweep --close ID`` closes the session of a killed process, and no colleague's beside it."""
+    """``orphans --close ID`` closes a killed process's session, and no colleague's beside it."""
     orphan = die_while_opening(platform, ledger_url, max_time)
     colleagues = open_as_colleague(connection, own_max_time())
     used = open_as_colleague(connection, max_time)
     send_job(connection, used, ["theirs"])
-    found = _json("sweep", "--block", saved_block, code=3)
+    found = _json("orphans", "--block", saved_block, code=3)
     assert [one["session_id"] for one in found] == [orphan]
-    [closed] = _json("sweep", "--block", saved_block, "--close", orphan)
+    [closed] = _json("orphans", "--block", saved_block, "--close", orphan)
     assert closed["session_id"] == orphan
     assert closed["openings"][0]["experiment"] == "cut off"
     states = {one: state["state"] for one, state in sessions_at(platform).items()}
     assert states[orphan] == "closed"
     assert states[str(colleagues.session_id)] == "open"
     assert states[str(used.session_id)] != "closed"
-    assert "No orphan sessions." in _run("sweep", "--block", saved_block).stdout
+    assert "No orphan sessions." in _run("orphans", "--block", saved_block).stdout
     facts = _json("show", orphan, "--block", saved_block)["facts"]
     assert [key for _, _, key, _ in facts] == [f"operator/session/{orphan}/sweep"]
     assert [one["kind"] for one in _json("list", "--block", saved_block)] == ["lost"]
@@ -110,14 +110,14 @@ def test_a_sweep_closes_the_orphan_that_is_named(
     used.cancel()
 
 
-def test_a_sweep_refuses_what_is_no_orphan(
+def test_what_is_no_orphan_is_not_closed(
     platform: Platform, saved_block: str, orphan: str, connection: Connection
 ) -> None:
-    """An unknown ID, and a colleague's, are refused with the reason, and with them the orphan's."""
+    """One unknown ID, or a colleague's, is refused with the reason; the orphan stays open too."""
     colleagues = open_as_colleague(connection, own_max_time())
     before = closings(platform)
     for other in ("nowhere", str(colleagues.session_id)):
-        arguments = ("sweep", "--block", saved_block, "--close", orphan, "--close", other)
+        arguments = ("orphans", "--block", saved_block, "--close", orphan, "--close", other)
         refused = _run(*arguments, code=1).stderr
         assert f"{other}: no orphan" in refused
         assert "sessions close ID" in refused
@@ -138,8 +138,8 @@ def test_a_block_of_another_instance_finds_no_orphan(
     )
     elsewhere = f"{saved_block}-elsewhere"
     block.model_copy(update={"credentials": credentials}).save(elsewhere)
-    assert _json("sweep", "--block", elsewhere) == []
-    _run("sweep", "--block", elsewhere, "--close", orphan, code=1)
+    assert _json("orphans", "--block", elsewhere) == []
+    _run("orphans", "--block", elsewhere, "--close", orphan, code=1)
     assert "has no session" in _run("show", orphan, "--block", elsewhere, code=1).stderr
     assert sessions_at(platform)[orphan]["state"] == "open"
 
@@ -147,7 +147,7 @@ def test_a_block_of_another_instance_finds_no_orphan(
 def test_sessions_are_listed_from_the_ledger_alone(
     platform: Platform, block: QuantumSession, ledger_url: str
 ) -> None:
-    """Whose they are, how they came about and how they ended; the platform is not asked."""
+    """Their experiment, how they began and how they ended; the platform is not asked."""
     assert "No sessions." in _run("list", "--ledger-url", ledger_url).stdout
     first, second = (block.experiment(name) for name in ("first", "second"))
     one, two = first.open_session(), second.open_session()
@@ -194,7 +194,7 @@ def test_a_live_list_asks_the_platform(
 def test_a_session_is_shown_with_its_facts_and_all_details(
     saved_block: str, block: QuantumSession, ledger_url: str
 ) -> None:
-    """The ledger tells its story; with a Block the platform tells every field of its details."""
+    """The ledger gives its facts; with a Block the platform gives every field of its details."""
     experiment = block.experiment("shown")
     session_id = str(experiment.open_session())
     alone = _json("show", session_id, "--ledger-url", ledger_url)
@@ -226,7 +226,7 @@ def test_a_session_that_has_no_backend_yet_is_shown_like_any_other(
 def test_an_opened_session_is_closed_and_its_experiment_told(
     platform: Platform, saved_block: str, block: QuantumSession
 ) -> None:
-    """``close`` closes it at the platform and records why; doing so again changes nothing."""
+    """``close`` closes it at the platform and records why; a second ``close`` changes nothing."""
     experiment = block.experiment("closed from outside")
     session_id = str(experiment.open_session())
     assert "Closed session" in _run("close", session_id, "--block", saved_block).stdout
@@ -251,7 +251,7 @@ def test_an_opened_session_is_closed_and_its_experiment_told(
 def test_a_session_can_be_cancelled_instead(
     platform: Platform, saved_block: str, block: QuantumSession
 ) -> None:
-    """``close --cancel`` cancels the session, which the experiment takes for its user's doing."""
+    """``close --cancel`` cancels the session; the experiment takes it as cancelled by its user."""
     experiment = block.experiment("cancelled from outside")
     session_id = str(experiment.open_session())
     before = cancellations(platform)
@@ -275,7 +275,7 @@ def test_a_borrowed_session_and_an_unknown_one_are_left_open(
     assert "borrowed by experiment 'a borrower'" in refused
     assert "ask them" in refused
     refused = _run("close", str(unknown.session_id), "--block", saved_block, "--cancel", code=1)
-    assert "sessions sweep" in refused.stderr
+    assert "sessions orphans" in refused.stderr
     assert closings(platform) == before
     lent.cancel()
     unknown.cancel()
@@ -284,12 +284,12 @@ def test_a_borrowed_session_and_an_unknown_one_are_left_open(
 def test_an_unknown_block_is_an_error(prefect_server: str) -> None:
     """The message names the Block, and the exit code is 1."""
     assert prefect_server
-    assert "'no-such-block'" in _run("sweep", "--block", "no-such-block", code=1).stderr
+    assert "'no-such-block'" in _run("orphans", "--block", "no-such-block", code=1).stderr
 
 
 def test_a_prefect_server_that_is_down_is_an_error() -> None:
-    """What could not be loaded is said, and where it was looked for; there is no traceback."""
+    """The message says what could not be loaded and from where; there is no traceback."""
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-        refused = _run("sweep", "--block", "any", code=1).stderr
+        refused = _run("orphans", "--block", "any", code=1).stderr
     assert "Block 'any'" in refused
     assert "PREFECT_API_URL" in refused

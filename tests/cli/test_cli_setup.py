@@ -22,7 +22,7 @@ pytestmark = pytest.mark.rest
 
 @pytest.fixture
 def names(prefect_server: str) -> tuple[str, str]:
-    """Names that no other test saves Blocks under."""
+    """Block names that no other test uses."""
     assert prefect_server
     unique = uuid4().hex[:8]
     return f"account-{unique}", f"session-{unique}"
@@ -58,7 +58,7 @@ def _without(arguments: list[str], *options: str) -> list[str]:
 
 
 def _saved(names: tuple[str, str]) -> list[bool]:
-    """Say which of the two Blocks there are."""
+    """Say which of the two Blocks exist."""
     found = []
     for kind, name in zip((IBMSessionCredentials, QuantumSession), names, strict=True):
         try:
@@ -70,10 +70,10 @@ def _saved(names: tuple[str, str]) -> list[bool]:
     return found
 
 
-def test_a_key_of_the_environment_saves_both_blocks(
+def test_a_key_from_the_environment_saves_both_blocks(
     platform: Platform, arguments: list[str], names: tuple[str, str]
 ) -> None:
-    """Nobody is asked; what is saved opens sessions, and no output shows the key."""
+    """Nobody is asked; the saved Blocks reach the instance, and no output shows the key."""
     ran = _run(*arguments, "--json", token=platform.info.token)
     told = json.loads(ran.stdout)
     assert (told["credentials"], told["block"]) == names
@@ -90,7 +90,7 @@ def test_a_key_of_the_environment_saves_both_blocks(
 def test_what_no_option_gives_is_asked_for(
     platform: Platform, arguments: list[str], names: tuple[str, str]
 ) -> None:
-    """Hidden key, an instance of a list by its number, a backend, the longest time."""
+    """A hidden key, the number of an instance in a list, a backend, the maximum time."""
     given = _without(arguments, "--instance", "--backend", "--max-time")
     typed = f"{platform.info.token}\n1\n{BACKEND}\n\n"
     ran = _run(*given, stdin=typed)
@@ -106,7 +106,7 @@ def test_what_no_option_gives_is_asked_for(
 def test_the_key_may_come_by_stdin_and_the_backend_later(
     platform: Platform, arguments: list[str], names: tuple[str, str]
 ) -> None:
-    """A pipe hands the key over; ``least-busy`` names no backend."""
+    """A pipe gives the key; ``least-busy`` names no backend."""
     given = [*_without(arguments, "--backend"), "--backend", "least-busy", "--token-stdin"]
     _run(*given, stdin=f"{platform.info.token}\n", token="another")
     assert QuantumSession.load(names[1]).backend_name is None
@@ -121,7 +121,7 @@ def test_the_key_may_come_by_stdin_and_the_backend_later(
         ("--url", "ftp://nowhere", "URL"),
     ],
 )
-def test_nothing_is_saved_that_is_not_confirmed(
+def test_nothing_is_saved_unless_it_is_confirmed(
     platform: Platform,
     arguments: list[str],
     names: tuple[str, str],
@@ -139,7 +139,7 @@ def test_nothing_is_saved_that_is_not_confirmed(
 
 
 def test_a_refused_key_saves_nothing(arguments: list[str], names: tuple[str, str]) -> None:
-    """Neither does none at all, or one that cannot be one."""
+    """Neither does no key at all, or a malformed one."""
     assert "token" in _run(*arguments, token="wrong-key", code=1).stderr
     assert "--token-stdin" in _run(*arguments, code=1).stderr
     assert "API key" in _run(*arguments, token="two words", code=1).stderr
@@ -149,7 +149,7 @@ def test_a_refused_key_saves_nothing(arguments: list[str], names: tuple[str, str
 def test_a_plan_without_sessions_needs_something_in_their_place(
     platform: Platform, arguments: list[str], names: tuple[str, str]
 ) -> None:
-    """The open plan is refused, unless batches or jobs are to take the place of sessions."""
+    """The open plan is refused unless batches or jobs take the place of sessions."""
     service = platform.credentials().get_client()
     opened = next(one["crn"] for one in service.instances() if one["plan"] == "open")
     given = [*_without(arguments, "--instance", "--backend"), "--instance", opened]
@@ -161,10 +161,10 @@ def test_a_plan_without_sessions_needs_something_in_their_place(
     assert QuantumSession.load(names[1]).without_sessions == "batch"
 
 
-def test_existing_blocks_are_kept_unless_told(
+def test_existing_blocks_are_kept_without_overwrite(
     platform: Platform, arguments: list[str], names: tuple[str, str]
 ) -> None:
-    """A second setup is refused before it asks anybody; ``--overwrite`` replaces both."""
+    """A second setup is refused before it asks the platform; ``--overwrite`` replaces both."""
     _run(*arguments, token=platform.info.token)
     changed = [*_without(arguments, "--max-time"), "--max-time", "2h"]
     before = platform.stats()["requests"]

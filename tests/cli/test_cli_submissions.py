@@ -19,7 +19,7 @@ from session_block.local_platform import LocalPlatform
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[LocalPlatform]:
-    """A platform of this module's own, which loses what it is sent when it is told to."""
+    """This module's own platform, so that requests lost on purpose disturb no other test."""
     with LocalPlatform(interactive_seconds=1) as platform:
         yield platform
 
@@ -41,7 +41,7 @@ def _json(*arguments: str, code: int = 0) -> Any:
 
 
 def _hold(own: LocalPlatform, block: QuantumSession, name: str) -> str:
-    """Let an experiment's request be lost before it arrives, and return the held submission."""
+    """Lose an experiment's request before it arrives, and return the held submission."""
     experiment = block.experiment(name)
     experiment.open_session()
     own.add_fault(kind="drop", method="POST", path="/jobs", effect="before")
@@ -54,7 +54,7 @@ def _hold(own: LocalPlatform, block: QuantumSession, name: str) -> str:
 def test_a_held_submission_waits_until_it_is_released(
     own: LocalPlatform, block: QuantumSession, ledger_url: str
 ) -> None:
-    """Exit code 3 says that somebody has to decide; once decided, nothing waits any more."""
+    """Exit code 3 says that somebody has to decide; after the decision nothing waits."""
     where = ("--ledger-url", ledger_url)
     assert "No submissions wait" in _run("list", "--held", *where).stdout
     submission = _hold(own, block, "held")
@@ -79,7 +79,7 @@ def test_a_run_that_passes_over_a_held_submission_is_not_finished(
     ledger_url: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Threads keep their errors to themselves; what an operator then decides is carried out."""
+    """An error may stay in its thread; the next run carries out what an operator decides."""
     where = ("--ledger-url", ledger_url)
     submission = _hold(own, block, "passed-over")
     with caplog.at_level("WARNING"), block.experiment("passed-over") as experiment:
@@ -88,17 +88,17 @@ def test_a_run_that_passes_over_a_held_submission_is_not_finished(
     assert not experiment.sealed
     _run("release", "passed-over", submission, *where)
     again = _run("release", "passed-over", submission, *where, code=1)
-    assert "the next run sends it once more" in again.output.replace("\n", " ")
+    assert "the next run sends it again" in again.output.replace("\n", " ")
     with block.experiment("passed-over") as experiment:
         run(experiment, 1)
     assert experiment.sealed
     assert own.stats()["jobs"]["by_tag"]["qs-exp:passed-over"] == 1
 
 
-def test_of_a_finished_experiment_there_is_nothing_to_decide(
+def test_a_finished_experiment_has_nothing_to_decide(
     own: LocalPlatform, block: QuantumSession, ledger_url: str
 ) -> None:
-    """What nobody would carry out is not taken; looking is always possible."""
+    """A decision that nobody would carry out is refused; looking is always possible."""
     where = ("--ledger-url", ledger_url)
     submission = _hold(own, block, "sealed")
     block.experiment("sealed").seal({"given": "up"})
@@ -109,10 +109,10 @@ def test_of_a_finished_experiment_there_is_nothing_to_decide(
     assert _json("show", "sealed", submission, *where)["state"] == "held"
 
 
-def test_a_held_submission_adopts_the_job_that_is_its_own(
+def test_a_held_submission_adopts_its_job(
     own: LocalPlatform, block: QuantumSession, ledger_url: str
 ) -> None:
-    """What is adopted waits no more; retried, its job is given up for another one."""
+    """Once adopted, it waits no more; a retry gives the job up for another one."""
     where = ("--ledger-url", ledger_url)
     submission = _hold(own, block, "adopting")
     [other] = submit(block.experiment("another"), 1)
@@ -127,8 +127,8 @@ def test_a_held_submission_adopts_the_job_that_is_its_own(
     assert own.stats()["jobs"]["by_tag"]["qs-exp:adopting"] == 1
 
 
-def test_what_is_not_there_is_an_error(ledger_url: str) -> None:
-    """The message names what was looked for, as text or as JSON."""
+def test_an_unknown_experiment_or_ledger_is_an_error(ledger_url: str) -> None:
+    """The message names it, as text or as JSON."""
     told = _run("list", "nobody", "--ledger-url", ledger_url, code=1).stderr
     assert "no experiment 'nobody'" in told
     told = _run("show", "nobody", "x", "--json", "--ledger-url", ledger_url, code=1).stderr

@@ -19,8 +19,8 @@ COMMAND = [sys.executable, "-m", "session_block"]
 
 
 @pytest.mark.nightly
-def test_up_and_deploy_tell_programs_what_runs(tmp_path: Path) -> None:
-    """The object comes once all is up; what goes on meanwhile is on stderr; Ctrl-C ends it well."""
+def test_up_and_deploy_answer_programs_in_json(tmp_path: Path) -> None:
+    """The object comes once all is up; progress is on stderr; after Ctrl-C the exit code is 0."""
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "COLUMNS": "200"}
     port = str(free_port())
     with (tmp_path / "stderr").open("wb") as stderr:

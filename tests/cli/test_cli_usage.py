@@ -24,7 +24,7 @@ JOB_SECONDS = 10
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[LocalPlatform]:
-    """A platform whose jobs take ten seconds each, by a clock that hurries."""
+    """A platform whose jobs take ten seconds each, with a fast clock."""
     with LocalPlatform(
         tmp_path / "platform", job_seconds=JOB_SECONDS, time_scale=100, interactive_seconds=30
     ) as platform:
@@ -52,10 +52,10 @@ def _last_activity(block: QuantumSession) -> object:
     return listed["one"]
 
 
-def test_usage_is_told_by_instance_and_experiment(
+def test_usage_is_shown_by_instance_and_experiment(
     own: LocalPlatform, saved_block: str, block: QuantumSession, ledger_url: str
 ) -> None:
-    """The platform's figures equal its own count, and are recorded, to be told without it."""
+    """The figures equal the platform's own, and are recorded, so they can be shown without it."""
     with block.experiment("one") as one:
         run(one, 1)
         run(one, 2)
@@ -84,7 +84,7 @@ def test_usage_is_told_by_instance_and_experiment(
     [earlier] = told[None]["experiments"]
     assert (earlier["experiment"], earlier["seconds"]) == ("an earlier one", 0)
 
-    assert _last_activity(block) == active_at  # to be asked is no activity
+    assert _last_activity(block) == active_at  # asking is no activity
     before = own.stats()["requests"]
     again = {place["instance"]: place for place in _json("one", "--ledger-url", ledger_url)}
     asked = {*own.stats()["requests"].items()} - {*before.items()}
@@ -97,5 +97,5 @@ def test_usage_is_told_by_instance_and_experiment(
 
 
 def test_an_unknown_experiment_has_no_usage(ledger_url: str) -> None:
-    """It is an error that names it."""
+    """The error names it."""
     assert "no experiment 'nobody'" in _run("nobody", "--ledger-url", ledger_url, code=1).stderr

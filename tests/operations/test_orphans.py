@@ -1,4 +1,4 @@
-"""Orphan sessions: found by what the ledger wanted, and closed only by their ID (P12)."""
+"""Orphan sessions: found by the ledger's intents, and closed only by their ID (P12)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def ledger(ledger_url: str) -> Ledger:
 
 
 @pytest.fixture
-def sweeper(ledger: Ledger, connection: Connection) -> OrphanFinder:
+def finder(ledger: Ledger, connection: Connection) -> OrphanFinder:
     """What is tested."""
     return OrphanFinder(ledger, connection)
 
@@ -72,33 +72,33 @@ def max_time() -> int:
     return own_max_time()
 
 
-def _keeper(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionManager:
+def _manager(ledger: Ledger, connection: Connection, max_time: int, name: str) -> SessionManager:
     plan = SessionPlan(backend_name=BACKEND, max_time_seconds=max_time)
     return SessionManager(context_of(ledger, identify(ledger, name).uid), connection, plan)
 
 
-def _ids(sweeper: OrphanFinder) -> list[str]:
-    return [orphan.session_id for orphan in sweeper.find()]
+def _ids(finder: OrphanFinder) -> list[str]:
+    return [orphan.session_id for orphan in finder.find()]
 
 
-def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
+def test_a_session_whose_sender_was_killed_is_found_and_closed_by_its_id(
     platform: Platform,
     block: QuantumSession,
     ledger: Ledger,
     ledger_url: str,
-    sweeper: OrphanFinder,
+    finder: OrphanFinder,
     max_time: int,
 ) -> None:
-    """P12: the platform has the session, the ledger only the intent; the sweep tells who did it."""
+    """P12: the platform has the session, the ledger only its intent; a deed says who closed it."""
     orphan = die_while_opening(platform, ledger_url, max_time)
-    [found] = sweeper.find()
+    [found] = finder.find()
     assert found.session_id == orphan
     assert [opening.experiment.name for opening in found.openings] == ["cut off"]
     assert sessions_at(platform)[orphan]["state"] == "open"
 
-    assert [one.session_id for one in sweeper.close([orphan])] == [orphan]
+    assert [one.session_id for one in finder.close([orphan])] == [orphan]
     assert sessions_at(platform)[orphan]["state"] == "closed"
-    assert sweeper.find() == []
+    assert finder.find() == []
     uid = identify(ledger, "cut off").uid
     assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["lost"]
     [deed] = ledger.facts(uid, "operator/")
@@ -111,119 +111,119 @@ def test_a_session_whose_opener_was_killed_is_found_and_closed_by_its_id(
 
 
 def test_looking_closes_nothing(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
     """P12: nothing is closed unless its ID is given."""
     intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     before = closings(platform)
-    assert _ids(sweeper) == [session.session_id]
-    assert sweeper.close([]) == []
+    assert _ids(finder) == [session.session_id]
+    assert finder.close([]) == []
     assert closings(platform) == before
     session.cancel()
 
 
 def test_a_session_of_another_max_time_is_no_orphan(
-    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
     """A colleague's session on the same backend at the same time is not ours."""
     intend(ledger, connection, max_time)
     colleagues = open_as_colleague(connection, own_max_time())
-    assert sweeper.find() == []
+    assert finder.find() == []
     colleagues.cancel()
 
 
 def test_a_session_with_a_foreign_job_is_no_orphan(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """P12: whoever runs a job in a session owns it; also when the job was deleted since."""
+    """P12: a session belongs to whoever runs a job in it, even if the job was deleted since."""
     intend(ledger, connection, max_time)
     colleagues = open_as_colleague(connection, max_time)
     job = send_job(connection, colleagues, ["theirs"])
     job.result()
-    assert sweeper.find() == []
+    assert finder.find() == []
     connection.service.delete_job(job.job_id())
     assert connection.jobs.of_session(str(colleagues.session_id)) == []
-    assert sweeper.find() == []
+    assert finder.find() == []
     before = closings(platform)
     with pytest.raises(InvalidInputError, match="no orphan"):
-        sweeper.close([str(colleagues.session_id)])
+        finder.close([str(colleagues.session_id)])
     assert closings(platform) == before
     colleagues.cancel()
 
 
 def test_a_job_of_the_experiment_is_not_foreign(
-    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
     """A job with the experiment's own tag does not hide its orphan."""
     uid = intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     send_job(connection, session, [uid_tag(uid)]).result()
-    [orphan] = sweeper.find()
+    [orphan] = finder.find()
     assert orphan.session_id == session.session_id
     assert orphan.described()["jobs"] == 1
     session.cancel()
 
 
 def test_a_session_that_any_experiment_of_the_ledger_knows_is_no_orphan(
-    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What an experiment opened or borrowed at the same time is its own or its lender's."""
+    """A session that an experiment opened or borrowed then is its own, or its lender's."""
     intend(ledger, connection, max_time)
-    opener = _keeper(ledger, connection, max_time, "another one")
+    opener = _manager(ledger, connection, max_time, "another one")
     opener.current()
     lent = open_as_colleague(connection, max_time)
-    _keeper(ledger, connection, max_time, "a borrower").borrow(str(lent.session_id))
-    assert sweeper.find() == []
+    _manager(ledger, connection, max_time, "a borrower").borrow(str(lent.session_id))
+    assert finder.find() == []
     opener.close()
     lent.cancel()
 
 
-def test_an_owner_that_may_be_alive_hides_its_session(
-    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+def test_a_sender_that_may_be_alive_hides_its_session(
+    connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What is being opened is no orphan yet, also where a dead opener would match."""
+    """A session being opened is no orphan yet, even if a dead sender would match."""
     intend(ledger, connection, max_time)
     with sending(REAL) as alive:
         intend_as(alive, ledger, connection, max_time, "being opened")
         session = open_as_colleague(connection, max_time)
-        assert sweeper.find() == []
-    [orphan] = sweeper.find()
+        assert finder.find() == []
+    [orphan] = finder.find()
     assert [one.experiment.name for one in orphan.openings] == ["cut off", "being opened"]
     session.cancel()
 
 
-def test_an_opener_that_records_its_session_at_the_last_moment_keeps_it(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+def test_a_sender_that_records_its_session_at_the_last_moment_keeps_it(
+    platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """A sweep looks again right before it closes: what was an orphan a moment ago may be none."""
+    """``close`` looks again right before it closes: the session may be no orphan by then."""
     uid = intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     admin = Admin(platform.info.origin)
     before = closings(platform)
     slow = admin.add_fault(kind="delay", method="GET", path="/workloads", seconds=1)
     with ThreadPoolExecutor(1) as pool:
-        sweep = pool.submit(sweeper.close, [str(session.session_id)])
+        closing = pool.submit(finder.close, [str(session.session_id)])
         wait_until(
             lambda: [fault for fault in admin.faults() if fault["id"] == slow and fault["used"]],
             seconds=10,
-            what="the sweep has read the ledger and is listing sessions",
+            what="the finder has read the ledger and is listing sessions",
         )
         Journal(ledger, uid).record(
             SessionOutcome(number=1, kind="opened", session_id=session.session_id)
         )
         with pytest.raises(InvalidInputError, match="sessions close"):
-            sweep.result()
+            closing.result()
     admin.clear_faults(slow)
     assert closings(platform) == before
-    assert sweeper.find() == []
+    assert finder.find() == []
     session.cancel()
 
 
 def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What the platform does not tell is unknown: neither "no orphans", nor a reason to close."""
+    """Without an answer from the platform nothing is known: no empty list, and no closing."""
     intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     before = closings(platform)
@@ -231,27 +231,27 @@ def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
         fault = {"kind": "status", "method": "GET", "path": path, "status": 400}
         Admin(platform.info.origin).add_fault(**fault)
         with pytest.raises(ConnectionFailedError, match="Could not list"):
-            sweeper.close([str(session.session_id)])
+            finder.close([str(session.session_id)])
     assert closings(platform) == before
     session.cancel()
 
 
 def test_an_ended_session_is_no_orphan(
-    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """What is over needs no closing, and cannot be closed."""
+    """An ended session needs no closing, and cannot be closed."""
     intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
     session.close()
-    assert sweeper.find() == []
+    assert finder.find() == []
     with pytest.raises(InvalidInputError, match=str(session.session_id)):
-        sweeper.close([str(session.session_id)])
+        finder.close([str(session.session_id)])
 
 
 def test_another_instance_finds_nothing(
     platform: Platform, connection: Connection, ledger: Ledger, max_time: int
 ) -> None:
-    """An intent is looked for at its own instance only, whatever the Block connects to."""
+    """An intent counts only at its own instance, whatever the Block connects to."""
     intend(ledger, connection, max_time, instance="elsewhere")
     session = open_as_colleague(connection, max_time)
     assert OrphanFinder(ledger, connection).find() == []
@@ -262,17 +262,17 @@ def test_another_instance_finds_nothing(
         instance=next(crn for crn in crns if crn != connection.instance),
         url=platform.info.origin,
     )
-    sweeper = OrphanFinder(ledger, Connection(elsewhere.account()))
-    assert sweeper.find() == []
+    finder = OrphanFinder(ledger, Connection(elsewhere.account()))
+    assert finder.find() == []
     with pytest.raises(InvalidInputError, match="no orphan"):
-        sweeper.close([str(session.session_id)])
+        finder.close([str(session.session_id)])
     session.cancel()
 
 
 def test_an_intent_to_borrow_opens_nothing(
-    connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """A borrower that was killed leaves no orphan, and what it was to borrow is none."""
+    """A killed borrower leaves no orphan, and the session it wanted to borrow is none."""
     lent = open_as_colleague(connection, max_time)
     other = open_as_colleague(connection, max_time)
     uid = identify(ledger, "a borrower").uid
@@ -287,22 +287,22 @@ def test_an_intent_to_borrow_opens_nothing(
             borrowed=lent.session_id,
         )
     )
-    assert sweeper.find() == []
+    assert finder.find() == []
     intend(ledger, connection, max_time)
-    assert _ids(sweeper) == [other.session_id]
+    assert _ids(finder) == [other.session_id]
     lent.cancel()
     other.cancel()
 
 
 def test_a_batch_is_an_orphan_too(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """A batch whose opening was cut off is found as such; a session is not taken for it."""
+    """A batch whose opening was cut off is found; a session is not taken for it."""
     intend(ledger, connection, max_time, mode="batch")
     session = open_as_colleague(connection, max_time)
     batch = connection.sessions.open(BackendChoice(BACKEND), max_time, "batch")
-    assert _ids(sweeper) == [batch.session_id]
-    sweeper.close([str(batch.session_id)])
+    assert _ids(finder) == [batch.session_id]
+    finder.close([str(batch.session_id)])
     states = sessions_at(platform)
     assert states[str(batch.session_id)]["state"] == "closed"
     assert states[str(session.session_id)]["state"] == "open"
@@ -310,20 +310,20 @@ def test_a_batch_is_an_orphan_too(
 
 
 def test_all_that_match_are_listed_once_and_closed_together_or_not_at_all(
-    platform: Platform, connection: Connection, ledger: Ledger, sweeper: OrphanFinder, max_time: int
+    platform: Platform, connection: Connection, ledger: Ledger, finder: OrphanFinder, max_time: int
 ) -> None:
-    """Two openings and two sessions make two orphans; one ID that is none keeps all open."""
+    """Two openings and two sessions make two orphans; one wrong ID keeps all of them open."""
     intend(ledger, connection, max_time)
     intend(ledger, connection, max_time, "cut off too")
     ids = [str(open_as_colleague(connection, max_time).session_id) for _ in range(2)]
-    found = sweeper.find()
+    found = finder.find()
     assert [orphan.session_id for orphan in found] == ids
     assert all(len(orphan.openings) == 2 for orphan in found)
     before = closings(platform)
     with pytest.raises(InvalidInputError, match=r"^nowhere: no orphan"):
-        sweeper.close([ids[0], "nowhere"])
+        finder.close([ids[0], "nowhere"])
     assert closings(platform) == before
-    assert [orphan.session_id for orphan in sweeper.close([*ids, ids[0]])] == ids
+    assert [orphan.session_id for orphan in finder.close([*ids, ids[0]])] == ids
     assert closings(platform) == before + 2
 
 
@@ -354,7 +354,7 @@ def _job(*tags: str) -> ListedJob:
     ],
 )
 def test_a_session_matches_around_the_time_of_its_intent(seconds: float, matches: bool) -> None:
-    """It was made within an opener's time, give or take what the clocks may differ."""
+    """It was opened within the sender's time, give or take the clocks' difference."""
     found = _found(NOON + timedelta(seconds=seconds))
     assert bool(openings_of(found, [_opening()])) is matches
 
@@ -381,11 +381,11 @@ def test_a_session_matches_around_the_time_of_its_intent(seconds: float, matches
 def test_an_orphan_matches_in_everything_and_holds_no_foreign_job(
     found: Found, opening: Opening, matches: bool
 ) -> None:
-    """P12: backend, mode, max time, an intent that nobody is at any more, and no foreign job."""
+    """P12: backend, mode, max time, an intent whose sender is gone, and no foreign job."""
     assert bool(openings_of(found, [opening])) is matches
 
 
 def test_an_opening_under_way_elsewhere_hides_nothing() -> None:
-    """Only an opening that could have made the very session keeps it from being an orphan."""
+    """Only an opening that could have opened this session keeps it from being an orphan."""
     elsewhere = replace(_opening(max_time_seconds=601), under_way=True)
     assert openings_of(_found(), [elsewhere, _opening()]) == (_opening(),)

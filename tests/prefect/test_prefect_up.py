@@ -172,7 +172,7 @@ def test_up_runs_ends_in_good_order_and_goes_on(tmp_path: Path) -> None:
         run = _begin_a_run(lab)
 
         said = lab.end()
-        assert "Flow runs that go on when a worker comes again: 1" in said
+        assert "Flow runs that continue when there is a worker again: 1" in said
         assert lab.processes() == []
         logs = re.search(r"Logs +(.*)", said)
         assert logs is not None
@@ -205,7 +205,7 @@ def test_a_killed_up_goes_on_as_well(tmp_path: Path, everything: bool) -> None:
         else:
             lab.kill_itself()
         lab.start()
-        assert "Flow runs that were interrupted, and go on: 1" in lab.said()
+        assert "Interrupted flow runs that now continue: 1" in lab.said()
         assert len([one for one in lab.processes() if "worker" in one.cmdline()]) == 1
         _check_that_it_ends_in_its_session(lab, run, MANY_EVALUATIONS)
         assert flow_run(run).run_count == 2
