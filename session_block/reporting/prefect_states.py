@@ -1,4 +1,4 @@
-"""The states of the task runs that wait for jobs, named after what the jobs do."""
+"""Names the states of task runs after the jobs that they wait for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from session_block import prefect_context
 from session_block.events import Event, EventKind
 
 NAMED_AFTER_SECONDS = 1.0
-"""A job that is over sooner is not worth the requests."""
+"""Jobs that end sooner than this are not worth the requests."""
 
 _NAMING_SECONDS = 0.2
-"""For so long the end of a wait waits for a naming that is under way."""
+"""How long the end of a wait is delayed for a state change in progress."""
 
 _PENDING = (EventKind.JOB_QUEUED, EventKind.JOB_RUNNING)
 
@@ -34,10 +34,10 @@ class _Wait:
 
 
 class JobStates:
-    """Names the state of each task run that waits for a job: queued, at which place, or running.
+    """Names the state of each task run that waits for a job: queued, its place, or running.
 
     Args:
-        position: Returns a job's place in the queue, where the platform tells it.
+        position: Returns a job's place in the queue, or ``None`` if the platform does not say.
     """
 
     def __init__(self, position: Callable[[str], int | None]) -> None:
@@ -50,29 +50,29 @@ class JobStates:
         """Whether any task run waits for a job."""
         return bool(self._waits)
 
-    def notice(self, notice: Event, task_run_id: UUID | None, message: str) -> None:
-        """Take note of what became of a job, or of the wait for it.
+    def notice(self, event: Event, task_run_id: UUID | None, message: str) -> None:
+        """Record what happened to a job, or that nobody waits for it any more.
 
         Args:
-            notice: What became of it.
-            task_run_id: The task run that waits for it, in whose thread this is called.
-            message: What the state of the task run says beside its name.
+            event: What happened.
+            task_run_id: The task run that waits for the job; this is called in its thread.
+            message: The message of the task run's state.
         """
-        if notice.what in _PENDING and task_run_id is not None:
-            known = self._waits.get(notice.subject)
+        if event.what in _PENDING and task_run_id is not None:
+            known = self._waits.get(event.subject)
             if known is None or known.task_run_id != task_run_id:
-                self._waits[notice.subject] = _Wait(task_run_id, notice.what, message)
+                self._waits[event.subject] = _Wait(task_run_id, event.what, message)
             else:
-                known.what = notice.what
-        elif notice.what is EventKind.WAIT_ENDED and notice.subject in self._waits:
-            # A state that is named after the task run has ended would be its last one.
+                known.what = event.what
+        elif event.what is EventKind.WAIT_ENDED and event.subject in self._waits:
+            # A state set after the task run has ended would replace its final state.
             free = self._naming.acquire(timeout=_NAMING_SECONDS)
-            self._waits.pop(notice.subject, None)
+            self._waits.pop(event.subject, None)
             if free:
                 self._naming.release()
 
     def tell(self) -> None:
-        """Name the states that have changed."""
+        """Set the states whose names have changed."""
         for job_id, wait in list(self._waits.items()):
             if time.monotonic() - wait.since < NAMED_AFTER_SECONDS:
                 continue
