@@ -1,1 +1,1 @@
-"""VQE, QAOA and parameter sweeps, each run by a durable experiment."""
+"""VQE, QAOA and sweeps, each on an experiment."""
