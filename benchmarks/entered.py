@@ -1,9 +1,9 @@
-"""Part (i): how many modules of our own, and how many calls, one evaluation enters.
+"""Part (i): how many of our modules one evaluation enters, and how many of our functions it calls.
 
-Nothing is timed: it is what somebody has to read who follows one evaluation. Counted are calls of
-functions of ``session_block``, in whatever thread, without the local platform, from ``run`` to the
-result: of an evaluation that goes to the platform, and of one that the ledger answers. How often a
-job is looked at differs, so the figures are medians.
+Nothing is timed: this is what somebody has to read to follow one evaluation. It counts the calls of
+functions of ``session_block``, without the local platform, in any thread, from ``run`` to the
+result; once for an evaluation that goes to the platform, once for one that the ledger answers.
+Figures are medians, because the number of polls of a job varies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WARM_UP = 2
 
 
 def measure(rig: Rig) -> Part:
-    """Count what fresh evaluations and replayed ones enter."""
+    """Count the modules and calls of fresh and of replayed evaluations."""
     part = Part()
     work = new_work(_WARM_UP + (1 if rig.quick else 5))
     with rig.platform("entered") as platform:
@@ -47,7 +47,7 @@ def measure(rig: Rig) -> Part:
 
 
 class Entered:
-    """Counts the modules and calls of our own that are entered while it is in force."""
+    """Context manager that counts our modules entered and our functions called."""
 
     def __init__(self) -> None:
         self._modules: set[str] = set()
@@ -66,7 +66,7 @@ class Entered:
 
     @property
     def found(self) -> dict[str, int]:
-        """What was counted since it was last put in force."""
+        """The counts since the context was last entered."""
         return {"modules": len(self._modules), "calls": self._calls}
 
     def _profile(self, frame: FrameType, event: str, _argument: object) -> None:
@@ -84,7 +84,7 @@ class Entered:
 
 
 def main() -> None:
-    """Evaluate, then do it again from the ledger; write what each evaluation entered."""
+    """Evaluate, then again from the ledger; write the counts of each evaluation."""
     spec = json.load(sys.stdin)
     answer({name: _evaluations(spec) for name in ("fresh", "replayed")})
 

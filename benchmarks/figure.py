@@ -1,4 +1,4 @@
-"""The figure: what a VQE, its phases, a resume and the peers look like at a glance."""
+"""The figure: a VQE, its phases, resuming, and parallel experiments at a glance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OURS, _BARE = "#0f62fe", "#8d8d8d"
 
 
 def draw(parts: Mapping[str, Part], path: Path) -> None:
-    """Draw what the parts found that were run, and write it as SVG."""
+    """Draw the results of the parts that ran, as SVG."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -36,7 +36,7 @@ def draw(parts: Mapping[str, Part], path: Path) -> None:
 
 
 def _per_job(axis: Axes, part: Part) -> None:
-    """What a job costs beside its QPU time, by each loop."""
+    """Draw the wall-clock time of a job beyond its QPU time, by loop."""
     times = [key for key in part.data if key.replace(".", "").isdigit()]
     loops = list(dict.fromkeys(loop for key in times for loop in part.data[key]))
     for number, loop in enumerate(loops):
@@ -64,7 +64,7 @@ def _overhead(run: Mapping[str, Any]) -> float:
 
 
 def _phases(axis: Axes, part: Part) -> None:
-    """Where the time of an evaluation goes; the wait is mostly the QPU's."""
+    """Draw the phases of an evaluation, without the wait, which is mostly QPU time."""
     phases: dict[str, dict[str, float]] = part.data["phases"]
     names = [
         name for name in dict.fromkeys(n for p in phases.values() for n in p) if name != "wait"
@@ -79,7 +79,7 @@ def _phases(axis: Axes, part: Part) -> None:
 
 
 def _resume(axis: Axes, part: Part) -> None:
-    """How long a resume takes, by the number of recorded evaluations."""
+    """Draw the time to resume, by the number of recorded evaluations."""
     sizes = [int(key) for key in part.data]
     seconds = [min(run["seconds"] for run in part.data[f"{size}"]) for size in sizes]
     axis.loglog(sizes, seconds, marker="o", color=_OURS)
@@ -87,7 +87,7 @@ def _resume(axis: Axes, part: Part) -> None:
 
 
 def _parallel(axis: Axes, part: Part) -> None:
-    """How many jobs a second experiments make together."""
+    """Draw the jobs per second of all experiments together."""
     loops: dict[str, list[tuple[int, float]]] = {}
     for key, run in part.data.items():
         loop, count = key.split("/")

@@ -1,9 +1,9 @@
-"""Part (e): what an evaluation costs when many were recorded before, and what its facts cost.
+"""Part (e): the cost of an evaluation after many recorded ones, and the cost of its facts.
 
-An experiment makes thousands of real evaluations on the platform. A flow then resumes it and goes
-on, in turn with an experiment that has just begun, on a like backend. *Time added* is an
-evaluation's wall-clock less the time from its job's creation to its end, as the platform has them.
-The store's own costs come from :mod:`benchmarks.ledger`.
+An experiment makes thousands of real evaluations on the platform. A flow then resumes and continues
+it, alternating with a new experiment on an equal backend. *Time added* is an evaluation's
+wall-clock time, minus the time from its job's creation to its end at the platform. The costs of the
+ledger's store come from :mod:`benchmarks.ledger`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LAYOUT = Layout(
 )
 _WINDOW = 50
 _BEFORE_10TH = 5
-"""The window around the 10th evaluation begins here: before it, an experiment warms up."""
+"""The window around the 10th evaluation begins here; the evaluations before it are a warm-up."""
 
 
 def measure(rig: Rig) -> Part:
@@ -90,7 +90,7 @@ def _moment(text: str) -> float:
 
 
 def main() -> None:
-    """Fill an experiment, or go on with it, as the second argument says."""
+    """Fill an experiment or continue it, as the second argument says."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     {"fill": _fill, "go-on": _go_on}[sys.argv[2]](json.load(sys.stdin))
 

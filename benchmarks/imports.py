@@ -1,8 +1,8 @@
-"""Part (g): how long imports take, and how soon the first job is at the platform.
+"""Part (g): import times, and the time until the first job is at the platform.
 
-Import times are those within fresh processes, in turn, with bytecode compiled. The first job's are
-from the start of ``make demo``, with nothing running and nothing kept, and from the start of a
-script with the bare client's loop, whose platform runs already.
+Imports are timed in fresh processes, in turn, with compiled bytecode. The time to the first job is
+counted from the start of ``make demo``, with nothing running and nothing kept, and from the start
+of a script with the bare client's loop, with its platform running already.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LOOK_SECONDS = 0.02
 
 
 def measure(rig: Rig) -> Part:
-    """Time imports, the demonstration and a bare script."""
+    """Time imports, the demo and a script with the bare client."""
     part = Part()
     rounds = 1 if rig.quick else 7
     taken: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -48,7 +48,7 @@ def measure(rig: Rig) -> Part:
             taken[statement].append(_imported(rig, statement))
     seconds = {name: [one["seconds"] for one in runs[1:]] for name, runs in taken.items()}
     pairs = {name: ratios(found, seconds["import prefect"]) for name, found in seconds.items()}
-    # The package loads its parts late, so that by itself it would take no time at all.
+    # The package imports its parts lazily: importing it alone takes no time.
     part.figures["import"] = pairs[_BLOCK]
     modules = max(one["qiskit"] for one in taken[_BLOCK])
     part.figures["import/qiskit"] = Figure.of([modules])
@@ -84,11 +84,11 @@ def _imported(rig: Rig, statement: str) -> dict[str, Any]:
 
 
 def _demo(rig: Rig, number: int) -> float:
-    """Return the seconds from the start of ``make demo`` to its first job; then end it."""
+    """Return the seconds from the start of ``make demo`` to its first job; then kill it."""
     home = rig.home / f"demo-{number}"
     state_dir = home / "platform"
     environment = {
-        # A make that runs this must not reach into it; nor a Prefect server that the user runs.
+        # Neither an outer make nor the user's Prefect server may affect the demo.
         **{key: value for key, value in rig.environment.items() if not key.startswith("MAKE")},
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_API_PORT": str(free_port()),

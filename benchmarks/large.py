@@ -1,8 +1,8 @@
 """Part (h): one submission of many circuits with 127 qubits and 1,000 gates each.
 
-The fingerprint is timed alone, and the submission whole: for the bare client from ``run()`` to its
-job, durably from ``submit_sampler()`` to the recorded job, the fingerprint included. The platform
-takes the jobs and cancels them, since nobody is interested in the simulation.
+The fingerprint is timed alone and as part of the submission: from ``run()`` to the job for the bare
+client, from ``submit_sampler()`` to the recorded job for this package. The platform cancels the
+jobs at once, since their simulation does not matter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _QUBITS, _GATES, _SHOTS = 127, 1_000, 100
 
 
 def measure(rig: Rig) -> Part:
-    """Submit by the bare client and durably, in turn."""
+    """Submit with the bare client and durably, in turn."""
     part = Part()
     rounds, pubs = (1, 10) if rig.quick else (3, 100)
     runs: dict[str, list[dict[str, float]]] = {"bare": [], "library": []}
@@ -72,7 +72,7 @@ def _text(runs: list[dict[str, float]], name: str, digits: int = 2) -> str:
 
 
 def main() -> None:
-    """Submit once, by the loop that the second argument names."""
+    """Submit once, with the loop that the second argument names."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     {"bare": _bare, "library": _library}[sys.argv[2]](json.load(sys.stdin))
 

@@ -1,10 +1,10 @@
-"""What recording a submission costs as the ledger grows, and what reading it back costs.
+"""The cost of recording a submission as the ledger grows, and of reading it back.
 
     python -m benchmarks.ledger [SUBMISSIONS] [POSTGRESQL_URL]
 
-Prints JSON, in milliseconds: for each store the median of an intent and an outcome (two durable
-creates) of the 51st to 150th submission and of the last 100, and their ratio; of the facts of one
-submission, read among all; of all intents, and of all facts, read at once; of opening the store.
+Prints JSON, in milliseconds. For each store: the median time to record an intent and an outcome
+(two durable creates), for the 51st to 150th submission and for the last 100, and their ratio; the
+time to read the facts of one submission, all intents, and all facts; the time to open the store.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RESULT = bytes(range(256)) * 4
 
 
 def main() -> int:
-    """Measure and print; the exit status is always 0."""
+    """Measure and print the costs; the exit status is always 0."""
     submissions = int(sys.argv[1]) if len(sys.argv) > 1 else SUBMISSIONS
     with tempfile.TemporaryDirectory() as home:
         urls = {"sqlite": f"sqlite:///{Path(home) / 'ledger.db'}"}
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def measured(url: str, submissions: int) -> dict[str, Any]:
-    """Return the costs of one store."""
+    """Return the costs of the store at a URL."""
     with closing(Ledger(url)) as ledger:
         recorded, results = [], []
         for number in range(submissions):
@@ -95,7 +95,7 @@ def _read(ledger: Ledger, number: int) -> None:
 
 
 def _key(kind: str, number: int) -> str:
-    """Return a key; like the real ones, they come in no order."""
+    """Return a key; the keys come in no order, like real ones."""
     return f"{kind}/{number * 2654435761 % 2**32:08x}{number:016x}"
 
 

@@ -1,7 +1,7 @@
-"""Run in a process of its own: one VQE, by the bare client or durably, and when what happened.
+"""A process that runs one VQE, with the bare client or durably, and writes down its times.
 
 ``python -m benchmarks.loops FILE bare|library|flow [profile]``, with the work on standard input.
-Moments are Unix seconds of this machine's clock, which is the local platform's too.
+Times are Unix seconds of this machine's clock, which the local platform uses too.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from session_block import QuantumSession
 
 Evaluate = Callable[[Any], "PrimitiveResult[Any]"]
-"""Takes a point, and returns the Estimator's result."""
+"""Takes a point and returns the Estimator's result."""
 
 
 class Diary:
-    """What happened when, in one loop.
+    """The times of one loop.
 
     Args:
-        profiled: Whether the evaluations are run under a profiler; their times then mean nothing.
+        profiled: Whether to run the evaluations under a profiler; their times then mean nothing.
     """
 
     def __init__(self, *, profiled: bool) -> None:
@@ -43,13 +43,13 @@ class Diary:
 
     @contextmanager
     def keep_whole(self) -> Iterator[None]:
-        """Note how long all takes: connecting, opening, evaluating, closing."""
+        """Note the begin and end of the whole: connecting, opening, evaluating, closing."""
         began = time.time()
         yield
         self.whole = (began, time.time())
 
     def keep(self, points: Iterable[Any], evaluate: Evaluate) -> None:
-        """Evaluate all points, and note each."""
+        """Evaluate all points, and note each evaluation."""
         cpu = time.process_time()
         with self._profile or nullcontext():
             for point in points:
@@ -59,7 +59,7 @@ class Diary:
         self.cpu_seconds = time.process_time() - cpu
 
     def written(self, loop: str) -> dict[str, Any]:
-        """Return what happened, as JSON."""
+        """Return the notes, as JSON."""
         return {
             "loop": loop,
             "whole": self.whole,
@@ -70,7 +70,7 @@ class Diary:
 
 
 def main() -> None:
-    """Run the loop, and write what happened."""
+    """Run the loop, and write its times."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     spec = json.load(sys.stdin)
     loop = sys.argv[2]
@@ -120,7 +120,7 @@ def _durable(block: QuantumSession, spec: dict[str, Any], diary: Diary) -> None:
 
     circuit, observable = received(spec)
     with block.experiment(spec["experiment"]) as experiment:
-        # The bare loop's session is open too before its first evaluation begins.
+        # The bare loop opens its session before its first evaluation too.
         experiment.open_session()
         estimator = DurableEstimator(experiment)
         diary.keep(

@@ -1,4 +1,4 @@
-"""What all parts have in common: figures with their spread, and what a part reports."""
+"""Shared by all parts: figures with their spread, and the report of a part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number: the median of so many rounds, and the lowest and highest of them."""
+    """A measured number: the median of some rounds, and the lowest and highest of them."""
 
     value: float
     low: float
@@ -21,12 +21,12 @@ class Figure:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Figure:
-        """Return the figure of the values that the rounds gave."""
+        """Return the figure of one value per round."""
         taken = sorted(values)
         return cls(statistics.median(taken), taken[0], taken[-1], len(taken))
 
     def text(self, digits: int = 2) -> str:
-        """Return the number, and in brackets its spread if there is any."""
+        """Return the number, followed by its spread in brackets if there were several rounds."""
         said = f"{self.value:,.{digits}f}"
         if self.rounds == 1:
             return said
@@ -34,12 +34,12 @@ class Figure:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """Return the figure of the ratios of pairs that were measured one after the other."""
+    """Return the figure of the ratios of pairs, each measured one after the other."""
     return Figure.of(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process has had, in MB; its parent's is not counted."""
+    """Return the peak memory of this process in MB, without its parent's."""
     status = Path("/proc/self/status").read_text()
     (kilobytes,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     return int(kilobytes) * 1024 / 1e6
@@ -47,7 +47,7 @@ def peak_mb() -> float:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report. The cells are text."""
+    """A table of the report. Cells are text."""
 
     title: str
     head: Sequence[str]
@@ -56,13 +56,13 @@ class Table:
 
 @dataclass
 class Part:
-    """What one part of the benchmarks found.
+    """The results of one part of the benchmarks.
 
     Attributes:
-        figures: The numbers that targets are set for, by the targets' keys.
-        missing: Why a number could not be measured, by the target's key.
-        tables: What people read.
-        data: All that was measured, as JSON.
+        figures: The figures that have targets, by target key.
+        missing: Why a figure could not be measured, by target key.
+        tables: Tables for people.
+        data: All measurements, as JSON.
     """
 
     figures: dict[str, Figure] = field(default_factory=dict)

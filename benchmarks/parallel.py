@@ -1,10 +1,9 @@
 """Part (f): 1, 5 and 20 experiments at once in one process: throughput, memory, threads.
 
-Each experiment has a batch of its own, in which jobs of several share a backend, so that there is
-always one in the queue, and the platform sets the pace. They wait for one another after the first
-job of each; *QPU share* is that of the time in which the QPUs work, from then to when the first
-experiment ends. The bare client's loop has a thread and a service for each; the flow has a task for
-each.
+Each experiment has its own batch; several batches share a backend, so that a job is always queued
+and the platform sets the pace. The experiments wait for each other after their first jobs. *QPU
+share* is the share of time that the QPUs work, from then until the first experiment ends. The bare
+client's loop has a thread and a service per experiment; the flow has a task per experiment.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _PATIENCE_SECONDS = 120
 
 
 def measure(rig: Rig) -> Part:
-    """Run all counts of experiments by all loops."""
+    """Run each loop with each number of experiments."""
     part = Part()
     plan = {"flow": (20,)} if rig.quick else dict.fromkeys(("bare", "library", "flow"), _COUNTS)
     evaluations = 5 if rig.quick else 20
@@ -100,7 +99,7 @@ def _all_jobs(platform: LocalPlatform) -> Iterator[dict[str, Any]]:
 
 
 def _throughput(jobs: Sequence[dict[str, Any]], backends: int, begin: float) -> dict[str, float]:
-    """Return jobs for each second, and the QPUs' share, while all experiments work."""
+    """Return the jobs per second and the QPU share, while all experiments work."""
     experiments: dict[str, list[tuple[float, float]]] = {}
     for job in jobs:
         times = (_moment(job["running"]), _moment(job["finished"]))
@@ -117,7 +116,7 @@ def _moment(text: str) -> float:
 
 
 def main() -> None:
-    """Run so many experiments at once, by the loop that the second argument names."""
+    """Run the experiments at once, with the loop that the second argument names."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     spec = json.load(sys.stdin)
     {"bare": _bare, "library": _library, "flow": _flow}[sys.argv[2]](spec)
@@ -125,7 +124,7 @@ def main() -> None:
 
 @contextmanager
 def _watching() -> Iterator[dict[str, float]]:
-    """Note the most memory and threads that this process has meanwhile."""
+    """Note the peak memory and the most threads of this process meanwhile."""
     process = psutil.Process()
     seen = {"imported_mb": process.memory_info().rss / 1e6, "threads": 0.0}
     done = threading.Event()
@@ -147,10 +146,10 @@ def _watching() -> Iterator[dict[str, float]]:
 
 
 class _Work:
-    """The evaluations of each experiment, which wait for one another after the first.
+    """The evaluations of each experiment; all wait for each other after the first.
 
     Attributes:
-        together: When all have done that.
+        together: When all had finished their first evaluation, in Unix seconds.
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -160,7 +159,7 @@ class _Work:
         self.together = 0.0
 
     def do(self, estimator: Any) -> None:
-        """Evaluate all points, one after the other."""
+        """Evaluate all points, one after another."""
         estimator.run([(*self._pub, self._first)]).result()
         self._all_there.wait(_PATIENCE_SECONDS)
         for point in self._others:

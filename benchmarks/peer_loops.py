@@ -1,7 +1,7 @@
-"""Run by a peer's own Python, which knows nothing of this package: the same VQE, as a peer does it.
+"""Runs the same VQE with a peer package, in the peer's own Python, without this package.
 
-``peer_loops.py FILE PEER``, with the work on standard input. Both peers run a primitive as a task,
-or as two, of the flow, in job mode: neither has sessions.
+``peer_loops.py FILE PEER``, with the work on standard input. Both peers run a primitive as one or
+two tasks of the flow, in job mode: neither has sessions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from qiskit import QuantumCircuit, qpy
 from qiskit.quantum_info import SparsePauliOp
 
 Run = Callable[[list[Any]], Awaitable[Any]]
-"""Takes PUBs, and returns the result."""
+"""Takes PUBs and returns the result."""
 
 
 def _prefect_qiskit(spec: dict[str, Any]) -> Run:
@@ -63,7 +63,7 @@ PEERS = {"prefect-qiskit": _prefect_qiskit, "qcsc-prefect-qiskit": _qcsc}
 
 
 def main() -> None:
-    """Run the loop, and write what happened."""
+    """Run the loop, and write its times."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     spec = json.load(sys.stdin)
     circuit: QuantumCircuit = qpy.load(io.BytesIO(base64.b64decode(spec["circuit"])))[0]

@@ -1,6 +1,6 @@
-"""Other packages that run primitives in Prefect flows, each in an environment of its own.
+"""Other packages that run primitives in Prefect flows, each in its own environment.
 
-The environments are made with pip, with the versions of this project's constraints, and used again.
+The environments are made with pip, with the versions of this project's constraints, and reused.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class Peer:
     """Another package.
 
     Attributes:
-        name: As pip knows it.
-        python: Of the environment in which it is installed.
+        name: Its name for pip.
+        python: The Python of its environment.
     """
 
     name: str
     python: Path
 
     def run(self, rig: Rig, spec: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-        """Do the work in a flow as the package's own documentation does it.
+        """Do the work in a flow, as in the package's own documentation.
 
         Raises:
-            PeerError: It fails.
+            PeerError: The work failed.
         """
         program = (str(self.python), str(Path(__file__).with_name("peer_loops.py")))
         try:
@@ -53,7 +53,7 @@ PEERS = ("prefect-qiskit", "qcsc-prefect-qiskit")
 
 
 def made_peers(missing: dict[str, str]) -> list[Peer]:
-    """Return the peers that can be installed; of the others say why in ``missing``."""
+    """Return the peers that can be installed; put the reasons for the others into ``missing``."""
     peers = []
     for name in PEERS:
         try:
@@ -64,12 +64,12 @@ def made_peers(missing: dict[str, str]) -> list[Peer]:
 
 
 def _environment(name: str) -> Path:
-    """Return the Python of a peer's environment, which is made if need be."""
+    """Return the Python of a peer's environment; make the environment if necessary."""
     directory = CHECKOUT / ".venv" / f"peers-{name}"
     python = directory / "bin" / "python"
     if python.exists() and _run([str(python), "-c", _PROBE, name]).returncode == 0:
         return python
-    # The interpreter's own pip installs: Debian's python3 cannot seed an environment with it.
+    # Use the base interpreter's pip: Debian's python3 cannot put pip into a new environment.
     base = str(Path(sys.base_prefix) / "bin" / "python3")
     pip = [base, "-m", "pip", "--python", str(python), "install", "--quiet"]
     for command in (

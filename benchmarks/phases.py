@@ -1,8 +1,9 @@
-"""What the time of a profiled evaluation goes into.
+"""The phases of a profiled evaluation.
 
-A profiler slows Python down, so these are shares to look at and no target's figures. Each phase is
-the time in some functions of the product, or of the client for the bare loop, with all that they
-call; none of them calls another one, but where a phase is said to be without others.
+A profiler slows Python down, so these are shares to look at, and no target uses them. A phase is
+the time in some functions of the product (of the client, for the bare loop) and in all that they
+call. Phases do not overlap: if a function of one calls a function of another, ``without`` subtracts
+it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 Function = tuple[str, str]
-"""File (its end) and name of a function."""
+"""The end of the file's path, and the name of the function."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Phase:
     """A phase of an evaluation.
 
     Attributes:
-        functions: Where its time is spent.
-        callers: If given, only as far as these functions called them directly.
-        without: Functions whose time, spent below, belongs to other phases.
+        functions: The functions that spend its time.
+        callers: If given, count only direct calls by these functions.
+        without: Functions called below whose time belongs to other phases.
     """
 
     name: str
@@ -69,7 +70,7 @@ PHASES = {
     "library": _DURABLE,
     "flow": (*_DURABLE, Phase("Prefect", (_VISIBLY,), without=(_WAITED,))),
 }
-"""By loop."""
+"""The phases of each loop."""
 
 
 class UnknownPhaseError(LookupError):
@@ -77,7 +78,7 @@ class UnknownPhaseError(LookupError):
 
 
 def phases_of(profile: cProfile.Profile, loop: str) -> dict[str, float]:
-    """Return the seconds of each phase, and of the ``rest``."""
+    """Return the seconds of each phase and of the ``rest``."""
     times = _Times(profile)
     seconds = {phase.name: times.of(phase) for phase in PHASES[loop]}
     return {**seconds, "rest": max(0.0, times.total - sum(seconds.values()))}
@@ -101,7 +102,7 @@ class _Times:
         ]
         if not found:
             raise UnknownPhaseError(
-                f"{function[1]} of {function[0]} was not called. Say in {__name__} what it is now."
+                f"{function[1]} of {function[0]} was not called. Update the phases in {__name__}."
             )
         if not callers:
             return float(sum(entry[3] for entry in found))

@@ -1,4 +1,4 @@
-"""The least that a job needs of the platform's server, over one bare connection."""
+"""The least server time that a job needs, measured over one bare connection."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DONE = ("Completed", "COMPLETED")
 
 
 def least_server_seconds(platform: LocalPlatform) -> dict[str, float]:
-    """Return the seconds of one POST of the platform's latest job, one look at it, one result.
+    """Return the median seconds of one POST of a job, one look at it, and one result.
 
-    That job's parameters are sent again, some times, so that they are real ones.
+    The parameters of the platform's latest job are sent again, so that the jobs are real ones.
     """
     latest = platform.jobs(limit=1)[0]
     api = _Bare(platform)
@@ -59,7 +59,7 @@ class _Bare:
         }
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[Any, float]:
-        """Return the answer, and the seconds until it was there."""
+        """Return the answer and the seconds that it took."""
         sent = None if body is None else json.dumps(body).encode()
         began = time.perf_counter()
         self._connection.request(method, self._path + path, sent, self._headers)

@@ -1,4 +1,4 @@
-"""What people read: a table in Markdown, and a figure."""
+"""The report for people: tables in Markdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("prefect", "qiskit", "qiskit-ibm-runtime")
 
 
 def about_the_machine() -> dict[str, Any]:
-    """Return on what, and with what, it was measured."""
+    """Return the machine and the versions of the measurement."""
     return {
         "moment": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpus": psutil.cpu_count(),
@@ -33,7 +33,7 @@ def about_the_machine() -> dict[str, Any]:
 def markdown(
     parts: Mapping[str, Part], verdicts: Sequence[Verdict], machine: Mapping[str, Any]
 ) -> str:
-    """Return all tables. Numbers are medians, and in brackets the lowest and highest round."""
+    """Return all tables. Numbers are medians, with the lowest and highest round in brackets."""
     about = ", ".join(f"{name} {value}" for name, value in machine.items())
     tables = [_targets(verdicts), *(table for part in parts.values() for table in part.tables)]
     return "\n\n".join([f"Measured on {about}.", *map(_table, tables)]) + "\n"

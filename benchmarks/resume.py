@@ -1,8 +1,8 @@
-"""Part (d): how long an experiment takes to be where it was.
+"""Part (d): how long an experiment takes to resume.
 
-The time is from opening the experiment to the last recorded value in hand, in a flow of a fresh
-process that has imported everything. The recorded evaluations are few real ones, made on the
-platform, and copies of their facts for all other points, written through the ledger.
+The time runs from opening the experiment to having the last recorded value, in a flow of a fresh
+process that has imported everything. Only a few recorded evaluations were made on the platform; for
+all other points, copies of their facts are written through the ledger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOT_QUICK = "not measured by --quick"
 
 
 def measure(rig: Rig) -> Part:
-    """Record experiments of each size, and resume them."""
+    """Record an experiment of each size, and resume it."""
     part = Part()
     taken: dict[int, Figure] = {}
     with rig.platform("resume") as platform:
@@ -130,7 +130,7 @@ def _resume(spec: dict[str, Any]) -> None:
 
 
 def replay(experiment: Any, pubs: Sequence[Any], most: int | None = None) -> list[float]:
-    """Ask for all results, or so many, as the loop that recorded them did."""
+    """Request all results, or the first ``most``, as the loop that recorded them did."""
     from session_block import DurableEstimator
 
     estimator = DurableEstimator(experiment)

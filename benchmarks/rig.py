@@ -1,4 +1,4 @@
-"""The servers of a run, and the processes whose time is measured."""
+"""The servers of a run, and its measured processes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _TAIL = 3000
 
 
 class BenchmarkError(RuntimeError):
-    """Something that is to be measured did not run."""
+    """Something to be measured did not run."""
 
 
 class Rig:
-    """A Prefect server and local platforms in a directory of its own, for one run.
+    """A Prefect server and local platforms for one run, in a temporary directory.
 
     Attributes:
         home: The directory.
-        results: Where results are written, and what may be used again is kept.
-        quick: Whether little is to be measured, in little time.
+        results: The directory for results.
+        quick: Whether to measure little, in little time.
     """
 
     def __init__(self, results: Path, *, quick: bool) -> None:
@@ -61,7 +61,7 @@ class Rig:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of every process of the run: none of the user's Prefect or IBM account."""
+        """Environment of every process of the run, without the user's Prefect and IBM account."""
         users = ("PREFECT_", "QISKIT_", "SESSION_BLOCK_", "USAGE_DATA_")
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(users)},
@@ -72,14 +72,14 @@ class Rig:
 
     @property
     def prefect_url(self) -> str:
-        """The API URL of the run's Prefect server, which is started when it is first needed."""
+        """The API URL of the run's Prefect server, which starts on first use."""
         if self._prefect is None:
             self._start_prefect()
         return self._prefect_url
 
     @contextmanager
     def platform(self, name: str, **settings: Any) -> Iterator[LocalPlatform]:
-        """Run a platform with these settings."""
+        """Run a local platform with these settings."""
         with LocalPlatform(self.home / f"platform-{name}", **settings) as platform:
             yield platform
 
@@ -97,12 +97,12 @@ class Rig:
             module: Its name in this package. It reads ``spec`` as JSON from its standard input, and
                 writes JSON to the file that its first argument names.
             arguments: More arguments.
-            spec: What it is to do.
-            environment: Variables beside those of the run.
-            program: Program and arguments in the place of this Python and the module.
+            spec: Its input.
+            environment: More environment variables.
+            program: Program and arguments to run instead of this Python and the module.
 
         Raises:
-            BenchmarkError: It failed; the message has the end of what it said.
+            BenchmarkError: It failed; the message has the end of its output.
         """
         self._children += 1
         written = self.home / f"child-{self._children}.json"
@@ -128,7 +128,7 @@ class Rig:
         return answer
 
     def settle(self) -> None:
-        """Wait until the Prefect server has done what the run before has left it to do."""
+        """Wait until the Prefect server has finished the work left by the previous run."""
         if self._prefect is None:
             return
         server = psutil.Process(self._prefect.pid)
@@ -161,7 +161,7 @@ class Rig:
 
 
 def answer(written: dict[str, Any]) -> None:
-    """Write what a child found to where it was told."""
+    """Write a child's results to the file that its first argument names."""
     Path(sys.argv[1]).write_text(json.dumps(written))
 
 

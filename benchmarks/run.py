@@ -1,8 +1,8 @@
 # ruff: noqa: T201 - what it prints is what it is for
-"""``python -m benchmarks.run [--only PART,PART] [--quick]``: measure, judge, write, say.
+"""``python -m benchmarks.run [--only PART,PART] [--quick]``: measure, judge, write, print.
 
-Writes ``results.json``, ``table.md`` and ``figure.svg``, prints the table, and ends with how many
-targets are met. The exit status is 0 where all are that were measured, and no part failed.
+Writes ``results.json``, ``table.md`` and ``figure.svg``, prints the table, and ends with the number
+of targets met. The exit status is 0 if every measured target is met and no part failed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PARTS: dict[str, Callable[[Rig], Part]] = {
 
 
 def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TARGETS) -> int:
-    """Run the parts that are asked for, and return the exit status."""
+    """Run the requested parts, and return the exit status."""
     asked = _parser().parse_args(arguments)
     chosen = asked.only.split(",") if asked.only else list(PARTS)
     if unknown := sorted(set(chosen) - set(PARTS)):
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TAR
             print(f"{name} …", end=" ", file=sys.stderr, flush=True)
             try:
                 parts[name] = PARTS[name](rig)
-            except Exception:  # noqa: BLE001 - what the other parts found is not lost with it
+            except Exception:  # noqa: BLE001 - keep the results of the other parts
                 failed.append(name)
                 print(traceback.format_exc(), file=sys.stderr)
             print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
@@ -81,10 +81,10 @@ def main(arguments: Sequence[str] | None = None, targets: Sequence[Target] = TAR
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--only", help=f"some of the parts, with commas: {','.join(PARTS)}")
-    parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--only", help=f"parts to run, separated by commas: {','.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="a little of everything")
     parser.add_argument(
-        "--results", type=Path, default=CHECKOUT / "benchmarks" / "results", help="where to write"
+        "--results", type=Path, default=CHECKOUT / "benchmarks" / "results", help="output directory"
     )
     return parser
 

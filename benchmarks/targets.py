@@ -1,4 +1,4 @@
-"""The targets, and whether they are met. Each is a number of one run on one machine."""
+"""The targets, and whether they are met. Figures are from one run on one machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.measuring import Figure
 
 @dataclass(frozen=True)
 class Target:
-    """What a figure is to be.
+    """A limit for a figure.
 
     Attributes:
-        key: By which a part gives the figure.
-        part: The part that gives it.
-        text: What people call it.
-        limit: Where it is to stay, the limit itself included.
-        side: ``at most`` or ``at least`` that.
+        key: The figure's key.
+        part: The part that measures it.
+        text: Its name for people.
+        limit: The limit; a figure equal to it meets the target.
+        side: ``at most`` or ``at least`` the limit.
     """
 
     key: str
@@ -28,7 +28,7 @@ class Target:
     side: Literal["at most", "at least"] = "at most"
 
     def is_met(self, value: float) -> bool:
-        """Whether a number meets the target."""
+        """Whether a value meets the target."""
         return value <= self.limit if self.side == "at most" else value >= self.limit
 
 
@@ -67,11 +67,11 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target and the figure that it is for.
+    """A target and its measured figure.
 
     Attributes:
-        figure: ``None`` where it could not be measured.
-        reason: Why it could not.
+        figure: ``None`` if it could not be measured.
+        reason: Why it could not be measured.
     """
 
     target: Target
@@ -93,7 +93,7 @@ def judge(
     """Judge the targets of the parts that were run.
 
     Raises:
-        KeyError: A part neither gave a figure nor said why not.
+        KeyError: A part gave neither a figure nor a reason.
     """
     run = set(parts)
     verdicts = []
@@ -106,7 +106,7 @@ def judge(
 
 
 def conclusion(verdicts: Sequence[Verdict]) -> tuple[str, int]:
-    """Return the last line, and the exit status: 0 where every target that was measured is met."""
+    """Return the last line and the exit status, which is 0 if every measured target is met."""
     measured = [one for one in verdicts if one.figure is not None]
     met = sum(one.met for one in measured)
     line = f"{met} of {len(measured)} targets met"

@@ -1,15 +1,15 @@
-"""Parts (a), (b) and (c): a VQE's wall-clock, its requests, and how busy the QPU is meanwhile.
+"""Parts (a), (b) and (c): a VQE's wall-clock time, its requests, and how busy the QPU is.
 
-In every round each loop runs in a fresh process, one after the other, against one platform. For
-each run:
+In every round each loop runs in a fresh process, one after another, against one platform. For each
+run:
 
-- *wall-clock*: from the first evaluation's start to the last result; the session is open by then.
-  The *whole* includes connecting, opening and closing, and for flows Prefect's engine.
-- *lateness*: from a job's end at the platform to its result in hand, the median over the jobs.
-- *client time*: the wall-clock for each job, less the time that the QPU worked, less the least that
-  a job needs of the server: one POST, one look, one result, as a bare connection measures them.
-- *requests*: all that reached the platform, from connecting to closing, for each job.
-- *QPU share*: the time that the QPU worked for the session, of the session's active time.
+- *wall-clock*: from the start of the first evaluation to the last result; the session is open
+  before. The *whole* includes connecting, opening and closing, and for flows Prefect's engine.
+- *lateness*: from a job's end at the platform to having its result, the median over the jobs.
+- *client time*: the wall-clock time per job, minus the QPU's working time, minus the least server
+  time that a job needs: one POST, one look, one result, measured over a bare connection.
+- *requests*: all requests at the platform, from connecting to closing, per job.
+- *QPU share*: the QPU's working time for the session, as a share of the session's active time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measure(rig: Rig) -> Part:
 
 
 def _plan(quick: bool) -> dict[float, dict[str, int]]:
-    """Return how many rounds of each loop there are at each QPU time."""
+    """Return the number of rounds of each loop, at each QPU time."""
     if quick:
         return {seconds: {"bare": 1, "flow": 1} for seconds in _JUDGED}
     return {
@@ -73,7 +73,7 @@ def _plan(quick: bool) -> dict[float, dict[str, int]]:
 
 
 class _Bench:
-    """Runs loops against one platform, and asks the platform what it saw of them."""
+    """Runs loops against one platform, and asks the platform what it saw."""
 
     def __init__(self, rig: Rig, platform: LocalPlatform, evaluations: int) -> None:
         self._rig = rig
@@ -82,7 +82,7 @@ class _Bench:
         self._count = 0
 
     def rounds(self, loops: Mapping[str, int]) -> dict[str, list[Run]]:
-        """Run so many rounds of the loops, one after the other."""
+        """Run the given number of rounds of each loop, one after another."""
         runs: dict[str, list[Run]] = defaultdict(list)
         for number in range(max(loops.values())):
             for loop in (one for one, rounds in loops.items() if number < rounds):
@@ -92,7 +92,7 @@ class _Bench:
     def add_peers(
         self, runs: dict[str, list[Run]], peers: Sequence[Peer], missing: dict[str, str]
     ) -> None:
-        """Run other packages' loops too, as often as the bare one but twice at most."""
+        """Run the other packages' loops, as often as the bare one but at most twice."""
         for peer in peers:
             try:
                 runs[peer.name] = [self._run(peer.name, peer) for _ in runs["bare"][:2]]
@@ -194,7 +194,7 @@ def _of(runs: Sequence[Run], name: str) -> list[float]:
 
 
 def _added(runs: Mapping[str, list[Run]], loop: str) -> list[float]:
-    """Return what a loop adds to each primitive, beside the bare loop of the same round."""
+    """Return the time that a loop adds per primitive, compared with the bare loop of each round."""
     return [
         one["wall"] / one["jobs"] - bare["wall"] / bare["jobs"]
         for one, bare in zip(runs[loop], runs["bare"], strict=False)

@@ -1,7 +1,7 @@
 """The same work for every loop: a VQE's circuit, observable and points, as JSON.
 
-Points are fixed beforehand, so that every loop makes the same jobs, and as many. The circuit is
-transpiled once, so that every loop sends the same one.
+Points are fixed beforehand, so that every loop makes the same jobs. The circuit is transpiled once,
+so that every loop sends the same circuit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STEP = 0.05
 
 
 def new_work(evaluations: int) -> dict[str, Any]:
-    """Return the energy of H2 at points as an optimiser would ask for them, near one another."""
+    """Return the work: the energy of H2 at points close together, as an optimiser would ask."""
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
     from session_block.algorithms.hamiltonians import H2_PAULIS
@@ -44,19 +44,19 @@ def new_work(evaluations: int) -> dict[str, Any]:
 
 
 def received(spec: Mapping[str, Any]) -> tuple[QuantumCircuit, SparsePauliOp]:
-    """Return the circuit and the observable of the work that a process was given."""
+    """Return the circuit and the observable of a process's work."""
     circuit = qpy.load(io.BytesIO(base64.b64decode(spec["circuit"])))[0]
     return circuit, SparsePauliOp.from_list([tuple(term) for term in spec["observable"]])
 
 
 def place(platform: LocalPlatform, ledger: str = "ledger") -> dict[str, str]:
-    """Return where a durable loop works: on this platform, with a ledger of this name beside it."""
+    """Return the place of a durable loop: this platform, and a ledger of this name beside it."""
     directory = platform.info.state_dir
     return {"state_dir": str(directory), "ledger_url": f"sqlite:///{directory}/{ledger}.db"}
 
 
 def block_at(spec: Mapping[str, Any], backend: str = BACKEND, **fields: Any) -> QuantumSession:
-    """Return a Block for the place that a process was given."""
+    """Return a Block for the place in a process's work."""
     from session_block import LocalPlatformCredentials, QuantumSession
 
     return QuantumSession(

@@ -1,4 +1,4 @@
-"""How the flows open their experiment."""
+"""Opens the experiment of a flow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from session_block.experiments.experiment import Experiment
 
 
 def opened(block: QuantumSession, experiment: str | None, *, fresh: bool) -> Experiment:
-    """Open an experiment, and say so in the run's log if it is finished."""
+    """Open an experiment; if it is finished, log a warning in the flow run."""
     found = block.experiment(experiment, fresh=fresh)
     if found.sealed:
         get_run_logger().warning(
             "Experiment %s is finished: this is its report, and nothing was submitted. Use "
-            "fresh=True for a new one.",
+            "fresh=True to start a new one.",
             found.identity,
         )
     return found

@@ -1,7 +1,7 @@
-"""Types of the flows' parameters: what Prefect draws forms of, and checks before a run begins.
+"""Types of the flows' parameters. Prefect draws forms from them, and checks them before a run.
 
-A union is a row of tabs in the form, and a title is the label of its tab. The label of a parameter
-is its name, and its description what the flow's docstring says of it.
+In the form a union is a row of tabs, with the titles as labels. A parameter's label is its name;
+its description comes from the flow's docstring.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Number = Annotated[float, Field(gt=0, allow_inf_nan=False, title="Number")]
 Count = Annotated[int, Field(ge=1, title="Number")]
 
 ThisFlowRun = Annotated[None, Field(title="This flow run")]
-"""No name: the experiment is the flow run, and its retries go on with it."""
+"""No name: the experiment belongs to the flow run, and its retries resume it."""
 
 Unseeded = Annotated[None, Field(title="Drawn")]
-"""No seed: a new one is drawn, and recorded."""
+"""No seed: one is drawn and recorded."""
 
 ClientDefault = Annotated[None, Field(title="Default")]
-"""Whatever the client does when it is told nothing."""
+"""The client's default."""
 
 Seed = Annotated[int, Field(ge=0, title="Number")] | Unseeded
 Shots = Count | ClientDefault
@@ -37,10 +37,10 @@ Options = (
     | Annotated[dict[str, Any], Field(title="Object")]
     | ClientDefault
 )
-"""The client's own options, as JSON text, for which the form has an editor, or as an object."""
+"""The client's own options, as JSON text (the form has an editor for it) or as an object."""
 
 Terms = Annotated[list[tuple[str, FiniteFloat]], Field(title="Pauli terms")]
-"""Pairs of a Pauli label, whose rightmost letter is qubit 0, and a real coefficient."""
+"""Pairs of a Pauli label (rightmost letter is qubit 0) and a real coefficient."""
 
 Angles = Annotated[list[FiniteFloat], Field(min_length=1, title="Values")]
 
@@ -59,25 +59,25 @@ OptimizerName = Literal[
     "SLSQP",
     "trust-constr",
 ]
-"""SPSA, differential evolution, and what ``scipy.optimize.minimize`` has that needs no Hessian. The
-library, :func:`session_block.algorithms.vqe.run_vqe`, takes whatever SciPy takes."""
+"""SPSA, differential evolution, and ``scipy.optimize.minimize``'s methods that need no Hessian. The
+library's :func:`session_block.algorithms.vqe.run_vqe` takes whatever SciPy takes."""
 
 
 class OptimizerOptions(BaseModel):
-    """Options of an optimiser: any of the method's own, of which the form has a field for one."""
+    """Options of an optimiser. Any option is allowed; the form has a field for maxiter."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     maxiter: Count | Annotated[None, Field(title="The method's")] = Field(
         None,
         title="maxiter",
-        description="Most iterations; COBYLA counts evaluations, and TNC has maxfun instead.",
+        description="Most iterations. COBYLA counts evaluations; TNC has maxfun instead.",
     )
 
     def given(self) -> dict[str, Any]:
-        """Return those that are given, as the optimiser takes them."""
+        """Return the options that were given, by name."""
         return {name: value for name, value in self.model_dump().items() if value is not None}
 
 
 METHODS_OWN = OptimizerOptions()
-"""No options: those that the method has by itself."""
+"""No options: the method's defaults."""

@@ -1,4 +1,4 @@
-"""From JSON flow parameters to Qiskit objects."""
+"""Turns JSON flow parameters into Qiskit objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def parse_hamiltonian(description: PauliList | str) -> SparsePauliOp:
             function that returns a ``SparsePauliOp``.
 
     Raises:
-        InvalidInputError: It is none of them.
+        InvalidInputError: The description is none of these.
     """
     if isinstance(description, str):
         known = named_hamiltonian(description)
@@ -39,7 +39,7 @@ def parse_hamiltonian(description: PauliList | str) -> SparsePauliOp:
         hamiltonian = SparsePauliOp.from_list(terms)
     except Exception as error:
         raise InvalidInputError(
-            f"The Hamiltonian is no list of [Pauli label, coefficient]: {error}"
+            f"The Hamiltonian is not a list of [Pauli label, coefficient]: {error}"
         ) from error
     if not all(math.isfinite(coefficient) for _, coefficient in terms):
         raise InvalidInputError("A coefficient of the Hamiltonian is not finite.")
@@ -54,14 +54,14 @@ def parse_ansatz(description: str) -> QuantumCircuit:
             ``module:function`` for a function that returns a ``QuantumCircuit``.
 
     Raises:
-        InvalidInputError: It is neither.
+        InvalidInputError: The description is neither.
     """
     if "OPENQASM" not in description:
         return _returned_by(description, QuantumCircuit)
     try:
         return qasm3.loads(description)
     except Exception as error:
-        raise InvalidInputError(f"The ansatz is no readable OpenQASM 3: {error}") from error
+        raise InvalidInputError(f"The ansatz is not readable OpenQASM 3: {error}") from error
 
 
 def _returned_by(reference: str, expected: type[Any]) -> Any:

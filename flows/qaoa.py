@@ -1,4 +1,4 @@
-"""QAOA as a flow: schedule it, kill it, retry it; it goes on in the same session."""
+"""QAOA as a flow: schedule it, kill it, retry it; it continues in the same session."""
 
 from __future__ import annotations
 
@@ -55,34 +55,34 @@ def qaoa(
 ) -> QAOAReport:
     """Find a large cut, or spins of low energy, in one session.
 
-    A retry of this flow run, by whatever process, goes on at the evaluation where it stopped.
+    A retry of this flow run, in any process, continues at the evaluation where it stopped.
 
     Args:
         block: Name of a QuantumSession Block.
-        problem: Max-Cut, such as {"edges": [[0, 1], [1, 2, 0.5]]}, with weights or without, or an
+        problem: Max-Cut, such as {"edges": [[0, 1], [1, 2, 0.5]]}, with or without weights, or an
             Ising energy, such as {"couplings": [[0, 1, -1.0]], "fields": [[0, 0.5]]}. Node i is
-            qubit i. By default the graph of IBM's tutorial.
+            qubit i. The default is the graph of IBM's tutorial.
         reps: The number p of layers.
         objective: estimator for the expectation value, sampler for a mean over samples.
-        alpha: With the Sampler, the share of best samples that count (CVaR), above 0 and at most 1.
+        alpha: With the Sampler, the share of best samples to count (CVaR), above 0 and at most 1.
         optimizer: SPSA, differential-evolution, or a method of scipy.optimize.minimize. All points
             of a step are one job.
-        optimizer_options: The method's own options. Those beside maxiter are given as JSON.
-        initial_point: ramp, random (drawn once), or the 2p angles in radians, first all γ and then
-            all β, in the convention of Farhi et al.
-        seed: Seeds that draw and the optimiser's own.
+        optimizer_options: The method's own options. Give all except maxiter as JSON.
+        initial_point: ramp, random (drawn once), or the 2p angles in radians: first all γ, then all
+            β, in the convention of Farhi et al.
+        seed: Seed for the random initial point and the optimiser.
         shots: Shots for each evaluation by the Sampler.
-        precision: Standard error that is aimed at for each evaluation by the Estimator.
+        precision: Target standard error of each evaluation by the Estimator.
         options: The client's own options for the objective's primitive.
         final_shots: Shots of the final sampling.
-        final_options: The Sampler's options for it.
+        final_options: The Sampler's options for the final sampling.
         implementation: v2 or executor, the client's two families of primitives.
-        experiment: Name by which other flow runs can resume it. By default each flow run is an
-            experiment of its own, with which its retries go on.
+        experiment: Name under which other flow runs can resume the experiment. By default each flow
+            run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.
 
     Returns:
-        The best cut or spins, the angles, the samples and the whole trajectory.
+        The best cut or spins, the angles, the samples and all evaluations.
     """
     logger = get_run_logger()
 

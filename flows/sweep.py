@@ -1,4 +1,4 @@
-"""A sweep as a flow: a grid of points in jobs of bounded size, resumable at each of them."""
+"""A sweep as a flow: a grid of points in jobs of bounded size, resumable at each job."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SweepObservable(BaseModel):
     observable: Terms | Annotated[Text, Field(title="Name or function")] = Field(
         title="observable",
         description=(
-            "Pairs of a Pauli label, whose rightmost letter is qubit 0, and a coefficient, or "
+            "Pairs of a Pauli label (rightmost letter is qubit 0) and a coefficient, or "
             "module:function for a function that returns a SparsePauliOp."
         ),
     )
@@ -85,30 +85,31 @@ def sweep(
 ) -> SweepReport:
     """Run circuits over a grid of parameter values, in one session.
 
-    A retry of this flow run, by whatever process, goes on at the job where it stopped. The rows
-    that there are can be read meanwhile: ``session_block.partial_sweep``.
+    A retry of this flow run, in any process, continues at the job where it stopped.
+    ``session_block.partial_sweep`` reads the rows so far, also while it runs.
 
     Args:
         block: Name of a QuantumSession Block.
-        circuits: All have just the grid's parameters; measured, unless there are observables.
-        grid: Axes, such as {"axes": [{"name": "theta", "values": [0.0, 0.1]}]}, of whose product
-            the last varies fastest, or points, such as {"points": [{"theta": 0.0}]}. An empty one,
-            {}, is for circuits without parameters.
-        observables: What is estimated. By default counts are taken.
-        repetitions: How often each point of each circuit is run.
-        shots: Shots of each point; with observables it takes the place of precision.
-        precision: Standard error that is aimed at, for observables.
+        circuits: The circuits; each has exactly the grid's parameters. Without observables they
+            must contain measurements.
+        grid: Axes, such as {"axes": [{"name": "theta", "values": [0.0, 0.1]}]}, whose product is
+            run with the last axis varying fastest, or points, such as {"points": [{"theta": 0.0}]}.
+            For circuits without parameters use an empty grid, {}.
+        observables: The observables to estimate. By default counts are taken.
+        repetitions: How often to run each point of each circuit.
+        shots: Shots per point; with observables they replace precision.
+        precision: Target standard error, for observables.
         options: The client's own options for the primitive.
         implementation: v2 or executor, the client's two families of primitives.
-        limits: How much goes into one job. A resumed run keeps those with which it began.
+        limits: How much goes into one job. A resumed run keeps its original limits.
         jobs_ahead: How many jobs may be in flight at once.
         on_failure: stop, or skip to go on without the rows of a job that failed for good.
-        experiment: Name by which other flow runs can resume it. By default each flow run is an
-            experiment of its own, with which its retries go on.
+        experiment: Name under which other flow runs can resume the experiment. By default each flow
+            run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.
 
     Returns:
-        The rows in order, and the jobs that gave them.
+        The rows in order, and the jobs that measured them.
     """
     logger = get_run_logger()
 

@@ -1,4 +1,4 @@
-"""A flow that closes the sessions which runs have left open."""
+"""A flow that closes the sessions left open by failed runs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from session_block.operations.sessions import close_left_open, left_open
 
 @flow(name="tidy")
 def tidy(block: str) -> list[str]:
-    """Close the sessions that runs have left open and nobody has gone on with.
+    """Close the sessions of failed runs that nobody has resumed.
 
-    A run that failed keeps its session for as long as its Block says (``keep_failed``), so that a
-    retry goes on in it. Schedule this flow to close it afterwards. Runs that crashed before their
-    end, and what other people have opened, are left alone.
+    A failed run keeps its session for the Block's ``keep_failed``, so that a retry can continue in
+    it. Schedule this flow to close it afterwards. It leaves alone the sessions of runs that crashed
+    before their end, and sessions that other people opened.
 
     Args:
-        block: Name of the QuantumSession Block whose ledger and credentials are used.
+        block: Name of the QuantumSession Block to take the ledger and credentials from.
 
     Returns:
-        The IDs of the sessions that were closed.
+        The IDs of the closed sessions.
     """
     loaded = load_block(block)
     ledger = loaded.ledger()
@@ -30,7 +30,7 @@ def tidy(block: str) -> list[str]:
     closed = close_left_open(ledger, Connection(loaded.credentials))
     for session in closed:
         get_run_logger().info(
-            "Session %s of experiment %s is closed: nobody went on with it.",
+            "Session %s of experiment %s was closed: nobody resumed the experiment in time.",
             session.record.session_id,
             session.experiment,
         )

@@ -1,4 +1,4 @@
-"""VQE as a flow: schedule it, kill it, retry it; it goes on in the same session."""
+"""VQE as a flow: schedule it, kill it, retry it; it continues in the same session."""
 
 from __future__ import annotations
 
@@ -59,36 +59,36 @@ def vqe(
 ) -> VQEReport:
     """Minimise a Hamiltonian's energy in one session.
 
-    A retry of this flow run, by whatever process, goes on at the evaluation where it stopped.
+    A retry of this flow run, in any process, continues at the evaluation where it stopped.
 
     Args:
         block: Name of a QuantumSession Block.
         hamiltonian: H2 (at 0.735 Å), ibm-tutorial, ising-N or heisenberg-N for a chain of N sites,
             or module:function for a function that returns a SparsePauliOp. Or pairs of a Pauli
-            label, whose rightmost letter is qubit 0, and a coefficient.
+            label (rightmost letter is qubit 0) and a coefficient.
         ansatz: OpenQASM 3 whose input variables are the parameters, or module:function for a
             function that returns a QuantumCircuit. By default real_amplitudes with one repetition.
         optimizer: SPSA, differential-evolution, or a method of scipy.optimize.minimize. All points
             of a step are one job.
-        optimizer_options: The method's own options. Those beside maxiter are given as JSON.
-        gradient: How methods that take a gradient get it: parameter-shift, exact where each
-            parameter turns one Pauli rotation by its full angle, or finite-difference.
-        initial_point: One value for each parameter of the ansatz, in radians. By default it is
-            drawn, once.
-        warm_start: Name of a finished VQE experiment, whose parameters are the initial point.
-        restarts: How many optimisations; the best one counts.
-        seed: Seeds that draw.
-        precision: Standard error that is aimed at for each evaluation.
-        shots: Shots for each evaluation; takes the place of precision.
+        optimizer_options: The method's own options. Give all except maxiter as JSON.
+        gradient: How gradients are computed, for methods that use one: parameter-shift, exact if
+            each parameter is the full angle of one Pauli rotation, or finite-difference.
+        initial_point: One value per parameter of the ansatz, in radians. By default it is drawn
+            once.
+        warm_start: Name of a finished VQE experiment; its parameters are the initial point.
+        restarts: The number of optimisations; the best one counts.
+        seed: Seed for the random initial points and the optimiser.
+        precision: Target standard error of each evaluation.
+        shots: Shots for each evaluation; they replace precision.
         resilience_level: The Estimator's level of error mitigation, 0 to 2.
         options: The Estimator's own options, such as {"dynamical_decoupling": {"enable": true}}.
         implementation: v2 or executor, the client's two families of primitives.
-        experiment: Name by which other flow runs can resume it. By default each flow run is an
-            experiment of its own, with which its retries go on.
+        experiment: Name under which other flow runs can resume the experiment. By default each flow
+            run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.
 
     Returns:
-        The energy, its parameters and the whole trajectory.
+        The energy, its parameters and all evaluations.
     """
     logger = get_run_logger()
 
@@ -124,14 +124,14 @@ def vqe(
 
 
 def found_by(block: QuantumSession, experiment: str) -> list[float]:
-    """Return the parameters that a finished VQE experiment of the Block's ledger found.
+    """Return the best parameters of a finished VQE experiment in the Block's ledger.
 
     Raises:
-        InvalidInputError: The ledger knows none of that name, or it is not finished.
+        InvalidInputError: The ledger knows no such experiment, or it is not a finished VQE.
     """
     report = Experiment.load(experiment, block.ledger()).report()
     if report is None or "parameters" not in report:
         raise InvalidInputError(
-            f"Experiment {experiment!r} is no finished VQE, so it has no parameters to begin with."
+            f"Experiment {experiment!r} is not a finished VQE, so it has no parameters to take."
         )
     return VQEReport.model_validate(report).parameters

@@ -58,7 +58,7 @@ _FIXED = {"H2": H2_PAULIS, "ibm-tutorial": TUTORIAL_PAULIS}
 
 
 def named_hamiltonian(name: str) -> SparsePauliOp | None:
-    """Return a Hamiltonian by name, or ``None`` if it is no name of one.
+    """Return a Hamiltonian by name, or ``None`` if the name is unknown.
 
     Names are ``H2``, ``ibm-tutorial``, ``ising-N`` and ``heisenberg-N`` for a chain of N sites.
     """

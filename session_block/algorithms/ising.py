@@ -1,4 +1,4 @@
-"""What QAOA optimises: Max-Cut and the Ising model, given by edge lists."""
+"""The problems that QAOA optimises: Max-Cut and the Ising model, given as edge lists."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from qiskit.quantum_info import SparsePauliOp
 
 MAX_NODES = 1000
-"""More than any backend of IBM's has qubits."""
+"""More than the qubits of any IBM backend."""
 
 BRUTE_FORCE_NODES = 20
-"""Up to so many nodes all bit strings are tried to find the exact optimum."""
+"""Largest number of nodes for which the exact optimum is found by trying all bit strings."""
 
 Edge = Annotated[
     tuple[int, int] | tuple[int, int, float],
@@ -29,19 +29,20 @@ Edge = Annotated[
         }
     ),
 ]
-"""Two nodes, and a weight if it is not 1: in a form one list, not one of two kinds of list."""
+"""Two nodes and an optional weight (default 1). The JSON schema makes it one list in a form, not a
+choice between two."""
 
 Bits = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
 
 class Terms(NamedTuple):
-    """The value of a bit string: Σ J_ij Z_i Z_j + Σ h_i Z_i + constant.
+    """The terms of a bit string's value: Σ J_ij Z_i Z_j + Σ h_i Z_i + constant.
 
     Attributes:
         couplings: The J_ij, as ``(i, j, J)``.
         fields: The h_i, as ``(i, h)``.
-        constant: What no bit changes.
+        constant: The part that does not depend on the bits.
     """
 
     couplings: list[tuple[int, int, float]]
@@ -50,13 +51,13 @@ class Terms(NamedTuple):
 
 
 class SpinProblem(BaseModel, ABC):
-    """What gives each bit string a value, one bit for each node of a graph.
+    """A problem that gives each bit string a value; a string has one bit per node of a graph.
 
-    Node i is qubit i, and Z_i is 1 where its bit is 0, and −1 where it is 1. Strings of bits are in
-    Qiskit's order: node 0 is rightmost.
+    Node i is qubit i; Z_i is 1 if its bit is 0, and −1 if it is 1. Bit strings are in Qiskit's
+    order: node 0 is rightmost.
 
     Attributes:
-        maximised: Whether the highest value is the best one, and not the lowest.
+        maximised: Whether the highest value is best; otherwise the lowest is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -64,23 +65,25 @@ class SpinProblem(BaseModel, ABC):
     maximised: ClassVar[bool]
 
     nodes: int | None = Field(
-        None, title="Nodes", description="How many there are; by default up to the last one named."
+        None,
+        title="Nodes",
+        description="How many nodes there are; by default, up to the highest one named.",
     )
 
     @property
     @abstractmethod
     def terms(self) -> Terms:
-        """Its value as a polynomial of the Z_i."""
+        """The value as a polynomial of the Z_i."""
 
     @abstractmethod
     def _named(self) -> list[tuple[int, ...]]:
-        """Return the nodes of each entry, as the user gave them."""
+        """Return the nodes of each entry, in the order given."""
 
     def model_post_init(self, context: Any, /) -> None:
-        """Check that the entries make a problem.
+        """Check that the entries define a valid problem.
 
         Raises:
-            ValueError: They do not; pydantic makes a ``ValidationError`` of it.
+            ValueError: They do not; pydantic turns this into a ``ValidationError``.
         """
         super().model_post_init(context)
         named = self._named()
@@ -102,14 +105,14 @@ class SpinProblem(BaseModel, ABC):
 
     @property
     def num_nodes(self) -> int:
-        """How many nodes, and so qubits, there are."""
+        """The number of nodes, and so of qubits."""
         if self.nodes is not None:
             return self.nodes
         return 1 + max((node for entry in self._named() for node in entry), default=-1)
 
     @property
     def strength(self) -> float:
-        """Root mean square, over all nodes, of what acts on one: √((2 ΣJ² + Σh²) / nodes)."""
+        """Root mean square, over all nodes, of the weights at a node: √((2 ΣJ² + Σh²) / nodes)."""
         couplings, fields, _ = self.terms
         squares = 2 * sum(j * j for _, _, j in couplings) + sum(h * h for _, h in fields)
         return math.sqrt(squares / max(self.num_nodes, 1))
@@ -139,17 +142,17 @@ class SpinProblem(BaseModel, ABC):
         return total
 
     def operator(self) -> SparsePauliOp:
-        """Return the value as an observable, without its constant."""
+        """Return the value as an observable, without the constant."""
         couplings, fields, _ = self.terms
         pairs = [("ZZ", [first, second], value) for first, second, value in couplings]
         singles = [("Z", [node], value) for node, value in fields]
         return SparsePauliOp.from_sparse_list([*pairs, *singles], self.num_nodes)
 
     def extremes(self) -> tuple[float, float] | None:
-        """Return the lowest and the highest value, by trying all bit strings.
+        """Find the lowest and the highest value by trying all bit strings.
 
         Returns:
-            ``None`` with more than 20 nodes.
+            The two values, or ``None`` with more than 20 nodes.
         """
         if self.num_nodes > BRUTE_FORCE_NODES:
             return None
@@ -164,18 +167,18 @@ class SpinProblem(BaseModel, ABC):
             raise ValueError(f"{_shown(entry)} has a negative node; nodes are counted from 0.")
         if len(set(entry)) < len(entry):
             raise ValueError(
-                f"{_shown(entry)} joins a node to itself, and so counts the same for all bit "
+                f"{_shown(entry)} joins a node to itself, so it counts the same for all bit "
                 "strings. Leave it out."
             )
         if self.nodes is not None and max(entry) >= self.nodes:
             raise ValueError(
-                f"{_shown(entry)} names a node that is not there: the last of {self.nodes} nodes "
-                f"is {self.nodes - 1}."
+                f"{_shown(entry)} names a node that does not exist: the last of {self.nodes} "
+                f"nodes is {self.nodes - 1}."
             )
 
 
 class MaxCut(SpinProblem):
-    """Max-Cut: divide a graph's nodes in two, so that edges of the highest weight run between.
+    """Max-Cut: split a graph's nodes in two so that the edges between have the highest weight.
 
     The value is the cut: the sum of the weights w_ij of all edges whose ends have different bits,
     Σ w_ij (1 − Z_i Z_j) / 2.
@@ -185,7 +188,7 @@ class MaxCut(SpinProblem):
 
     edges: list[Edge] = Field(
         title="Edges",
-        description="Pairs of nodes, or triples of two nodes and a weight; without one it is 1.",
+        description="Pairs of nodes, or triples of two nodes and a weight. The default is 1.",
     )
 
     @property
@@ -229,7 +232,7 @@ def _check_unequal(named: Iterable[tuple[int, ...]]) -> None:
     for entry in named:
         key = tuple(sorted(entry))
         if key in seen:
-            raise ValueError(f"{_shown(entry)} is there twice; give it once, with the sum.")
+            raise ValueError(f"{_shown(entry)} is given twice; give it once, with the sum.")
         seen.add(key)
 
 
@@ -238,4 +241,4 @@ def _shown(entry: Sequence[int]) -> str:
 
 
 TUTORIAL = MaxCut(edges=[(0, 1), (0, 2), (0, 4), (1, 2), (2, 3), (3, 4)])
-"""The graph of IBM's QAOA tutorial. Its highest cut is 5."""
+"""The graph of IBM's QAOA tutorial. The largest cut is 5."""

@@ -1,7 +1,7 @@
-"""Optimisers that ask for all the points of a step at once, so that a step costs one job.
+"""Optimisers that evaluate all points of a step together, so that a step costs one job.
 
-Jobs a minute are limited, and a session bills the time between two of them. SPSA's pair, a
-gradient's shifted points and a population are therefore evaluated together.
+The platform limits jobs per minute, and a session is billed for the time between two jobs. So
+SPSA's pair, a gradient's shifted points and a population are each evaluated in one job.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from session_block.errors import InvalidInputError
 
 Points = NDArray[np.float64]
 Evaluate = Callable[[Points], Points]
-"""Takes points of shape ``(n, d)``, and returns their values, of shape ``(n,)``."""
+"""Takes points of shape ``(n, d)`` and returns their values, of shape ``(n,)``."""
 
 Gradient = Literal["parameter-shift", "finite-difference"]
 
 WITH_GRADIENT = frozenset({"BFGS", "CG", "L-BFGS-B", "Newton-CG", "SLSQP", "TNC"})
-"""The methods of ``scipy.optimize.minimize`` that are given a gradient."""
+"""The methods of ``scipy.optimize.minimize`` that get a gradient."""
 
 SPSA = "SPSA"
 DIFFERENTIAL_EVOLUTION = "differential-evolution"
@@ -34,17 +34,18 @@ _STEP = 0.1
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A method, its options, and how its gradients are made.
+    """An optimisation method, its options, and how gradients are computed.
 
     Args:
         method: ``SPSA``, ``differential-evolution``, or a method of
             :func:`scipy.optimize.minimize`.
-        options: The method's own; for SPSA ``maxiter`` (100), ``a`` (0.2), ``c`` (0.1),
+        options: The method's own options; for SPSA ``maxiter`` (100), ``a`` (0.2), ``c`` (0.1),
             ``stability`` (0), ``alpha`` (0.602) and ``gamma`` (0.101), named as in Spall's paper
             (IEEE Trans. Aerosp. Electron. Syst. 34, 817, 1998).
-        gradient: ``parameter-shift``, which is exact where each parameter turns one Pauli rotation
-            by its full angle, or ``finite-difference`` (central, step 0.1, which shot noise needs).
-        seed: Of SPSA's and differential evolution's random numbers.
+        gradient: ``parameter-shift``, which is exact if each parameter is the full angle of one
+            Pauli rotation, or ``finite-difference`` (central, step 0.1; a smaller one would drown
+            in shot noise).
+        seed: Seed for the random numbers of SPSA and differential evolution.
 
     Raises:
         InvalidInputError: SPSA has no such option.
@@ -67,14 +68,14 @@ class Optimizer:
     def minimize(self, evaluate: Evaluate, start: Points) -> OptimizeResult:
         """Minimise from a point of shape ``(d,)``.
 
-        Differential evolution searches one turn around it, and has it in its first population.
+        Differential evolution searches within ±π of it, and has it in its first population.
         """
         if self.method == SPSA:
             return _spsa(evaluate, start, self.options, self.seed)
         if self.method == DIFFERENTIAL_EVOLUTION:
             bounds = [(value - math.pi, value + math.pi) for value in start]
             return differential_evolution(
-                # SciPy gives the points as columns.
+                # SciPy passes the points as columns.
                 lambda points: evaluate(np.atleast_2d(points.T)),
                 bounds,
                 x0=start,
@@ -112,7 +113,7 @@ class Optimizer:
 def _spsa(
     evaluate: Evaluate, start: Points, options: Mapping[str, Any], seed: int
 ) -> OptimizeResult:
-    """Simultaneous perturbation stochastic approximation: two points, one job, each iteration."""
+    """Minimise by simultaneous perturbation (SPSA): two points, one job, per iteration."""
     maxiter = int(options.get("maxiter", 100))
     stability = float(options.get("stability", 0.0))
     random = np.random.default_rng(seed)
@@ -127,7 +128,7 @@ def _spsa(
         x=point,
         fun=float(evaluate(point[np.newaxis])[0]),
         success=True,
-        message=f"SPSA made its {maxiter} iterations.",
+        message=f"SPSA completed {maxiter} iterations.",
         nit=maxiter,
         nfev=2 * maxiter + 1,
     )

@@ -38,7 +38,7 @@ class QAOAEvaluation(BaseModel):
     Attributes:
         gammas: The angles γ_1 to γ_p.
         betas: The angles β_1 to β_p.
-        value: The expected cut or energy there, or the mean of its best samples.
+        value: The expected cut or energy at these angles, or the mean of the best samples.
         standard_error: The value's standard error.
     """
 
@@ -51,32 +51,32 @@ class QAOAEvaluation(BaseModel):
 
 
 class QAOAReport(BaseModel):
-    """What QAOA found, and how it came to it.
+    """What QAOA found, and how it got there.
 
     Attributes:
-        problem: What was optimised.
+        problem: The problem.
         reps: The number p of layers.
         objective: ``estimator`` or ``sampler``.
-        alpha: The share of the samples that the objective is the mean of.
-        gammas: The best γ that the optimiser reports.
-        betas: The best β that the optimiser reports.
-        value: The objective there, as the optimiser reports it.
-        optimizer: The method; ``None`` if the initial point was taken as it was.
-        success: Whether the optimiser says that it converged.
-        message: What the optimiser says of its end.
+        alpha: The share of best samples over which the objective is the mean.
+        gammas: The best γ, as the optimiser reports them.
+        betas: The best β, as the optimiser reports them.
+        value: The objective at these angles, as the optimiser reports it.
+        optimizer: The method; ``None`` if only the initial point was evaluated.
+        success: Whether the optimiser reports convergence.
+        message: The optimiser's message at its end.
         best_bitstring: The best bit string of all samples; node 0 is rightmost.
-        best_nodes: Its nodes whose bit is 1: one side of the cut, or the spins of −1.
+        best_nodes: The nodes whose bit is 1 in it: one side of the cut, or the spins of −1.
         best_value: Its cut or energy.
         mean: Mean cut or energy of the final samples.
         standard_error: The mean's standard error.
-        shots: How many final samples there are.
-        samples: The 20 bit strings that were most frequent among them.
+        shots: The number of final samples.
+        samples: The 20 most frequent bit strings of the final samples.
         optimum: The exact optimum; ``None`` with more than 20 nodes.
-        approximation_ratio: How far the mean is from the worst possible value to the optimum, from
-            0 to 1; for a cut of positive weights the mean over the optimum. ``None`` if ``optimum``
-            is.
+        approximation_ratio: Where the mean lies between the worst possible value (0) and the
+            optimum (1); for a cut with positive weights, the mean over the optimum. ``None`` if
+            ``optimum`` is ``None``.
         evaluations: Every evaluation of the objective, in order. Points of one step share a job.
-        run: Experiment, sessions, jobs and usage behind it.
+        run: Experiment, sessions, jobs and usage.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -126,44 +126,42 @@ def run_qaoa(
     """Optimise QAOA's angles for a problem, then sample the circuit with the best ones.
 
     Circuit, angles and their order are those of :mod:`session_block.algorithms.qaoa_objective`: the
-    convention of Farhi et al. with the cut, or minus the energy, for C. Node i is qubit i.
+    convention of Farhi et al., where C is the cut or minus the energy. Node i is qubit i.
 
-    Everything that a resumed run must not make anew is recorded: the transpiled circuits, the
-    initial point, each evaluation. A resumed run replays the recorded evaluations into the same
-    deterministic optimiser; replaying touches no network. The experiment is sealed with the report;
-    a sealed one returns it at once.
+    The transpiled circuits, the initial point and each evaluation are recorded. A resumed run
+    replays the recorded evaluations into the same deterministic optimiser, without network. At the
+    end the experiment is sealed with the report; a sealed experiment returns its report at once.
 
     Args:
-        experiment: Where jobs are submitted and recorded.
+        experiment: Submits and records the jobs.
         problem: Max-Cut or Ising; at most as many nodes as the backend has qubits.
         reps: The number p of layers; there are 2p angles.
-        objective: ``estimator`` for the expectation value; ``sampler`` for a mean over samples,
-            which then count when the best bit string is looked for.
-        alpha: With the Sampler, the share of best samples that the mean is taken of, above 0 and
-            at most 1: the conditional value at risk (Barkoutsos et al., arXiv:1907.04769).
+        objective: ``estimator`` for the expectation value; ``sampler`` for a mean over samples.
+            With ``sampler`` these samples are candidates for the best bit string too.
+        alpha: With the Sampler, take the mean over this share of best samples, above 0 and at
+            most 1: the conditional value at risk (Barkoutsos et al., arXiv:1907.04769).
         optimizer: ``SPSA``, ``differential-evolution``, or a method of
             :func:`scipy.optimize.minimize`, with gradients by finite differences. All points of a
-            step are one job. ``None`` takes the initial point as it is, and evaluates it once.
-        optimizer_options: Its ``options``, such as ``{"maxiter": 100, "rhobeg": 0.2}``. For the
-            optimiser γ counts in units of 1 / ``problem.strength``, and the objective in units of
+            step are one job. ``None`` only evaluates the initial point, once.
+        optimizer_options: Its ``options``, such as ``{"maxiter": 100, "rhobeg": 0.2}``. The
+            optimiser sees γ in units of 1 / ``problem.strength`` and the objective in units of
             ``problem.spread``, so that steps and tolerances mean the same for all weights.
-        initial_point: ``ramp`` for the linear ramp, ``random`` for a point that is drawn once, or
-            the 2p angles ``[γ_1, …, γ_p, β_1, …, β_p]`` in radians.
-        seed: Seeds that draw and the optimiser's own.
+        initial_point: ``ramp`` for the linear ramp, ``random`` for a point drawn once and recorded,
+            or the 2p angles ``[γ_1, …, γ_p, β_1, …, β_p]`` in radians.
+        seed: Seed for the random initial point and the optimiser.
         shots: Shots for each evaluation by the Sampler; ``None`` for the options' default.
-        precision: Standard error that is aimed at by the Estimator; ``None`` for the options'
-            default.
+        precision: Target standard error of the Estimator; ``None`` for the options' default.
         options: The client's own options for the objective's primitive.
         final_shots: Shots of the final sampling; ``None`` for the options' default.
-        final_options: The Sampler's options for it; ``None`` for those of a Sampler objective, or
-            the client's defaults.
-        implementation: Which family of the client's primitives to use.
+        final_options: The Sampler's options for the final sampling; ``None`` for ``options`` with a
+            Sampler objective, otherwise for the client's defaults.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
         on_evaluation: Called after each evaluation with its number, counted from 1.
 
     Raises:
         InvalidInputError: Settings do not fit each other or the backend; no job was sent. Or the
-            experiment is finished with the report of something else.
-        SubmissionError: A job went wrong; running again goes on at that evaluation.
+            experiment is finished, and its report is of something else.
+        SubmissionError: A job went wrong; the next run continues at that evaluation.
     """
     if (sealed := experiment.report()) is not None:
         return _finished(experiment, sealed, problem)
@@ -202,7 +200,7 @@ def run_qaoa(
             x=start,
             fun=evaluate(start[np.newaxis])[0],
             success=True,
-            message="The initial point was taken as it was.",
+            message="Only the initial point was evaluated.",
         )
     else:
         scale = problem.spread * (-1 if problem.maximised else 1)
@@ -258,9 +256,9 @@ def _finished(
 def _beginning(
     experiment: Experiment, reps: int, initial_point: InitialPoint, seed: int | None, unit: Point
 ) -> tuple[Point, int]:
-    """Return the initial point, and the seed of the optimiser."""
+    """Return the initial point and the optimiser's seed."""
     random = np.random.default_rng(seed)
-    # Drawn here, and recorded by whoever is first.
+    # Draw both always, so that the seed does not depend on initial_point; once() keeps the first.
     drawn, drawn_seed = random_point(reps, random), int(random.integers(_LARGEST_SEED))
     if not isinstance(initial_point, str):
         point = _given(initial_point, reps)
@@ -286,7 +284,7 @@ def _given(initial_point: Sequence[float], reps: int) -> Point:
 
 
 def _compared(problem: SpinProblem, mean: float) -> tuple[float | None, float | None]:
-    """Return the exact optimum, and how far the mean is on the way to it."""
+    """Return the exact optimum and the approximation ratio; both ``None`` if it is unknown."""
     extremes = problem.extremes()
     if extremes is None:
         return None, None

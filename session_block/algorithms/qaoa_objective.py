@@ -1,9 +1,9 @@
 """QAOA's circuit and angles, and the objective that its optimiser evaluates.
 
-The convention is that of Farhi, Goldstone and Gutmann (arXiv:1411.4028): on the state that is the
-sum of all bit strings act, p times, exp(−iγ_l C) and then exp(−iβ_l ΣX), where C is what becomes
-large: the cut, or minus the energy. On an even ring γ = π/4, β = π/8 cut ¾ of the edges. Qiskit's
-own ansatz has the energy itself in the place of C, so its γ have the other sign.
+The convention is that of Farhi, Goldstone and Gutmann (arXiv:1411.4028): start in the uniform
+superposition of all bit strings, then apply, p times, exp(−iγ_l C) followed by exp(−iβ_l ΣX). C is
+maximised: it is the cut, or minus the energy. On an even ring γ = π/4, β = π/8 cut ¾ of the edges.
+Qiskit's own ansatz uses the energy instead of C, so its γ have the opposite sign.
 
 Points are ``[γ_1, …, γ_p, β_1, …, β_p]``.
 """
@@ -31,8 +31,8 @@ from session_block.references import Implementation
 Point = NDArray[np.float64]
 
 _GAMMA_END, _BETA_BEGIN = 1.1, 0.75
-"""Of the linear ramp. No other pair that was tried was much better on rings, cubic, random and
-complete graphs, weighted or not, with 1 to 8 layers."""
+"""The linear ramp's last γ and first β. No other pair tried was much better, on rings and on cubic,
+random and complete graphs, weighted or not, with 1 to 8 layers."""
 
 Objective = Literal["estimator", "sampler"]
 
@@ -40,7 +40,7 @@ Points = NDArray[np.float64]
 
 
 def qaoa_circuit(problem: SpinProblem, reps: int) -> QuantumCircuit:
-    """Return the circuit, not measured; its parameters are :func:`angle_names`."""
+    """Return the circuit without measurements; its parameters are :func:`angle_names`."""
     gammas, betas = ParameterVector("γ", reps), ParameterVector("β", reps)
     couplings, fields, _ = problem.terms
     sign = 1 if problem.maximised else -1
@@ -63,7 +63,7 @@ def angle_names(reps: int) -> tuple[str, ...]:
 
 
 def units(problem: SpinProblem, reps: int) -> Point:
-    """Return the units in which angles are of order 1, whatever the problem's weights are.
+    """Return units in which the angles are of order 1, whatever the problem's weights.
 
     γ counts in units of 1 / strength (compare Sureshbabu et al., arXiv:2305.15201), β in radians.
     """
@@ -71,7 +71,7 @@ def units(problem: SpinProblem, reps: int) -> Point:
 
 
 def linear_ramp(reps: int) -> Point:
-    """Return a point, in :func:`units`, where γ rises and β falls, as in annealing.
+    """Return a point, in :func:`units`, with rising γ and falling β, as in annealing.
 
     γ_l = 1.1 t_l and β_l = 0.75 (1 − t_l), with t_l = (l − ½) / p; compare Sack and Serbyn,
     arXiv:2101.05742.
@@ -87,9 +87,9 @@ def random_point(reps: int, random: np.random.Generator) -> Point:
 
 
 class Landscape:
-    """Evaluates a problem at points of angles; all points that are asked for at once are one job.
+    """Evaluates a problem's objective at points; one call is one job, however many points.
 
-    Its arguments are those of :func:`session_block.algorithms.qaoa.run_qaoa`. Nothing is sent
+    The arguments are those of :func:`session_block.algorithms.qaoa.run_qaoa`. Nothing is sent
     before the first evaluation.
 
     Raises:
@@ -144,10 +144,10 @@ class Landscape:
         return self._means(points)
 
     def sample(self, point: Point) -> tuple[Samples, BitString]:
-        """Sample the circuit at one point of shape ``(2p,)``, with the final shots and options.
+        """Sample the circuit at a point of shape ``(2p,)``, with the final shots and options.
 
         Returns:
-            The samples, and the best bit string of these and all that were sampled before.
+            The samples, and the best bit string of these and all earlier samples.
         """
         self._pin()
         (samples,) = self._sampled(self._final, point[np.newaxis], self._final_shots)
@@ -202,7 +202,7 @@ class Landscape:
         return DurableSampler(self._experiment, options=options, implementation=implementation)
 
     def _pin(self) -> None:
-        """Pin all circuits before the first job, and so for one calibration."""
+        """Pin all circuits before the first job, so that they share one calibration."""
         if self._pinned:
             return
         try:
@@ -211,7 +211,7 @@ class Landscape:
         except NotISAError as error:
             raise NotISAError(
                 f"{error} Each of the problem's {self._problem.num_nodes} nodes takes a qubit: use "
-                "a Block whose backend has so many (backend_name, or min_num_qubits)."
+                "a Block with a larger backend (backend_name or min_num_qubits)."
             ) from error
         self._pinned = True
 
@@ -220,7 +220,7 @@ def _check(
     reps: int, objective: str, alpha: float, shots: int | None, precision: float | None
 ) -> None:
     if reps < 1:
-        raise InvalidInputError(f"QAOA has one layer at least, not {reps}; give another reps.")
+        raise InvalidInputError(f"QAOA needs at least one layer, not {reps}; change reps.")
     if objective not in ("estimator", "sampler"):
         raise InvalidInputError(f"objective must be 'estimator' or 'sampler', not {objective!r}.")
     if not 0 < alpha <= 1:
@@ -229,10 +229,10 @@ def _check(
         )
     if objective == "estimator" and (alpha < 1 or shots is not None):
         raise InvalidInputError(
-            "alpha and shots are for samples, and the Estimator gives none: use "
-            "objective='sampler', or give precision, about 1 / √shots, in the place of shots."
+            "alpha and shots are for samples, and the Estimator gives none. Use "
+            "objective='sampler', or give precision, about 1 / √shots, instead of shots."
         )
     if objective == "sampler" and precision is not None:
         raise InvalidInputError(
-            "precision is for the Estimator: give shots, about 1 / precision², to the Sampler."
+            "precision is for the Estimator. Give the Sampler shots, about 1 / precision²."
         )

@@ -1,4 +1,4 @@
-"""Bit strings that a Sampler gave, with their values: means, tails, and the best ones."""
+"""Sampled bit strings and their values: means, conditional value at risk, best strings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BitString(BaseModel):
 
     Attributes:
         bits: In Qiskit's order: node 0 is rightmost.
-        value: Its cut, or its energy.
+        value: Its cut or energy.
         count: How often it was sampled.
     """
 
@@ -39,13 +39,13 @@ class Mean(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of one circuit, each distinct bit string once.
+    """The samples of one circuit; each distinct bit string is listed once.
 
     Attributes:
         bits: Shape ``(strings, nodes)``; column i is node i.
         counts: How often each was sampled; shape ``(strings,)``.
         values: Their values; shape ``(strings,)``.
-        maximised: Whether the highest value is the best one.
+        maximised: Whether the highest value is best; otherwise the lowest is.
     """
 
     bits: Bits
@@ -55,26 +55,26 @@ class Samples:
 
     @classmethod
     def of(cls, problem: SpinProblem, measured: BitArray) -> Self:
-        """Give each measured bit string its value.
+        """Make samples from measured bits.
 
         Args:
-            problem: What gives the values.
-            measured: One bit for each node; of shape ``()``.
+            problem: The problem that gives each bit string its value.
+            measured: One bit per node; shape ``()``.
         """
         octets, counts = np.unique(measured.array, axis=0, return_counts=True)
-        # Big-endian octets: the last column is bit 0.
+        # Octets are big-endian: the last column is bit 0.
         bits = np.unpackbits(octets, axis=1)[:, ::-1][:, : problem.num_nodes].astype(bool)
         return cls(bits, counts, problem.values(bits), problem.maximised)
 
     def mean(self, share: float = 1.0) -> Mean:
-        """Return the mean of the best ``share`` of all samples: their conditional value at risk.
+        """Return the mean of the best ``share`` of all samples: the conditional value at risk.
 
         The standard error is the asymptotic one, √(Var[(x − q)⁺] / n) / share, where q is the worst
-        value of that share, and x − q is counted towards the best (Hong, Hu and Liu, ACM Trans.
+        value of that share, and x − q is positive for better values (Hong, Hu and Liu, ACM Trans.
         Model. Comput. Simul. 24, 22, 2014). With one sample it is 0.
 
         Args:
-            share: Above 0, at most 1, which gives the plain mean.
+            share: Above 0, at most 1; 1 gives the plain mean.
         """
         goodness = np.sort(np.repeat(self.values * self._sign, self.counts))[::-1]
         shots = goodness.size
@@ -84,17 +84,17 @@ class Samples:
         return Mean(self._sign * float(best.mean()), error / (share * math.sqrt(shots)))
 
     def best(self) -> BitString:
-        """Return the best bit string; of equal ones the first as a number."""
+        """Return the best bit string; of equally good ones, the smallest number."""
         return self._string(int(np.argmax(self.values * self._sign)))
 
     def commonest(self, number: int) -> list[BitString]:
-        """Return those that were sampled most often, in that order; equal ones as numbers."""
+        """Return the most frequent bit strings, most frequent first; ties in numeric order."""
         order = np.argsort(-self.counts, kind="stable")[:number]
         return [self._string(int(place)) for place in order]
 
     @property
     def shots(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return int(self.counts.sum())
 
     @property

@@ -31,9 +31,9 @@ class Evaluation(BaseModel):
 
     Attributes:
         energy: Expectation value of the Hamiltonian.
-        standard_error: Its standard error, as the Estimator gives it.
+        standard_error: The standard error that the Estimator gives.
         parameters: The ansatz parameters.
-        restart: Which optimisation asked for it, counted from 0.
+        restart: The number of the optimisation, counted from 0.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,8 +50,8 @@ class Optimum(BaseModel):
     Attributes:
         energy: The lowest energy that the optimiser reports, in the Hamiltonian's unit.
         parameters: The ansatz parameters at that energy.
-        success: Whether the optimiser says that it converged.
-        message: What the optimiser says of its end.
+        success: Whether the optimiser reports convergence.
+        message: The optimiser's message at its end.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,13 +63,13 @@ class Optimum(BaseModel):
 
 
 class VQEReport(Optimum):
-    """What a VQE found: the best of its optimisations, and how it came to it.
+    """What a VQE found: the best of its optimisations, and how it got there.
 
     Attributes:
         optimizer: The method.
         optima: Where each optimisation ended.
         evaluations: Every evaluation, in order. Points of one step share a job.
-        run: Experiment, sessions, jobs and usage behind it.
+        run: Experiment, sessions, jobs and usage.
     """
 
     optimizer: str
@@ -79,7 +79,7 @@ class VQEReport(Optimum):
 
     @property
     def session_id(self) -> str | None:
-        """The session in which the last job ran; ``None`` in job mode."""
+        """The session of the last job; ``None`` in job mode."""
         return self.run.session_ids[-1] if self.run.session_ids else None
 
 
@@ -101,34 +101,34 @@ def run_vqe(
 ) -> VQEReport:
     """Minimise a Hamiltonian's expectation value over an ansatz's parameters.
 
-    Everything that a resumed run must not make anew is recorded: the transpiled circuit, the drawn
-    initial points, each evaluation. SciPy's optimisers cannot save their state, so a resumed run
-    replays the recorded evaluations into the same deterministic optimiser; replaying touches no
-    network. The experiment is sealed with the report; a sealed one returns it at once.
+    The transpiled circuit, the drawn initial points and each evaluation are recorded. SciPy's
+    optimisers cannot save their state, so a resumed run replays the recorded evaluations into the
+    same deterministic optimiser, without network. At the end the experiment is sealed with the
+    report; a sealed experiment returns its report at once.
 
     Args:
-        experiment: Where jobs are submitted and recorded.
+        experiment: Submits and records the jobs.
         hamiltonian: The observable; ``None`` for H2 at 0.735 Å.
         ansatz: A circuit with parameters and no measurements; ``None`` for ``real_amplitudes`` with
             one repetition.
         optimizer: ``SPSA``, ``differential-evolution``, or a method of
             :func:`scipy.optimize.minimize`. All points of a step are one job.
         optimizer_options: Its ``options``, such as ``{"maxiter": 100}``.
-        gradient: How the methods that take a gradient get it; see
+        gradient: How gradients are computed, for methods that use one; see
             :mod:`session_block.algorithms.optimizers`.
-        initial_point: One value for each parameter, of the first optimisation; drawn once when it
-            is ``None``.
-        restarts: How many optimisations; all but the first begin at points that are drawn once.
-        seed: Seeds these draws and the optimiser's own.
-        precision: Standard error that is aimed at; ``None`` for the options' default.
+        initial_point: One value per parameter, for the first optimisation; ``None`` to draw it
+            once.
+        restarts: The number of optimisations; all but the first start at points drawn once.
+        seed: Seed for these draws and the optimiser.
+        precision: Target standard error; ``None`` for the options' default.
         options: The Estimator's own options.
-        implementation: Which family of the client's primitives to use.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
         on_evaluation: Called after each evaluation with its number, counted from 1.
 
     Raises:
         InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other, or options
             and precision are wrong; nothing was sent.
-        SubmissionError: A job went wrong; running again goes on at that evaluation.
+        SubmissionError: A job went wrong; the next run continues at that evaluation.
     """
     if (sealed := experiment.report()) is not None:
         return _sealed(experiment, sealed)
@@ -143,7 +143,7 @@ def run_vqe(
     )
     estimator = DurableEstimator(experiment, options=options, implementation=implementation)
     random = np.random.default_rng(seed)
-    # Drawn here, and recorded by whoever is first.
+    # Every run draws; once() keeps what the first one drew.
     points = [random.uniform(-math.pi, math.pi, circuit.num_parameters) for _ in range(restarts)]
     starts = [
         experiment.once(f"vqe/initial-point/{number}", point.tolist)
@@ -233,4 +233,4 @@ def _check(
             f"{circuit.num_parameters} parameters."
         )
     if restarts < 1:
-        raise InvalidInputError(f"There is one optimisation at least, not {restarts}.")
+        raise InvalidInputError(f"restarts is {restarts}; a VQE needs 1 optimisation or more.")

@@ -1,4 +1,4 @@
-"""The report of an experiment that the Prefect UI shows, as Markdown."""
+"""The Markdown report of an experiment in the Prefect UI."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REFERENCE = "#f59e0b"
 JOBS_SHOWN = 20
 
 _ASKED_EACH_TIME = 3
-"""Of how many jobs that have ended the platform is asked how they fared, for one report."""
+"""How many jobs without known metrics to ask the platform about, for one report."""
 
 _ASKED_AT_LAST = 10
 
@@ -38,13 +38,13 @@ def convergence(
     reference: float | None = None,
     label: str = "energy",
 ) -> bytes:
-    """Draw a value against the evaluations that gave it, as an SVG picture.
+    """Plot a value over the evaluations, and return the figure as SVG.
 
     Args:
         values: One for each evaluation, in order.
         errors: Their standard errors.
         reference: A known value to compare with, such as the exact ground energy.
-        label: What the values are.
+        label: Name of the value.
 
     Raises:
         InvalidInputError: There is nothing to draw, or matplotlib is not installed.
@@ -79,10 +79,10 @@ def _figure() -> Any:
 
 
 class ReportWriter:
-    """Writes the report of one experiment, and reads each result only once for it.
+    """Writes the report of one experiment; reads each result only once.
 
     Args:
-        watched: The experiment, as the writer's process watches it.
+        watched: The experiment.
     """
 
     def __init__(self, watched: Watched) -> None:
@@ -96,7 +96,7 @@ class ReportWriter:
 
         Args:
             submitted: How many jobs this run has submitted.
-            last: Whether it is the last one, for which more may be asked.
+            last: Whether this is the last report; it asks the platform about more jobs.
         """
         self._watched.refresh(now=last)
         rows = self._view.submissions()
@@ -189,13 +189,13 @@ class ReportWriter:
 
 
 def _picture(points: list[tuple[float, float]]) -> str | None:
-    """Return values and their errors as a data URI of a figure, if there is any."""
+    """Plot values and their errors; return a data URI, or ``None`` if nothing can be drawn."""
     try:
         picture = convergence(
             [value for value, _ in points], [error for _, error in points], label="value"
         )
     except InvalidInputError:
-        # Nothing to draw, or nothing to draw it with.
+        # No values yet, or no matplotlib.
         return None
     return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
@@ -234,7 +234,7 @@ def _state(state: str, metrics: JobMetrics | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Return a duration for people: seconds, and from two minutes on also minutes and hours."""
+    """Format a duration for people: seconds, or from two minutes up minutes and hours."""
     if seconds is None:
         return ""
     if seconds < 120:  # noqa: PLR2004 - two minutes

@@ -1,7 +1,7 @@
-"""What people see of an experiment in the Prefect UI: logs, events, states, and a report.
+"""Shows an experiment in the Prefect UI: logs, events, task-run states, and a report.
 
-Nothing here lies on the path between two jobs: notices are queued, and a thread of its own tells
-Prefect. What fails there is logged, and never fails the run.
+Nothing here is on the path between two jobs: events are queued, and a background thread sends them
+to Prefect. A failure there is logged and never fails the run.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from session_block.reporting.watched import Watched
 
 EVENT_PREFIX = "session-block."
 REPORT_SECONDS = 2.0
-"""The report is written at most so often; less often where writing it takes long."""
+"""Minimum seconds between two reports; longer if writing one is slow."""
 
 _SHARE = 0.05
-"""The share of the time that may go into writing it."""
+"""Largest share of the time to spend on writing reports."""
 
 _CLOSING_SECONDS = 10.0
 _SAID = {
     EventKind.SESSION_OPENED: (logging.INFO, "Session %s is opened%s."),
-    EventKind.SESSION_REATTACHED: (logging.INFO, "Session %s is gone on with%s."),
-    EventKind.SESSION_RENEWED: (logging.INFO, "Session %s takes the place of an ended one%s."),
-    EventKind.SESSION_CLOSED: (logging.INFO, "Session %s is over%s."),
+    EventKind.SESSION_REATTACHED: (logging.INFO, "Session %s is used again%s."),
+    EventKind.SESSION_RENEWED: (logging.INFO, "Session %s replaces one that ended%s."),
+    EventKind.SESSION_CLOSED: (logging.INFO, "Session %s has ended%s."),
     EventKind.JOB_SUBMITTED: (logging.INFO, "Job %s is submitted%s."),
-    EventKind.JOB_ADOPTED: (logging.INFO, "Job %s is found again%s."),
+    EventKind.JOB_ADOPTED: (logging.INFO, "Job %s was found again%s."),
     EventKind.JOB_FAILED: (logging.WARNING, "Job %s gave no result%s."),
     EventKind.SUBMISSION_HELD: (logging.WARNING, "Submission %s is held%s."),
 }
-"""What the run's log says."""
+"""Level and text of the log message for each kind of event."""
 
 _logger = logging.getLogger(__name__)
 
 
 class PrefectReporter:
-    """Watches one experiment within a flow run.
+    """Reports one experiment to Prefect while its flow run runs.
 
     Args:
-        watched: What is known of the experiment, and of its jobs at the platform.
+        watched: The experiment's records, and its session and jobs as the platform sees them.
     """
 
     def __init__(self, watched: Watched) -> None:
@@ -64,15 +64,15 @@ class PrefectReporter:
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._artifact: UUID | None = None
         self._submitted = 0
-        # The run's context, so that Prefect knows whose events and artifacts these are.
+        # In the run's context, so that Prefect attributes events and artifacts to the run.
         context = contextvars.copy_context()
         self._thread = threading.Thread(
-            target=lambda: context.run(self._work), name="session-block-monitor", daemon=True
+            target=lambda: context.run(self._work), name="session-block-reporter", daemon=True
         )
         self._thread.start()
 
     def observe(self, event: Event) -> None:
-        """Take note of something that happened; returns at once."""
+        """Log an event and queue it for Prefect; returns at once."""
         about = self._watched.about(event)
         if event.kind in _SAID:
             level, text = _SAID[event.kind]
@@ -83,18 +83,18 @@ class PrefectReporter:
             self._queue.put(event)
 
     def close(self) -> None:
-        """Tell what is still to be told, and write the report a last time."""
+        """Send the queued events, and write the report one last time."""
         self._queue.put(None)
         self._thread.join(_CLOSING_SECONDS)
 
     def _work(self) -> None:
         look_at, report_at, news = time.monotonic(), time.monotonic(), False
         while True:
-            # A place in a queue is news that has to be asked for.
+            # No event announces a new place in the queue, so poll while a job waits.
             idle = not news and not self._states.waiting
-            heard, over = self._hear(None if idle else look_at)
-            news = news or heard
-            if over:
+            received, closed = self._hear(None if idle else look_at)
+            news = news or received
+            if closed:
                 self._guarded(lambda: self._write_report(last=True))
                 return
             if idle:
@@ -108,24 +108,24 @@ class PrefectReporter:
             look_at = time.monotonic() + REPORT_SECONDS
 
     def _hear(self, until: float | None) -> tuple[bool, bool]:
-        """Tell Prefect what happens until a moment, or until something does.
+        """Send events to Prefect until a given time; with ``None``, until the first event.
 
         Returns:
-            Whether anything happened, and whether the watch is over.
+            Whether there was an event, and whether the reporter is being closed.
         """
-        heard = False
-        while until is not None or not heard:
+        received = False
+        while until is not None or not received:
             seconds = None if until is None else max(0.0, until - time.monotonic())
             try:
                 event = self._queue.get(timeout=seconds)
             except queue.Empty:
                 break
             if event is None:
-                return heard, True
-            heard = True
+                return received, True
+            received = True
             self._submitted += event.kind is EventKind.JOB_SUBMITTED
-            self._guarded(lambda told=event: self._emit(told))  # type: ignore[misc]  # a default
-        return heard, False
+            self._guarded(lambda event=event: self._emit(event))  # type: ignore[misc]  # a default
+        return received, False
 
     def _emit(self, event: Event) -> None:
         identity = self._view.identity
@@ -149,7 +149,7 @@ class PrefectReporter:
     def _write_report(self, *, last: bool = False) -> None:
         text = self._writer.markdown(self._submitted, last=last)
         if self._artifact is None:
-            # Explicitly: the context may be that of an asynchronous run.
+            # The sync function would return a coroutine in the context of an async run.
             self._artifact = asyncio.run(
                 acreate_markdown_artifact(
                     text,

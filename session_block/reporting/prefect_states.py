@@ -1,4 +1,4 @@
-"""The states of the task runs that wait for jobs, named after what the jobs do."""
+"""Names the states of task runs after the jobs that they wait for."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from session_block import prefect_context
 from session_block.events import Event, EventKind
 
 NAMED_AFTER_SECONDS = 1.0
-"""A job that is over sooner is not worth the requests."""
+"""Jobs that end sooner than this are not worth the requests."""
 
 _NAMING_SECONDS = 0.2
-"""For so long the end of a wait waits for a naming that is under way."""
+"""How long the end of a wait is delayed for a state change in progress."""
 
 _PENDING = (EventKind.JOB_QUEUED, EventKind.JOB_RUNNING)
 
@@ -34,10 +34,10 @@ class _Wait:
 
 
 class JobStates:
-    """Names the state of each task run that waits for a job: queued, at which place, or running.
+    """Names the state of each task run that waits for a job: queued, its place, or running.
 
     Args:
-        position: Returns a job's place in the queue, where the platform tells it.
+        position: Returns a job's place in the queue, or ``None`` if the platform does not say.
     """
 
     def __init__(self, position: Callable[[str], int | None]) -> None:
@@ -51,12 +51,12 @@ class JobStates:
         return bool(self._waits)
 
     def observe(self, event: Event, task_run_id: UUID | None, message: str) -> None:
-        """Take note of what became of a job, or of the wait for it.
+        """Record what happened to a job, or that nobody waits for it any more.
 
         Args:
-            event: What became of it.
-            task_run_id: The task run that waits for it, in whose thread this is called.
-            message: What the state of the task run says beside its name.
+            event: What happened.
+            task_run_id: The task run that waits for the job; this is called in its thread.
+            message: The message of the task run's state.
         """
         if event.kind in _PENDING and task_run_id is not None:
             known = self._waits.get(event.subject)
@@ -65,14 +65,14 @@ class JobStates:
             else:
                 known.what = event.kind
         elif event.kind is EventKind.WAIT_ENDED and event.subject in self._waits:
-            # A state that is named after the task run has ended would be its last one.
+            # A state set after the task run has ended would replace its final state.
             free = self._naming.acquire(timeout=_NAMING_SECONDS)
             self._waits.pop(event.subject, None)
             if free:
                 self._naming.release()
 
     def tell(self) -> None:
-        """Name the states that have changed."""
+        """Set the states whose names have changed."""
         for job_id, wait in list(self._waits.items()):
             if time.monotonic() - wait.since < NAMED_AFTER_SECONDS:
                 continue

@@ -1,4 +1,4 @@
-"""What whoever watches an experiment may know of it: its records, and how its platform sees it."""
+"""What a reporter can know of an experiment: its records, and what the platform says of it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _IBM_WORKLOADS = "https://quantum.cloud.ibm.com/workloads/"
 _logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 15.0
-"""The state of the session, and what is left to spend, are asked for at most so often."""
+"""Minimum seconds between two requests for the session's state and the remaining budget."""
 
 
 def job_page(url: str | None, job_id: str) -> str | None:
-    """Return the address of a job's page, or ``None`` where there is none.
+    """Return the URL of a job's web page, or ``None`` if it has none.
 
     Args:
-        url: Where its platform is reached.
+        url: The platform's URL.
         job_id: The job.
     """
     if url is None:
@@ -41,13 +41,13 @@ def job_page(url: str | None, job_id: str) -> str | None:
 
 
 class Watched:
-    """One experiment as it is watched; asks the platform, but connects to nothing anew.
+    """One experiment as its reporter sees it; asks the platform, but opens no connection.
 
     Args:
-        view: What the ledger tells.
-        progress: What the experiment's code tells.
+        view: The experiment's records in the ledger.
+        progress: The progress that the experiment's code reports.
         sessions: Its sessions; asked once the experiment itself has connected.
-        budget: What it may spend.
+        budget: Its budget.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Watched:
         self.left: Left | None = None
 
     def refresh(self, *, now: bool = False) -> None:
-        """Ask for what changes by itself: the session's state, and what is left to spend."""
+        """Ask for what changes without an event: the session's state and the remaining budget."""
         recent = self._asked_at is not None and time.monotonic() - self._asked_at < FRESH_SECONDS
         if not self._connection.is_open or (recent and not now):
             return
@@ -77,10 +77,10 @@ class Watched:
             self.details = self._sessions.details() if self.view.session_id else None
             self.left = self._budget.left()
         except SessionBlockError as error:
-            _logger.info("The report shows what was known before: %s", error)
+            _logger.info("The report shows the previous session state and budget: %s", error)
 
     def seconds_left(self) -> float | None:
-        """Return how long the session can still be open, as it was last asked for."""
+        """Return how long the session can stay open, as of the last refresh."""
         if not self._connection.is_open or self.details is None or not self.details.accepts_jobs:
             return None
         closes_at = self.details.closes_at
@@ -89,29 +89,29 @@ class Watched:
         return max(0.0, (closes_at - self._connection.account.now()).total_seconds())
 
     def known_metrics(self, job_id: str) -> JobMetrics | None:
-        """Return how a job fared, if it was asked for after it ended."""
+        """Return the metrics of a job, if they were fetched after it ended."""
         return self._metrics.get(job_id)
 
     def metrics(self, job_id: str) -> JobMetrics | None:
-        """Return how a job fares; ``None`` where the platform does not tell."""
+        """Return the current metrics of a job; ``None`` if the platform does not give them."""
         if not self._connection.is_open:
             return None
         try:
             metrics = self._connection.jobs.metrics(job_id)
         except ConnectionFailedError as error:
-            _logger.info("The report does not show how job %s fares: %s", job_id, error)
+            _logger.info("The report does not show the metrics of job %s: %s", job_id, error)
             return None
         if metrics.usage_seconds is not None:
             self._metrics[job_id] = metrics
         return metrics
 
     def position(self, job_id: str) -> int | None:
-        """Return a job's place in the queue, where the platform tells it."""
+        """Return a job's place in the queue; ``None`` if the platform does not say."""
         metrics = self.metrics(job_id)
         return None if metrics is None else metrics.position
 
     def about(self, event: Event) -> str:
-        """Return more about something that has happened; for a job also where to look at it."""
+        """Return the details of an event; for a job also the URL of its page."""
         url = self._connection.account.url if self._connection.is_open else None
         page = job_page(url, event.subject) if event.noun == "job" else None
         return ", ".join(text for text in (event.text, page) if text)

@@ -440,7 +440,7 @@ def test_a_finished_qaoa_returns_its_report(block: QuantumSession, platform: Pla
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"reps": 0}, "one layer at least, not 0"),
+        ({"reps": 0}, "at least one layer, not 0"),
         ({"objective": "sampling"}, "'estimator' or 'sampler'"),
         ({"objective": "sampler", "alpha": 0.0}, "share of samples"),
         ({"objective": "sampler", "alpha": 1.1}, "share of samples"),
@@ -486,7 +486,7 @@ def test_more_nodes_than_qubits_cost_no_session(block: QuantumSession, platform:
     ("edges", "message"),
     [
         ([(1, 1)], r"Edge \[1, 1\] joins a node to itself"),
-        ([(0, 1), (2, 1), (1, 0)], r"Edge \[1, 0\] is there twice"),
+        ([(0, 1), (2, 1), (1, 0)], r"Edge \[1, 0\] is given twice"),
         ([(0, -1)], r"Edge \[0, -1\] has a negative node"),
         ([], "nothing to optimise"),
         ([(0, 1, 0.0)], "nothing to optimise"),
@@ -506,7 +506,7 @@ def test_edges_that_make_no_graph_are_refused(edges: Any, message: str) -> None:
     ("entries", "message"),
     [
         ({"couplings": [(0, 0, 1.0)]}, r"Edge \[0, 0\] joins a node to itself"),
-        ({"fields": [(0, 1.0), (0, 2.0)]}, r"Field \[0\] is there twice"),
+        ({"fields": [(0, 1.0), (0, 2.0)]}, r"Field \[0\] is given twice"),
         ({"fields": [(-2, 1.0)]}, r"Field \[-2\] has a negative node"),
         ({"fields": [(3, 1.0)], "nodes": 3}, "the last of 3 nodes is 2"),
         ({"nodes": 0}, "cannot be 0 nodes"),

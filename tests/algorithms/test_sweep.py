@@ -305,7 +305,7 @@ def test_no_job_passes_the_platforms_limit_of_executions() -> None:
         ({"circuits": {}}, "no circuits"),
         ({"circuits": [("a", rabi()), ("a", rabi(2))]}, "circuit 'a'"),
         ({"circuits": {"a": rabi(), "b": QuantumCircuit(1)}}, r"'b' has no parameters \['theta'\]"),
-        ({"grid": {}}, r"no values of the parameters \['theta'\] of circuit 'rx'"),
+        ({"grid": {}}, r"no values for the parameters \['theta'\] of circuit 'rx'"),
         ({"grid": {"theta": [1.0], "phi": [1.0]}}, r"no parameters \['phi'\]"),
         ({"grid": {"theta": []}}, "at least 1 item"),
         ({"grid": {"theta": [0.1, math.inf]}}, "finite"),
@@ -627,7 +627,7 @@ def test_other_limits_change_nothing_for_a_sweep_that_began(
         rabi_sweep(block.experiment("e"), on_chunk=stop_after(2))
     with caplog.at_level(logging.WARNING), block.experiment("e") as experiment:
         report = rabi_sweep(experiment, limits=ChunkLimits(max_points=5))
-    assert "keeps the limits" in caplog.text
+    assert "keeps the chunk limits" in caplog.text
     assert report.total == platform.jobs_of(experiment.uid) == 6
 
 

@@ -1,1 +1,1 @@
-"""A grid of parameters, circuits and repetitions, in jobs of bounded size."""
+"""Parameter sweeps: a grid of parameters, circuits and repetitions, in jobs of bounded size."""

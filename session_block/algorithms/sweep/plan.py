@@ -1,4 +1,4 @@
-"""Pure: in which order a sweep runs its points, and how they are dealt out to jobs."""
+"""Pure: the order in which a sweep runs its points, and their division into jobs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from session_block.errors import InvalidInputError
 from session_block.references import PrimitiveKind
 
 MAX_EXECUTIONS = 5_000_000
-"""Most executions of one job: circuits after broadcasting × shots. IBM's page "Job limits" has said
-5 and 10 million, for both primitives and for the Sampler alone; the smallest is kept for both."""
+"""Most executions in one job: circuits after broadcasting × shots. IBM's page "Job limits" has said
+5 and 10 million, for both primitives and for the Sampler alone; this is the lowest, for both."""
 
 MAX_NUMBERS = 1_000_000
-"""Most numbers in a sweep's report: of each row its parameter values, and the value and the
-standard error of each observable, or one number of counts."""
+"""Most numbers in a sweep's report. A row has its parameter values, and for each observable a value
+and a standard error, or one number for its counts."""
 
 MAX_OUTCOMES = 100_000
-"""Most outcomes in a sweep's report; its rows have equal shares of them."""
+"""Most outcomes in a sweep's report, shared equally by its rows."""
 
 
 class SweepModel(BaseModel):
-    """What a sweep's plan consists of: never changed, and with no unknown field."""
+    """Base of the parts of a plan: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,11 +38,11 @@ class SweepModel(BaseModel):
 class Axis(SweepModel):
     """One parameter of a grid."""
 
-    name: str = Field(min_length=1, title="name", description="The circuits' parameter.")
+    name: str = Field(min_length=1, title="name", description="Name of the circuits' parameter.")
     values: list[FiniteFloat] = Field(
         min_length=1,
         title="values",
-        description="Its values, in order; radians, where it is an angle.",
+        description="Its values, in order. Angles are in radians.",
     )
 
 
@@ -53,14 +53,14 @@ class SweepGrid(SweepModel):
         [],
         title="axes",
         description=(
-            "Their product is the grid; the last axis varies fastest. None at all is one point, "
+            "Their product is the grid; the last axis varies fastest. No axes make one point, "
             "for circuits without parameters."
         ),
     )
     points: list[dict[str, FiniteFloat]] | None = Field(
         None,
         title="points",
-        description="The points one by one, instead of axes; each names all parameters.",
+        description="A list of points, instead of axes. Each point names all parameters.",
     )
 
     @model_validator(mode="after")
@@ -76,7 +76,7 @@ class SweepGrid(SweepModel):
             if set(point) != set(self.points[0]):
                 raise InvalidInputError(
                     f"Point {number} names the parameters {sorted(point)}, and point 0 "
-                    f"{sorted(self.points[0])}. Give every point a value of every parameter."
+                    f"{sorted(self.points[0])}. Give every point a value for every parameter."
                 )
         return self
 
@@ -89,14 +89,14 @@ class SweepGrid(SweepModel):
 
     @property
     def size(self) -> int:
-        """How many points there are."""
+        """The number of points."""
         if self.points is None:
             return math.prod(len(axis.values) for axis in self.axes)
         return len(self.points)
 
     @cached_property
     def values(self) -> np.ndarray:
-        """The points in order, as an array of the shape (points, parameters)."""
+        """The points in order; shape (points, parameters)."""
         rows: Any = (
             list(product(*(axis.values for axis in self.axes)))
             if self.points is None
@@ -106,7 +106,7 @@ class SweepGrid(SweepModel):
 
 
 def check_different(what: str, names: Sequence[str]) -> None:
-    """Check that names differ.
+    """Check that all names differ.
 
     Raises:
         InvalidInputError: Two are equal; the message names them.
@@ -123,7 +123,7 @@ class ChunkLimits(SweepModel):
         1000,
         ge=1,
         title="max_points",
-        description="Most points, each of which is one row of the report.",
+        description="Most points. Each point is one row of the report.",
     )
     max_pubs: int = Field(
         100,
@@ -137,9 +137,9 @@ class ChunkLimits(SweepModel):
         le=MAX_EXECUTIONS,
         title="max_executions",
         description=(
-            "Most executions, circuits after broadcasting × shots; IBM's limit at most. An "
-            "observable counts once for each basis that it is measured in, as if it were measured "
-            "by itself. What error mitigation adds is not counted: leave room for it."
+            "Most executions: circuits after broadcasting × shots, up to IBM's limit. Each "
+            "observable counts once per basis, as if it were measured alone. What error "
+            "mitigation adds is not counted: leave room for it."
         ),
     )
 
@@ -149,8 +149,8 @@ class PlannedCircuit(SweepModel):
 
     Attributes:
         name: What the report calls it.
-        fingerprint: Of a request for one point of it, with its observables and options.
-        executions: How many executions one point of it takes.
+        fingerprint: Fingerprint of a request for one point, with observables and options.
+        executions: The executions that one point takes.
     """
 
     name: str
@@ -160,13 +160,13 @@ class PlannedCircuit(SweepModel):
 
 @dataclass(frozen=True)
 class Span:
-    """Successive points of one circuit in one repetition: a PUB.
+    """Consecutive points of one circuit in one repetition: a PUB.
 
     Attributes:
         repetition: Counted from 1.
-        circuit: Its place among the plan's circuits.
-        first: The first point's place in the grid.
-        count: How many points.
+        circuit: Index of the circuit in the plan.
+        first: Index of the first point in the grid.
+        count: The number of points.
     """
 
     repetition: int
@@ -191,20 +191,20 @@ class Chunk:
 
     @property
     def points(self) -> int:
-        """How many points it has."""
+        """The number of its points."""
         return sum(span.count for span in self.spans)
 
 
 class SweepPlan(SweepModel):
-    """All that a sweep runs, and in which jobs; the experiment records it before the first one.
+    """What a sweep runs, and in which jobs. The experiment records it before the first job.
 
-    Repetitions are outermost, so that each pass over all circuits is whole before the next begins;
-    then come circuits, then points.
+    Repetitions are the outermost loop, so that one pass over all circuits is complete before the
+    next begins; then come circuits, then points.
 
     Attributes:
         kind: The primitive.
         circuits: In order.
-        observables: Names of what is estimated; none for counts.
+        observables: Names of the observables; empty to take counts.
         grid: The parameter values.
         repetitions: How often each point of each circuit is run.
         limits: How much goes into one job.
@@ -219,20 +219,20 @@ class SweepPlan(SweepModel):
 
     @property
     def rows(self) -> int:
-        """How many rows the report has when all is done."""
+        """The number of rows in the complete report."""
         return self.repetitions * len(self.circuits) * self.grid.size
 
     @property
     def outcomes_per_row(self) -> int:
-        """How many outcomes the counts of one row list: :data:`MAX_OUTCOMES` over the rows."""
+        """Most outcomes listed in one row: :data:`MAX_OUTCOMES` divided by the number of rows."""
         return max(1, MAX_OUTCOMES // self.rows)
 
     @cached_property
     def chunks(self) -> list[Chunk]:
-        """The jobs, in the order of their submission; equal plans have equal ones.
+        """The jobs, in order of submission; equal plans have equal jobs.
 
-        Labels bear a digest of the plan, so that one never stands for another plan's job, not even
-        if the ledger, and with it what each label stood for, was lost.
+        Labels contain a digest of the plan. So a label never refers to another plan's job, not even
+        after the ledger, which knows what each label stood for, was lost.
         """
         digest = hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
         return [
@@ -241,7 +241,7 @@ class SweepPlan(SweepModel):
         ]
 
     def check_size(self) -> None:
-        """Check that the report stays of a size that ledger and flow can carry.
+        """Check that the report is small enough for the ledger and the flow run.
 
         Raises:
             InvalidInputError: It does not.
@@ -255,7 +255,7 @@ class SweepPlan(SweepModel):
             )
 
     def check_executions(self) -> None:
-        """Check that each point fits into a job.
+        """Check that each point fits into one job.
 
         Raises:
             InvalidInputError: One does not.
@@ -264,12 +264,12 @@ class SweepPlan(SweepModel):
             if circuit.executions > self.limits.max_executions:
                 raise InvalidInputError(
                     f"One point of circuit {circuit.name!r} takes {circuit.executions} executions "
-                    f"(circuits × shots), and a job at most {self.limits.max_executions}. Take "
-                    "fewer shots or a coarser precision, or fewer observables."
+                    f"(circuits × shots); a job may have {self.limits.max_executions}. Use fewer "
+                    "shots, a coarser precision, or fewer observables."
                 )
 
     def differences(self, other: SweepPlan) -> list[str]:
-        """Return the names of what differs; limits and counts of executions change no result."""
+        """Return the names of what differs, except limits and executions: they change no result."""
         mine, theirs = self._identity(), other._identity()
         return [name for name in mine if mine[name] != theirs[name]]
 
@@ -283,7 +283,7 @@ class SweepPlan(SweepModel):
         }
 
     def _deal(self) -> Iterator[list[Span]]:
-        """Fill one job after the other with as many of the next points as its limits let in."""
+        """Fill one job after another with as many of the next points as its limits allow."""
         limits = self.limits
         spans: list[Span] = []
         points, executions = limits.max_points, limits.max_executions

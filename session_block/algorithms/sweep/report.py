@@ -1,4 +1,4 @@
-"""What a sweep found: a table of rows and chunks, whole or as far as the run has come."""
+"""The result of a sweep: a table of rows and chunks, complete or as far as the run has got."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class SweepRow(BaseModel):
         circuit: The circuit's name.
         repetition: Counted from 1.
         parameters: The parameters' values.
-        values: Expectation values by the observables' names; none where counts were taken.
+        values: Expectation values by observable name; empty if counts were taken.
         standard_errors: Their standard errors, as the Estimator gives them.
         counts: Shots by outcome; several classical registers are joined, the first one rightmost.
-            The most frequent outcomes of each row, up to 100,000 / rows of the sweep.
-        other_shots: Shots of the outcomes that are left out.
+            Only the most frequent outcomes, up to 100,000 / rows of the sweep.
+        other_shots: Shots of the outcomes left out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -64,8 +64,8 @@ class SweepChunk(BaseModel):
         number: Counted from 1.
         label: The label of its request in the experiment.
         points: How many rows it has.
-        state: ``done``; ``failed``, its job having failed for good; ``submitted`` or ``waiting``
-            while the sweep runs.
+        state: ``done``; ``failed`` if its job failed for good; ``submitted`` or ``waiting`` while
+            the sweep runs.
         job_id: Its job; ``None`` while it has none.
         message: Why it failed.
     """
@@ -81,10 +81,10 @@ class SweepChunk(BaseModel):
 
 
 class SweepTable(BaseModel):
-    """The rows that there are, and the chunks that make them.
+    """The rows available so far, and all chunks.
 
     Attributes:
-        rows: In the order of the sweep, without those whose chunk is not done.
+        rows: In sweep order, only from chunks that are done.
         chunks: All chunks, in order.
     """
 
@@ -95,17 +95,17 @@ class SweepTable(BaseModel):
 
     @property
     def done(self) -> int:
-        """How many chunks have given their results."""
+        """The number of chunks with a result."""
         return sum(chunk.state == "done" for chunk in self.chunks)
 
     @property
     def total(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return len(self.chunks)
 
 
 class SweepReport(SweepTable):
-    """What a finished sweep found.
+    """The result of a finished sweep.
 
     Attributes:
         run: Experiment, sessions, jobs and usage.
@@ -115,12 +115,12 @@ class SweepReport(SweepTable):
 
 
 def rows_of(plan: SweepPlan, chunk: Chunk, result: PrimitiveResult) -> Iterator[SweepRow]:
-    """Yield the rows that a chunk's result gives, in order.
+    """Yield the rows of a chunk's result, in order.
 
     Args:
         plan: The sweep.
         chunk: One of its chunks.
-        result: One PUB result for each of the chunk's spans.
+        result: One PUB result per span of the chunk.
     """
     columns = plan.grid.parameters
     for span, pub_result in zip(chunk.spans, result, strict=True):
@@ -140,16 +140,15 @@ def rows_of(plan: SweepPlan, chunk: Chunk, result: PrimitiveResult) -> Iterator[
 def partial_sweep(
     experiment: str, ledger: Ledger | None = None, *, number: int | None = None
 ) -> SweepTable:
-    """Return what the ledger holds of a sweep, from any process that can read the ledger.
+    """Return the part of a sweep that the ledger holds; works in any process that can read it.
 
-    Touches no network and submits nothing, so it may be called while the sweep runs, as often as
-    wanted. That a job failed is told by the platform alone: until the report says so, its chunk is
-    ``submitted``.
+    Uses no network and submits nothing, so it can be called at any time while the sweep runs. The
+    ledger does not know that a job failed: its chunk is ``submitted`` until the final report.
 
     Args:
         experiment: The experiment's name, or its UID.
-        ledger: Where to look; by default the embedded one, or ``SESSION_BLOCK_LEDGER_URL``.
-        number: Which experiment of that name; by default the latest.
+        ledger: The ledger to read; by default the embedded one, or ``SESSION_BLOCK_LEDGER_URL``.
+        number: The number of the experiment of that name; by default the latest.
 
     Raises:
         InvalidInputError: The ledger knows no such experiment, or it is no sweep.
@@ -164,7 +163,7 @@ def partial_sweep(
     if recorded is None:
         raise InvalidInputError(
             f"The ledger holds no sweep of experiment {view.identity}. If one was started, it has "
-            "not come to its first job yet; look again later.",
+            "not reached its first job yet; look again later.",
             experiment=view.uid,
         )
     plan = SweepPlan.model_validate(recorded.value)
@@ -201,26 +200,26 @@ def chunk_record(
 
 
 def submission_of(chunk: Chunk) -> str:
-    """Return the ID of the submission that a chunk's label stands for."""
+    """Return the submission ID of a chunk's label."""
     return submission_id(fingerprint_label(chunk.label), 1)
 
 
 def checked_report(report: dict[str, Any], experiment: Identity) -> dict[str, Any]:
-    """Return the report of a finished experiment, if it is that of a sweep.
+    """Return the report of a finished experiment if it is a sweep's.
 
     Raises:
         InvalidInputError: It is not.
     """
     if "chunks" not in report:
         raise InvalidInputError(
-            f"Experiment {experiment} is finished, and was no sweep. Use another name, or start "
+            f"Experiment {experiment} is finished, and was not a sweep. Use another name, or start "
             "anew with fresh=True."
         )
     return report
 
 
 def _measured(plan: SweepPlan, span: Span, result: PubResult) -> Iterator[dict[str, Any]]:
-    """Yield what each point of a span has given, as fields of its row."""
+    """Yield the measured fields of the row of each point in a span."""
     if plan.observables:
         shape = (span.count, len(plan.observables))
         values = np.reshape(result.data.evs, shape).tolist()
@@ -239,5 +238,5 @@ def _measured(plan: SweepPlan, span: Span, result: PubResult) -> Iterator[dict[s
 
 
 def _frequency(outcome: tuple[str, int]) -> tuple[int, str]:
-    """Return by what outcomes are sorted: the most frequent first, equal ones by their bits."""
+    """Return the sort key of an outcome: most frequent first, ties by bits."""
     return -outcome[1], outcome[0]

@@ -1,10 +1,10 @@
-"""A long experiment of many points: dealt out to jobs, resumable at each of them.
+"""Run a sweep: many points, divided into jobs, resumable at each job.
 
-A sweep runs circuits over a grid of parameter values, several times if wanted. Its points are dealt
-out to jobs of bounded size, the chunks. Each chunk is asked for under a label of its own, so it is
-recognised whatever the order in which a resumed run asks, and however many jobs it keeps in flight;
-what a label stands for is checked, so a result is never taken for that of other points. The plan
-from which the chunks follow is recorded before the first job, and a resumed run keeps it.
+A sweep runs circuits over a grid of parameter values, several times if wanted. Its points are
+divided into jobs of bounded size, the chunks. Each chunk is requested under its own label, so that
+a resumed run recognises it in any order and with any number of jobs in flight. What a label stands
+for is checked, so the result of other points is never used. The plan that defines the chunks is
+recorded before the first job, and a resumed run keeps it.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ __all__ = [
 ]
 
 OnFailure = Literal["stop", "skip"]
-"""What a sweep does when the job of a chunk has failed for good."""
+"""What to do when the job of a chunk has failed for good."""
 
 OnChunk = Callable[[int, int, bool], None]
-"""Takes a chunk's number, how many there are, and whether its result had been recorded before."""
+"""Takes a chunk's number, the number of chunks, and whether its result was recorded before."""
 
 _logger = logging.getLogger(__name__)
 
@@ -77,40 +77,40 @@ def run_sweep(
 ) -> SweepReport:
     """Run circuits over a grid of parameter values, in jobs of bounded size.
 
-    An interrupted run goes on at any chunk: finished ones are answered from the ledger, jobs in
-    flight are found again. :func:`partial_sweep` reads the rows that there are, also while it runs.
-    The experiment is sealed with the report; a sealed one returns it at once.
+    An interrupted run can resume at any chunk: finished chunks are answered from the ledger, and
+    jobs in flight are found again. :func:`partial_sweep` reads the rows so far, also while the
+    sweep runs. At the end the experiment is sealed with the report; a sealed experiment returns its
+    report at once.
 
     Args:
-        experiment: Where jobs are submitted and recorded.
-        circuits: By name; all have just the grid's parameters. Without ``observables`` they are
-            measured.
+        experiment: Submits and records the jobs.
+        circuits: By name; each has exactly the grid's parameters. Without ``observables`` they must
+            contain measurements.
         grid: The parameter values, in the circuits' units; a mapping gives the axes of a product,
-            of which the last varies fastest.
+            and the last axis varies fastest.
         observables: By name, on as many qubits as the circuits; ``None`` to take counts.
-        repetitions: How often each point of each circuit is run.
-        shots: Shots of each point, for counts; ``None`` for the options' default.
-        precision: Standard error that is aimed at, for observables; ``None`` for the options'
-            default.
+        repetitions: How often to run each point of each circuit.
+        shots: Shots per point, for counts; ``None`` for the options' default.
+        precision: Target standard error, for observables; ``None`` for the options' default.
         options: The client's own options for the primitive.
-        implementation: Which family of the client's primitives to use.
-        limits: How much goes into one job. A resumed run keeps those with which it began.
-        jobs_ahead: How many jobs may be in flight at once; each run may have another number.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        limits: How much goes into one job. A resumed run keeps its original limits.
+        jobs_ahead: How many jobs may be in flight at once; a resumed run may change it.
         on_failure: ``stop`` raises when the job of a chunk has failed for good; ``skip`` leaves its
             rows out, and the report says why. A job that somebody cancelled, or that was refused,
             always stops the run.
-        on_chunk: Called after each chunk, in order, with its number, counted from 1, how many there
-            are, and whether its result had been recorded before.
+        on_chunk: Called after each chunk, in order, with its number (from 1), the number of chunks,
+            and whether its result was recorded before.
 
     Returns:
         The rows in order (repetitions, circuits, points; the last varies fastest), the chunks, and
-        what tells where they come from.
+        the run's experiment, sessions, jobs and usage.
 
     Raises:
         InvalidInputError: Circuits, grid, observables and options do not fit each other, one point
-            alone is too large for a job, or the whole is too large for a report; nothing was sent.
+            alone is too large for a job, or the sweep is too large for a report; nothing was sent.
         ExperimentDivergedError: The experiment began as another sweep; nothing was sent.
-        SubmissionError: A job went wrong; running again goes on there.
+        SubmissionError: A job went wrong; the next run continues there.
     """
     if (sealed := experiment.report()) is not None:
         return SweepReport.model_validate(checked_report(sealed, experiment.identity))
@@ -140,7 +140,7 @@ def run_sweep(
 
 
 class _Collected:
-    """The results of chunks, as they are waited for."""
+    """Collects the results of chunks."""
 
     def __init__(
         self, plan: SweepPlan, recorded: set[str], on_failure: OnFailure, on_chunk: OnChunk | None
@@ -153,7 +153,7 @@ class _Collected:
         self._on_chunk = on_chunk
 
     def add(self, chunk: Chunk, job: DurableJob) -> None:
-        """Wait for a chunk's job, and take what it gives."""
+        """Wait for a chunk's job and add its rows."""
         total = len(self._plan.chunks)
         try:
             result = job.result()
@@ -170,7 +170,7 @@ class _Collected:
 
 
 def _recorded(experiment: Experiment, plan: SweepPlan) -> SweepPlan:
-    """Return the plan with which the experiment began; it must be this one but for the limits."""
+    """Return the plan that the experiment began with; only its limits may differ from this one."""
     recorded = SweepPlan.model_validate(experiment.once(PLAN_KEY, plan.model_dump))
     if different := recorded.differences(plan):
         raise ExperimentDivergedError(
@@ -181,7 +181,7 @@ def _recorded(experiment: Experiment, plan: SweepPlan) -> SweepPlan:
         )
     if recorded.limits != plan.limits:
         _logger.warning(
-            "Experiment %s keeps the limits of its chunks with which it began (%s).",
+            "Experiment %s keeps the chunk limits it began with (%s).",
             experiment.identity,
             recorded.limits,
         )

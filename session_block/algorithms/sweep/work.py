@@ -1,4 +1,4 @@
-"""What a sweep runs at its points, checked before anything is sent, and planned."""
+"""The circuits and observables of a sweep: checked before anything is sent, and planned."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from session_block.references import Implementation
 
 T = TypeVar("T")
 Named = Mapping[str, T] | Iterable[tuple[str, T]]
-"""Things by their names, in order: a mapping, or pairs."""
+"""Named things, in order: a mapping, or pairs."""
 
 Grid = SweepGrid | Mapping[str, Iterable[float]]
-"""A grid, or the values of its axes by their parameters' names."""
+"""A grid, or the values of its axes by parameter name."""
 
 _BASES = str.maketrans("01+-rl", "ZZXXYY")
-"""The Pauli in whose basis a projector of an observable is measured."""
+"""Maps each projector of an observable to the Pauli that measures it."""
 
 
 def plan_sweep(
@@ -57,7 +57,7 @@ def plan_sweep(
     implementation: Implementation = "v2",
     limits: ChunkLimits | None = None,
 ) -> SweepPlan:
-    """Say what a sweep would run, and in how many jobs (``len(plan.chunks)``); runs nothing.
+    """Return what a sweep would run, and in which jobs (``plan.chunks``); runs nothing.
 
     The arguments and errors are those of :func:`session_block.algorithms.sweep.run.run_sweep`.
     """
@@ -71,11 +71,11 @@ class SweepWork:
 
     Attributes:
         circuits: By name.
-        observables: By name; none to take counts.
-        shots: Shots of each point, for counts.
-        precision: Standard error that is aimed at, for observables.
+        observables: By name; empty to take counts.
+        shots: Shots per point, for counts.
+        precision: Target standard error, for observables.
         options: The client's own options.
-        implementation: Which family of the client's primitives to use.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives.
     """
 
     circuits: dict[str, QuantumCircuit]
@@ -98,7 +98,7 @@ class SweepWork:
         """Check what can be checked without the grid.
 
         Raises:
-            InvalidInputError: Something is missing, named twice, or of the other primitive.
+            InvalidInputError: Something is missing, named twice, or belongs to the other primitive.
         """
         named = _by_name("circuit", circuits)
         if not named:
@@ -116,7 +116,7 @@ class SweepWork:
         return cls(named, estimated, shots, precision, options, implementation)
 
     def runner(self, experiment: Experiment) -> Callable[[list[Any], str], DurableJob]:
-        """Return what submits PUBs under a label."""
+        """Return a function that submits PUBs under a label."""
         if self.observables:
             estimator = DurableEstimator(
                 experiment, options=self.options, implementation=self.implementation
@@ -134,11 +134,11 @@ class SweepWork:
         limits: ChunkLimits | None,
         versions: Versions = CURRENT,
     ) -> SweepPlan:
-        """Plan it; its circuits are recognised by the fingerprint of these versions.
+        """Return the plan, with circuit fingerprints by the rules of the given versions.
 
         Raises:
-            InvalidInputError: The grid does not fit the circuits, the request is wrong, or it is
-                too large for a job or for a report.
+            InvalidInputError: The grid does not fit the circuits, the request is wrong, or the
+                sweep is too large for a job or a report.
         """
         try:
             chosen = grid if isinstance(grid, SweepGrid) else _of_axes(grid)
@@ -162,9 +162,9 @@ class SweepWork:
         return self._pub(plan.circuits[span.circuit].name, plan.grid.parameters, values)
 
     def _pub(self, name: str, parameters: list[str], values: np.ndarray) -> tuple[Any, ...]:
-        """Return a PUB of a circuit at points that are given as (points, parameters).
+        """Return the PUB of a circuit at points of shape (points, parameters).
 
-        Counts have the shape (points,), expectation values (points, observables).
+        Counts have shape (points,), expectation values (points, observables).
         """
         circuit = self.circuits[name]
         if not self.observables:
@@ -176,11 +176,11 @@ class SweepWork:
         has, wanted = {one.name for one in self.circuits[name].parameters}, set(grid.parameters)
         if missing := sorted(has - wanted):
             raise InvalidInputError(
-                f"The grid gives no values of the parameters {missing} of circuit {name!r}."
+                f"The grid gives no values for the parameters {missing} of circuit {name!r}."
             )
         if unknown := sorted(wanted - has):
             raise InvalidInputError(
-                f"Circuit {name!r} has no parameters {unknown}, of which the grid gives values. It "
+                f"Circuit {name!r} has no parameters {unknown}, but the grid gives them values. It "
                 f"has {sorted(has)}."
             )
         if not self.observables and not self.circuits[name].cregs:
@@ -200,7 +200,7 @@ class SweepWork:
         )
 
     def _request(self, pubs: Iterable[Any]) -> Request:
-        """Return a request for PUBs, which checks them; it is not sent."""
+        """Return a request for PUBs, without sending it; making one checks them."""
         if self.observables:
             return estimator_request(
                 pubs,
@@ -234,7 +234,7 @@ def _by_name(what: str, named: Named[T]) -> dict[str, T]:
 
 
 def _shots(pub: SamplerPub | EstimatorPub, options: Any) -> int:
-    """Return how often a PUB's circuits run; the most that its options can mean."""
+    """Return how often a PUB's circuits run: an upper bound, if its options allow several."""
     if isinstance(pub, SamplerPub):
         wanted = pub.shots or _number(options.default_shots) or DEFAULT_SHOTS
     else:
@@ -247,7 +247,7 @@ def _shots(pub: SamplerPub | EstimatorPub, options: Any) -> int:
 
 
 def _bases(pub: SamplerPub | EstimatorPub) -> int:
-    """Return in how many bases a point is measured, if each observable is measured by itself."""
+    """Return the number of measurement bases per point, with each observable measured alone."""
     if isinstance(pub, SamplerPub):
         return 1
     total = 0
@@ -259,5 +259,5 @@ def _bases(pub: SamplerPub | EstimatorPub) -> int:
 
 
 def _number(option: Any) -> Any:
-    """Return an option that is a number, and ``None`` for one that is unset or ``auto``."""
+    """Return a numeric option, or ``None`` if it is unset or ``auto``."""
     return option if isinstance(option, int | float) else None
