@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
@@ -199,22 +199,24 @@ def flow_attempt() -> tuple[str, int] | None:
 class DurableTask(Task[P, T]):
     """A task that, called by another task, makes its requests in the name of that one's try."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task; see :meth:`prefect.Task.__call__`."""
-        with _in_the_callers_name() as caller:
-            made = super().__call__(*args, **kwargs)
-        return _in_the_name_of(caller, made) if isinstance(made, Coroutine) else made
+    if not TYPE_CHECKING:  # type checkers see the signatures of Prefect's own
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit the task to the flow's task runner; see :meth:`prefect.Task.submit`."""
-        with _in_the_callers_name():
-            return super().submit(*args, **kwargs)
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the task; see :meth:`prefect.Task.__call__`."""
+            with _in_the_callers_name() as caller:
+                made = super().__call__(*args, **kwargs)
+            return _in_the_name_of(caller, made) if isinstance(made, Coroutine) else made
 
-    def with_options(self, **options: Any) -> Any:
-        """Return the task with other options; see :meth:`prefect.Task.with_options`."""
-        changed = super().with_options(**options)
-        changed.__class__ = type(self)
-        return changed
+        def submit(self, *args: Any, **kwargs: Any) -> Any:
+            """Submit the task to the flow's task runner; see :meth:`prefect.Task.submit`."""
+            with _in_the_callers_name():
+                return super().submit(*args, **kwargs)
+
+        def with_options(self, **options: Any) -> Any:
+            """Return the task with other options; see :meth:`prefect.Task.with_options`."""
+            changed = super().with_options(**options)
+            changed.__class__ = type(self)
+            return changed
 
 
 @contextmanager
