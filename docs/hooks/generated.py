@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - MkDocs loads this file by its path
-"""What pages of the documentation take from the code itself, so that the two cannot differ.
+"""Generates parts of the documentation from the code, so that the two cannot differ.
 
-A page says ``<!-- generated: NAME -->`` where the text of that name belongs.
+``<!-- generated: NAME -->`` in a page is replaced by the text of that name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS = 88
 
 
 def decision_table() -> str:
-    """Return the table of ``decisions.py``: each row of it, and those of the policy ``hold``."""
+    """Return the decision table of ``decisions.py``."""
     rows = [
         (f"{situation}", f"{answer}", f"{action}")
         for (situation, answer), action in decisions.TABLE.items()
@@ -35,7 +35,7 @@ def decision_table() -> str:
 
 
 def held_back_table() -> str:
-    """Return the rows that are different with ``unsettled="hold"``."""
+    """Return the rows that differ with ``unsettled="hold"``."""
     rows = [
         (f"{situation}", f"{answer}", f"{action}")
         for (situation, answer), usual in decisions.TABLE.items()
@@ -45,7 +45,7 @@ def held_back_table() -> str:
 
 
 def crash_point_table() -> str:
-    """Return the crash points of what is done to the platform."""
+    """Return the crash points of the effects on the platform."""
     rows = [
         (f"`{effect}, before`", f"`{effect}, after`") for effect in crashpoints.PLATFORM_EFFECTS
     ]
@@ -53,7 +53,7 @@ def crash_point_table() -> str:
 
 
 def error_tree() -> str:
-    """Return all exceptions, with the sentence that each has in the code."""
+    """Return the tree of exceptions, each with its summary line."""
     return "\n".join(
         f"{'    ' * depth}- **{error.__name__}**: {_first_line(error)}"
         for depth, error in _errors(errors.SessionBlockError, 0)
@@ -61,7 +61,7 @@ def error_tree() -> str:
 
 
 def wrong_input() -> str:
-    """Return all messages of ``InvalidInputError``, with … in the place of what differs."""
+    """Return all messages of ``InvalidInputError``, with … for the parts that vary."""
     code = Path(errors.__file__).parent
     found = {
         message_of(node.args[0])
@@ -75,7 +75,7 @@ def wrong_input() -> str:
 
 
 def message_of(node: ast.expr) -> str:
-    """Return a text of the code, with … in the place of what differs."""
+    """Return a string of the code, with … for the parts that vary."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -104,7 +104,7 @@ def settings_tables() -> str:
 
 
 def commands() -> str:
-    """Return the help page of every command, as the shell shows it."""
+    """Return the help page of every command, as in a shell."""
     runner = CliRunner()
     parts = []
     for path in _commands(typer.main.get_command(app), ()):
@@ -133,12 +133,12 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put what is generated in its place; MkDocs calls this for each page."""
+    """Replace the marks by the generated texts; MkDocs calls this for each page."""
     return _MARK.sub(lambda mark: GENERATED[mark[1]](), markdown)
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Leave the roles of docstrings out, which are for readers of the code."""
+    """Remove the roles of docstrings, which are for readers of the code."""
     return _ROLE.sub("", html)
 
 
