@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from session_block.local_platform import LocalPlatform
     from session_block.operations.flow_runs import cancel_experiments
     from session_block.records.identity import Identity
-    from session_block.records.sessions import SessionRecord, SessionState
-    from session_block.records.submissions import SubmissionState
+    from session_block.records.sessions import SessionRecord
+    from session_block.records.states import SessionState, SubmissionState
     from session_block.records.versions import Versions
     from session_block.records.views import ExperimentView, RecordedResult, compare
     from session_block.references import JobRef, SessionDetails, SessionRef
@@ -153,9 +153,9 @@ _HOMES = {
     "SessionDetails": "references",
     "SessionRecord": "records.sessions",
     "SessionRef": "references",
-    "SessionState": "records.sessions",
+    "SessionState": "records.states",
     "SessionUsage": "costs.usage",
-    "SubmissionState": "records.submissions",
+    "SubmissionState": "records.states",
     "SweepChunk": "algorithms.sweep.report",
     "SweepGrid": "algorithms.sweep.plan",
     "SweepPlan": "algorithms.sweep.plan",

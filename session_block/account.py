@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 def machine_clock() -> datetime:
-    """Return this machine's time, by which IBM's platform goes too."""
+    """Return this machine's time, which IBM's platform follows too."""
     return datetime.now(UTC)
 
 

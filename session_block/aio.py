@@ -49,7 +49,7 @@ class Call:
                 self._undo.pop()()
 
     def end_if_abandoned(self, pause_seconds: float = 0) -> None:
-        """End a call for which nobody waits any more, also in the middle of a pause.
+        """End a call that nobody waits for any more, even in the middle of a pause.
 
         Raises:
             asyncio.CancelledError: Nobody does.

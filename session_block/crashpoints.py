@@ -1,8 +1,8 @@
-"""The named points at which a test may kill the process: before and after every effect.
+"""The named points where a test may kill the process: before and after every effect.
 
 Nothing happens here unless ``SESSION_BLOCK_CRASH_AT`` is set, to ``<point>:<passage>`` such as
 ``record intent, after:3``: the third passage of that point is the process's last deed (SIGKILL).
-``SESSION_BLOCK_CRASH_LOG`` names a file to which every passage is appended, one point a line.
+``SESSION_BLOCK_CRASH_LOG`` names a file that gets every passage, one point a line.
 """
 
 from __future__ import annotations

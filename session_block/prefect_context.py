@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 def local_api_url() -> str:
-    """Return the API URL at which ``prefect server start`` serves, by its settings."""
+    """Return the API URL of ``prefect server start``, from its settings."""
     server = get_current_settings().server.api
     return f"http://{server.host}:{server.port}/api"
 
@@ -132,7 +132,7 @@ def _is_over(state: State[Any] | None) -> bool:
 
 
 def task_attempt() -> TaskAttempt | None:
-    """Return which try of which task run asks, or ``None`` outside a task.
+    """Return the task run at hand and its try, or ``None`` outside a task.
 
     Raises:
         LabelRequiredError: The task was called by another task. A retry of that one makes a new
@@ -153,7 +153,7 @@ def inside() -> bool:
 
 
 def task_run_id() -> UUID | None:
-    """Return the ID of the task run in which this thread is, if it is in one."""
+    """Return the ID of this thread's task run, if there is one."""
     context = TaskRunContext.get()
     return None if context is None else context.task_run.id
 
@@ -189,7 +189,7 @@ def is_cancelled(error: BaseException | None) -> bool:
 
 
 def flow_attempt() -> tuple[str, int] | None:
-    """Return which try of which flow run this is, or ``None`` outside a flow."""
+    """Return the flow run at hand and its try, or ``None`` outside a flow."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None

@@ -86,7 +86,7 @@ class SessionDetails(BaseModel):
         interactive_timeout: Longest idle time between jobs before the session is deactivated.
         max_time: Longest time the session can be open, counted from the start of its first job.
         active_timeout: Longest time the session can stay active.
-        usage_time: Seconds for which a QPU was committed to the session.
+        usage_time: Seconds that a QPU was committed to the session.
         mode: ``dedicated`` (a session) or ``batch``.
         timestamps: The state transitions, oldest first.
     """

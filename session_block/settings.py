@@ -29,7 +29,7 @@ NO_LIMITS = Limits()
 
 
 class Policy(StrEnum):
-    """What becomes of a submission whose sender is gone, and of which the platform shows no job."""
+    """What becomes of a submission that has neither a sender nor a visible job."""
 
     RESUBMIT = "resubmit"
     HOLD = "hold"
@@ -110,7 +110,8 @@ class Settings:
     Attributes:
         plan: Where jobs run, and how sessions are opened and replaced.
         policies: The user's other choices.
-        block: The Block's name, by which other processes load it; ``None`` for one never saved.
+        block: The Block's name, so that other processes can load it; ``None`` if it was never
+            saved.
     """
 
     plan: SessionPlan

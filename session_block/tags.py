@@ -1,4 +1,4 @@
-"""Pure: the tags by which an experiment's jobs are found at the platform.
+"""Pure: the tags that find an experiment's jobs at the platform.
 
 Each job bears three: one of the experiment's name, for people and for a ledger that was lost, one
 of its UID, and one of its submission. IBM allows eight tags of 86 characters [docs]; five are the
@@ -135,7 +135,7 @@ def name_tag(name: str) -> str:
 
 
 def uid_tag(uid: str) -> str:
-    """Return the tag by which all jobs of one experiment, and no others, are found."""
+    """Return the tag that all jobs of one experiment bear, and no others."""
     return f"{_UID}{uid}"
 
 

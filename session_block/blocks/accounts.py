@@ -169,7 +169,7 @@ def checked_ca_bundle(path: Path | None) -> Path | None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:
         raise InvalidInputError(
-            f"The Block's ca_bundle, {path}, cannot be used ({error}). It is to be a file of PEM "
+            f"The Block's ca_bundle, {path}, cannot be used ({error}). Give a file of PEM "
             "certificates on the machine that runs the flow."
         ) from error
     return path
@@ -246,7 +246,7 @@ def _secret_account(name: str) -> Account:
 
 def _checked_channel(channel: str | None, source: str) -> str | None:
     if channel is not None and channel not in CHANNELS:
-        raise InvalidInputError(f"{source} is {channel!r}, but is to be {' or '.join(CHANNELS)}.")
+        raise InvalidInputError(f"{source} is {channel!r}, but must be {' or '.join(CHANNELS)}.")
     return channel
 
 

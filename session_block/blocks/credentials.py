@@ -1,4 +1,4 @@
-"""Blocks that hold what it takes to reach IBM Quantum, or the local platform in its stead."""
+"""Blocks with the credentials of IBM Quantum, or of the local platform in its place."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SessionCredentials(FormBlock, CredentialsBlock):
 
     @abstractmethod
     def account(self) -> Account:
-        """Return what it takes to connect."""
+        """Return the account to connect with."""
 
     def get_client(self, *_args: Any, **_kwargs: Any) -> QiskitRuntimeService:
         """Connect, and return the client's service.
@@ -203,7 +203,7 @@ class IBMSessionCredentials(SessionCredentials):
         return self
 
     def account(self) -> Account:
-        """Return what it takes to connect, asking nobody but Prefect, and that for a Secret block.
+        """Return the account to connect with; asks nobody, except Prefect for a Secret block.
 
         Raises:
             InvalidInputError: The API key or the CA bundle is not where the Block says, or is none.
@@ -264,7 +264,7 @@ class LocalPlatformCredentials(SessionCredentials):
     )
 
     def account(self) -> Account:
-        """Return what it takes to connect, starting the platform if none runs.
+        """Return the account to connect with; starts the platform if none runs.
 
         Raises:
             PlatformError: It could not be started, or runs with other settings.

@@ -127,7 +127,7 @@ YesNoAll = Annotated[
 
 
 def reasons(error: ValidationError) -> str:
-    """Return what is wrong with which fields, in sentences that show no value."""
+    """Return which fields are wrong and why, in sentences that show no value."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     told = [f"{'.'.join(map(str, one['loc']))}: {one['msg'].rstrip('.')}." for one in errors]
     return " ".join(told)

@@ -1,301 +1,24 @@
-"""The Block: whose sessions, on which backend, for how long."""
+"""The Block: account, backend and duration of sessions, and how experiments are opened."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING
 
 import prefect  # noqa: F401 - in its own order its parts are imported a tenth faster
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from session_block import aio
-from session_block.blocks.credentials import (
-    DOCUMENTATION_URL,
-    LOGO_URL,
-    IBMSessionCredentials,
-    LocalPlatformCredentials,
-)
-from session_block.blocks.durations import (
-    SYSTEM_MAX_TIME_SECONDS,
-    duration_seconds,
-    max_time_seconds,
-)
-from session_block.blocks.forms import Duration, FormBlock, FractionalDuration, YesNoAll, reasons
+from session_block.blocks.credentials import DOCUMENTATION_URL, LOGO_URL
+from session_block.blocks.fields import SessionSettings
+from session_block.blocks.forms import FormBlock, reasons
 from session_block.errors import InvalidInputError
-from session_block.references import ExecutionMode
-from session_block.settings import MAX_SESSIONS, Limits, Policies, Policy, SessionPlan, Settings
+from session_block.settings import Settings
 
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment
     from session_block.ledger.store import Ledger
     from session_block.records.identity import Identity, Lost
     from session_block.references import SessionRef
-
-
-class SessionSettings(BaseModel):
-    """Whose sessions, on which backend, for how long, and what to do when something happens."""
-
-    credentials: IBMSessionCredentials | LocalPlatformCredentials = Field(
-        default=...,
-        description=(
-            "Whose account to use: IBM's, or the local platform's. Choose it again whenever you "
-            "edit this Block in Prefect's UI, whose form forgets it."
-        ),
-    )
-    backend_name: str | None = Field(
-        default=None,
-        title="Backend",
-        min_length=1,
-        description=(
-            "Name of the backend on which jobs run. Empty for the least busy one that is up when "
-            "an experiment first needs it, and that experiment then keeps."
-        ),
-        examples=["ibm_fez"],
-    )
-    min_num_qubits: int | None = Field(
-        default=None,
-        ge=1,
-        title="Least number of qubits",
-        description="How many qubits a backend needs that is not named, or takes another's place.",
-    )
-    mode: ExecutionMode = Field(
-        default="session",
-        title="Execution mode",
-        description=(
-            "IBM's execution mode: an exclusive 'session', a 'batch' of jobs that need not follow "
-            "one another, or single jobs ('job')."
-        ),
-    )
-    max_time: Duration | None = Field(
-        default=None,
-        title="Maximum time",
-        description=(
-            "Longest time a session or batch may be open, in seconds or as text such as "
-            "'2h 30m 40s'; empty for the platform's own maximum."
-        ),
-    )
-    max_jobs: int | None = Field(
-        default=None,
-        ge=0,
-        title="Most jobs of an experiment",
-        description="How many jobs one experiment may submit; empty for no limit.",
-    )
-    max_usage: FractionalDuration | None = Field(
-        default=None,
-        title="Most usage of an experiment",
-        description=(
-            "How much usage one experiment may be charged with, in seconds or as text such as "
-            "'10m'; it may be passed by the jobs in flight. Empty for no limit."
-        ),
-    )
-    block_max_jobs: int | None = Field(
-        default=None,
-        ge=0,
-        title="Most jobs of this Block",
-        description=(
-            "How many jobs all experiments of this Block may submit together, counted in the "
-            "ledger that they share and from when the limit is set. Empty for no limit."
-        ),
-    )
-    block_max_usage: FractionalDuration | None = Field(
-        default=None,
-        title="Most usage of this Block",
-        description=(
-            "How much usage all experiments of this Block may be charged with together, counted "
-            "as their jobs are. Empty for no limit."
-        ),
-    )
-    ledger_url: SecretStr | None = Field(
-        default=None,
-        title="Ledger URL",
-        description=(
-            "Database that remembers every job, as an SQLAlchemy URL; several machines share one "
-            "PostgreSQL. Empty for an SQLite file under PREFECT_HOME."
-        ),
-    )
-    on_expiry: Literal["reopen", "fail"] | None = Field(
-        default=None,
-        title="Sessions that end",
-        description=(
-            "What happens when a session ends before its experiment does: 'reopen' a new one and "
-            "go on in it, or 'fail'. Empty to reopen the experiment's own sessions, not borrowed "
-            "ones."
-        ),
-    )
-    min_time_left: Duration = Field(
-        default="0s",
-        title="Least time left",
-        description=(
-            "A session with less time left gets no more jobs, and a new one takes its place: "
-            "seconds, or text such as '5m'."
-        ),
-    )
-    max_sessions: int = Field(
-        default=MAX_SESSIONS,
-        ge=1,
-        title="Most sessions",
-        description="How many sessions an experiment opens before it stops and asks.",
-    )
-    keep_failed: Duration = Field(
-        default="15m",
-        title="Sessions of failed runs",
-        description=(
-            "How long the session of a run that failed is kept for a retry: seconds, or text such "
-            "as '15m'; 0 closes it at once, and otherwise the flow 'tidy' does. No session lasts "
-            "longer than '8h'."
-        ),
-    )
-    without_sessions: Literal["fail", "batch", "job"] = Field(
-        default="fail",
-        title="Plans without sessions",
-        description=(
-            "What happens where the instance's plan, such as the open one, has no sessions: "
-            "'fail', or run in 'batch' or 'job' mode instead."
-        ),
-    )
-    in_maintenance: Literal["wait", "move"] = Field(
-        default="wait",
-        title="Backends that are down",
-        description=(
-            "What happens if the backend is down before the first job: 'wait' for it, or 'move' "
-            "to another one. Afterwards an experiment always waits."
-        ),
-    )
-    on_recalibration: Literal["continue", "stop"] = Field(
-        default="continue",
-        title="New calibrations",
-        description=(
-            "Whether an experiment goes on ('continue') after its backend was calibrated anew, or "
-            "has to 'stop'."
-        ),
-    )
-    use_fractional_gates: YesNoAll = Field(
-        default=False,
-        json_schema_extra={"default": "no"},
-        title="Fractional gates",
-        description=(
-            "Whether circuits may use the backend's fractional gates: 'no', 'yes', or 'all' "
-            "instructions that it has."
-        ),
-    )
-    calibration_id: str | None = Field(
-        default=None,
-        title="Calibration",
-        description="ID of the backend's calibration to be used; empty for the newest.",
-    )
-    unsettled: Literal["resubmit", "hold"] = Field(
-        default="resubmit",
-        title="Submissions that cannot be settled",
-        description=(
-            "What becomes of a submission whose process died while sending it, and of which the "
-            "platform shows no job: 'resubmit' it, or 'hold' it for an operator."
-        ),
-    )
-    on_divergence: Literal["stop", "warn"] = Field(
-        default="stop",
-        title="Runs that diverge",
-        description=(
-            "What a resumed run does that asks for something new before it has asked for all that "
-            "was recorded: 'stop' before it buys anything, or 'warn' and go on."
-        ),
-    )
-    max_attempts: int = Field(
-        default=10,
-        ge=1,
-        title="Most attempts without progress",
-        description=(
-            "How many attempts of a flow run in a row may end without a new result, before it is "
-            "stopped instead of tried again."
-        ),
-    )
-    submissions_per_minute: int | None = Field(
-        default=None,
-        ge=1,
-        title="Submissions per minute",
-        description=(
-            "Most jobs that one process submits in a minute. Empty to go as fast as the platform "
-            "lets, which is learnt from its refusals."
-        ),
-    )
-
-    @field_validator("max_time")
-    @classmethod
-    def _max_time_is_a_duration(cls, max_time: int | str | None) -> int | str | None:
-        max_time_seconds(max_time)
-        return max_time
-
-    @field_validator("min_time_left")
-    @classmethod
-    def _min_time_left_is_a_duration(cls, min_time_left: int | str) -> int | str:
-        if duration_seconds(min_time_left, "min_time_left") < 0:
-            raise InvalidInputError(f"min_time_left {min_time_left!r} is negative.")
-        return min_time_left
-
-    @field_validator("keep_failed")
-    @classmethod
-    def _keep_failed_is_a_duration(cls, keep_failed: int | str) -> int | str:
-        if duration_seconds(keep_failed, "keep_failed") < 0:
-            raise InvalidInputError(f"keep_failed {keep_failed!r} is negative.")
-        return keep_failed
-
-    @field_validator("max_usage", "block_max_usage")
-    @classmethod
-    def _max_usage_is_a_duration(cls, max_usage: float | str | None) -> float | str | None:
-        seconds = _seconds(max_usage)
-        if seconds is not None and not 0 <= seconds < math.inf:
-            raise InvalidInputError(f"A limit of {max_usage!r} s of usage cannot be kept.")
-        return max_usage
-
-    @model_validator(mode="after")
-    def _sessions_have_the_time_left(self) -> Self:
-        longest = max_time_seconds(self.max_time) or SYSTEM_MAX_TIME_SECONDS
-        if duration_seconds(self.min_time_left, "min_time_left") >= longest:
-            raise InvalidInputError(
-                f"min_time_left {self.min_time_left!r} is no less than the longest time of a "
-                f"session ({longest} s), so that each would get one job at most."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _calibration_is_of_a_backend(self) -> Self:
-        if self.calibration_id is not None and self.backend_name is None:
-            raise InvalidInputError(
-                "A calibration belongs to a backend: name it (backend_name), or leave "
-                "calibration_id empty."
-            )
-        return self
-
-    @property
-    def _plan(self) -> SessionPlan:
-        return SessionPlan(
-            backend_name=self.backend_name,
-            min_num_qubits=self.min_num_qubits,
-            use_fractional_gates=self.use_fractional_gates,
-            calibration_id=self.calibration_id,
-            in_maintenance=self.in_maintenance,
-            on_recalibration=self.on_recalibration,
-            mode=self.mode,
-            max_time_seconds=max_time_seconds(self.max_time),
-            without_sessions=self.without_sessions,
-            on_expiry=self.on_expiry,
-            min_time_left_seconds=duration_seconds(self.min_time_left, "min_time_left"),
-            max_sessions=self.max_sessions,
-            submissions_per_minute=self.submissions_per_minute,
-        )
-
-    @property
-    def _policies(self) -> Policies:
-        return Policies(
-            unsettled=Policy(self.unsettled),
-            may_diverge=self.on_divergence == "warn",
-            limits=Limits(self.max_jobs, _seconds(self.max_usage)),
-            block_limits=Limits(self.block_max_jobs, _seconds(self.block_max_usage)),
-            keep_failed_seconds=duration_seconds(self.keep_failed, "keep_failed"),
-        )
-
-
-def _seconds(duration: float | str | None) -> float | None:
-    return duration_seconds(duration, "A limit") if isinstance(duration, str) else duration
 
 
 class QuantumSession(SessionSettings, FormBlock):
@@ -394,7 +117,7 @@ class QuantumSession(SessionSettings, FormBlock):
         if not read_sessions(Journal(self.ledger(), session.uid)):
             raise InvalidInputError(
                 f"This ledger does not know experiment {session.experiment!r} number "
-                f"{session.number}. Use the ledger in which it was opened."
+                f"{session.number}. Use the ledger that it was opened in."
             )
         identity = Identity(session.experiment, session.number, session.uid, resumed=True)
         return self.open(identity, block=session.block)

@@ -21,7 +21,7 @@ from session_block.cli.common import (
 )
 from session_block.operations.submissions import Operator, SubmissionOverview
 from session_block.records.keys import Kind
-from session_block.records.submissions import SubmissionState
+from session_block.records.states import SubmissionState
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -97,7 +97,7 @@ class Backends:
         return unreadable
 
     def least_busy(self, min_num_qubits: int | None) -> list[str]:
-        """Return the names of the backends with so many qubits that are up, least busy first.
+        """Return the names of the backends that are up and have enough qubits, least busy first.
 
         The client's own ``least_busy`` answers from what it was told when it first asked, and hides
         why it was told nothing.
@@ -110,7 +110,7 @@ class Backends:
         return [one["name"] for one in up]
 
     def names(self, min_num_qubits: int | None = None) -> Sequence[str]:
-        """Return the names of the backends with so many qubits, whatever their state.
+        """Return the names of the backends that have enough qubits, whatever their state.
 
         Raises:
             ConnectionFailedError: The listing failed.

@@ -18,7 +18,7 @@ from qiskit_ibm_runtime import IBMInputValueError, IBMRuntimeError
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 
 SESSION_CLOSED_CODE = 1217
-"""What a job that comes too late for its session is told."""
+"""IBM's code for a job that comes too late for its session."""
 
 NO_SESSIONS_CODE = 1352
 """How IBM refuses a session on the open plan."""

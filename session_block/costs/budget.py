@@ -16,7 +16,7 @@ from session_block.records.keys import BudgetMember, Outcome
 from session_block.settings import NO_LIMITS, Limits
 
 WARNING_SHARE = 0.8
-"""The share of a limit from which on it is said that the limit is near."""
+"""The share of a limit after which a warning says that it is near."""
 
 _logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ class JobUsage(BaseModel):
 
     Attributes:
         submission: The submission that it was made for; a twin has that of the recorded job.
-        session_id: The session in which it was to run; ``None`` in job mode.
+        session_id: The session that it was sent to; ``None`` in job mode.
         seconds: Usage of the QPU; ``None`` while the platform has not settled it.
         charged: Whether it is charged by itself, and not with a session of the experiment's own.
     """

@@ -18,7 +18,7 @@ from session_block.client.service import connect, connecting
 from session_block.errors import InvalidInputError
 
 PLAN_WITHOUT_SESSIONS = "open"
-"""The plan on which IBM refuses sessions, as its catalogue names it."""
+"""The plan without sessions, as IBM's catalogue names it."""
 
 WithoutSessions = Literal["fail", "batch", "job"]
 
@@ -34,7 +34,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Names:
-    """The names under which the two Blocks are saved."""
+    """The names of the two saved Blocks."""
 
     credentials: str
     session: str

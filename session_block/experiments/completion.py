@@ -11,7 +11,8 @@ from session_block.experiments.assembly import Assembly
 from session_block.records.attempts import note_attempt, note_failure
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Hold, Intent, Result, Sealed, SessionOutcome
-from session_block.records.submissions import FACTS, SubmissionState, fold_all
+from session_block.records.states import SubmissionState
+from session_block.records.submissions import FACTS, fold_all
 
 _logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class RunContext:
-    """The Prefect run, if there is one, in which this object was made."""
+    """The Prefect run that this object was made in, if any."""
 
     def __init__(self) -> None:
         self._context: Context | None = copy_context() if prefect_context.inside() else None

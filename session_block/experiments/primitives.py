@@ -50,7 +50,7 @@ class _Durable:
     def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob:
         """Submit a request, in the name of the run that made the primitive if need be.
 
-        Algorithms make their requests in threads of which Prefect does not know.
+        Algorithms make their requests in threads that Prefect does not know.
         """
         if self._transpile:
             fitted: Any = _FittedLater(request.pubs, fitting)
@@ -104,7 +104,7 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
 
     @property
     def default_shots(self) -> int:
-        """Shots of the PUBs for which nobody says any; some algorithms ask for it."""
+        """Shots of PUBs that give none; some algorithms read this."""
         return int(self._option("default_shots") or DEFAULT_SHOTS)
 
     def _fitting(self, pub: SamplerPub) -> SamplerPub:
@@ -159,7 +159,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
 
     @property
     def default_precision(self) -> float:
-        """Precision of the PUBs for which nobody says any; some algorithms ask for it."""
+        """Precision of PUBs that give none; some algorithms read this."""
         if shots := self._option("default_shots"):
             return 1 / math.sqrt(shots)
         return float(self._option("default_precision") or DEFAULT_PRECISION)
@@ -173,7 +173,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
 
 
 class _FittedLater(Sequence[Any]):
-    """PUBs whose circuits are fitted to the backend when they are to be sent; a replay sends none.
+    """PUBs whose circuits are fitted to the backend just before sending; a replay fits none.
 
     Args:
         pubs: As they were asked for.

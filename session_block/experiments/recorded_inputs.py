@@ -212,7 +212,7 @@ class RecordedInputs:
             encode_circuit(isa_circuit),
         )
         pinned = self._read(key, number)
-        # Whoever passes the ISA circuit itself is told, too, when it does not fit any more.
+        # So that passing the ISA circuit itself also fails once it does not fit any more.
         self._journal.record(CircuitFits(circuit=self._key(pinned), name=circuit.name))
         return pinned
 

@@ -70,7 +70,7 @@ class RunFacts(BaseModel):
         uid: Its unique ID, which all its jobs bear as a tag.
         backend: The backend that ran them; ``None`` if nothing was ever submitted.
         session_ids: Its sessions and batches, oldest first.
-        job_ids: The jobs whose results it uses, in the order in which they were asked for.
+        job_ids: The jobs whose results it uses, in the order of asking.
         usage_seconds: What the experiment had been charged with when the report was made; the
             session itself is closed only after that.
     """

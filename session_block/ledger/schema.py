@@ -1,4 +1,4 @@
-"""The ledger's tables: how they are made, and how it is told whether they are whole."""
+"""The ledger's tables: create them, and check that they are whole."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIRST_SCHEMA_VERSION = 1
 MAX_KEY_LENGTH = 255
 
 _CREATION_LOCK = 0x514C6467
-"""The PostgreSQL advisory lock under which the tables are made."""
+"""The PostgreSQL advisory lock that is held while the tables are created."""
 
 _metadata = sa.MetaData()
 
@@ -54,7 +54,7 @@ facts_table = sa.Table(
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is so, and stays so."""
+    """One immutable record of a ledger."""
 
     experiment: str
     key: str

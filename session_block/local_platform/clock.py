@@ -72,7 +72,7 @@ class Clock:
     def pin(self) -> float:
         """Return now, and hold the clock there until the engine has looked once more.
 
-        For changes that the engine has to act on at the very moment at which they happen.
+        For changes that the engine must act on at once.
         """
         with self._changed:
             now = self._now()
@@ -144,7 +144,7 @@ def _rounded(moment: float) -> float:
 
 
 def _at_or_after(moment: float) -> float:
-    """Return the first whole microsecond that is not before a moment at which something is due."""
+    """Return a due time rounded up to a whole microsecond."""
     whole = _rounded(moment)
     return whole if whole >= moment else _rounded(moment + _STEP)
 

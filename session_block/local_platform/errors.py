@@ -1,4 +1,4 @@
-"""Refusals in the form in which IBM's API writes them.
+"""Refusals in the form of IBM's API.
 
 Code and message of 1000, 1007, 1200, 1201, 1202 and 1352 are those of IBM's public registry of
 errors, 1208 and 1217 what public sources report of it. HTTP statuses are IBM's where reports or its

@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def first_difference(self) -> int | None:
-        """The first position at which their requests differ; ``None`` if none do."""
+        """The first position where their requests differ; ``None`` if none do."""
         return next((pair.number for pair in self.pairs if not pair.same_request), None)
 
     def described(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from session_block.records.keys import (
     Sealed,
 )
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
-from session_block.records.submissions import SubmissionState
+from session_block.records.states import SubmissionState
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
 

@@ -51,7 +51,7 @@ session that it opens later is left to the platform, for the sake of colleagues'
 
 @dataclass(frozen=True)
 class Opening:
-    """An opening for which the ledger has no session ID.
+    """An opening without a session ID in the ledger.
 
     Attributes:
         under_way: Its sender may still be at work, so its session is no orphan yet.
@@ -68,7 +68,7 @@ class Opening:
 
     @property
     def backend(self) -> str:
-        """The backend on which it was to be opened."""
+        """The backend that it was meant for."""
         return self.record.backend
 
     @property

@@ -25,7 +25,8 @@ from session_block.records.keys import (
     SubmissionDeed,
     Twin,
 )
-from session_block.records.submissions import Generation, Submission, SubmissionState
+from session_block.records.states import SubmissionState
+from session_block.records.submissions import Generation, Submission
 
 
 @dataclass(frozen=True)

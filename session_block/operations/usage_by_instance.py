@@ -111,7 +111,7 @@ def usage_by_instance(
 
 
 def _place(ledger: Ledger, uid: str) -> tuple[str | None, str | None]:
-    """Return instance and URL of an experiment, to which it sends everything."""
+    """Return the instance and URL that an experiment sends everything to."""
     intents = Journal(ledger, uid).several(SessionIntent, Intent)
     latest = intents[-1] if intents else None
     if isinstance(latest, SessionIntent | Intent):

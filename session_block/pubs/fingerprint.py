@@ -102,7 +102,7 @@ def fingerprint_circuit(circuit: QuantumCircuit) -> str:
 
 
 FINGERPRINTS: Mapping[int, Callable[..., str]] = {1: fingerprint_request}
-"""The rule by which requests are recognised, in each of its versions, which never change."""
+"""The rule that recognises requests, in all its versions; a version never changes."""
 
 CIRCUIT_FINGERPRINTS: Mapping[int, Callable[[QuantumCircuit], str]] = {1: fingerprint_circuit}
 """The same for circuits by themselves, which are pinned by it."""

@@ -59,11 +59,11 @@ def note_failure(journal: Journal, attempt: int, keep_seconds: int) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """The failed attempt with which an experiment rests.
+    """The latest attempt at an experiment, which failed.
 
     Attributes:
         failed_at: When it failed, by its machine's clock.
-        kept_until: When the time is over for which its session is kept.
+        kept_until: Until when its session is kept.
     """
 
     failed_at: datetime

@@ -237,7 +237,7 @@ def known_experiments(ledger: Ledger) -> list[Identity]:
 def _checked(name: str | None) -> str:
     if name is None:
         raise InvalidInputError(
-            "Outside a flow run an experiment needs a name, by which it is found again: "
+            "Outside a flow run an experiment needs a name, so that it can be found again: "
             "experiment('h2-scan')."
         )
     if not name.strip() or len(quote(name, safe="")) > MAX_NAME_LENGTH or not name.isprintable():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
@@ -18,6 +17,7 @@ from session_block.records.keys import (
     SessionKind,
     SessionOutcome,
 )
+from session_block.records.states import SessionState, session_state
 from session_block.references import ExecutionMode, SessionMode
 from session_block.settings import SessionPlan
 
@@ -33,24 +33,6 @@ FACTS = (SessionIntent, SessionOutcome, SessionClosing, SessionEnded)
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _logger = logging.getLogger(__name__)
-
-
-class SessionState(StrEnum):
-    """Where a session of an experiment stands, as people are told everywhere.
-
-    Attributes:
-        OPENING: It is wanted, and what came of that is not recorded yet.
-        OPEN: It is not known to be over.
-        ENDED: It is over.
-        LOST: Its opening was cut off, so nobody knows whether there is one.
-        REFUSED: The platform opened none.
-    """
-
-    OPENING = "opening"
-    OPEN = "open"
-    ENDED = "ended"
-    LOST = "lost"
-    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -95,17 +77,7 @@ class SessionRecord:
     @property
     def state(self) -> SessionState:
         """Where it stands, as far as the ledger tells."""
-        if self.end is not None:
-            return SessionState.ENDED
-        match self.kind:
-            case None:
-                return SessionState.OPENING
-            case "lost":
-                return SessionState.LOST
-            case "refused":
-                return SessionState.REFUSED
-            case _:
-                return SessionState.OPEN
+        return session_state(self.kind, ended=self.end is not None)
 
     @property
     def opened(self) -> bool:
@@ -152,7 +124,7 @@ def execution_mode(journal: Journal, plan: SessionPlan) -> ExecutionMode:
 
 
 def record_closing(journal: Journal, record: SessionRecord, reason: str) -> None:
-    """Record, before a session is closed, that it is to be, and why."""
+    """Record, before a session is closed, why it will be."""
     journal.record(SessionClosing(number=record.number, reason=reason))
 
 

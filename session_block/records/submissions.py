@@ -24,28 +24,7 @@ from session_block.records.keys import (
     Result,
     SubmissionFact,
 )
-
-
-class SubmissionState(StrEnum):
-    """Where a submission stands, as people are told everywhere.
-
-    Attributes:
-        UNSETTLED: It was to be sent, and what came of that is not recorded yet.
-        HELD: It waits for an operator.
-        JOB: It has a job, whose result is not recorded yet.
-        ENDED: Its job gave no result; the next one who asks runs it again.
-        REJECTED: No job was made: the platform refused it, or the budget did.
-        ABANDONED: No job was made that anybody knows of; the next one who asks sends it again.
-        RESULT: Its result is recorded.
-    """
-
-    UNSETTLED = "unsettled"
-    HELD = "held"
-    JOB = "job"
-    ENDED = "ended"
-    REJECTED = "rejected"
-    ABANDONED = "abandoned"
-    RESULT = "result"
+from session_block.records.states import SubmissionState, submission_state
 
 
 class Situation(StrEnum):
@@ -114,7 +93,7 @@ class Generation:
 
     Attributes:
         number: 1 for the first attempt.
-        intent: Where it was sent, and by whom.
+        intent: Where it was sent, and its sender.
         outcome: What came of it, or ``None`` while that is open.
         ended: Why the outcome's job is known to have given no result, or ``None``.
         hold: That the generation waits for an operator, and why; or ``None``.
@@ -171,25 +150,24 @@ class Submission:
 
     @property
     def state(self) -> SubmissionState:
-        """Where it stands, for people; see :meth:`situation` for what is to be done.
+        """Its state, for people; :meth:`situation` decides what happens next.
 
         Raises:
             LedgerError: Nothing is recorded of it.
         """
         latest = self.latest
-        if self.has_result:
-            return SubmissionState.RESULT
-        if latest is None:
+        if latest is None and not self.has_result:
             raise LedgerError(f"Nothing is recorded of submission {self.id}.", submission=self.id)
-        if latest.held:
-            return SubmissionState.HELD
-        if latest.outcome is None:
-            return SubmissionState.UNSETTLED
-        return SubmissionState.ENDED if latest.ended else SubmissionState(latest.outcome.kind)
+        return submission_state(
+            has_result=self.has_result,
+            held=latest is not None and latest.held,
+            ended=latest is not None and latest.ended is not None,
+            outcome=None if latest is None or latest.outcome is None else latest.outcome.kind,
+        )
 
     @property
     def refused_with(self) -> int | None:
-        """The HTTP status with which the last generation was refused, if it was."""
+        """The HTTP status of the last generation's refusal, if it was refused."""
         outcome = None if self.latest is None else self.latest.outcome
         return None if outcome is None else outcome.status
 

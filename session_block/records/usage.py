@@ -75,7 +75,7 @@ class SentJob:
 
 
 def jobs_of(journal: Journal) -> Iterator[SentJob]:
-    """Yield the jobs of an experiment, in the order in which they were recorded."""
+    """Yield the jobs of an experiment, in the order of their records."""
     facts = journal.several(Intent, Outcome, Twin)
     sent_to = {
         (one.submission, one.generation): one.session_id for one in facts if isinstance(one, Intent)

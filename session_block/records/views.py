@@ -15,7 +15,8 @@ from session_block.records.identity import Identity, known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result, Sealed
 from session_block.records.sessions import SessionRecord, read_sessions
-from session_block.records.submissions import Submission, SubmissionState
+from session_block.records.states import SubmissionState
+from session_block.records.submissions import Submission
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class ExperimentRecords:
         return self._journal.has(Sealed)
 
     def report(self) -> dict[str, Any] | None:
-        """The report with which the experiment was sealed, or ``None`` while it is not."""
+        """The report that the experiment was sealed with, or ``None`` while it is not."""
         sealed = self._journal.get(Sealed)
         return None if sealed is None else dict(sealed.report)
 
@@ -73,7 +74,7 @@ class ExperimentRecords:
 
     @property
     def job_ids(self) -> list[str]:
-        """The jobs whose results are recorded, in the order in which they were asked for."""
+        """The jobs whose results are recorded, in the order of asking."""
         jobs = {one.submission: one.job_id for one in self._journal.all(Result)}
         asked = (one.submission for one in self._journal.all(Intent) if one.generation == 1)
         return [jobs[submission] for submission in asked if submission in jobs]
@@ -126,7 +127,7 @@ class ExperimentView(ExperimentRecords):
         return None if found is None or found.payload is None else decode_result(found.payload)
 
     def results(self) -> Iterator[RecordedResult]:
-        """Yield the recorded results, in the order in which they were asked for."""
+        """Yield the recorded results, in the order of asking."""
         for row in self.submissions():
             result = self.result(row["submission"])
             if result is not None:

@@ -12,7 +12,7 @@ from qiskit.primitives.containers import PrimitiveResult
 
 from session_block.client import JobMetrics
 from session_block.errors import InvalidInputError
-from session_block.records.submissions import SubmissionState
+from session_block.records.states import SubmissionState
 from session_block.reporting.watched import Watched, job_page
 
 _INK = "#808080"

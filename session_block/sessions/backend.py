@@ -1,4 +1,4 @@
-"""An experiment's backend, chosen once, and the calibration under which its jobs are submitted."""
+"""An experiment's backend, chosen once, and the calibration at the time of its submissions."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class PinnedBackend:
         pinned: circuits are transpiled for the pinned one.
 
         Raises:
-            BackendNotFoundError: The instance has none such.
+            BackendNotFoundError: The instance has no such backend.
             InvalidInputError: The experiment began at another instance.
             ConnectionFailedError: The platform cannot be reached.
         """

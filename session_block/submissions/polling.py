@@ -20,7 +20,7 @@ SLOWEST_SECONDS = 2.0
 _FASTEST_SECONDS = 0.004
 _FIRST_SECONDS = 0.02
 _SHARE = 0.1
-"""Of a job of which nothing is known: the share of the time that it already took."""
+"""The pause before the next look at an unknown job, as a share of its time so far."""
 
 _REMEMBERED = 5
 _STEP = 0.005

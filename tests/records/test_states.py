@@ -11,8 +11,9 @@ from session_block.errors import LedgerError
 from session_block.records import keys
 from session_block.records import submissions as records
 from session_block.records.keys import Hold, Intent, JobEnded, Kind, Outcome, Result
-from session_block.records.sessions import SessionRecord, SessionState
-from session_block.records.submissions import SubmissionState, fold_all
+from session_block.records.sessions import SessionRecord
+from session_block.records.states import SessionState, SubmissionState
+from session_block.records.submissions import fold_all
 
 INTENT = Intent(
     submission="s",

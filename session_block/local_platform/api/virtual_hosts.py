@@ -75,7 +75,7 @@ def _prefix(host: str) -> str | None:
 
 
 def _is_here(host: str, scope: Scope) -> bool:
-    """Say whether a host is this machine, or the address at which the request arrived."""
+    """Say whether a host is this machine, or the address that the request arrived at."""
     server = scope.get("server") or ("",)
     return host in ("localhost", server[0]) or is_loopback(host)
 

@@ -45,7 +45,7 @@ class Device:
 
     @property
     def owner(self) -> str:
-        """The name under which an instance owns the backend, and it is calibrated."""
+        """The backend's name in its instance and in its calibrations."""
         return self.mock_of or self.name
 
 

@@ -1,4 +1,4 @@
-"""Circuits and observables brought down to the qubits on which something happens.
+"""Circuits and observables reduced to the qubits that are used.
 
 A circuit for a device of 156 qubits names them all, and no simulator holds 156 qubits. Qubits
 that no gate touches stay in their ground state, so they can be left out of the circuit and
@@ -73,7 +73,7 @@ def compact(
 
 
 def observed(observables: Any) -> set[int]:
-    """Return the indices of the qubits on which one of the observables is not the identity."""
+    """Return the indices of the qubits where an observable is not the identity."""
     return {
         index
         for observable in np.ravel(np.asarray(observables))

@@ -69,7 +69,7 @@ def expectation_values(circuit: Any, values: Array, terms: Array, shots: int, se
 
 
 def on_simulator(num_qubits: int, attempt: Callable[[AerSimulator], T]) -> T:
-    """Run ``attempt`` with the first simulation method that can hold so many qubits.
+    """Run ``attempt`` with the first simulation method that can hold the qubits.
 
     Wide circuits are tried as Clifford circuits first, then as weakly entangled ones.
     """

@@ -119,7 +119,7 @@ class WrongCount(_Rule):
 
 
 class RateLimit(_Rule):
-    """Refuse an account's calls that are more than so many within the last minute."""
+    """Refuse an account's calls beyond a number within the last minute."""
 
     kind: Literal["rate_limit"]
     times: Annotated[int, Field(ge=1, le=_MOST)] | None = None

@@ -1,4 +1,4 @@
-"""What a platform is told and asked beside the quantum API: faults, clock, calibrations, counts."""
+"""Control and inspect a platform beside the quantum API: faults, clock, calibrations, counts."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def service_environment(origin: str) -> dict[str, str]:
 
 
 def environment(info: PlatformInfo) -> dict[str, str]:
-    """Return the variables with which a plain ``QiskitRuntimeService()`` uses a platform."""
+    """Return the variables that make a plain ``QiskitRuntimeService()`` use a platform."""
     return {
         **service_environment(info.origin),
         "QISKIT_IBM_TOKEN": info.token,

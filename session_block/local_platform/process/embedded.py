@@ -123,7 +123,7 @@ class LocalPlatform(Admin):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables with which a plain ``QiskitRuntimeService()`` uses this platform."""
+        """The variables that make a plain ``QiskitRuntimeService()`` use this platform."""
         return environment(self.info)
 
     def service(

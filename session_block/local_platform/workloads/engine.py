@@ -34,7 +34,7 @@ class _Run:
 
     @property
     def end(self) -> float:
-        """The moment at which the job ends, as far as it is known."""
+        """When the job ends, as far as that is known."""
         return min(self._full_end, self.job.running_at + self.job.limit)
 
     def outcome_at_end(self) -> Outcome:

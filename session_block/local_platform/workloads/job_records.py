@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROGRAMS = ("sampler", "estimator", "executor")
 PENDING = ("queued", "running")
 MAX_EXECUTION_SECONDS = 10_800
-# The code by which the client knows a job that was ended by its maximum execution time.
+# The client recognises a job that exceeded its maximum execution time by this code.
 MAX_TIME_CODE = 1305
 
 

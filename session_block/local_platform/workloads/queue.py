@@ -2,7 +2,7 @@
 
 A dedicated session has its backend for itself while it is active. Whatever has to queue (a job
 outside a session, and the first job of a session or batch that is not active) waits behind the
-jobs of other users; apart from that, jobs run in the order in which they came.
+jobs of other users; apart from that, jobs run in order of arrival.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Turn:
-    """The job whose turn it is, or None and the moment from which on one may have its turn."""
+    """The job whose turn it is, or ``None`` and the earliest time that one may run."""
 
     job_id: str | None = None
     session_id: str | None = None
@@ -88,7 +88,7 @@ class Runs:
             db.execute("UPDATE jobs SET state='queued', running_at=NULL WHERE state='running'")
 
     def next_session_change(self) -> tuple[float, str] | None:
-        """Return the next moment at which a session changes by itself, and which one."""
+        """Return the next time a session changes by itself, and which one."""
         with self._store.reading() as db:
             return self._sessions.first_due(db)
 

@@ -30,7 +30,7 @@ CLOSED_UNUSED = "no job within 30 minutes"
 
 @dataclass(frozen=True)
 class Transition:
-    """The moment at which a session entered a state."""
+    """When a session entered a state."""
 
     status: SessionState
     timestamp: float

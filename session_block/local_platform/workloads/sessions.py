@@ -133,7 +133,7 @@ class Sessions:
             raise not_found("Session", session_id)
 
     def first_due(self, db: sqlite3.Connection) -> tuple[float, str] | None:
-        """Return the next moment at which a session changes by itself, and which one."""
+        """Return the next time a session changes by itself, and which one."""
         row = db.execute(
             "SELECT due_at, id FROM sessions WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT 1"
         ).fetchone()
