@@ -33,7 +33,7 @@ DEFAULT_PRECISION = 0.015625
 
 
 class Estimate(BaseModel):
-    """What one job will cost, and what there is to spend; :meth:`times` tells it for many.
+    """What one job will cost, and what there is to spend; ``times(n)`` is that of n jobs.
 
     Attributes:
         jobs: How many jobs.

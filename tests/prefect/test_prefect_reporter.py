@@ -260,7 +260,7 @@ def test_a_platform_that_does_not_answer_costs_no_report(
             experiment.run_sampler([flipped()], shots=8)
             dies.kill()
             experiment.seal({"found": 1})
-            experiment._end_watch()
+            experiment.release()
             return experiment.uid
 
         [artifact] = _artifacts(prefect_server, outlive())
@@ -297,7 +297,7 @@ def test_what_cannot_be_told_fails_nothing(
     watched = Watched(
         ExperimentView(experiment.identity, block.ledger()),
         Progress(),
-        lambda: None,
+        experiment._sessions,
         experiment._parts.budget,
     )
     nobody = f"http://127.0.0.1:{free_port()}/api"
