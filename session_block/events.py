@@ -1,4 +1,4 @@
-"""What happens to an experiment, and how far it is, for whoever watches it."""
+"""Events and progress of an experiment, for whoever watches it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ Listener = Callable[[Event], None]
 
 
 class EventBus:
-    """Passes on what happens. A listener that fails is logged, and never fails a run."""
+    """Publishes events to listeners. A listener that fails is logged, and never fails a run."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []

@@ -19,7 +19,7 @@ from session_block.errors import InstanceRequiredError
 
 
 class Probe:
-    """Reads sessions and jobs as the platform tells them, with the fields that nobody reads too.
+    """Reads sessions and jobs as the platform sends them, with all fields.
 
     All methods raise ``ConnectionFailedError`` if the platform does not tell.
     """

@@ -33,7 +33,7 @@ class Budget:
     """Keeps an experiment within its limits, and within those of its Block.
 
     Jobs are counted by their intents, so that no concurrent tasks, processes or machines that share
-    the ledger pass a limit together. Usage may be passed by the jobs in flight. The limits of a
+    the ledger pass a limit together. Jobs in flight may exceed a limit of usage. The limits of a
     Block count the experiments that it opened while it had limits and that this ledger knows.
 
     Args:
@@ -75,7 +75,7 @@ class Budget:
         self._ready = False
 
     def why_not(self, submission: str, generation: int) -> str | None:
-        """Count one more job, whose intent is recorded; say why it must not be sent, if so.
+        """Count one more job, whose intent is recorded; return why it must not be sent.
 
         Raises:
             ConnectionFailedError: There is a limit of usage, and the platform does not tell it.
@@ -90,7 +90,7 @@ class Budget:
         return None
 
     def why_no_more(self) -> str | None:
-        """Say why no further job would be sent, if so; counts none."""
+        """Return why no further job would be sent, or ``None``; counts nothing."""
         self._make_ready()
         reasons = (one.why_none_more() or self._why_used_up(one) for one in self._accounts)
         return next((why for why in reasons if why is not None), None)
@@ -101,7 +101,7 @@ class Budget:
             account.quota.void(self._holder(submission, generation))
 
     def left(self) -> Left:
-        """Return what may still be spent: the least that any of the limits leaves."""
+        """Return what may still be spent: the smallest remainder of all limits."""
         self._make_ready()
         jobs = [
             max(0, one.limits.jobs - one.quota.used())
@@ -116,7 +116,7 @@ class Budget:
         return Left(min(jobs, default=None), min(seconds, default=None))
 
     def _make_ready(self) -> None:
-        """Count what was done while nobody counted, once in each process."""
+        """Count what was done without a limit, once in each process."""
         if self._ready:
             return
         if self._block is not None and not self._journal.ledger.shared:
@@ -155,7 +155,7 @@ class Budget:
 
 
 class _Account:
-    """One set of limits, and what is counted against it."""
+    """One set of limits, and its counts."""
 
     def __init__(
         self, context: ExperimentContext, journal: Journal, name: str, limits: Limits

@@ -1,4 +1,4 @@
-"""What a run will cost, said before anything is submitted.
+"""Estimate the cost of jobs before anything is submitted.
 
 The usage of a job follows IBM's own rule of thumb (guide "Workload usage"): an overhead of two
 seconds, and for each execution the delay before it and the length of its circuit. Executions are
@@ -33,12 +33,12 @@ DEFAULT_PRECISION = 0.015625
 
 
 class Estimate(BaseModel):
-    """What one job will cost, and what there is to spend; ``times(n)`` is that of n jobs.
+    """The estimated cost of one job, and what is left to spend; ``times(n)`` is for n jobs.
 
     Attributes:
         jobs: How many jobs.
         executions: How often circuits run in all of them: shots × points × bases.
-        usage_seconds: Usage of the QPU that is expected of them.
+        usage_seconds: Expected usage of the QPU.
         allocation_left_seconds: What the instance's allocation has left; ``None`` without a limit.
         budget_jobs_left: How many jobs the limits of the Block and the experiment leave.
         budget_seconds_left: How much usage these limits leave.

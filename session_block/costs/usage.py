@@ -1,4 +1,4 @@
-"""What an experiment has cost, in the seconds that IBM counts as usage.
+"""Count what an experiment has used, in IBM's usage seconds.
 
 A session is charged by the wall clock, from the start of its first job until it goes inactive or is
 closed; a batch, and a job outside of both, by the time that the QPU is locked for its jobs.
@@ -148,7 +148,7 @@ class UsageMeter:
         )
 
     def _may_have_jobs_outside(self, records: list[SessionRecord]) -> bool:
-        """Whether jobs are charged by themselves; what earlier processes did is read once."""
+        """Whether jobs are charged one by one; intents of earlier processes are read once."""
         if self._had_jobs_outside is None:
             own = {record.session_id for record in records if record.opened}
             intents = self._journal.all(keys.Intent)

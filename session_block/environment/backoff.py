@@ -1,4 +1,4 @@
-"""How long an outage is waited out."""
+"""Exponential backoff: how long to wait out an outage."""
 
 from __future__ import annotations
 

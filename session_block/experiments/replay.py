@@ -29,10 +29,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Occurrences:
-    """Counts equal requests within one opening of an experiment.
+    """Counts equal requests in one opening of an experiment.
 
-    A task's retry asks for what its first try asked for. A request that raised leaves its
-    occurrence to the next equal one.
+    A task's retry makes the requests of its first try. If a request raises, the next equal request
+    gets its occurrence.
     """
 
     def __init__(self) -> None:
@@ -58,14 +58,14 @@ class Occurrences:
             return bound
 
     def give_back(self, fingerprint: str, occurrence: int) -> None:
-        """Leave an occurrence whose request raised to the next equal request."""
+        """Return an occurrence whose request raised, for the next equal request."""
         with self._lock:
             known = 0 < occurrence <= self._taken[fingerprint]
             if known and occurrence not in self._returned[fingerprint]:
                 self._returned[fingerprint].append(occurrence)
 
     def keep(self, fingerprint: str, occurrence: int) -> None:
-        """Take an occurrence back that was left, unless another request has it by now."""
+        """Take back a returned occurrence, unless another request has it by now."""
         with self._lock:
             if occurrence in self._returned[fingerprint]:
                 self._returned[fingerprint].remove(occurrence)
@@ -128,7 +128,7 @@ class ReplayGuard:
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[Admission]:
-        """Give a request its place; if it fails, the place goes to the next equal request.
+        """Give a request its place; if the request fails, the next equal request gets the place.
 
         Raises:
             LabelRequiredError: This process, thread or nested task is one whose requests a retry
@@ -174,7 +174,7 @@ class ReplayGuard:
         )
 
     def leave(self, submission: str) -> None:
-        """Leave the place of a job that gave no result to the next equal request."""
+        """Give the place of a job without a result to the next equal request."""
         if submission in self._places:
             self._occurrences.give_back(*self._places[submission])
 
@@ -185,7 +185,7 @@ class ReplayGuard:
         return self._journal.has(Result, submission_id(fingerprint_label(request.label), 1))
 
     def _keep(self, submission: str) -> None:
-        """Take a place back that was left, unless another request has it by now."""
+        """Take back a returned place, unless another request has it by now."""
         if submission in self._places:
             self._occurrences.keep(*self._places[submission])
 
@@ -211,7 +211,7 @@ class ReplayGuard:
         return request.fingerprint_by(self._context.versions.fingerprint)
 
     def _several_ask(self) -> bool:
-        """Note who asks, and say whether that is done concurrently: by threads, or live tasks."""
+        """Note who asks; return whether several threads or live asyncio tasks do."""
         ended = {one for one in self._askers if isinstance(one, asyncio.Task) and one.done()}
         self._askers = (self._askers - ended) | {aio.current().asker}
         return len(self._askers) > 1
@@ -225,7 +225,7 @@ class ReplayGuard:
         return self._recorded[submission]
 
     def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
-        # A label whose record was lost with its ledger is taken at its word.
+        # The record of this label was lost with its ledger, so there is nothing to compare.
         if known not in (None, asked):
             raise LabelConflictError(
                 f"The label {label!r} of experiment {self._identity} stands for the request "

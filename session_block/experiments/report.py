@@ -62,7 +62,7 @@ def _has_json(value: Any) -> bool:
 
 
 class RunFacts(BaseModel):
-    """Where a report's numbers come from.
+    """The origin of a report's numbers.
 
     Attributes:
         experiment: The experiment's name.

@@ -1,4 +1,4 @@
-"""Attempts at an experiment: how they follow each other, and what those that fail leave open."""
+"""Attempts at an experiment: their number, and what failed ones leave open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from session_block.records.keys import AttemptBegan, AttemptFailed
 def note_attempt(journal: Journal, identity: Identity, results: int, most: int | None) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
 
-    A run that crashes again and again without getting on is not tried for ever. The attempt that is
+    A run that keeps crashing without progress is not tried for ever. The attempt that is
     stopped begins a new count, so that whoever retries it by hand gets as many again.
 
     Args:

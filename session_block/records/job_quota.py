@@ -1,4 +1,4 @@
-"""Numbers that are given once each, so that concurrent processes cannot pass a limit together."""
+"""A quota of jobs: each number is given once, so that processes cannot exceed it together."""
 
 from __future__ import annotations
 

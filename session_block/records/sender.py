@@ -1,4 +1,4 @@
-"""Who sends what an intent announces, and whether somebody still does.
+"""The sender of an intent, and whether it may still be at work.
 
 A sender is gone when its attempt has returned, when its process is known dead, or when its
 deadline has passed by the waiter's own clock. A paused process is then gone too, and finds its
@@ -54,7 +54,7 @@ def may_be_alive(sender: Sender, environment: Environment) -> bool:
 
 
 class SenderWatch:
-    """Gives a sender that cannot be seen time until a deadline, from when its intent was met.
+    """Gives a sender that cannot be seen a deadline, counted from when its intent was first read.
 
     Args:
         environment: Gives clock and processes.

@@ -134,7 +134,7 @@ def record_end(journal: Journal, record: SessionRecord, reason: str) -> None:
 
 
 def report_lost(experiment: Identity, number: int, backend: str) -> None:
-    """Say that nobody knows whether a session was opened: sessions bear no tags."""
+    """Warn that nobody knows whether a session was opened, because sessions have no tags."""
     _logger.warning(
         "The opening of session %d of experiment %s on %s was cut off. If the platform did "
         "open it, it holds no job and is closed by the platform after 30 minutes; "

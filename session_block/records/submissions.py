@@ -1,4 +1,4 @@
-"""Pure: the facts of a submission, folded into where it stands.
+"""Pure: fold the facts of a submission into its situation.
 
 Each generation of a submission has an ``intent`` and an ``outcome``, which is a job, a rejection or
 an abandonment. A job that is known to have given no result, and never to give one, has an ``ended``
@@ -73,7 +73,7 @@ class Named(TypedDict):
 
 @dataclass(frozen=True)
 class Asked:
-    """What an intent says of its request, beside where that is sent.
+    """What an intent says about its request.
 
     Attributes:
         occurrence: Which of several equal requests it is, counted from 1.
@@ -107,9 +107,9 @@ class Generation:
 
     @property
     def held(self) -> bool:
-        """Whether it waits for an operator, who has not decided about it.
+        """Whether it waits for an operator's decision.
 
-        What the hold was about has passed if the generation has got another outcome since.
+        A hold is over once the generation has another outcome.
         """
         if self.hold is None or self.ended is not None:
             return False
@@ -177,7 +177,7 @@ class Submission:
         return sum(one.ended == FAILED_IN_PASSING for one in self.generations)
 
     def situation(self, *, sender_alive: bool) -> Situation:
-        """Return where the submission stands; ``sender_alive`` is of the latest intent's owner."""
+        """Return the situation; ``sender_alive`` is about the sender of the latest intent."""
         latest = self.latest
         if self.has_result:
             return Situation.RESULT

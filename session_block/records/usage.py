@@ -1,4 +1,4 @@
-"""What the ledger alone tells of usage: the figures that were final when they were last read."""
+"""Usage as recorded in the ledger: figures that were final when they were last read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RecordedUsage:
 
     Attributes:
         seconds: What it is charged with, as far as that is recorded.
-        complete: Whether nothing that it is charged with is missing.
+        complete: Whether every charge is recorded.
         sessions: By the IDs of its own sessions and batches; ``None`` where none is recorded.
         jobs: By the IDs of its jobs that are charged one by one; ``None`` where none is recorded.
     """

@@ -1,4 +1,4 @@
-"""Versions of the rules that recognise things; an experiment keeps its own for life.
+"""Versions of the rules that recognise experiments, requests and jobs; an experiment keeps its own.
 
 What an experiment has bought is found again by three rules: which experiment an opening is (the
 identity rule), which submission a request is (the fingerprint), and what a job's tags say. All
@@ -42,7 +42,7 @@ class Versions:
         return SCHEMA_OF_FIRST if self == FIRST else SCHEMA_OF_LATER
 
     def check_known(self, experiment: str) -> None:
-        """Check that this program knows all of them.
+        """Check that this program knows all these versions.
 
         Raises:
             LedgerVersionError: A newer program began the experiment.

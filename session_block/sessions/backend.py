@@ -49,7 +49,7 @@ class CalibrationWatch:
         self._asked_at: float | None = None
 
     def look(self, session_id: str | None) -> str | None:
-        """Return when the backend was calibrated, as ISO 8601; ``None`` if it does not tell.
+        """Return the time of the backend's calibration, as ISO 8601; ``None`` if it has none.
 
         Args:
             session_id: The session that the next job runs in.
@@ -110,7 +110,7 @@ class PinnedBackend:
     def choice(self) -> BackendChoice:
         """Return the experiment's backend.
 
-        Waits for it, or takes another one, while it is in maintenance, but only as long as none is
+        While a backend is in maintenance, waits for it or takes another one, but only before one is
         pinned: circuits are transpiled for the pinned one.
 
         Raises:

@@ -13,7 +13,7 @@ from session_block.sessions.backend import PinnedBackend
 
 
 class SessionCloser:
-    """Closes the sessions of one experiment, and attaches to them for that.
+    """Closes the sessions of one experiment.
 
     Why a session is closed is recorded before the platform is asked, so that a process killed in
     between leaves no session whose end nobody can explain.
@@ -58,7 +58,7 @@ class SessionCloser:
             self._connection.sessions.close(self.attach(record), cancel_jobs=cancel_jobs)
 
     def attach(self, record: SessionRecord, details: SessionDetails | None = None) -> Session:
-        """Return the client's object of a session, as the platform tells of it."""
+        """Return the client's object for a session, made from the platform's details."""
         told = details or self._connection.sessions.look(str(record.session_id))
         # Only the platform knows the mode of a session that was brought back from its jobs' tags.
         mode = record.mode or told.execution_mode

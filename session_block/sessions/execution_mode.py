@@ -40,7 +40,7 @@ class ModeFallback:
         return self._mode
 
     def take(self, because: str) -> bool:
-        """Run in another mode from now on; say whether the Block names one."""
+        """Use another mode from now on; return whether the Block names one."""
         if self._plan.without_sessions == "fail":
             return False
         chosen, _ = self._context.journal.record(

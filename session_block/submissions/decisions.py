@@ -1,7 +1,8 @@
 """Pure: what the ledger says and what the platform says -> what to do next.
 
-The table is the whole policy of a submission. It holds no I/O: ``submission.py`` finds out the
-situation and the answer, looks the action up here, and carries it out.
+The table is the whole policy of a submission. It does no I/O: ``submit.py``, ``settle.py``,
+``reconcile.py`` and ``results.py`` find out the situation and the answer, look the action up here,
+and carry it out.
 
 Each generation of a submission has two facts, its ``intent`` and its ``outcome``. Whoever creates
 the outcome decides it for everybody. Generation n+1 needs n to have ended without a result.
@@ -130,11 +131,11 @@ _HELD_BACK = {(Situation.INTENT_ORPHANED, Answer.NO_JOB): Action.HOLD}
 def decide(
     situation: Situation, answer: Answer = Answer.NOT_ASKED, policy: Policy = Policy.RESUBMIT
 ) -> Action:
-    """Return what to do.
+    """Return the action for a situation and an answer.
 
     Raises:
-        LedgerError: The two cannot occur together, so the ledger or the platform is not what it
-            seems; nothing is submitted then.
+        LedgerError: The two cannot occur together, so the ledger or the platform is wrong about
+            something; nothing is submitted.
     """
     if policy is Policy.HOLD and (situation, answer) in _HELD_BACK:
         return _HELD_BACK[situation, answer]

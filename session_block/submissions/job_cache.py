@@ -24,8 +24,8 @@ class Sent:
     """A job that this process has sent.
 
     Attributes:
-        at: When the platform had accepted it, by the monotonic clock.
-        like: What it has in common with the jobs that take as long.
+        at: When the platform accepted it, by the monotonic clock.
+        like: Key of the jobs that take equally long.
     """
 
     at: float
@@ -33,7 +33,7 @@ class Sent:
 
 
 class JobCache:
-    """Keeps one experiment's jobs, and asks the platform for those that it does not have.
+    """Keeps the client's job objects of one experiment, and fetches missing ones.
 
     Args:
         context: The experiment.
@@ -126,6 +126,6 @@ class JobCache:
                         _logger.info("Job %s ended before it could be cancelled.", listed.job_id)
 
     def forget(self, job_id: str) -> None:
-        """Let go of a job that is done with."""
+        """Drop a job that is no longer needed."""
         self._jobs.pop(job_id, None)
         self._sent.pop(job_id, None)

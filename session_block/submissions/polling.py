@@ -1,7 +1,7 @@
-"""When to look at a job: shortly before its end, as the jobs before it have shown when that is.
+"""When to poll a job: just before its end, as predicted from the jobs before it.
 
-Every look costs a request, and every moment between a job's end and the look that sees it is one
-for which an active session is billed.
+Every poll costs a request, and an active session bills the time between a job's end and the poll
+that sees it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from session_block.client.jobs import Duration
 
 SLOWEST_SECONDS = 2.0
-"""A job is looked at at least so often: somebody may have cancelled it, or closed its session."""
+"""The longest time between two polls: somebody may cancel the job or close its session."""
 
 _FASTEST_SECONDS = 0.004
 _FIRST_SECONDS = 0.02
@@ -24,13 +24,13 @@ _SHARE = 0.1
 
 _REMEMBERED = 5
 _STEP = 0.005
-"""The least distance of two looks around the expected end, as a share of the time until then."""
+"""The shortest time between two polls around the expected end, as a share of the time until then."""
 
 _LOOKS = 2
-"""How many looks in vain are few enough."""
+"""How many polls of a pending job are few enough."""
 
 _GROWTH = 0.15
-"""How much further apart the looks are, as a share of the time since the first one."""
+"""How much further apart polls get, as a share of the time since the first one."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Expectation:
     """When a job may end, in seconds after it was submitted.
 
     Attributes:
-        earliest: The first time that is worth a look.
-        step: The distance of the next look from that one; the later, the further apart they are.
+        earliest: The first time that is worth a poll.
+        step: Time to the next poll; later polls are further apart.
     """
 
     earliest: float
@@ -47,7 +47,7 @@ class Expectation:
 
 
 class PollSchedule:
-    """Learns how long jobs take, each like its like, and says when to look at the next one."""
+    """Learns how long each kind of job takes, and says when to poll the next one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class PollSchedule:
         self._lead: defaultdict[Hashable, float] = defaultdict(float)
 
     def learn(self, like: Hashable, duration: Duration) -> None:
-        """Take note of how long a job took.
+        """Record how long a job took.
 
         Args:
             like: What it has in common with those that take as long.
@@ -67,10 +67,10 @@ class PollSchedule:
             self._seen[like].append(duration)
 
     def looked(self, like: Hashable, in_vain: int) -> None:
-        """Take note of how often a job was seen pending before it was seen to have ended.
+        """Record how many polls found a job pending before one found it ended.
 
-        A first look that comes too late is billed, one that comes too early costs a request: what
-        lies between the platform's times and this process's is found by trial.
+        A first poll that comes too late is billed, one that comes too early costs a request. The
+        offset between the platform's times and this process's is found by trial.
         """
         with self._lock:
             if in_vain == 0:
@@ -83,7 +83,7 @@ class PollSchedule:
         return max(_FASTEST_SECONDS, _STEP * usual)
 
     def expectation(self, like: Hashable) -> Expectation | None:
-        """Return when a job may end that is like some before; ``None`` where there was none."""
+        """Return when a job of a known kind may end; ``None`` for an unknown kind."""
         with self._lock:
             seen, lead, step = list(self._seen[like]), self._lead[like], self._step(like)
         if not seen:
@@ -95,7 +95,7 @@ class PollSchedule:
 
 
 def until_first_look(expected: Expectation | None, elapsed: float) -> float:
-    """Return how many seconds to wait for the first look at a job; 0 where that is due.
+    """Return the seconds to wait before the first poll of a job; 0 if it is due.
 
     Args:
         expected: When the job may end, if that is known.
@@ -106,7 +106,7 @@ def until_first_look(expected: Expectation | None, elapsed: float) -> float:
 
 
 def until_next_look(expected: Expectation | None, elapsed: float) -> float:
-    """Return how many seconds to wait for the next look.
+    """Return the seconds to wait before the next poll.
 
     Args:
         expected: When the job may end, if that is known.

@@ -1,4 +1,4 @@
-"""No faster than the platform takes jobs: learnt from its refusals, or set."""
+"""Submit no faster than the platform accepts: a limit learnt from its refusals, or set."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class RateLimiter:
 
     @property
     def per_minute(self) -> int | None:
-        """How many submissions a minute are let through now."""
+        """The current limit of submissions a minute; ``None`` if there is none."""
         limits = [limit for limit in (self._fixed, self._learnt) if limit is not None]
         return min(limits, default=None)
 
     def wait(self, subject: str) -> None:
-        """Return when the next submission may be sent; it counts as sent from then on."""
+        """Block until the next submission may be sent; it counts as sent from then on."""
         told = False
         while (pause := self._pause()) > 0:
             if not told:
@@ -71,7 +71,7 @@ class RateLimiter:
             self._learnt = max(1, len(self._sent))
 
     def accepted(self) -> None:
-        """Note that the platform took a submission."""
+        """Note that the platform accepted a submission."""
         self._refusals = 0
 
     def _pause(self) -> float:

@@ -1,4 +1,4 @@
-"""Bring ledger and platform together: what the ledger lost, and jobs that are one too many.
+"""Reconcile ledger and platform: restore what the ledger lost, and cancel twins.
 
 The platform's listing by the experiment's tag is the second ledger. It is read in whole before an
 experiment that existed before asks for anything new; for twins alone (IBM's client sends a POST
@@ -40,7 +40,7 @@ class Reconciler:
     """Reconciles one experiment.
 
     Args:
-        context: The experiment. A new one has no jobs to be reconciled.
+        context: The experiment. A new one has no jobs to reconcile.
         sessions: Say where its jobs are sent.
         settler: Decides outcomes and cancels twins.
     """
@@ -59,7 +59,7 @@ class Reconciler:
         self._lock = threading.Lock()
 
     def ensure(self) -> bool:
-        """Read the whole listing, unless this opening has done so; say whether it was read now.
+        """Read the whole listing once in each opening; return whether it was read now.
 
         Raises:
             ConnectionFailedError: The listing failed for too long, so nothing is known.
@@ -85,7 +85,7 @@ class Reconciler:
                     return True
 
     def check_twins(self, *, now: bool = False) -> None:
-        """Look for twins if that is due; a listing that fails is read again another time."""
+        """Look for twins if a check is due; after a failed listing the next check tries again."""
         with self._lock:
             moment = self._context.environment.monotonic()
             if not now and moment - self._checked_at < TWIN_CHECK_SECONDS:
@@ -139,7 +139,7 @@ class Reconciler:
         others: list[ListedJob],
         pending: AbstractSet[str],
     ) -> None:
-        """Do what the table says of jobs that bear a generation's tag and are not recorded."""
+        """Do what the table says about unrecorded jobs with a generation's tag."""
         situation = _situation(recorded, tag.generation)
         several = Answer.ONE_JOB if len(others) == 1 else Answer.SEVERAL_JOBS
         settled = situation in _WITH_A_JOB
@@ -158,7 +158,7 @@ class Reconciler:
                 return
 
     def _restore(self, recorded: Submission, tag: SubmissionTag, jobs: Sequence[ListedJob]) -> None:
-        """Create what the ledger lost: a generation, and all before it that it has not either."""
+        """Recreate a generation that the ledger lost, and all missing ones before it."""
         for number in range(len(recorded.generations) + 1, tag.generation + 1):
             self._journal.record(self._restored_intent(number, tag, jobs[0]))
             if number < tag.generation:
@@ -177,7 +177,7 @@ class Reconciler:
         )
 
     def _make_room(self, recorded: Submission, pending: AbstractSet[str]) -> None:
-        """End the generation before a lost one, which could only begin because this one had."""
+        """End the generation before a lost one, which could begin only because this one had ended."""
         latest = recorded.latest
         if latest is None:
             return
@@ -233,7 +233,7 @@ _WITH_A_JOB = frozenset(
 
 
 def _situation(recorded: Submission, generation: int) -> Situation:
-    """Return where a generation stands, as far as a listing matters to it."""
+    """Return a generation's situation, as far as a listing can change it."""
     if generation > len(recorded.generations):
         return Situation.NOTHING
     from_there_on = recorded.generations[generation - 1 :]

@@ -1,4 +1,4 @@
-"""Give a job's result: from the ledger, else as soon as there is one, which is then recorded."""
+"""Get a job's result: from the ledger, or from the platform, and then store it in the ledger."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RecordedJob:
 class ResultFetcher:
     """Waits for the jobs of one experiment, fetches their results and stores them.
 
-    The first time as ever after, a result is what the ledger gives back.
+    A result is always what the ledger gives back, the first time too.
 
     A failing network, an expired token or a restarting platform only prolongs the wait.
 
@@ -83,7 +83,7 @@ class ResultFetcher:
         return None if found is None else found.result
 
     def recorded_job(self, submission: str) -> RecordedJob | None:
-        """Return a result from the ledger alone, and the ID of the job that gave it."""
+        """Return a result from the ledger alone, with the ID of its job."""
         found = self._journal.get(Result, submission)
         if found is None or found.payload is None:
             return None
@@ -94,7 +94,7 @@ class ResultFetcher:
         return self._journal.has(Result, submission)
 
     def status(self, generation: Generation) -> str:
-        """Return the client's word for the state of a generation's job.
+        """Return the state of a generation's job, in the client's words.
 
         Raises:
             ConnectionFailedError: The platform does not tell.
@@ -107,7 +107,7 @@ class ResultFetcher:
     def result(
         self, submission: str, generation: Generation, timeout_seconds: float | None = None
     ) -> PrimitiveResult:
-        """Return a submission's result: from the ledger, else as soon as its job is done.
+        """Return a submission's result: from the ledger, or once its job is done.
 
         Raises:
             JobFailedError: The job failed for a reason of its own.
@@ -173,7 +173,7 @@ class ResultFetcher:
         return job
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
-        """Read a finished job's result and store it; what is returned is what was stored."""
+        """Fetch a finished job's result and store it; return what was stored."""
         environment = self._context.environment
         backoff = Backoff(f"The result of job {generation.job_id}", environment)
         tries = 0

@@ -1,4 +1,4 @@
-"""Settle what became of a submission whose sender cannot tell any more."""
+"""Find out what became of a submission whose sender is gone: the settle window, holds and twins."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def settle_window(account: Account) -> float:
 class Settler:
     """Decides the outcome of a generation, from the ledger's and the platform's evidence.
 
-    Whoever creates the outcome decides it for everybody; all others take what stands.
+    Whoever creates the outcome decides it for everybody; all others accept it.
 
     Args:
         context: The experiment.
         connection: Its instance.
         jobs: Its jobs.
-        budget: Counts no generation that made no job.
+        budget: Told which generations made no job, so that they do not count.
         policy: What becomes of an intent that has neither sender nor job.
     """
 
@@ -74,7 +74,7 @@ class Settler:
         self._policy = policy
 
     def settle(self, submission: str, generation: Generation) -> None:
-        """Give an intent whose sender is gone its outcome, from what the platform's listing shows.
+        """Decide the outcome of an intent whose sender is gone, from the platform's listing.
 
         Raises:
             SubmissionHeldError: The policy leaves it to an operator, or did so before.
@@ -108,7 +108,7 @@ class Settler:
                     environment.pause(min(pause, _LONGEST_PAUSE_SECONDS))
 
     def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
-        """Take the earliest usable of these jobs for a generation's own; the rest are twins."""
+        """Adopt the earliest usable of these jobs for a generation; the rest are twins."""
         chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
         outcome = self.decide(Outcome.of_job(submission, number, chosen.job_id, adopted=True))
         if outcome.job_id is not None:
@@ -116,7 +116,7 @@ class Settler:
         self.cancel_twins(submission, [job.job_id for job in jobs if job.job_id != outcome.job_id])
 
     def decide(self, outcome: Outcome) -> Outcome:
-        """Record a generation's outcome, unless somebody was first; return what stands."""
+        """Record a generation's outcome unless somebody was first; return the recorded one."""
         stands, _ = self._journal.record(outcome)
         if not stands.made_job:
             self._budget.void(stands.submission, stands.generation)
@@ -151,7 +151,7 @@ class Settler:
         )
 
     def cancel_twins(self, submission: str, job_ids: Sequence[str]) -> None:
-        """Cancel jobs that are one too many, as far as that is possible, and record them."""
+        """Cancel twins as far as possible, and record them."""
         for job_id in job_ids:
             _logger.warning(
                 "Job %s is a twin of submission %s of experiment %s; it is cancelled.",
@@ -178,7 +178,7 @@ class Settler:
         return "cancelled"
 
     def _jobs_of(self, intent: Intent) -> list[ListedJob]:
-        """Return the jobs of a generation: among the experiment's, those whose tag has its core."""
+        """Return the experiment's jobs whose tag has the core of this generation."""
         core = (self._experiment, intent.submission, intent.generation)
         return [
             job

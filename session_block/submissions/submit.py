@@ -80,12 +80,12 @@ class Submitter:
         return records.read_submission(self._journal, submission)
 
     def submit(self, request: Request, submission: str, about: Asked) -> Generation:
-        """Make sure that the request has its one job, and return the generation that made it.
+        """Make sure that the request has exactly one job; return the generation that made it.
 
         Args:
             request: What to run.
             submission: The submission's ID.
-            about: What the intent says beside where it is sent.
+            about: What the intent says about the request.
 
         Raises:
             SubmissionRejectedError: The platform refused the job.
@@ -135,7 +135,7 @@ class Submitter:
                     ) from failure
 
     def _next_action(self, recorded: Submission) -> Action:
-        """Decide from the ledger; of what is not in it the platform's listing has the last word."""
+        """Decide from the ledger; where it has no record, the platform's listing decides."""
         situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
         if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
             return Action.WAIT_FOR_SENDER
@@ -150,7 +150,7 @@ class Submitter:
         """Create the next generation's intent and, if nobody else did, its outcome.
 
         Returns:
-            What went wrong, when it is not known whether the job was made.
+            The error, if nobody knows whether the job was made.
         """
         aio.current().end_if_abandoned()
         self._refuse_when_sealed(recorded)
@@ -222,7 +222,7 @@ class Submitter:
     def _failed(
         self, tag: SubmissionTag, error: Exception, refused: Refusal | None, before: Submission
     ) -> Exception | None:
-        """A refusal decides the generation; after any other failure the tag is looked up."""
+        """Record a refusal; after any other failure the tag will be looked up."""
         if refused is None:
             _logger.warning(
                 "It is not known whether submission %s of experiment %s reached the platform "
@@ -251,7 +251,7 @@ class Submitter:
         return None
 
     def _check_budget(self, submission: str, number: int) -> None:
-        """Count the intent; one that is over a limit is rejected before it is sent."""
+        """Count the intent; reject it before it is sent if it is over a limit."""
         why = self._budget.why_not(submission, number)
         if why is None:
             return

@@ -28,13 +28,13 @@ from session_block.submissions.polling import Expectation, PollSchedule
 from session_block.submissions.reconcile import Reconciler
 
 MAX_FAILURES_IN_PASSING = 3
-"""How often a submission's job may fail for a reason that passes, and be run again."""
+"""How often a submission's job may fail in passing and run again."""
 
 OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 """What only prolongs a wait."""
 
 _ROOM_SECONDS = 0.05
-"""In a pause that is as long the platform may be asked for twins."""
+"""The shortest pause that leaves time to look for twins."""
 
 _SURE_SHARE = 0.05
 """The share of a job's time within which its end was seen, to be learnt from."""
@@ -128,7 +128,7 @@ class JobWatch:
                 )
 
     def _expectation(self, like: Hashable) -> Expectation | None:
-        """Return when a job may end that has just been sent; there is time to ask for it."""
+        """Return when a job that was just sent may end; while it runs, there is time to ask."""
         job_id = self._unsure.pop(like, None)
         if job_id is not None:
             try:
@@ -143,9 +143,9 @@ class JobWatch:
     def _learn(
         self, like: Hashable, generation: Generation, pending: list[float], done: float
     ) -> None:
-        """Learn from when a job was seen to end; where that says little, ask for it later.
+        """Learn from the time a job was seen to end; if that says little, ask the platform later.
 
-        Of the first job of its kind it does not tell how long that waited for the session.
+        For the first job of its kind it does not show how long the job waited for the session.
         """
         self._schedule.looked(like, len(pending))
         seen = pending and done - pending[-1] <= _SURE_SHARE * done
@@ -161,7 +161,7 @@ class JobWatch:
             self._environment.pause(seconds)
 
     def _ask(self, submission: str, generation: Generation) -> tuple[Answer, str]:
-        """Return how a job fares, and the client's word for it."""
+        """Return a job's state, as an answer and in the client's words."""
         job = self._jobs.job(generation)
         if job is None:
             return Answer.UNKNOWN_JOB, ""
@@ -191,7 +191,7 @@ class JobWatch:
         self._context.publish(what, generation.job_id)
 
     def _failure(self, submission: str, job: RuntimeJobV2) -> Answer:
-        """Tell why a job failed; a failure that passes is one only so often."""
+        """Classify a job's failure; passing failures become final after a number of tries."""
         reason = reason_of(job)
         if tells_of_closed_session(reason):
             return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
