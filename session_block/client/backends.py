@@ -74,13 +74,13 @@ class Backends:
         return self._found[choice]
 
     def target(self, choice: BackendChoice) -> Target:
-        """Return what a backend's circuits may consist of."""
+        """Return a backend's target: the instructions that its circuits may use."""
         device = self.get(choice)
         with connecting(f"read the properties of backend {choice.name!r}"):
             return device.target
 
     def _not_found(self, choice: BackendChoice) -> Exception:
-        """Return why there is no such backend: the client hides it, and may not have been told."""
+        """Return why there is no such backend; the client hides the reason."""
         known = self.names()
         if choice.name not in known:
             return BackendNotFoundError(
@@ -138,7 +138,7 @@ class Backends:
         return str(state.status_msg or "not operational")
 
     def calibrated_at(self, choice: BackendChoice) -> datetime | None:
-        """Return when a backend was last calibrated, asked anew; ``None`` if it does not tell."""
+        """Ask when a backend was last calibrated; ``None`` if it does not say."""
         device = self.get(choice)
         with connecting(f"read the calibration of backend {choice.name!r}"):
             properties = device.properties(refresh=True)

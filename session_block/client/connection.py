@@ -49,7 +49,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class _Client:
-    """The client's service and what is built on it; all of it belongs to one access token."""
+    """The client's service and what is built on it, for one access token."""
 
     service: QiskitRuntimeService
     instance: str
@@ -91,7 +91,7 @@ class Connection:
         return self._client is not None
 
     def open(self) -> Self:
-        """Connect now, unless that is done."""
+        """Connect now if it has not connected yet."""
         self._connected()
         return self
 
@@ -130,7 +130,11 @@ class Connection:
         return self._connected().jobs
 
     def renew_after(self, error: BaseException) -> bool:
-        """Connect anew if an error says that the access token was refused; say whether it did."""
+        """Connect anew after an error that says that the access token was refused.
+
+        Returns:
+            Whether it was such an error.
+        """
         if not tells_of_refused_token(error):
             return False
         with self._lock:

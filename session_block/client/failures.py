@@ -1,6 +1,6 @@
-"""What an exception of a submission says: certainly no job was made, or nobody knows.
+"""Classify failures: refused for certain, unknown, passing, or because a session or token ended.
 
-The client hides the HTTP answer in its exceptions' context; it is dug out here.
+The client hides the HTTP answer in the context of its exceptions; this module digs it out.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class Refusal:
 
     @property
     def too_many(self) -> bool:
-        """Whether there were too many submissions, so that waiting is all that it takes."""
+        """Whether there were too many submissions, so that waiting is enough."""
         return self.status == _TOO_MANY
 
 
 def refusal(error: BaseException, handled: BaseException | None = None) -> Refusal | None:
-    """Tell from an exception of a submission whether no job was made for certain.
+    """Return the refusal if an exception of a submission proves that no job was made.
 
-    Certain are a 4xx answer to the one and only POST, and what was raised before the client began
-    to send. All else (``None``) may have made a job: dropped connections, timeouts, 5xx, and a 4xx
+    Proof is a 4xx answer to the one and only POST, or an exception from before the client began to
+    send. All else (``None``) may have made a job: dropped connections, timeouts, 5xx, and a 4xx
     that came after the client had already sent the job once.
 
     Args:
@@ -105,7 +105,7 @@ def tells_of_no_sessions(message: str) -> bool:
 
 
 def tells_of_passing_failure(reason: str) -> bool:
-    """Whether a failed job failed for a reason that lies with the platform and passes.
+    """Whether a job failed in passing: for a temporary reason on the platform's side.
 
     IBM publishes no list of them. 9707 (temporary internal error) is known from other clients.
     """

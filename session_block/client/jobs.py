@@ -19,7 +19,7 @@ _LISTING_PAGE = 100
 
 @dataclass(frozen=True)
 class ListedJob:
-    """A job as the platform's listing shows it, oldest first."""
+    """A job in the platform's listing, which is oldest first."""
 
     job_id: str
     created: str
@@ -54,7 +54,7 @@ class Duration:
 
 @dataclass(frozen=True)
 class JobMetrics:
-    """How a job fares at the platform, by the platform's clock.
+    """Metrics of a job, by the platform's clock.
 
     Attributes:
         created: When it was accepted.
@@ -146,7 +146,7 @@ class Jobs:
             return self.tagged(tag)
 
     def metrics(self, job_id: str) -> JobMetrics:
-        """Return how a job fares.
+        """Return the metrics of a job.
 
         Raises:
             ConnectionFailedError: The platform does not tell.
@@ -178,7 +178,7 @@ class Jobs:
 
 @contextmanager
 def _whole_listing() -> Iterator[None]:
-    """Turn what an incomplete listing makes of its reader into an error of the client."""
+    """Turn the exceptions of reading an incomplete listing into an error of the client."""
     try:
         yield
     except (KeyError, ValueError) as error:
@@ -186,7 +186,7 @@ def _whole_listing() -> Iterator[None]:
 
 
 def reason_of(job: RuntimeJobV2) -> str:
-    """Return why a job failed, also when the client could not read the job's results for it."""
+    """Return why a job failed, even if the client could not read the reason from its results."""
     return str(job.error_message() or job._reason or "")  # noqa: SLF001
 
 

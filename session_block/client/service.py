@@ -1,4 +1,4 @@
-"""Make the client's service, and turn its failures into this package's error.
+"""Make the client's service, and turn its failures into this package's errors.
 
 It is the client's own, without what that asks again before each job, and without looking at its
 callers. Before it sends a job the client asks for the instance's usage and for the backend's
@@ -108,7 +108,7 @@ def disconnect(service: QiskitRuntimeService) -> None:
 
 
 def _variables(account: Account) -> dict[str, str]:
-    """Return what the environment is while the client connects.
+    """Return the environment variables to set while the client connects.
 
     There is no other way to tell it whose certificates to trust when it asks for access tokens, or
     not to verify any when it looks for instances; and some of its requests prefer the
@@ -126,14 +126,14 @@ def _variables(account: Account) -> dict[str, str]:
 
 
 def _proxies(account: Account) -> dict[str, Any] | None:
-    """Return an account's proxies, which are then used and never the environment's."""
+    """Return an account's proxies, which replace those of the environment."""
     if account.proxies is None:
         return None
     return {"urls": {**account.proxies.get("urls", {}), "no_proxy": "*"}}
 
 
 def _equip(api: Any, account: Account) -> None:
-    """Let the later requests to an instance, for access tokens too, go as the account says."""
+    """Apply the account's network settings to later requests, those for access tokens too."""
     if account.verify and account.ca_bundle is None and account.proxies is None:
         return
     verify = account.verify if account.ca_bundle is None else str(account.ca_bundle)
@@ -150,7 +150,7 @@ def _equip(api: Any, account: Account) -> None:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for as long as a service is made: the client reads them then."""
+    """Set environment variables while a service is made, because the client reads them then."""
     with _environment_lock:
         before = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
@@ -166,7 +166,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def connecting(purpose: str) -> Iterator[None]:
-    """Turn what the client raises into this package's error, which says what was to be done."""
+    """Turn what the client raises into this package's error, which names the purpose."""
     try:
         yield
     except RuntimeInvalidStateError:
@@ -179,7 +179,7 @@ def connecting(purpose: str) -> Iterator[None]:
 
 
 def _explained(error: BaseException) -> str:
-    """Return an error's text, and that of its cause if it keeps that to itself."""
+    """Return an error's text, with that of its cause if it is missing there."""
     text, cause = str(error), str(error.__cause__ or "")
     return text if cause in text else f"{text} ({cause})"
 

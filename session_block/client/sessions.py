@@ -112,7 +112,7 @@ class Sessions:
     def attach(
         self, details: SessionDetails, backend: BackendChoice, mode: SessionMode = "session"
     ) -> Session:
-        """Return an existing session or batch, after checking that it is what is expected.
+        """Return an existing session or batch, after checking its backend and mode.
 
         Unlike ``Session.from_id`` it needs no job to have run in it, and leaves the service's
         active instance as it was.
@@ -138,7 +138,7 @@ class Sessions:
         return session
 
     def close(self, session: Session, *, cancel_jobs: bool) -> None:
-        """Close a session, and try again: the client never retries this request by itself.
+        """Close a session, with retries, because the client never retries this request.
 
         Raises:
             SessionError: The platform did not close it; it may go on billing.
@@ -162,7 +162,7 @@ class Sessions:
                 return
 
     def close_seen(self, details: SessionDetails, *, cancel_jobs: bool) -> None:
-        """Close a session or batch of whatever backend, whoever opened it.
+        """Close a session or batch on any backend, whoever opened it.
 
         Raises:
             SessionError: It has no backend yet, or the platform did not close it.

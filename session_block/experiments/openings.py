@@ -92,7 +92,7 @@ def _is_earlier(one: _Place, other: _Place) -> bool:
 
 
 def _release(experiments: list[Experiment]) -> None:
-    """Release what nobody holds any more. The last reports take a while; nobody waits for them."""
+    """Release experiments in a thread of their own: writing the last reports takes a while."""
     if not experiments:
         return
 

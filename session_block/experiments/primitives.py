@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Durable:
-    """What both primitives are."""
+    """What both primitives share."""
 
     def __init__(
         self,

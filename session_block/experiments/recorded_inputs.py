@@ -1,4 +1,4 @@
-"""What a resumed run must not make again: random draws and transpiled circuits."""
+"""Inputs that a resumed run must not make again: random draws and transpiled circuits."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class RecordedInputs:
         optimization_level: int | None = None,
         seed_transpiler: int | None = None,
     ) -> QuantumCircuit:
-        """Return the ISA circuit that stands for a circuit; made now if there is none yet.
+        """Return the pinned ISA circuit of a circuit; transpile it now if there is none yet.
 
-        Its parameters are those of the circuit, by whose objects the caller may know them.
+        Its parameters are the circuit's own objects, so that the caller can bind them.
 
         Raises:
             NotISAError: The backend cannot run it, however it is laid out.
@@ -99,7 +99,7 @@ class RecordedInputs:
     def fitting(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """Return a circuit as it is if it fits the backend, else the ISA circuit for it.
 
-        Which of the two is recorded, and kept whatever becomes of the backend.
+        The choice is recorded, and kept even if the backend changes.
 
         Raises:
             FaultyQubitError: It fitted the backend once, and does not any more.
@@ -132,7 +132,7 @@ class RecordedInputs:
         return _with_parameters_of(circuit, pinned)
 
     def _substitute(self, key: str, circuit: QuantumCircuit) -> QuantumCircuit | None:
-        """Return the circuit that is run in place of one; ``None`` if that is run itself."""
+        """Return the circuit that runs in place of another; ``None`` if that one runs itself."""
         known = self._numbers(key)
         if known and known[-1] > 1:
             return self._read(key, known[-1])
@@ -254,9 +254,9 @@ class PinnedTranspiler:
 
 
 def _with_parameters_of(circuit: QuantumCircuit, pinned: QuantumCircuit) -> QuantumCircuit:
-    """Return a pinned circuit with the caller's parameters for its own, which are namesakes.
+    """Return a pinned circuit with its parameters replaced by the caller's of the same names.
 
-    The run that pinned it does so, too: whatever this does to an expression's form, it is alike.
+    The run that pinned it does so too, so that expressions have the same form in both.
     """
     namesakes = {parameter.name: parameter for parameter in circuit.parameters}
     own = list(pinned.parameters)

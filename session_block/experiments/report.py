@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def plain(outcome: Any) -> dict[str, Any]:
     """Return an outcome as a JSON object.
 
-    Of SciPy's ``OptimizeResult`` what is no JSON value, such as an approximate Hessian, is left
-    out. A number, a text or a list comes under the key ``outcome``.
+    Fields of SciPy's ``OptimizeResult`` that are no JSON values, such as an approximate Hessian,
+    are left out. A number, a text or a list comes under the key ``outcome``.
 
     Raises:
         InvalidInputError: The outcome is, or holds, something that has no JSON value.

@@ -1,4 +1,4 @@
-"""Results: as the ledger keeps them, and as plain JSON values for people."""
+"""Encode results and circuits for the ledger, and results as plain JSON values for people."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def encode_result(result: PrimitiveResult) -> bytes:
 
 
 def decode_result(payload: bytes) -> PrimitiveResult:
-    """Return the result that :func:`encode_result` made bytes of.
+    """Decode a result that :func:`encode_result` encoded.
 
     Raises:
         LedgerError: The bytes are damaged.
@@ -102,7 +102,7 @@ def encode_circuit(circuit: QuantumCircuit) -> bytes:
 
 
 def decode_circuit(payload: bytes) -> QuantumCircuit:
-    """Return the circuit that :func:`encode_circuit` made bytes of.
+    """Decode a circuit that :func:`encode_circuit` encoded.
 
     Raises:
         LedgerError: The bytes are damaged.

@@ -109,7 +109,7 @@ CIRCUIT_FINGERPRINTS: Mapping[int, Callable[[QuantumCircuit], str]] = {1: finger
 
 
 def fingerprint_label(label: str) -> str:
-    """Return what stands for a label where a fingerprint would stand for content."""
+    """Return the digest of a label, used in place of a fingerprint."""
     return _digest({"label": label})
 
 
@@ -162,7 +162,7 @@ def _circuit(circuit: QuantumCircuit) -> dict[str, Any]:
 
 
 def _instruction(instruction: CircuitInstruction, clbits: _Clbits) -> dict[str, Any]:
-    """Describe its operation; a standard gate's in short, which says the same.
+    """Describe an instruction; a standard gate by a short form that says the same.
 
     A subclass of a standard gate, with a definition of its own, is one to Qiskit as well.
     """

@@ -89,7 +89,7 @@ class Request:
 
     @property
     def like(self) -> Hashable:
-        """What requests have in common whose jobs take equally long."""
+        """Key of the requests whose jobs take equally long."""
         pubs = self.pubs if self.asked is None else self.asked
         return self.kind, self.implementation, tuple(_size(pub) for pub in pubs)
 
@@ -130,7 +130,7 @@ class Request:
                 ) from error
 
     def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
-        """Submit the request in an execution mode, once, with these tags beside the user's."""
+        """Submit the request once, in an execution mode, with these tags and the user's."""
         primitive = _PRIMITIVES[self.kind, self.implementation](
             mode=mode, options=with_job_tags(self.options, [*self.user_tags, *tags])
         )

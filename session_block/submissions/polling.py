@@ -24,7 +24,7 @@ _SHARE = 0.1
 
 _REMEMBERED = 5
 _STEP = 0.005
-"""The shortest time between two polls around the expected end, as a share of the time until then."""
+"""The shortest time between two polls near the expected end, as a share of the time until then."""
 
 _LOOKS = 2
 """How many polls of a pending job are few enough."""

@@ -177,7 +177,7 @@ class Reconciler:
         )
 
     def _make_room(self, recorded: Submission, pending: AbstractSet[str]) -> None:
-        """End the generation before a lost one, which could begin only because this one had ended."""
+        """End the generation before a lost one: the lost one began, so this one had ended."""
         latest = recorded.latest
         if latest is None:
             return
