@@ -20,10 +20,10 @@ _READING = ("GET", "HEAD")
 
 
 def check_local_access(request: Request) -> None:
-    """Refuse a request for one of the platform's own operations if a foreign page may send it.
+    """Refuse a request for one of the platform's own operations if a foreign page may have sent it.
 
     Raises:
-        ApiError: 403 if the request may come from a foreign web page.
+        ApiError: 403, with the reason.
     """
     authority = request.headers.get("host", "")
     if not _is_address(authority):

@@ -85,7 +85,7 @@ def _submit(call: Call) -> dict[str, Any]:
 
 
 def _is_ignored(call: Call, session_id: str | None) -> bool:
-    """Say whether a job names a session that its plan can open, but whose jobs run outside it."""
+    """Say whether the plan ignores the session, so that the job runs outside it."""
     if session_id is None or call.instance.allows_sessions:
         return False
     session, _ = call.platform.sessions.get(session_id, call.instance.crn)
