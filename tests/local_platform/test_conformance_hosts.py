@@ -138,7 +138,7 @@ def test_it_is_no_proxy_for_others(local: LocalPlatform, url: str) -> None:
     """A request for a foreign host is refused, and says so."""
     answer = raw(local, url, "127.0.0.1")
     assert answer.startswith("HTTP/1.1 502")
-    assert "The local platform is no proxy for" in answer
+    assert "The local platform is not a proxy for" in answer
 
 
 @pytest.mark.parametrize("host", [f"quantum.{DOMAIN}", f"iam.{DOMAIN}", "example.com"])

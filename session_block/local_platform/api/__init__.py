@@ -1,5 +1,5 @@
-"""The HTTP side: IBM's paths and the platform's own, from a request to its answer.
+"""The HTTP side: IBM's paths and the platform's own, from request to answer.
 
-Each module ``routes_*`` has the operations on one kind of thing; :mod:`.app` puts them together,
-and :mod:`.http` stands between them and HTTP. What below is done to jobs and sessions is not here.
+Each module ``routes_*`` has the operations on one kind of resource. :mod:`.app` combines them, and
+:mod:`.http` translates between them and HTTP. The logic of jobs and sessions is not here.
 """

@@ -1,4 +1,4 @@
-"""Answers to requests, faulty ones too."""
+"""Answers to requests, including deliberately broken ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Cut(Response):
-    """No answer: the connection is cut."""
+    """No answer: cuts the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Cut the connection, and return when it is gone."""
+        """Cut the connection and wait until it is gone."""
         await _cut(scope, receive)
 
 
 class Truncated(Response):
-    """Only the first bytes of an answer whose header announces all of it."""
+    """The first bytes of an answer, with the headers of the whole answer."""
 
     def __init__(self, whole: Response, size: int) -> None:
         super().__init__(status_code=whole.status_code)
@@ -30,7 +30,7 @@ class Truncated(Response):
         self.body = bytes(whole.body)[:size]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what there is, and cut the connection."""
+        """Send the first bytes and cut the connection."""
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
@@ -38,12 +38,12 @@ class Truncated(Response):
 
 
 def answer(content: Any) -> Response:
-    """Return what a handler gave as an HTTP response: JSON, 204 for None, or itself."""
+    """Return a handler's result as a response: JSON, 204 for None, a response unchanged."""
     if isinstance(content, Response):
         return content
     if content is None:
         return Response(status_code=204)
-    # Unlike Starlette's JSON response, this one repeats a NaN that a client sent.
+    # Starlette's JSON response would refuse a NaN that a client sent; this returns it.
     text = json.dumps(content, separators=(",", ":"))
     return Response(text, media_type="application/json")
 
@@ -57,7 +57,7 @@ def refusal(error: ApiError) -> Response:
 
 
 def with_count(response: Response, add: int) -> Response:
-    """Return the answer to a listing with another total number; other answers as they are."""
+    """Add to the ``count`` of a listing's answer; return other answers unchanged."""
     content = json.loads(bytes(response.body))
     if "count" not in content:
         return response
@@ -66,6 +66,6 @@ def with_count(response: Response, add: int) -> Response:
 
 async def _cut(scope: Scope, receive: Receive) -> None:
     scope["state"]["cut_connection"]()
-    # A connection that is not known to be gone yet would be answered with a 500.
+    # If this returned before the disconnect is noticed, the server would send a 500.
     while (await receive())["type"] != "http.disconnect":
         pass

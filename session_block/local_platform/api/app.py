@@ -1,4 +1,4 @@
-"""The HTTP application: all operations, under the paths that the client expects."""
+"""The HTTP application: all operations under the paths that the client expects."""
 
 from __future__ import annotations
 

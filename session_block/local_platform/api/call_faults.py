@@ -1,4 +1,4 @@
-"""The faults that hit one call: what is done to it, and when."""
+"""Applies the fault rules that hit a call, before and after its effect."""
 
 from __future__ import annotations
 
@@ -35,24 +35,28 @@ _SAME_START_SECONDS = 1.0
 
 
 class CallFaults:
-    """What the fault rules do to one call, in the order of the rules; a refusal ends it."""
+    """The fault rules that hit one call. They act in their order; a refusal ends the call."""
 
     def __init__(self, rules: Sequence[Rule | ApiError] = ()) -> None:
         self._rules = rules
 
     def ending(self) -> str | None:
-        """Return how the job that is submitted shall end, as JSON, or None to run it."""
+        """Return the planned end of the submitted job as JSON, or None to run it."""
         return next((rule.plan() for rule in self._rules if isinstance(rule, EndJob)), None)
 
     def listing_lag(self) -> float:
-        """Return how many seconds old a job must be to be listed; 0 for no lag."""
+        """Return the age in seconds at which a job appears in listings; 0 for no lag."""
         lags = [rule.seconds for rule in self._rules if isinstance(rule, ListingLag)]
         return max(lags, default=0.0)
 
     async def before(self, end_session: Callable[[EndSession], None]) -> Response | None:
-        """Do what comes before the call's effect; the answer, if it is not to be carried out.
+        """Apply the rules that act before the call's effect.
 
-        ``end_session`` ends the session that the call names.
+        Args:
+            end_session: Ends the session that the call names.
+
+        Returns:
+            The answer in place of the call's effect, or None to carry out the call.
         """
         for rule in self._rules:
             match rule:
@@ -71,7 +75,7 @@ class CallFaults:
         return None
 
     async def after(self, response: Response) -> Response:
-        """Do what comes after the call's effect, and return the answer in place of its own."""
+        """Apply the rules that act after the call's effect, and return the answer to send."""
         for rule in self._rules:
             match rule:
                 case WrongCount(add=add):
@@ -91,10 +95,10 @@ NO_FAULTS = CallFaults()
 
 
 def start_of(pid: int) -> float:
-    """Return when a process of this user was started, in Unix seconds.
+    """Return the start time of one of this user's processes, in Unix seconds.
 
     Raises:
-        ValueError: There is none of that ID, or it belongs to another user.
+        ValueError: No process has this ID, or it belongs to another user.
     """
     try:
         process = psutil.Process(pid)
@@ -106,7 +110,7 @@ def start_of(pid: int) -> float:
 
 
 def _send_signal(rule: Signal) -> None:
-    # The process may be gone, and its ID another's.
+    # The process may be gone, and another one may have its ID.
     with suppress(ValueError, psutil.Error):
         started = rule.started or 0.0
         if abs(start_of(rule.pid) - started) < _SAME_START_SECONDS:

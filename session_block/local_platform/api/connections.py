@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CuttableProtocol(H11Protocol):
-    """Uvicorn's HTTP, with a function ``cut_connection`` in the state of every request's scope."""
+    """Uvicorn's HTTP protocol, with a function ``cut_connection`` in the state of each scope."""
 
     def __init__(
         self,
@@ -27,5 +27,5 @@ class CuttableProtocol(H11Protocol):
         super().__init__(config, server_state, state, _loop)
 
     def cut(self) -> None:
-        """Close the connection once what has been written to it is sent."""
+        """Close the connection after sending what was already written."""
         self.transport.close()

@@ -1,4 +1,4 @@
-"""New fault rules: whether they can ever do anything on this platform."""
+"""Adds fault rules, and refuses those that could never take effect on this platform."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ if TYPE_CHECKING:
 
 
 def add_faults(platform: Platform, content: dict[str, Any], sender: str) -> list[dict[str, Any]]:
-    """Add the rule, or the rules under ``faults``, of a JSON object, and return them.
+    """Add the fault rules in a JSON object, and return them.
 
-    ``sender`` is the IP address that they come from.
+    Args:
+        platform: The platform.
+        content: One rule, or several under ``faults``.
+        sender: The IP address of the caller.
 
     Raises:
-        ValueError: A rule is none, could never do anything, or sends signals to processes here at
-            the wish of another machine; the message says which.
+        ValueError: A rule is invalid, could never take effect, or sends signals although the
+            caller is on another machine. The message says which.
     """
     rules = [_checked(platform, rule) for rule in parse_rules(content)]
     if any(isinstance(rule, Signal) for rule in rules) and not is_loopback(sender):
-        raise ValueError("signals can be asked for only from this machine")
+        raise ValueError("rules of kind signal are accepted only from this machine")
     added = platform.faults.add({secrets.token_hex(6): rule for rule in rules})
     platform.engine.wake()
     return added
 
 
 def load_faults(platform: Platform, path: Path) -> None:
-    """Add the rules in a JSON file. Those added from it before keep their counts.
+    """Add the rules in a JSON file. Rules that it added before keep their counts.
 
     Raises:
-        ValueError: The file is not JSON, a rule is none, or could never do anything.
+        ValueError: The file is not JSON, or a rule is invalid or could never take effect.
         OSError: The file cannot be read.
     """
     rules = {}

@@ -1,4 +1,4 @@
-"""From HTTP to plain calls and back: bodies, queries, credentials and faults in one place."""
+"""Turns HTTP requests into plain calls and back: bodies, queries, credentials and faults."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ if TYPE_CHECKING:
     from session_block.local_platform.platform import Platform
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
-# Far below what a JSON encoder can still write out again.
+# Far below the depth at which the JSON encoder fails.
 MAX_DEPTH = 200
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request as a handler gets it.
+    """One request as its handler sees it.
 
-    ``sender`` and ``target`` are the account and the instance of operations that need them,
-    ``peer`` is the IP address that the request came from, and ``client`` what the software that
-    sent it calls itself.
+    ``sender`` is the account and ``target`` the instance, if the operation needs them. ``peer`` is
+    the IP address of the caller, and ``client`` the name that the calling software gives itself.
     """
 
     platform: Platform
@@ -55,14 +54,14 @@ class Call:
 
     @property
     def account(self) -> Account:
-        """The account that sent the request; only operations that need a token have one."""
+        """The account that sent the request. Raises TypeError if the operation needs no token."""
         if self.sender is None:
             raise TypeError("an open operation has no account")
         return self.sender
 
     @property
     def instance(self) -> Instance:
-        """The instance of the request; only operations that need one have it."""
+        """The instance of the request. Raises TypeError if the operation needs none."""
         if self.target is None:
             raise TypeError("this operation has no instance")
         return self.target
@@ -71,7 +70,7 @@ class Call:
         """Return the body as a JSON object.
 
         Raises:
-            ApiError: 400 when it is anything else.
+            ApiError: 400 if it is anything else, or nested too deeply.
         """
         try:
             content = json.loads(self.body)
@@ -84,7 +83,7 @@ class Call:
         return content
 
     def text_query(self, name: str) -> str | None:
-        """Return a query parameter, with an empty one counted as absent."""
+        """Return a query parameter, or None if it is absent or empty."""
         return self.query.get(name) or None
 
     def flag_query(self, name: str) -> bool | None:
@@ -97,7 +96,7 @@ class Call:
         return value.lower() == "true"
 
     def number_query(self, name: str, low: int, high: int, default: int) -> int:
-        """Return a whole number, or the default for one out of range, as IBM documents."""
+        """Return a whole number, or the default if it is invalid or out of range (IBM's docs)."""
         value = self.text_query(name)
         digits = 10
         if value is None or not value.isdecimal() or len(value) > digits:
@@ -124,7 +123,7 @@ Handler = Callable[[Call], Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path. Open operations need no credential, IAM and the local ones."""
+    """One method of one path. IAM and the local operations are open: they need no credential."""
 
     method: str
     path: str
@@ -134,12 +133,12 @@ class Operation:
 
     @property
     def is_local(self) -> bool:
-        """Whether IBM has no such operation: it is only for those on this machine."""
+        """Whether this is an operation of the local platform, which IBM does not have."""
         return self.path == "/" or self.path.startswith("/_local")
 
 
 def route(platform: Platform, prefix: str, operation: Operation) -> Route:
-    """Return the operation as a Starlette route below a prefix."""
+    """Return the operation as a Starlette route under a prefix."""
     name = f"{operation.method} {operation.path}"
 
     async def answered(request: Request) -> Response:
@@ -162,7 +161,7 @@ def route(platform: Platform, prefix: str, operation: Operation) -> Route:
         except ApiError as error:
             return refusal(error)
         except ClientDisconnect:
-            # Nobody is left to read this.
+            # The client is gone; this answer reaches nobody.
             return Response(status_code=400)
         except Exception:
             _LOGGER.exception("%s failed", name)
@@ -204,17 +203,18 @@ def _end_session(call: Call, rule: EndSession) -> None:
             return
     if not isinstance(session_id, str):
         return
-    # It may be unknown, or another's: the call's own handler says so.
+    # If it is unknown or belongs to another instance, the call's own handler reports that.
     with suppress(ApiError):
         call.platform.sessions.get(session_id, call.instance.crn)
         call.platform.end_session(session_id, rule.by)
 
 
 async def _call(platform: Platform, operation: Operation, request: Request) -> Call:
-    """Return a request as a call, with its account and instance if it needs them, and its faults.
+    """Return a request as a call, with its faults, and its account and instance if needed.
 
     Raises:
-        ApiError: 401 or 403 without the credentials that it needs, 413 for too large a body.
+        ApiError: 401 or 403 if required credentials are missing or wrong, 413 if the body is too
+            large.
     """
     body = await _read_body(request)
     faults = platform.faults

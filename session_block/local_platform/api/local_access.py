@@ -1,8 +1,8 @@
-"""Who may use the platform's own operations: programs, and pages that the platform itself served.
+"""Access to the platform's own operations: only for programs, and pages served by the platform.
 
-These operations ask for no credential. So that no web page that a browser shows can use them,
-they are refused under any host name that such a page could have made to lead here (DNS rebinding),
-and changes are refused to pages from elsewhere.
+These operations need no credential, so foreign web pages must not reach them. Requests under a
+host name are refused, because a page could point that name here (DNS rebinding), except for
+``localhost``. Changes are refused if they come from a page of another site.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _READING = ("GET", "HEAD")
 
 
 def check_local_access(request: Request) -> None:
-    """Make sure that a request for one of the platform's own operations comes from no web page.
+    """Refuse a request for one of the platform's own operations if a foreign page may have sent it.
 
     Raises:
-        ApiError: 403 if it might.
+        ApiError: 403, with the reason.
     """
     authority = request.headers.get("host", "")
     if not _is_address(authority):
@@ -38,7 +38,7 @@ def check_local_access(request: Request) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether an IP address is one of this machine's loopback."""
+    """Say whether a host is a loopback IP address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
-"""Every job and session that the platform ever saw, for people who watch it.
+"""All jobs and sessions that the platform ever had, for people who watch it.
 
-Parameters, results and API keys are not among what is shown.
+Parameters, results and API keys are never shown.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SESSIONS = """
 
 
 def jobs(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
-    """Return jobs of all accounts, newest first, deleted ones too, and how many there are."""
+    """Return a page of all accounts' jobs, deleted ones too, newest first, and the total count."""
     names = _instance_names(platform)
     with platform.store.reading() as db:
         (count,) = db.execute("SELECT COUNT(*) FROM jobs").fetchone()
@@ -50,7 +50,7 @@ def jobs(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
 
 
 def sessions(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
-    """Return sessions of all accounts, newest first, and how many there are."""
+    """Return a page of all accounts' sessions, newest first, and the total count."""
     names = _instance_names(platform)
     now = platform.clock.now()
     with platform.store.reading() as db:
@@ -65,7 +65,7 @@ def sessions(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
 
 
 def backends(platform: Platform) -> dict[str, Any]:
-    """Return all backends but the mocks, with their status and the length of their queue."""
+    """Return all backends except mocks, with status and queue length."""
     return {
         "backends": [
             {

@@ -1,4 +1,4 @@
-"""All operations of the API, by what their paths begin with."""
+"""All operations of IBM's API, by path prefix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNTIME = (
     *routes_jobs.OPERATIONS,
     *workloads.OPERATIONS,
 )
-# The client takes a URL with "experimental" in it as it stands; `url_resolver` may give the other.
+# The client uses a URL with "experimental" in it unchanged; `url_resolver` may return the other.
 API = {
     "/experimental/api/v1": RUNTIME,
     "/api/v1": RUNTIME,

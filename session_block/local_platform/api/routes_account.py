@@ -1,7 +1,7 @@
-"""IBM Cloud's side: access tokens (IAM), and who has which instances on which plans.
+"""IBM Cloud's services: access tokens (IAM), and each account's instances and plans.
 
 The client finds instances with Global Search and their plans in the Global Catalog. The Resource
-Controller knows the instances too, for other programs than the client.
+Controller lists the instances too, for programs other than the client.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _search(call: Call) -> dict[str, Any]:
         for instance in call.account.instances
     ]
     content = json.loads(call.body) if _is_object(call.body) else {}
-    # A search for another service finds nothing, as it would at IBM.
+    # As at IBM, a search for another service finds none of these instances.
     query = str(content.get("query", ""))
     if query not in ("", "*") and "quantum-computing" not in query:
         items = []
@@ -115,7 +115,7 @@ def _cursor(value: Any) -> int:
         return 0
     digits = 10
     if not isinstance(value, str) or not value.isdecimal() or len(value) > digits:
-        raise bad_request("search_cursor is not one of this search")
+        raise bad_request("search_cursor was not returned by this search")
     return int(value)
 
 
@@ -130,7 +130,7 @@ IAM = (Operation("POST", "/identity/token", _token, needs_token=False, needs_ins
 SEARCH = (Operation("POST", "/v3/resources/search", _search, needs_instance=False),)
 RESOURCES = (
     Operation("GET", "/v2/resource_instances", _resources, needs_instance=False),
-    # The client library writes the slash of a CRN as %2F, which has been decoded by now.
+    # The client library encodes the slash of a CRN as %2F, which is already decoded here.
     Operation("GET", "/v2/resource_instances/{instance_id:path}", _resource, needs_instance=False),
 )
 CATALOG = (Operation("GET", "/{plan_id}", _plan, needs_instance=False),)

@@ -14,7 +14,7 @@ _MOST_QUBITS = 10_000
 
 
 def owned(call: Call, name: str) -> Device:
-    """Return a backend that the request's instance owns, or the mock of one.
+    """Return a backend that the request's instance owns, or its mock.
 
     Raises:
         ApiError: 404 for any other.
@@ -67,7 +67,7 @@ def _status(call: Call) -> dict[str, Any]:
 
 
 def _availability(call: Call, device: Device) -> dict[str, str]:
-    # The words of IBM's API are online, paused and offline; a paused backend still takes jobs.
+    # IBM's API says online, paused or offline. A paused backend still accepts jobs.
     if call.platform.is_in_maintenance(device.name):
         return {"name": "paused", "reason": "maintenance"}
     return {"name": "online", "reason": "available"}
@@ -79,7 +79,7 @@ def _usage(call: Call) -> dict[str, Any]:
     usage: dict[str, Any] = {
         "instance_id": instance.crn,
         "plan_id": instance.plan_id,
-        # The client promises whole seconds of what is left.
+        # The client promises the remaining time in whole seconds.
         "usage_consumed_seconds": round(consumed),
         "usage_limit_reached": False,
     }

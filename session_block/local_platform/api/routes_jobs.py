@@ -1,4 +1,4 @@
-"""Jobs: submit, look, list, results, cancel, metrics, logs, tags, delete."""
+"""Job operations: submit, get, list, results, cancel, metrics, logs, tags, delete."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _submit(call: Call) -> dict[str, Any]:
 
 
 def _is_ignored(call: Call, session_id: str | None) -> bool:
-    """Whether a job is to join a session that the instance's plan lets be opened, but not used."""
+    """Say whether the plan ignores the session, so that the job runs outside it."""
     if session_id is None or call.instance.allows_sessions:
         return False
     session, _ = call.platform.sessions.get(session_id, call.instance.crn)

@@ -1,4 +1,4 @@
-"""What only this platform has: health, clock, counts, what it saw, its faults and its page."""
+"""Operations that IBM does not have: health, clock, statistics, listings, faults, the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from session_block.local_platform.errors import bad_request
 
 MOST_SECONDS = 366 * 86_400
 
-# The year 9000: dates have four digits for the year.
+# The start of the year 9000, since the year in a date must have four digits.
 LAST_MOMENT = 221_845_392_000.0
 
 _HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def _clock_shown(call: Call, moment: float) -> dict[str, Any]:
 
 
 def page() -> HTMLResponse:
-    """Return the page, which loads nothing from elsewhere."""
+    """Return the page. It loads nothing from other hosts."""
     return HTMLResponse(_HTML, headers=_HEADERS)
 
 

@@ -1,4 +1,4 @@
-"""Sessions and batches: open, look, stop accepting, cancel."""
+"""Session and batch operations: open, get, stop accepting jobs, cancel."""
 
 from __future__ import annotations
 

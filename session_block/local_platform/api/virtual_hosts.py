@@ -1,9 +1,9 @@
-"""IBM Cloud's host names, for clients that reach the platform as their HTTP proxy.
+"""IBM Cloud's host names, for clients that use the platform as their HTTP proxy.
 
-With ``http_proxy`` set to the platform the client's own URLs work as they stand, such as
-``http://eu-de.quantum.cloud.platform.local/api/v1`` or ``http://iam.cloud.platform.local``:
-whatever the domain, the name in front of it says which of IBM's services is meant. A proxied
-request names its whole URL where others name a path, and that URL counts, not the Host header.
+With ``http_proxy`` set to the platform, the client's own URLs work unchanged, for example
+``http://eu-de.quantum.cloud.platform.local/api/v1`` or ``http://iam.cloud.platform.local``. The
+name in front of the domain selects IBM's service; the domain itself does not matter. A proxied
+request has a whole URL in place of the path, and this URL takes precedence over the Host header.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ABSOLUTE = re.compile(r"https?://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def virtual_hosts(app: ASGIApp) -> ASGIApp:
-    """Return the application with IBM Cloud's services under their host names as well."""
+    """Return the application, extended to serve IBM Cloud's services under their host names."""
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,7 +44,7 @@ def virtual_hosts(app: ASGIApp) -> ASGIApp:
         prefix = _prefix(host)
         if absolute is not None:
             if prefix is None and not _is_here(host, scope):
-                error = ApiError(502, 1000, f"The local platform is no proxy for {host}.")
+                error = ApiError(502, 1000, f"The local platform is not a proxy for {host}.")
                 await refusal(error)(scope, receive, send)
                 return
             scope = _with_path(scope, absolute[2] or "/", authority)
@@ -70,18 +70,18 @@ def _host(authority: str) -> str:
 
 
 def _prefix(host: str) -> str | None:
-    """Return the path below which the platform serves a host, or None for a host of its own."""
+    """Return the path prefix for one of IBM's hosts, or None for any other host."""
     return next((prefix for service, prefix in _SERVICES if service.fullmatch(host)), None)
 
 
 def _is_here(host: str, scope: Scope) -> bool:
-    """Say whether a host is this machine, or the address that the request arrived at."""
+    """Say whether a host is this machine or the address at which the request arrived."""
     server = scope.get("server") or ("",)
     return host in ("localhost", server[0]) or is_loopback(host)
 
 
 def _with_path(scope: Scope, path: str, authority: str) -> Scope:
-    # The Host header follows, so that nobody behind this sees another host than the one meant.
+    # Replace the Host header too, so that all later code sees the host of the URL.
     others = [(name, value) for name, value in scope["headers"] if name != b"host"]
     headers = [(b"host", authority.encode("latin-1", "replace")), *others]
     return {**scope, "path": path, "headers": headers}

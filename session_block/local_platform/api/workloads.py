@@ -1,4 +1,4 @@
-"""Workloads: sessions, batches and jobs outside of them in one list, with cursors."""
+"""Workloads: one list of sessions, batches and jobs outside sessions, paged by cursors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MODES = ("job", "session", "batch")
 
 STATUSES = ("completed", "canceled", "failed", "pending", "in_progress")
 
-# When a workload was created, and its place among all arrivals.
+# Creation time of a workload (Unix seconds), and its sequence number.
 Cursor = tuple[float, int]
 
 
@@ -80,7 +80,7 @@ OPERATIONS = (Operation("GET", "/workloads", _list),)
 
 @dataclass(frozen=True)
 class WorkloadFilter:
-    """Which workloads of an instance a listing wants, and which page of them."""
+    """Selects workloads of an instance, and a page of the result."""
 
     instance: str
     mode: str | None = None
@@ -108,7 +108,7 @@ class _Workload:
 
 
 def list_workloads(platform: Platform, wanted: WorkloadFilter, url: str) -> dict[str, Any]:
-    """Return one page of workloads; ``url`` is what the cursors' links begin with."""
+    """Return one page of workloads. The links to other pages begin with ``url``."""
     matching = [item for item in _all(platform, wanted.instance) if _matches(item, wanted)]
     matching.sort(key=lambda item: item.position, reverse=not wanted.oldest_first)
     start = 0

@@ -1,1 +1,1 @@
-"""The backends: IBM's devices as they were recorded, and the calibrations made since."""
+"""The backends: recordings of IBM's devices, and the calibrations made since."""

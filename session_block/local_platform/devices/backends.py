@@ -1,7 +1,7 @@
-"""The backends: devices of IBM's as qiskit-ibm-runtime recorded them, under IBM's names.
+"""The backends: recordings of IBM's devices from qiskit-ibm-runtime, under IBM's names.
 
-Every device has a mock beside it, as IBM's have for dry runs: ``mock_fez`` for ``ibm_fez``. The
-server process needs no Qiskit for any of this.
+As at IBM, each device has a mock for dry runs: ``mock_fez`` for ``ibm_fez``. The server process
+needs no Qiskit for this.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from session_block.local_platform.clock import Clock
     from session_block.local_platform.workloads.store import Store
 
-# What recordings leave out of the configuration, though their properties have it: fractional
-# gates, which the client drops again where they are not wanted.
+# Recordings have fractional gates in their properties, but not in their configuration. The client
+# removes them again if they are not wanted.
 _FRACTIONAL = {
     "rx": ("theta", "gate rx(theta) q { U(theta, -pi/2, pi/2) q; }"),
     "rzz": ("theta", "gate rzz(theta) q0, q1 { CX q0, q1; U(0, 0, theta) q1; CX q0, q1; }"),
@@ -32,7 +32,7 @@ _TWO_QUBITS = 2
 
 @dataclass(frozen=True)
 class Device:
-    """A backend by name, and the recording it is made from; a mock names its counterpart."""
+    """A backend and the recording it is made from. A mock names its device in ``mock_of``."""
 
     name: str
     recording: str
@@ -45,7 +45,7 @@ class Device:
 
     @property
     def owner(self) -> str:
-        """The backend's name in its instance and in its calibrations."""
+        """The name for ownership and calibrations: the device's, also for its mock."""
         return self.mock_of or self.name
 
 
@@ -64,10 +64,10 @@ DEVICES = {
 
 
 class Backends:
-    """The devices with their mocks, and their calibrations.
+    """The devices, their mocks and their calibrations.
 
     Raises:
-        ValueError: A device names a recording that the client does not have.
+        ValueError: The client has no recording with the name that a device gives.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Backends:
         """Return a device by its name.
 
         Raises:
-            ApiError: 404 when there is none.
+            ApiError: 404 if there is none.
         """
         try:
             return self._devices[name]
@@ -95,7 +95,7 @@ class Backends:
             raise not_found("Backend", name) from None
 
     def calibration(self, name: str, calibration_id: str | None = None) -> Calibration:
-        """Return a device's calibration of that ID, or its current one.
+        """Return a device's calibration with this ID, or its current one.
 
         Raises:
             ApiError: 404 for an unknown backend, 400 for a calibration that it does not have.
@@ -108,7 +108,7 @@ class Backends:
     def calibrate(
         self, name: str, faulty_qubits: Sequence[int] = (), faulty_gates: Sequence[Gate] = ()
     ) -> Calibration:
-        """Give a device a new calibration of now; a mock shares that of its counterpart.
+        """Calibrate a device now. A device and its mock share their calibrations.
 
         Raises:
             ApiError: 404 for an unknown backend, 400 for a qubit or a gate that it does not have.
@@ -149,11 +149,19 @@ class Backends:
         calibration_id: str | None = None,
         updated_before: float | None = None,
     ) -> dict[str, Any]:
-        """Return a device's properties as the API shows them, an empty object if none are so old.
+        """Return a device's properties as the API shows them.
 
-        Without a calibration's ID they are the latest of at most that moment (Unix seconds). They
-        name their calibration, which IBM's are not known to do. The client takes an empty object
-        for properties that do not exist.
+        They include the ID of their calibration; IBM's are not known to do so.
+
+        Args:
+            name: Name of the backend.
+            calibration_id: The calibration; by default the current one.
+            updated_before: Without an ID, take the latest calibration made at or before this
+                moment (Unix seconds).
+
+        Returns:
+            The properties, or an empty object if no calibration is that old. The client takes an
+            empty object for properties that do not exist.
 
         Raises:
             ApiError: 404 for an unknown backend, 400 for a calibration that it does not have.
@@ -170,7 +178,7 @@ class Backends:
         return {**properties, "backend_name": name, "calibration_id": calibration.id}
 
     def listing(self, name: str) -> dict[str, Any]:
-        """Return what the list of backends shows of a device, without its status and queue.
+        """Return a device's entry in the list of backends, without status and queue.
 
         Raises:
             ApiError: 404 for an unknown backend.
@@ -193,7 +201,7 @@ class Backends:
 
 
 def _mock(device: Device) -> Device:
-    # As the client derives the name for a dry run.
+    # The client derives the name for a dry run in the same way.
     name = re.sub(r"^[^_]+", "mock", device.name)
     return Device(name, device.recording, mock_of=device.name)
 

@@ -1,4 +1,4 @@
-"""Calibrations of the backends: the recorded ones, and those made on this platform since."""
+"""Calibrations of the backends: the recorded ones, and later ones made on this platform."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Gate = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Calibration:
-    """One calibration of a backend. Number 0 is the recording as it stands, dated as recorded."""
+    """One calibration of a backend. Number 0 is the unchanged recording, with its own date."""
 
     id: str
     number: int
@@ -39,21 +39,21 @@ class Calibration:
 class Calibrations:
     """The calibrations of all backends, kept in the store.
 
-    ``properties(backend, recording, calibration)`` returns the recorded properties with what the
-    calibration changed. They are not to be changed.
+    ``properties(backend, recording, calibration)`` returns the recorded properties with the
+    changes of the calibration. Callers must not modify them.
     """
 
     def __init__(self, store: Store, clock: Clock, seed: int) -> None:
         self._store = store
         self._clock = clock
         self._seed = seed
-        # A calibration never changes.
+        # Safe to cache, because a calibration never changes.
         self.properties = lru_cache(maxsize=_CACHED)(self._properties)
 
     def make(
         self, backend: str, faulty_qubits: Sequence[int], faulty_gates: Sequence[Gate]
     ) -> Calibration:
-        """Calibrate a backend now, and mark qubits and gates as not operational."""
+        """Calibrate a backend now, and mark the faulty qubits and gates as not operational."""
         changes = {"faulty_qubits": list(faulty_qubits), "faulty_gates": list(faulty_gates)}
         row = (str(uuid.uuid4()), backend, self._clock.now(), json.dumps(changes))
         with self._store.transaction() as db:
@@ -68,7 +68,7 @@ class Calibrations:
         return self._all(backend, recording)[-1]
 
     def before(self, backend: str, recording: str, moment: float) -> Calibration | None:
-        """Return the latest calibration that is not younger than a moment, or None."""
+        """Return the latest calibration made at or before a moment (Unix seconds), or None."""
         all_of_it = self._all(backend, recording)
         return next((one for one in reversed(all_of_it) if one.created_at <= moment), None)
 
@@ -76,7 +76,7 @@ class Calibrations:
         """Return a calibration of a backend by its ID.
 
         Raises:
-            ApiError: 400 for a calibration that the backend does not have.
+            ApiError: 400 if the backend does not have this calibration.
         """
         for calibration in self._all(backend, recording):
             if calibration.id == calibration_id:

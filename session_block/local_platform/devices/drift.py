@@ -1,6 +1,7 @@
-"""How a device differs from its recording after it was calibrated anew: drift, and faults.
+"""Changes a recorded device as a new calibration does: drift and faults.
 
-Pure, and equal in every process, so that the server shows what the workers simulate.
+Pure functions with equal results in every process, so that the server shows what the workers
+simulate.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ _READOUT = ("readout_error", "prob_meas0_prep1", "prob_meas1_prep0")
 
 
 class _Factors:
-    """One factor near 1 for each name that is asked for; equal for an equal key."""
+    """A factor near 1 for each name. Equal keys and names give equal factors."""
 
     def __init__(self, key: str) -> None:
         self._key = key
 
     def __call__(self, *name: object) -> float:
-        # No secret: the same calibration has to come out in every process.
+        # Not for secrets: every process must get the same calibration.
         generator = random.Random(f"{self._key}/{name}")  # noqa: S311
         return generator.uniform(1 - SPREAD, 1 + SPREAD)
 
 
 def drifted(properties: dict[str, Any], *, seed: int, backend: str, number: int) -> dict[str, Any]:
-    """Return the properties after the calibration of that number; 0 is the recording itself.
+    """Return the properties after the calibration with this number; 0 is the recording itself.
 
-    T1, T2, readout errors and gate errors are each multiplied by a factor between 0.8 and 1.2
-    that follows from seed, backend, number, and the qubits concerned. Gates on the same qubits
-    share one. T2 stays at most twice T1, and errors below 1; durations do not change.
+    T1, T2, readout errors and gate errors are each multiplied by a factor between 0.8 and 1.2,
+    derived from seed, backend, number and qubits. Gates on the same qubits share a factor. T2
+    stays at most twice T1, and errors stay below 1. Durations do not change.
     """
     if number == 0:
         return properties
@@ -48,7 +49,7 @@ def drifted(properties: dict[str, Any], *, seed: int, backend: str, number: int)
 
 
 def dated(properties: dict[str, Any], moment: str) -> dict[str, Any]:
-    """Return the properties as updated at a moment (ISO date and time), all but frequencies."""
+    """Return the properties dated to a moment (ISO date and time), except frequencies."""
 
     def renewed(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [

@@ -1,7 +1,7 @@
-"""Devices of IBM's as qiskit-ibm-runtime recorded them: a configuration and properties for each.
+"""IBM's devices as recorded in qiskit-ibm-runtime: a configuration and properties for each.
 
-The recordings are JSON files in the installed client. They are found without importing it, since
-the server process needs no Qiskit; read when first asked for, and kept.
+The recordings are JSON files in the installed client. They are found without importing the client,
+so that the server process needs no Qiskit. Each is read on first use and cached.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ _UNITS = {"s": 1.0, "ms": 1e-3, "us": MICROSECOND, "µs": MICROSECOND, "ns": 1e-
 
 
 def exists(recording: str) -> bool:
-    """Say whether the client has a whole recording of this name."""
+    """Say whether the client has a complete recording with this name."""
     return _file(recording, "conf").is_file() and _file(recording, "props").is_file()
 
 
 @cache
 def configuration(recording: str) -> dict[str, Any]:
-    """Return the recorded configuration, as the API of the time showed it. Not to be changed."""
+    """Return the configuration that the API showed when recorded. Callers must not modify it."""
     return _read(recording, "conf")
 
 
 @cache
 def properties(recording: str) -> dict[str, Any]:
-    """Return the recorded properties, as the API of the time showed them. Not to be changed."""
+    """Return the properties that the API showed when recorded. Callers must not modify them."""
     return _read(recording, "props")
 
 
 def values(parameters: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Return the parameters of a qubit or a gate by name: times in seconds, the rest bare.
+    """Return the parameters of a qubit or a gate by name: times in seconds, and bare numbers.
 
-    Parameters that are no time or probability, such as frequencies, are left out.
+    Parameters that are neither times nor probabilities, such as frequencies, are left out.
     """
     return {
         parameter["name"]: parameter["value"] * _UNITS[parameter["unit"]]
@@ -56,6 +56,6 @@ def _read(recording: str, kind: str) -> dict[str, Any]:
 def _file(recording: str, kind: str) -> Path:
     spec = find_spec("qiskit_ibm_runtime")
     if spec is None or spec.origin is None:
-        raise RuntimeError("qiskit-ibm-runtime is not installed; the backends come from its data")
+        raise RuntimeError("install qiskit-ibm-runtime: the backends come from its data")
     backends = Path(spec.origin).parent / "fake_provider" / "backends"
     return backends / recording / f"{kind}_{recording}.json"

@@ -1,5 +1,5 @@
-"""What becomes of a job's circuits: simulated in worker processes, with or without noise.
+"""Simulates a job's circuits in worker processes, with or without noise.
 
-:mod:`.simulation` is what the server calls. It asks :mod:`.worker_pool`, whose processes are
-:mod:`.worker`, and these run :mod:`.programs`.
+The server calls :mod:`.simulation`. It sends jobs to the :mod:`.worker_pool`. Each process of the
+pool is a :mod:`.worker` that runs :mod:`.programs`.
 """

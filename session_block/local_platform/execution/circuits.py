@@ -1,8 +1,8 @@
-"""Circuits and observables reduced to the qubits that are used.
+"""Reduces circuits and observables to the qubits in use.
 
-A circuit for a device of 156 qubits names them all, and no simulator holds 156 qubits. Qubits
-that no gate touches stay in their ground state, so they can be left out of the circuit and
-evaluated by hand in the observables.
+An ISA circuit for a device of 156 qubits has all of them, more than a simulator can hold. Qubits
+without a gate stay in the ground state, so they are removed from the circuit, and replaced in the
+observables by their known expectation values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from qiskit.circuit import QuantumCircuit
 
-# What each letter of an observable says of a qubit in its ground state.
+# Expectation value of each letter of an observable for a qubit in its ground state.
 _GROUND_STATE = {
     "I": 1.0,
     "Z": 1.0,
@@ -47,11 +47,15 @@ _AS_PAULIS = {
 def compact(
     circuit: QuantumCircuit, also: Collection[int] = (), *, with_delays: bool = False
 ) -> tuple[QuantumCircuit, tuple[int, ...]]:
-    """Return an equivalent circuit without idle qubits, and the indices of the qubits it kept.
+    """Return an equivalent circuit without idle qubits, and the indices of the kept qubits.
 
-    Barriers are dropped. So are delays, since they do nothing in a simulation without device
-    noise; ``with_delays`` leaves them on the kept qubits. A qubit that only waits is idle, unless
-    it is one of ``also``, which are kept in any case.
+    Barriers are dropped. A qubit with delays alone is idle.
+
+    Args:
+        circuit: The circuit.
+        also: Indices of qubits to keep even if they are idle.
+        with_delays: Whether to keep the delays on the kept qubits. Without device noise they have
+            no effect.
     """
     dag = circuit_to_dag(circuit)
     dag.remove_all_ops_named("barrier")
@@ -73,7 +77,7 @@ def compact(
 
 
 def observed(observables: Any) -> set[int]:
-    """Return the indices of the qubits where an observable is not the identity."""
+    """Return the indices of the qubits on which one of the observables is not the identity."""
     return {
         index
         for observable in np.ravel(np.asarray(observables))
@@ -84,9 +88,10 @@ def observed(observables: Any) -> set[int]:
 
 
 def reduced_terms(observable: Mapping[str, float], kept: Sequence[int]) -> list[tuple[str, float]]:
-    """Return an observable as Pauli labels over the kept qubits (rightmost label: first of them).
+    """Return an observable as weighted Pauli labels over the kept qubits.
 
-    Projectors are written out as Paulis; letters on left-out qubits become a factor.
+    The rightmost letter is the first kept qubit. Projectors are expanded into Paulis, and letters
+    on removed qubits become a factor.
     """
     places = set(kept)
     total: dict[str, float] = {}
@@ -104,7 +109,7 @@ def reduced_terms(observable: Mapping[str, float], kept: Sequence[int]) -> list[
 
 
 def all_reduced_terms(observables: Any, kept: Sequence[int]) -> np.ndarray[Any, Any]:
-    """Return an array of observables reduced one by one, as an object array of equal shape."""
+    """Reduce each observable of an array. Returns an object array of the same shape."""
     whole: Any = np.asarray(observables)
     reduced = np.empty(whole.shape, dtype=object)
     for index in np.ndindex(whole.shape):
@@ -113,9 +118,9 @@ def all_reduced_terms(observables: Any, kept: Sequence[int]) -> np.ndarray[Any, 
 
 
 def structure(circuit: QuantumCircuit) -> str:
-    """Return a text that is equal for equal circuits in any process, for deriving seeds.
+    """Return a text that is equal for equal circuits in any process, to derive seeds from.
 
-    QPY bytes will not do: they hold random parameter IDs and name counters.
+    QPY bytes are not suitable: they contain random parameter IDs and name counters.
     """
     try:
         return str(qasm3.dumps(circuit))
@@ -129,7 +134,7 @@ def structure(circuit: QuantumCircuit) -> str:
 
 
 def _expand(letters: Sequence[str]) -> list[tuple[str, float]]:
-    """Write letters (first qubit first) as weighted Pauli labels (first qubit last)."""
+    """Expand letters (first qubit first) into weighted Pauli labels (first qubit last)."""
     terms = [("", 1.0)]
     for letter in letters:
         options = _AS_PAULIS.get(letter, ((letter, 1.0),))

@@ -1,7 +1,7 @@
-"""Every use of what is not public in qiskit-ibm-runtime, in one place.
+"""All uses of the non-public parts of qiskit-ibm-runtime.
 
 The client's own decoder defines the wire format of an executor program, and its local simulator
-defines what such a program means. Checked with version 0.51.
+defines the meaning. Checked with version 0.51.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EXECUTOR_SCHEMA = "v2.0"
 
 @dataclass(frozen=True)
 class ProgramItem:
-    """One circuit of an executor program. The circuit may be replaced by an equivalent one."""
+    """One item of an executor program. Its circuit may be replaced by an equivalent one."""
 
     circuit: QuantumCircuit
     arguments: dict[str, Any]
@@ -52,7 +52,7 @@ class ProgramItem:
 
 @dataclass(frozen=True)
 class ExecutorProgram:
-    """A decoded executor program, with what its result has to echo."""
+    """A decoded executor program, with the fields that its result must echo."""
 
     shots: int
     items: tuple[ProgramItem, ...]
@@ -63,11 +63,11 @@ class ExecutorProgram:
 def connect_later_alike(
     service: QiskitRuntimeService, connecting: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    """Let a service make its later connections, to other instances, inside ``connecting`` too.
+    """Make a service open its later connections (to other instances) inside ``connecting`` too.
 
-    The service makes them when they are needed, and each reads anew from the environment where to
-    get its access tokens. No public method makes them beforehand without requests, and made
-    beforehand they would also be asked for jobs, those of one instance among those of all.
+    The service opens them when needed, and each one reads the address for access tokens from the
+    environment again. They cannot be opened in advance: no public method does so without sending
+    requests, and the service would then search for jobs in all these instances.
     """
     connect = service._create_new_cloud_api_client  # noqa: SLF001
 
@@ -92,7 +92,7 @@ def decode_program(text: str) -> ExecutorProgram:
     """Return the program of an executor job.
 
     Raises:
-        ValueError: The schema version or the measurement level is not one the platform runs.
+        ValueError: The platform does not support the schema version or the measurement level.
     """
     params = json.loads(text)
     version = params.get("schema_version")
@@ -112,14 +112,14 @@ def decode_program(text: str) -> ExecutorProgram:
 
 
 def executor_options(text: str) -> dict[str, Any]:
-    """Return the options of an executor job as its JSON has them."""
+    """Return the options of an executor job, unchanged from its JSON."""
     return dict(json.loads(text).get("options") or {})
 
 
 def simulate_item(
     item: ProgramItem, circuit: QuantumCircuit, simulator: AerSimulator, *, shots: int, seed: int
 ) -> dict[str, Any]:
-    """Run one item, with ``circuit`` in place of its own, and return its arrays by name."""
+    """Run one item with ``circuit`` in place of its own. Return its arrays by name."""
     item.source.circuit = circuit
     program = QuantumProgram(shots=shots, items=[item.source])
     options = SimulatorOptions(seed_simulator=seed)
@@ -135,10 +135,14 @@ def sample_item(
     seed: int,
     sample: Callable[[SamplerPub], DataBin],
 ) -> dict[str, Any]:
-    """Run one item, with ``circuit`` in place of its own, on a sampler; return arrays by name.
+    """Run one item on a sampler with ``circuit`` in place of its own. Return its arrays by name.
 
-    The sampler gives arrays of bits by register. What the item leaves to chance follows from the
-    seed.
+    Args:
+        item: The item.
+        circuit: The circuit to run.
+        shots: Number of shots.
+        seed: Seed of the item's own random choices.
+        sample: Runs a PUB, and returns arrays of bits by register.
     """
     source = item.source
     if isinstance(source, SamplexItem):

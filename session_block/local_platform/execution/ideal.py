@@ -1,4 +1,4 @@
-"""Simulation without device noise: samples of the ideal state, and its expectation values."""
+"""Simulates without device noise: samples and expectation values of the ideal state."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def sample(pub: SamplerPub, seed: int) -> DataBin:
 def expectation_values(circuit: Any, values: Array, terms: Array, shots: int, seed: int) -> Array:
     """Return expectation values as a float array of the broadcast shape.
 
-    A circuit that is random in itself is run ``shots`` times and averaged, any other one once.
+    A circuit with random operations is run ``shots`` times and averaged, any other one once.
 
     Args:
         circuit: A circuit on the kept qubits only.
         values: Parameter values in the circuit's own order; shape ``(*points, parameters)``.
         terms: Observables as lists of Pauli labels and weights; an object array whose shape
             broadcasts against the points.
-        shots: How often to run a circuit that measures or resets.
-        seed: Of these random choices.
+        shots: Number of runs of a circuit with random operations, such as measure or reset.
+        seed: Seed of these random choices.
     """
     points = np.arange(math.prod(values.shape[:-1])).reshape(values.shape[:-1])
     values = values.reshape(points.size, -1)
@@ -69,9 +69,9 @@ def expectation_values(circuit: Any, values: Array, terms: Array, shots: int, se
 
 
 def on_simulator(num_qubits: int, attempt: Callable[[AerSimulator], T]) -> T:
-    """Run ``attempt`` with the first simulation method that can hold the qubits.
+    """Run ``attempt`` with the first simulation method that works for this number of qubits.
 
-    Wide circuits are tried as Clifford circuits first, then as weakly entangled ones.
+    For wide circuits, try the method for Clifford circuits, then the one for weak entanglement.
     """
     if num_qubits <= STATEVECTOR_QUBITS:
         return attempt(AerSimulator(method="automatic", max_parallel_threads=1))

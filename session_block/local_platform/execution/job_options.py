@@ -1,9 +1,9 @@
-"""What the options of a sampler or estimator job say of its shots and of what it measures.
+"""Reads shots, precision and measurement type from the options of a sampler or estimator job.
 
-The rules are those of the client's documentation of its options. Shots or a precision that a PUB
-has are obeyed, and so are those of the call, which the client puts into its PUBs. Without them
-the numbers of randomizations and of shots for each, if twirling is enabled and both are given,
-come before ``default_shots``, and that before ``default_precision``.
+The rules are from the client's documentation of its options. The shots or precision of a PUB come
+first; the client also puts those of the ``run`` call there. Next come the numbers of twirling
+(randomizations times shots per randomization), if twirling is enabled and both are given. Then
+comes ``default_shots``, and last ``default_precision``.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ def of_job(params: Mapping[str, Any]) -> Options:
 
 
 def sampler_shots(options: Options) -> int:
-    """Return how often a sampler runs each PUB that does not say so itself."""
+    """Return the number of shots for sampler PUBs that do not set their own."""
     twirled = _twirled_shots(options, default=False)
     return int(twirled or options.get("default_shots") or DEFAULT_SHOTS)
 
 
 def estimator_accuracy(precision: float | None, options: Options) -> tuple[float, int]:
-    """Return the precision to which an estimator works out a PUB, and the shots that this takes.
+    """Return the precision of an estimator PUB, and the number of shots that it needs.
 
     Args:
-        precision: The PUB's own precision.
+        precision: The PUB's own precision, if any.
         options: The job's options.
     """
     level = options.get("resilience_level", DEFAULT_RESILIENCE_LEVEL)
-    # From level 1 on the estimator twirls measurements by itself.
+    # From level 1 on, the estimator twirls measurements by default.
     shots = _twirled_shots(options, default=level > 0) or options.get("default_shots")
     if not precision and shots:
         return 1.0 / math.sqrt(shots), int(shots)
@@ -52,10 +52,10 @@ def estimator_accuracy(precision: float | None, options: Options) -> tuple[float
 
 
 def refuse_raw_measurements(options: Options) -> None:
-    """Make sure that a sampler is to return bits.
+    """Refuse sampler options that ask for anything but classified bits.
 
     Raises:
-        ValueError: It is to return what a resonator gives before it is classified.
+        ValueError: The options ask for raw resonator signals (before classification).
     """
     kind = (options.get("execution") or {}).get("meas_type", "classified")
     if kind != "classified":
@@ -63,7 +63,7 @@ def refuse_raw_measurements(options: Options) -> None:
 
 
 def _twirled_shots(options: Options, *, default: bool) -> int | None:
-    """Return the product of both numbers of twirling; None if it is not enabled or one is open."""
+    """Return the shots from both numbers of twirling; None if it is off or one is not given."""
     twirling = options.get("twirling") or {}
     gates, measurements = twirling.get("enable_gates"), twirling.get("enable_measure")
     numbers = (twirling.get("num_randomizations"), twirling.get("shots_per_randomization"))

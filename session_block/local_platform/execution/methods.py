@@ -1,6 +1,6 @@
-"""Which way to simulate a noisy circuit, and whether there is any that ends in time.
+"""Chooses the method for simulating a noisy circuit, and refuses circuits that take too long.
 
-The choice follows from the circuit and the number of shots alone, never from the machine, so that
+The choice depends on the circuit and the number of shots alone, never on the machine, so that
 equal jobs have equal results everywhere.
 """
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from qiskit.circuit import QuantumCircuit
 
 LIMIT_SECONDS = 600.0
-# A density matrix of 12 qubits takes 268 MB, a state vector of 24 as much.
+# A density matrix of 12 qubits takes 268 MB, and so does a state vector of 24.
 _DENSITY_MATRIX_QUBITS = 12
 _STATEVECTOR_QUBITS = 24
 # Bonds of 2**10 make tensors of 2**21 amplitudes.
 _BOND_BITS = 10
-# Gates that raise the entanglement across a cut by one bit at most; others count two.
+# Gates that raise the entanglement across a cut by at most one bit; others count as two or more.
 _ONE_BIT_GATES = frozenset(("cx", "cz", "ecr", "rzz", "cp"))
 
 
@@ -37,9 +37,9 @@ class _Size:
 
 
 def choose(circuits: Sequence[QuantumCircuit], shots: int) -> str:
-    """Return the name of Aer's quickest method for running each circuit ``shots`` times.
+    """Return the name of Aer's fastest method for running each circuit ``shots`` times.
 
-    Estimates are for one core of an ordinary machine of 2025. Loops count as one turn.
+    Estimates are for one core of an ordinary machine of 2025. Loops count as one iteration.
 
     Raises:
         TooBigToSimulateError: Every method would take more than ``LIMIT_SECONDS`` or too much
@@ -60,9 +60,9 @@ def choose(circuits: Sequence[QuantumCircuit], shots: int) -> str:
         operations = sum(size.operations for size in sizes)
         raise TooBigToSimulateError(
             f"{len(sizes)} circuits of up to {qubits} active qubits and {operations} instructions "
-            f"in all, each run {shots} times, cannot be simulated with device noise within "
-            f"{LIMIT_SECONDS:.0f} seconds. Run fewer qubits, gates or shots, or a platform with "
-            'noise "exact" or "shots"'
+            f"in total, each run {shots} times, cannot be simulated with device noise within "
+            f"{LIMIT_SECONDS:.0f} seconds. Use fewer qubits, gates or shots, or start the platform "
+            'with noise "exact" or "shots"'
         )
     return best
 

@@ -1,10 +1,10 @@
-"""Device noise: a circuit run as the recorded device would, with its gate and readout errors.
+"""Device noise: runs a circuit with the gate and readout errors of the recorded device.
 
-The noise is Aer's model of a backend. Each gate is followed by relaxation (T1, T2) over its own
-length, and by as much depolarisation as its recorded error needs beyond that; delays relax; a
-measured bit flips with the recorded probabilities, which differ for 0 and 1. Limits: a qubit that
-idles without a delay in the circuit does not relax, qubits do not disturb each other (crosstalk),
-and nothing leaks out of a qubit.
+The noise is Aer's model of a backend. Each gate is followed by relaxation (T1, T2) over its
+duration, and by the depolarisation that makes up the rest of its recorded error. Qubits relax
+during delays. A measured bit flips with the recorded probabilities, which differ for 0 and 1.
+Limits: a qubit that idles without a delay in the circuit does not relax, and there is neither
+crosstalk nor leakage.
 
 Only the qubits that a circuit keeps and the gates that it uses enter the model, so that a small
 circuit costs the same on a device of any size.
@@ -41,7 +41,7 @@ _CACHED_MODELS = 8
 _CACHED_PARTS = 64
 _CACHED_CALIBRATIONS = 8
 
-# Readout is modelled apart from the gates, with its two probabilities.
+# Readout is modelled separately, with its two flip probabilities.
 _GATES = {
     name: gate for name, gate in get_standard_gate_name_mapping().items() if name != "measure"
 }
@@ -52,7 +52,7 @@ Place = tuple[str, tuple[int, ...]]
 
 
 class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
-    """The kept qubits of a device as a backend of their own, whose runs are noisy simulations."""
+    """The kept qubits of a device as a separate backend that simulates with noise."""
 
     def __init__(self, qubits: Sequence[Values], gates: Mapping[Place, Values], dt: float) -> None:
         super().__init__(name="noisy device")
@@ -70,7 +70,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
 
     @property
     def max_circuits(self) -> None:
-        """Any number of circuits is run at once."""
+        """No limit: any number of circuits can be run at once."""
         return
 
     @classmethod
@@ -86,7 +86,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         return self.simulator(run_input, options["shots"]).run(run_input, **options)
 
     def simulator(self, wanted: list[QuantumCircuit], shots: int) -> AerSimulator:
-        """Return a simulator of this device by the method that fits the circuits.
+        """Return a simulator of this device, with the fastest method for the circuits.
 
         Raises:
             TooBigToSimulateError: They cannot be simulated in reasonable time and memory.
@@ -116,7 +116,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         return model
 
     def sample(self, pub: SamplerPub, seed: int) -> DataBin:
-        """Return samples of a PUB, part by part, as arrays of bits by register.
+        """Sample a PUB part by part. Return arrays of bits by register.
 
         Raises:
             TooBigToSimulateError: They cannot be simulated in reasonable time and memory.
@@ -132,7 +132,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         )
 
     def sample_whole(self, pub: SamplerPub, seed: int) -> DataBin:
-        """Return samples of a PUB that is simulated in one piece."""
+        """Sample a PUB in one piece. Return arrays of bits by register."""
         sampler = BackendSamplerV2(backend=self, options={"seed_simulator": seed})
         return sampler.run([pub]).result()[0].data
 
@@ -150,15 +150,15 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
 
         Args:
             circuit: A circuit on the kept qubits only.
-            values: Values of its parameters.
+            values: Values of the circuit's parameters.
             terms: Observables as lists of Pauli labels and weights; an object array whose shape
                 broadcasts against that of the values.
             precision: The wanted standard error of a single Pauli.
-            seed: Of all random choices.
+            seed: Seed of all random choices.
         """
         constant = {"I" * circuit.num_qubits: 1.0}
         observables = np.empty(terms.shape, dtype=object)
-        # Qiskit refuses observables whose terms cancel each other.
+        # Qiskit refuses an observable if all its terms cancel.
         remains = np.ones(terms.shape)
         for index in np.ndindex(terms.shape):
             observable = {label: weight for label, weight in terms[index] if abs(weight) > _ZERO}
@@ -174,7 +174,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
 def device(
     recording: str, backend: str, seed: int, calibration: int, kept: tuple[int, ...]
 ) -> NoisyDevice:
-    """Return the kept qubits of a device with the noise that it has after a calibration."""
+    """Return the kept qubits of a device, with its noise after a calibration."""
     properties = _properties(recording, backend, seed, calibration)
     gates = {
         (gate["gate"], tuple(gate["qubits"])): recordings.values(gate["parameters"])

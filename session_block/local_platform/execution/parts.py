@@ -1,7 +1,7 @@
-"""Circuits taken apart into parts that have nothing to do with each other.
+"""Splits circuits into independent parts.
 
-Parts are sampled one by one, and their bits put together: many small simulations cost far less
-than a wide one. Noise does not change this, since every error stays within its gate's qubits.
+Each part is sampled on its own, and the bits are combined: many small simulations cost far less
+than one wide one. This holds under noise too, since each error stays within its gate's qubits.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Below this a gate costs the same on any number of qubits, so small parts are run together.
+# Up to this many qubits a gate costs the same, so small parts are run together.
 GROUP_QUBITS = 4
 
 
 def independent(circuit: QuantumCircuit) -> list[tuple[int, ...]]:
-    """Return groups of qubits between which there is neither a gate nor a condition.
+    """Return groups of qubits that no gate or condition connects.
 
-    Qubits that are not measured, and that nothing depends on, are in no group.
+    Qubits that no classical bit depends on are in no group.
     """
     if circuit.num_vars:
         return [tuple(range(circuit.num_qubits))]
@@ -54,7 +54,7 @@ def independent(circuit: QuantumCircuit) -> list[tuple[int, ...]]:
 
 
 def part(pub: SamplerPub, qubits: Sequence[int]) -> SamplerPub:
-    """Return a PUB of some qubits only, with the classical registers of the whole."""
+    """Return a PUB on some of the qubits, with all classical registers of the whole circuit."""
     whole = pub.circuit
     wanted = [whole.qubits[index] for index in qubits]
     circuit = QuantumCircuit(wanted, whole.clbits)
@@ -74,7 +74,7 @@ def part(pub: SamplerPub, qubits: Sequence[int]) -> SamplerPub:
 
 
 def together(samples: Sequence[DataBin]) -> DataBin:
-    """Return the samples of a circuit from those of its parts."""
+    """Combine the samples of a circuit's parts into samples of the whole circuit."""
     first = samples[0]
     return DataBin(
         **{

@@ -1,14 +1,14 @@
-"""Runs a job: what a worker process does with a program and its parameters.
+"""Runs a job's program in a worker process.
 
-The noise is one of three. ``exact`` gives expectation values without shot noise and standard
-errors of zero; ``shots`` adds Gaussian noise of the width of the requested precision; samples are
-drawn from the ideal distribution in both. ``device`` simulates the recorded device, with shots,
+There are three kinds of noise. ``exact`` gives expectation values without shot noise and standard
+errors of zero. ``shots`` adds Gaussian noise with the requested precision as its width. In both,
+samples are drawn from the ideal distribution. ``device`` simulates the recorded device, with shots,
 gate errors, relaxation and readout errors (see :mod:`.noise`). An executor job always samples, so
-its estimates carry shot noise in all three.
+its estimates have shot noise in all three.
 
-No error is mitigated or suppressed, whatever ``resilience_level``, twirling or decoupling the
-options ask for; results under device noise say so in their metadata. What the client computes
-itself around an executor job (twirling, TREX) takes effect.
+No error is mitigated or suppressed, even if the options ask for a ``resilience_level``, twirling
+or decoupling; the metadata of results under device noise says so. What the client itself computes
+around an executor job (twirling, TREX) takes effect.
 
 Equal content, backend, calibration and platform seed give bit-identical results in any process.
 """
@@ -42,7 +42,7 @@ from session_block.local_platform.execution import (
 from session_block.local_platform.execution.noise import NoisyDevice, device
 from session_block.local_platform.execution.seeding import content_seed
 
-# What does not change the numbers that a job computes.
+# Options that do not change a job's results, so they do not enter its seed.
 _IRRELEVANT_OPTIONS = ("environment", "max_execution_time")
 _NO_MITIGATION = {"measure_mitigation": False, "zne_mitigation": False, "pec_mitigation": False}
 
@@ -51,17 +51,17 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """A job as a worker gets it.
+    """A job as it is sent to a worker.
 
     Args:
         program: ``sampler``, ``estimator`` or ``executor``.
         backend: Name of the backend.
-        recording: Name of the recording that the backend is made from.
+        recording: Name of the backend's recording.
         params: The JSON text that the client sent.
         noise: ``exact``, ``shots`` or ``device``.
         seed: The platform's seed.
-        circuit_time: Whether to work out how long the job would occupy the device.
-        calibration: Number of the calibration whose errors the device has.
+        circuit_time: Whether to compute how long the job would occupy the device.
+        calibration: Number of the calibration that sets the device's errors.
     """
 
     program: str
@@ -76,7 +76,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A job's result as text for the client, and its QPU time if that was asked for."""
+    """A job's result as text for the client, and its QPU time if requested."""
 
     result: str
     qpu_seconds: float | None
@@ -86,7 +86,7 @@ def run(request: Request) -> Answer:
     """Run a job.
 
     Raises:
-        Exception: Whatever decoding or simulating raises; the job has then failed.
+        Exception: Any error of decoding or simulation; the job has then failed.
     """
     runners = {"sampler": _run_sampler, "estimator": _run_estimator, "executor": _run_executor}
     return runners[request.program](request)
@@ -181,7 +181,7 @@ def _run_executor(request: Request) -> Answer:
             for item, (circuit, kept) in zip(program.items, small, strict=True)
         ],
     )
-    # The circuit of an item may be replaced when it is simulated.
+    # Read these now, because simulating an item may replace its circuit.
     lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
     data = []
     for index, (item, (circuit, kept)) in enumerate(zip(program.items, small, strict=True)):
@@ -206,7 +206,7 @@ def _run_executor(request: Request) -> Answer:
 
 
 def _is_noisy(request: Request, kept: tuple[int, ...]) -> bool:
-    # Without a qubit there is nothing to disturb.
+    # A circuit without qubits has no noise.
     return request.noise == "device" and bool(kept)
 
 
@@ -217,7 +217,7 @@ def _device(request: Request, kept: tuple[int, ...]) -> NoisyDevice:
 def _compact(
     request: Request, circuit: QuantumCircuit, observables: Any = ()
 ) -> tuple[QuantumCircuit, tuple[int, ...]]:
-    """Leave out qubits without part in the result; under noise a mere readout takes part."""
+    """Remove qubits that cannot affect the result; under noise, keep those that are read out."""
     if request.noise != "device":
         return circuits.compact(circuit)
     return circuits.compact(circuit, circuits.observed(observables), with_delays=True)

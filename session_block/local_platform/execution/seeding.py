@@ -1,4 +1,4 @@
-"""Seeds that follow from what a job computes, never from when, where or as what it was sent."""
+"""Seeds from the content of a job alone: not from its time, place, ID or session."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 
 def content_seed(*content: Any) -> int:
-    """Return a seed below 2**31 that is equal for equal content in any process.
+    """Return a seed below 2**31, equal for equal content in any process.
 
-    Content may be text, numbers, arrays, None, and sequences and mappings of these. Anything else
-    enters by its text form.
+    Content may be text, numbers, arrays, None, and sequences and mappings of these. Of anything
+    else, ``str()`` is used.
     """
     digest = hashlib.sha256()
     _feed(digest, content)

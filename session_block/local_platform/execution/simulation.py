@@ -1,4 +1,4 @@
-"""How a job's circuits are run: by a worker process, with what the platform is set to."""
+"""Runs a job's circuits in a worker process, with the platform's settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Simulation:
         self._settings = settings
 
     def run(self, job: ClaimedJob, abandoned: threading.Event) -> Outcome | None:
-        """Return how a job's run ended, or None if ``abandoned`` was set meanwhile."""
+        """Run a job and return its outcome, or None if ``abandoned`` was set meanwhile."""
         device = self._backends.find(job.backend)
         request = {
             "program": job.program,
@@ -44,5 +44,5 @@ class Simulation:
         return Outcome("completed", answer["result"], qpu_seconds=answer["qpu_seconds"])
 
     def job_seconds(self, backend: str) -> float:
-        """Return the QPU time of a job on a backend, apart from that of its circuits."""
+        """Return a job's fixed QPU time in seconds, without the time of its circuits."""
         return 0.0 if self._backends.find(backend).is_mock else self._settings.job_seconds

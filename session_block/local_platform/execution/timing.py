@@ -1,13 +1,16 @@
-"""How long a job would occupy the device: the QPU time that IBM would count.
+"""Computes how long a job would occupy the device: the QPU time that IBM would count.
 
-For every PUB and parameter point it is the number of shots times the length of the circuit and of
-the delay before it is repeated; for an estimator, times the number of measurement bases. The
-length is that of the longest path of instructions with the recorded lengths of gates and readout.
+For each PUB and parameter point this is shots × (circuit duration + repetition delay), for an
+estimator also × the number of measurement bases. The duration of a circuit is its longest path of
+instructions, with the recorded durations of gates and readout.
 
-Simplifications: an instruction without recorded length takes no time; of a branch the longer side
-counts, of a loop without a fixed number of turns one turn; a delay whose length is not a number
-counts as nothing; circuits are not rewritten, so that neither error mitigation nor twirling adds
-to the time.
+Simplifications:
+
+- An instruction without a recorded duration takes no time.
+- The longer side of a branch counts.
+- A loop counts once if its number of iterations is not fixed.
+- A delay counts as zero if its duration is not a number.
+- Circuits are not rewritten, so error mitigation and twirling add no time.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ _NANOSECOND = 1e-9
 
 
 class Timing:
-    """The times of a recorded device."""
+    """The durations of a recorded device, in seconds."""
 
     def __init__(self, recording: str) -> None:
         configuration = recordings.configuration(recording)
@@ -57,17 +60,17 @@ class Timing:
             self._gates["measure", (index,)] = recordings.values(qubit)["readout_length"]
 
     def rep_delay_seconds(self, options: Mapping[str, Any]) -> float:
-        """Return the delay after each shot: what the job's options ask for, or the device's own."""
+        """Return the delay after each shot: from the job's options, else the device's default."""
         execution = options.get("execution") or options
         delay = execution.get("rep_delay")
         return self._rep_delay if delay is None else float(delay)
 
     def circuit_seconds(self, circuit: QuantumCircuit) -> float:
-        """Return how long one shot of a circuit takes on the device's own qubits."""
+        """Return the duration of one shot of an ISA circuit."""
         return self._seconds(circuit, range(circuit.num_qubits))
 
     def readout_seconds(self, qubits: Sequence[int]) -> float:
-        """Return how long it takes to measure some qubits at once."""
+        """Return the time to measure some qubits at once."""
         return max((self._gates["measure", (qubit,)] for qubit in qubits), default=0.0)
 
     def _seconds(self, circuit: QuantumCircuit, places: Sequence[int]) -> float:
@@ -98,7 +101,7 @@ class Timing:
 
 @cache
 def timing(recording: str) -> Timing:
-    """Return the times of a recorded device, worked out once."""
+    """Return the durations of a recorded device. Cached."""
     return Timing(recording)
 
 
@@ -121,7 +124,14 @@ def estimator_seconds(
     pubs: Sequence[EstimatorPub],
     shots: Sequence[int],
 ) -> float:
-    """Return the QPU time of an estimator job whose PUBs measure each basis with these shots."""
+    """Return the QPU time of an estimator job, in seconds.
+
+    Args:
+        recording: Name of the device's recording.
+        options: The job's options.
+        pubs: The job's PUBs.
+        shots: For each PUB, the number of shots per measurement basis.
+    """
     device = timing(recording)
     delay = device.rep_delay_seconds(options)
     total = 0.0
@@ -140,7 +150,14 @@ def executor_seconds(
     items: Sequence[tuple[QuantumCircuit, int]],
     shots: int,
 ) -> float:
-    """Return the QPU time of an executor job: of circuits, each with its number of points."""
+    """Return the QPU time of an executor job, in seconds.
+
+    Args:
+        recording: Name of the device's recording.
+        options: The job's options.
+        items: Circuits, each with its number of parameter points.
+        shots: Number of shots per point.
+    """
     device = timing(recording)
     delay = device.rep_delay_seconds(options)
     return shots * sum(
@@ -149,9 +166,9 @@ def executor_seconds(
 
 
 def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> int:
-    """Return in how many bases an estimator PUB measures, summed over its parameter points.
+    """Return the number of measurement bases of an estimator PUB, summed over parameter points.
 
-    Terms that commute qubit by qubit share a basis; a constant needs none.
+    Terms that commute qubit by qubit share a basis. A constant needs none.
 
     Args:
         shape: Shape of the parameter points.

@@ -1,6 +1,6 @@
-"""The program of a worker process: reads jobs from standard input, one JSON object a line.
+"""The program of a worker process: reads jobs from standard input, one JSON object per line.
 
-It ends when its input does, also in the middle of a job, so that it never outlives the server,
+It exits when its input closes, even in the middle of a job. So it never outlives the server,
 however the server died.
 """
 
@@ -18,21 +18,21 @@ from typing import Any, BinaryIO
 
 def main() -> None:
     """Serve until standard input closes."""
-    # Libraries may print: keep their output away from the answers.
+    # Libraries may print, so redirect standard output away from the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.nice(5)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
 
-    # Here and not above: the watch over the input is on duty while these seconds pass.
+    # This import takes seconds. It comes here so that the thread already watches the input.
     from session_block.local_platform.execution import programs
 
     while True:
         request = programs.Request(**json.loads(requests.get()))
         try:
             answer: dict[str, Any] = asdict(programs.run(request))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the job that failed
+        except Exception as error:  # noqa: BLE001 - any error means that the job failed
             message = f"{type(error).__name__}: {error}"
             answer = {"error": message, "trace": traceback.format_exc()}
         answers.write(json.dumps(answer).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""A pool of worker processes that run jobs, so that the API stays responsive while they do."""
+"""A pool of worker processes that run jobs, so that the API stays responsive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _POLL_SECONDS = 0.05
-# One thread each: results do not depend on the machine, and the API keeps its share of it.
+# One thread per worker, so that results do not depend on the machine and the API gets CPU time.
 _SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -29,7 +29,7 @@ class WorkerDiedError(RuntimeError):
 
 
 class WorkerPool:
-    """Worker processes that start at once and load their libraries in the background."""
+    """Worker processes that start immediately and load their libraries in the background."""
 
     def __init__(self, size: int) -> None:
         self._lock = threading.Lock()
@@ -41,9 +41,13 @@ class WorkerPool:
             self._add()
 
     def run(self, request: Mapping[str, Any], abandoned: threading.Event) -> dict[str, Any] | None:
-        """Return the answer of the next free worker; None when ``abandoned`` was set meanwhile.
+        """Run a job on the next free worker, and return the answer.
 
-        A job whose worker dies is tried on another one before it counts as failed.
+        If the worker dies, try another one. After one attempt more than the pool has workers, the
+        job has failed.
+
+        Returns:
+            The worker's answer, or None if ``abandoned`` was set meanwhile.
         """
         line = json.dumps(request).encode() + b"\n"
         for _ in range(self._attempts):
@@ -64,7 +68,7 @@ class WorkerPool:
         return {"error": text, "trace": text}
 
     def stop(self) -> None:
-        """End all workers, whatever they are doing."""
+        """Kill all workers, even in the middle of a job."""
         with self._lock:
             self._stopped = True
             workers = list(self._workers)
@@ -105,7 +109,11 @@ class _Worker:
         )
 
     def ask(self, line: bytes, abandoned: threading.Event) -> dict[str, Any] | None:
-        """Return the worker's answer, or None when the question was abandoned first."""
+        """Return the worker's answer, or None if ``abandoned`` is set first.
+
+        Raises:
+            WorkerDiedError: The worker ended before it answered.
+        """
         try:
             _pipe(self._process.stdin).write(line)
             _pipe(self._process.stdin).flush()
@@ -122,14 +130,14 @@ class _Worker:
         return content
 
     def end(self) -> None:
-        """Kill the process and wait for its end."""
+        """Kill the process and wait until it has ended."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             try:
                 _pipe(pipe).close()
             except BrokenPipeError:
-                # Unsent bytes for a process that is gone.
+                # The process ended with unread input.
                 continue
 
 
