@@ -98,7 +98,7 @@ def test_a_read_only_ledger_stops_before_the_first_intent(
         told = _child(_SOMEBODY, f"sqlite:///{path}")
     assert "did not answer: " in told
     assert "writable" in told
-    assert "Nothing is submitted without it, and nothing that it holds is lost." in told
+    assert "Nothing is submitted without it, and nothing in it is lost." in told
     assert path.read_bytes() == before
 
 
