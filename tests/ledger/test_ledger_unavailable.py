@@ -132,7 +132,7 @@ def test_a_locked_ledger_is_told(
         closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LedgerUnavailableError, match=r"is locked.*End the program that keeps"):
+        with pytest.raises(LedgerUnavailableError, match=r"is locked.*End the program that locks"):
             ledger.create("uid", "once/x", {})
         other.execute("COMMIT")
         assert ledger.create("uid", "once/x", {})[1]
