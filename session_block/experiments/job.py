@@ -162,7 +162,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
 
     def wait(self, timeout: float | None = None) -> PrimitiveResult:
         """Wait like :meth:`result`, but not as a separate task run."""
-        # This ends: the submitter limits the sessions opened and the temporary failures.
+        # This ends: the number of sessions and of temporary failures is limited.
         while True:
             try:
                 return self._parts.results.result(self.submission, self._generation, timeout)

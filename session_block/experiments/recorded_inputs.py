@@ -61,7 +61,7 @@ class RecordedInputs:
                 json.dumps(value, allow_nan=False)
             except (TypeError, ValueError) as error:
                 raise InvalidInputError(
-                    f"once({key!r}) drew a {type(value).__qualname__}, which is no JSON value "
+                    f"once({key!r}) drew a {type(value).__qualname__}, which is not a JSON value "
                     f"({error}). Draw numbers, text, lists or dicts of these, or a NumPy array.",
                     experiment=self._context.uid,
                 ) from error
