@@ -3,8 +3,8 @@
 A :class:`QuantumSession` Block opens experiments; an experiment submits each of its jobs exactly
 once, inside one session, whatever happens to the process.
 
-Names are imported when they are first used: the local platform's processes need no Prefect, and
-nobody needs Qiskit before the first circuit.
+Names are imported on first use: the local platform's processes need no Prefect, and Qiskit is not
+needed before the first circuit.
 """
 
 from __future__ import annotations
@@ -193,9 +193,9 @@ def __dir__() -> list[str]:
 
 
 def _same_modules(directory: str) -> None:
-    """Let a directory of the checkout, imported by its own name, be the installed package.
+    """Make a directory of the checkout, imported by its own name, the same as the package's.
 
-    ``import tasks`` in a checkout then gives ``session_block.tasks``, and ``tasks.jobs`` gives
+    In a checkout, ``import tasks`` then gives ``session_block.tasks``, and ``tasks.jobs`` gives
     ``session_block.tasks.jobs``: the same objects, never a second copy.
     """
     package = import_module(f"{__name__}.{directory}")

@@ -1,4 +1,4 @@
-"""What it takes to reach one instance of IBM Quantum."""
+"""The account: all that is needed to reach one instance of IBM Quantum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 
 def machine_clock() -> datetime:
-    """Return this machine's time, which IBM's platform follows too."""
+    """Return this machine's time in UTC; IBM's platform is assumed to have the same."""
     return datetime.now(UTC)
 
 
@@ -27,15 +27,15 @@ def is_loopback(url: str) -> bool:
 
 @dataclass(frozen=True)
 class Account:
-    """What it takes to reach one instance.
+    """All that is needed to reach one instance.
 
     Attributes:
-        name: The saved account that it is, for messages.
-        proxies: As the client takes them; empty for none at all, ``None`` for the environment's.
-        ca_bundle: File of the authorities whose certificates are trusted instead of the usual ones.
-        preferences: By what the client chooses an instance if none is given.
-        environment: Variables that the client reads while it connects, and only then.
-        settle_seconds: How long the platform's listing may hide a job that it accepted, where that
+        name: The name of the saved account, for messages.
+        proxies: In the client's format; empty for no proxies, ``None`` for the environment's.
+        ca_bundle: File with the certificate authorities to trust instead of the usual ones.
+        preferences: The client's criteria for choosing an instance if none is given.
+        environment: Environment variables that are set only while the client connects.
+        settle_seconds: How long the platform's listing may hide a job that it accepted, if that
             is known; ``None`` for :data:`session_block.submissions.settle.SETTLE_SECONDS`.
         now: The platform's clock, in UTC.
     """
@@ -56,7 +56,7 @@ class Account:
 
 
 class AccountSource(Protocol):
-    """Whatever an account is loaded from when it is first needed, such as a credentials Block."""
+    """The source of an account that is loaded when first needed, such as a credentials Block."""
 
     def account(self) -> Account:
         """Return the account; may start a local platform, or read a file."""

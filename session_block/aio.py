@@ -1,11 +1,11 @@
 """Async twins: blocking calls, made in threads for the coroutines that await them.
 
-IBM's client is synchronous, so a twin makes the very call that it is named after, in a daemon
-thread of its own and with its caller's context variables; the event loop goes on.
+IBM's client is synchronous. So a twin runs the blocking call of the same name in its own daemon
+thread, with the caller's context variables; the event loop is not blocked.
 
-When the coroutine is cancelled, its call is *abandoned*: the coroutine ends at once, what the call
-held is given back, and the thread ends at its next pause, or before it submits anything more. What
-it was sending just then still arrives, and is recorded.
+If the coroutine is cancelled, its call is *abandoned*: the coroutine ends at once, the call gives
+back what it held, and the thread ends at its next pause, or before it submits anything more. A
+request that is being sent at that moment still arrives, and is recorded.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Call:
-    """A blocking call for somebody who may stop waiting for it.
+    """A blocking call that can be abandoned by the coroutine that awaits it.
 
     Attributes:
-        asker: The asyncio task that awaits it, or the ID of the thread that makes it for itself.
+        asker: The asyncio task that awaits the call, or the ID of the thread that makes it
+            directly.
     """
 
     def __init__(self, asker: object) -> None:
@@ -42,20 +43,25 @@ class Call:
         self._undo: list[Callable[[], object]] = []
 
     def abandon(self) -> None:
-        """Give back all that the call holds, and let it end soon."""
+        """Give back everything that the call holds, and make it end soon."""
         with self._lock:
             self._abandoned.set()
             while self._undo:
                 self._undo.pop()()
 
     def end_if_abandoned(self, pause_seconds: float = 0) -> None:
-        """End a call that nobody waits for any more, even in the middle of a pause.
+        """End the call if it is abandoned, even in the middle of a pause.
+
+        Args:
+            pause_seconds: Seconds to wait for that.
 
         Raises:
-            asyncio.CancelledError: Nobody does.
+            asyncio.CancelledError: The call is abandoned.
         """
         if self._abandoned.wait(pause_seconds):
-            raise asyncio.CancelledError("Nobody waits any more; a job that was sent goes on.")
+            raise asyncio.CancelledError(
+                "Nobody waits for this call any more. A submitted job continues."
+            )
 
     @contextmanager
     def holding(
@@ -65,12 +71,15 @@ class Call:
         *,
         unless: tuple[type[Exception], ...] = (),
     ) -> Iterator[T]:
-        """Hold something that is given back if the call fails, and at once if it is abandoned.
+        """Hold something, and give it back if the call fails, or at once if it is abandoned.
 
         Args:
             take: Takes it.
             give_back: Gives back what was taken; never called twice.
             unless: Errors after which it is kept.
+
+        Raises:
+            asyncio.CancelledError: The call is abandoned already.
         """
         with self._lock:
             self.end_if_abandoned()
@@ -104,7 +113,7 @@ def pause(seconds: float) -> None:
     """Sleep; an abandoned call ends here.
 
     Raises:
-        asyncio.CancelledError: Nobody waits for the call any more.
+        asyncio.CancelledError: The call is abandoned.
     """
     if _thread.call is None:
         time.sleep(seconds)
@@ -113,7 +122,7 @@ def pause(seconds: float) -> None:
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Await a blocking call, made in a thread of its own; cancelling abandons it."""
+    """Await a blocking call that runs in its own thread; cancelling abandons the call."""
     call, future, context = Call(asyncio.current_task()), Future[T](), copy_context()
     future.set_running_or_notify_cancel()
 
@@ -122,7 +131,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         try:
             answer = context.run(function, *args, **kwargs)
         except StopIteration as error:
-            # No future of asyncio's can hold it.
+            # An asyncio future refuses to hold a StopIteration.
             future.set_exception(RuntimeError(f"A call in a thread raised {error!r}."))
         except BaseException as error:  # noqa: BLE001 - raised where the call is awaited
             future.set_exception(error)
@@ -138,15 +147,15 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 def answered(answer: T | Coroutine[Any, Any, T], question: str, instead: str) -> T:
-    """Return what Prefect answers; in an async run, in its threads as well, that is a coroutine.
+    """Return Prefect's answer; in an async run and its threads, Prefect gives a coroutine.
 
     Args:
         answer: The answer, or the coroutine that gives it.
-        question: What was asked for, to begin a sentence with.
-        instead: What to await where an event loop runs.
+        question: What was asked for; the message begins with it.
+        instead: What to await if an event loop runs, as a sentence.
 
     Raises:
-        InvalidInputError: This thread runs an event loop, so that it cannot wait for the coroutine.
+        InvalidInputError: This thread runs an event loop, so it cannot wait for the coroutine.
     """
     if not isinstance(answer, Coroutine):
         return answer
@@ -163,7 +172,7 @@ def answered(answer: T | Coroutine[Any, Any, T], question: str, instead: str) ->
 def async_twin(
     method: Callable[Concatenate[S, P], T],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Make the async twin of a blocking method, also of one that overrides it."""
+    """Make the async twin of a blocking method. It calls a subclass's override if there is one."""
 
     async def twin(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         blocking: Callable[P, T] = getattr(self, method.__name__)

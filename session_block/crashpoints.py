@@ -1,8 +1,9 @@
 """The named points where a test may kill the process: before and after every effect.
 
-Nothing happens here unless ``SESSION_BLOCK_CRASH_AT`` is set, to ``<point>:<passage>`` such as
-``record intent, after:3``: the third passage of that point is the process's last deed (SIGKILL).
-``SESSION_BLOCK_CRASH_LOG`` names a file that gets every passage, one point a line.
+Nothing happens here unless one of two environment variables is set. ``SESSION_BLOCK_CRASH_AT`` has
+the form ``<point>:<passage>``, such as ``record intent, after:3``: the process kills itself
+(SIGKILL) at the third passage of that point. ``SESSION_BLOCK_CRASH_LOG`` names a file; every
+passage is appended to it, one point per line.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PLATFORM_EFFECTS = (
     "fetch result",
     "cancel job",
 )
-"""What is done to the platform, or asked of it. The ledger's effects are ``record <kind>``."""
+"""The calls to the platform. The ledger's effects are named ``record <kind>``."""
 
 _lock = threading.Lock()
 _passages: Counter[str] = Counter()

@@ -9,34 +9,34 @@
     │   ├── BackendNotFoundError     the instance has no such backend
     │   ├── InstanceRequiredError    the credentials name no instance, and there are several
     │   ├── LabelConflictError       one label was used for two different requests
-    │   └── LabelRequiredError       a process that did not open the experiment must label
+    │   └── LabelRequiredError       the request cannot be recognised without a label
     ├── LedgerError                  the ledger cannot be trusted; the run stops
     │   ├── LedgerUnavailableError   the store did not answer
     │   ├── LedgerDamagedError       the store lost or changed what it held
     │   └── LedgerVersionError       the store was written by a newer version
     ├── ExperimentError
-    │   ├── ExperimentDivergedError  a resumed run asks out of turn
+    │   ├── ExperimentDivergedError  a resumed run makes a new request before the recorded ones
     │   ├── ExperimentSealedError    a finished experiment was asked for something new
-    │   ├── CrashLoopError           a run was tried too often without getting on
-    │   ├── BackendRecalibratedError the backend is not calibrated as it was
-    │   └── BudgetExceededError      a limit of jobs or of usage is reached
+    │   ├── CrashLoopError           a run was tried too often without a new result
+    │   ├── BackendRecalibratedError the backend was calibrated again
+    │   └── BudgetExceededError      a limit on jobs or usage is reached
     ├── ConnectionFailedError        the platform refused the credentials or could not be reached
     ├── PlatformError                the local platform could not be started, found or used
     ├── SessionError
-    │   ├── SessionNotFoundError     the platform knows no session of that ID
-    │   ├── SessionMismatchError     the session exists, but is not what the Block describes
+    │   ├── SessionNotFoundError     the platform knows no session with that ID
+    │   ├── SessionMismatchError     the session exists, but does not match the Block
     │   ├── SessionClosedError       the session accepts no more jobs
     │   └── SessionsNotAllowedError  the instance's plan has no sessions
-    ├── LabError                      what 'session-block up' runs cannot be brought up, or ended
+    ├── LabError                     a part of 'session-block up' could not be started, or has ended
     └── SubmissionError
-        ├── SubmissionRejectedError  the platform refused the job; none was made
+        ├── SubmissionRejectedError  the platform refused the request; no job was made
         ├── SubmissionHeldError      nobody can tell whether the job was made; an operator decides
-        ├── SubmissionNotSentError   each try to submit it failed, and no job of it is there
-        ├── JobNotFoundError         the platform does not know the job any more
+        ├── SubmissionNotSentError   every attempt to submit failed, and the platform shows no job
+        ├── JobNotFoundError         the platform no longer knows the job
         ├── JobFailedError           the job ended without a result
         ├── JobCancelledError        somebody cancelled the job
-        ├── JobEndedInPassingError the job ended with its session; asking again is safe
-        └── JobWaitTimeoutError      the wait is over, the job is not
+        ├── JobEndedInPassingError   its session ended, or it failed temporarily; ask again
+        └── JobWaitTimeoutError      the wait timed out; the job continues
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from __future__ import annotations
 class SessionBlockError(Exception):
     """Base of all errors of this package.
 
-    An error says what happened, to what, and what to do next; programs read the latter from its
-    attributes, which survive pickling.
+    The message says what happened, to what, and what to do next. Programs read the IDs and the
+    code from the attributes, which survive pickling.
 
     Attributes:
         experiment: The UID of the experiment, or ``None``.
         submission: The ID of the submission, or ``None``.
         session_id: The platform's ID of the session or batch, or ``None``.
         job_id: The platform's ID of the job, or ``None``.
-        code: The platform's own code of what went wrong, such as 1217; ``None`` where it gave none.
+        code: The platform's own error code, such as 1217; ``None`` if it gave none.
 
     Example::
 
@@ -82,7 +82,7 @@ class SessionBlockError(Exception):
 
 
 class InvalidInputError(SessionBlockError, ValueError):
-    """The request is wrong. It was found out before anything was sent."""
+    """The request is wrong. The error is raised before anything is sent."""
 
 
 class NotISAError(InvalidInputError):
@@ -94,23 +94,27 @@ class FaultyQubitError(InvalidInputError):
 
 
 class BackendNotFoundError(InvalidInputError):
-    """The instance offers no backend of this name."""
+    """The instance has no backend with this name."""
 
 
 class InstanceRequiredError(InvalidInputError):
-    """The credentials name no instance, so jobs could be sent to one and looked for in another."""
+    """The credentials name no instance, so jobs could be sent to one and looked up in another."""
 
 
 class LabelConflictError(InvalidInputError):
-    """A label that stands for one request was used for another."""
+    """A label that names one request was used for another."""
 
 
 class LabelRequiredError(InvalidInputError):
-    """A process that did not open the experiment made a request without a label."""
+    """A request without a label could not be recognised later.
+
+    It came from a process that did not open the experiment, from a thread unknown to Prefect, or
+    from a task that was called by another task.
+    """
 
 
 class LedgerError(SessionBlockError):
-    """The ledger cannot be trusted, so the run stops before it could submit anything twice."""
+    """The ledger cannot be trusted, so the run stops before it can submit anything twice."""
 
 
 class LedgerUnavailableError(LedgerError):
@@ -118,7 +122,7 @@ class LedgerUnavailableError(LedgerError):
 
 
 class LedgerDamagedError(LedgerError):
-    """The ledger is not what was written: damaged, cut off, or not a ledger at all."""
+    """The ledger is not what was written: it is damaged, truncated, or not a ledger at all."""
 
 
 class LedgerVersionError(LedgerError):
@@ -130,23 +134,23 @@ class ExperimentError(SessionBlockError):
 
 
 class ExperimentDivergedError(ExperimentError):
-    """A resumed run asks for something new before it has asked for all that was recorded."""
+    """A resumed run makes a new request before it has repeated all the recorded ones."""
 
 
 class ExperimentSealedError(ExperimentError):
-    """A finished experiment was asked for something that it never recorded."""
+    """A finished experiment got a request that it has no record of."""
 
 
 class CrashLoopError(ExperimentError):
-    """A flow run was tried again and again, and got no new result."""
+    """A flow run was tried too many times in a row without a new result."""
 
 
 class BackendRecalibratedError(ExperimentError):
-    """The backend was calibrated anew, and the Block says to stop then."""
+    """The backend was calibrated again, and the Block says to stop in that case."""
 
 
 class BudgetExceededError(ExperimentError):
-    """A limit of jobs or of usage seconds is reached, so nothing more is submitted."""
+    """A limit on jobs or usage seconds is reached, so nothing more is submitted."""
 
 
 class ConnectionFailedError(SessionBlockError):
@@ -162,11 +166,11 @@ class SessionError(SessionBlockError):
 
 
 class SessionNotFoundError(SessionError):
-    """The platform knows no session of this ID."""
+    """The platform knows no session with this ID."""
 
 
 class SessionMismatchError(SessionError):
-    """The session exists, but on another backend or in another mode than the Block says."""
+    """The session exists, but its backend or mode differs from the Block's."""
 
 
 class SessionClosedError(SessionError):
@@ -178,7 +182,7 @@ class SessionsNotAllowedError(SessionError):
 
 
 class LabError(SessionBlockError):
-    """What ``session-block up`` runs cannot be started or deployed, or has ended by itself."""
+    """A part of ``session-block up`` could not be started or deployed, or has ended by itself."""
 
 
 class SubmissionError(SessionBlockError):
@@ -186,19 +190,19 @@ class SubmissionError(SessionBlockError):
 
 
 class SubmissionRejectedError(SubmissionError):
-    """The platform refused the job. No job was made."""
+    """The platform, or the client, refused the request. No job was made."""
 
 
 class SubmissionHeldError(SubmissionError):
-    """It cannot be told whether a job was made, so none is made until an operator decides."""
+    """Nobody can tell whether a job was made, so none is submitted until an operator decides."""
 
 
 class SubmissionNotSentError(SubmissionError):
-    """Each try to submit it failed, and the platform shows no job of it. Run again to go on."""
+    """Every attempt to submit failed, and the platform shows no job. Run again to continue."""
 
 
 class JobNotFoundError(SubmissionError):
-    """The platform does not know a job any more that it had accepted."""
+    """The platform no longer knows a job that it had accepted."""
 
 
 class JobFailedError(SubmissionError):
@@ -210,11 +214,11 @@ class JobCancelledError(SubmissionError):
 
 
 class JobEndedInPassingError(SubmissionError):
-    """The job gave no result: its session ended, or it failed for a reason that passes.
+    """The job gave no result because its session ended, or because of a temporary failure.
 
-    Asking again is safe, and runs it once more.
+    Making the request again is safe, and runs the job once more.
     """
 
 
 class JobWaitTimeoutError(SubmissionError, TimeoutError):
-    """The wait ran out of time. The job itself goes on and can be waited for again."""
+    """The wait timed out. The job itself continues, and can be waited for again."""

@@ -1,4 +1,4 @@
-"""Events and progress of an experiment, for whoever watches it."""
+"""Events and progress of an experiment, for those who watch it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Point:
 
 
 class Progress:
-    """How far an experiment is, as its own code says in this process."""
+    """How far an experiment is, as its own code reports it in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class EventKind(StrEnum):
     SUBMISSION_HELD = "submission.held"
     BUDGET_NEAR = "budget.near"
     WAIT_ENDED = "wait.ended"
-    """Nobody waits for a job any more, for whatever reason; of interest to this process only."""
+    """A wait for a job is over, for whatever reason; of interest to this process only."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Event:
     """One thing that has happened.
 
     Attributes:
-        kind: What it is.
-        subject: ID of the session, job or submission that it happened to.
-        text: More, for people.
-        moment: When, by this machine's clock.
+        kind: What has happened.
+        subject: ID of the session, job or submission concerned.
+        text: Details for people.
+        moment: When it happened, by this machine's clock.
     """
 
     kind: EventKind
@@ -83,7 +83,7 @@ class Event:
 
     @property
     def noun(self) -> str:
-        """What it happened to: ``session``, ``job``, ``submission``, ``budget`` or ``wait``."""
+        """What is concerned: ``session``, ``job``, ``submission``, ``budget`` or ``wait``."""
         return self.kind.partition(".")[0]
 
 
@@ -91,14 +91,14 @@ Listener = Callable[[Event], None]
 
 
 class EventBus:
-    """Publishes events to listeners. A listener that fails is logged, and never fails a run."""
+    """Passes events to listeners. A listener's error is logged, and never fails a run."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
 
     def subscribe(self, listener: Listener) -> None:
-        """Pass every later event to a listener, which should return at once."""
+        """Pass every later event to a listener. It should return at once: the run waits for it."""
         with self._lock:
             self._listeners.append(listener)
 

@@ -1,4 +1,4 @@
-"""What this package needs to know of the Prefect run that it is in, if it is in one."""
+"""The Prefect run around this code, if there is one."""
 
 from __future__ import annotations
 
@@ -40,13 +40,16 @@ _logger = logging.getLogger(__name__)
 
 
 def local_api_url() -> str:
-    """Return the API URL of ``prefect server start``, from its settings."""
+    """Return the API URL that ``prefect server start`` uses with the current settings."""
     server = get_current_settings().server.api
     return f"http://{server.host}:{server.port}/api"
 
 
 def find_prefect_server() -> str | None:
-    """Return the API URL of the Prefect server that answers: the configured one, else the local."""
+    """Return the API URL of a Prefect server that answers; the configured one first, then local.
+
+    ``None`` if neither answers.
+    """
     for url in (get_current_settings().api.url, local_api_url()):
         if url is not None and answers(url):
             return url
@@ -68,10 +71,10 @@ _in_own_task: ContextVar[bool] = ContextVar("session_block_in_own_task", default
 
 @dataclass(frozen=True)
 class TaskAttempt:
-    """The Prefect task run that makes a request, and which try of it this is.
+    """The Prefect task run that makes a request, and the number of its attempt.
 
     Attributes:
-        parent: ID of the task run that called the task, if another task did.
+        parent: ID of the task run that called the task, if another task called it.
     """
 
     task_run_id: str
@@ -80,23 +83,24 @@ class TaskAttempt:
 
 
 def root_flow_run_id() -> str | None:
-    """Return the ID of the outermost flow run, which all retries of it share."""
+    """Return the ID of the outermost flow run, which all its retries share."""
     if not inside():
         return None
     return flow_run.root_flow_run_id or None
 
 
 Run = tuple[Literal["flow-run", "task-run"], str]
-"""A run, by its kind and ID."""
+"""A run: its kind and ID."""
 
 
 def outermost_run() -> Run | None:
-    """Return the run that this work belongs to: the root flow run, or a task outside of any flow.
+    """Return the run that this work belongs to: the root flow run, or a task run outside any flow.
 
-    ``None`` outside of both, and where one of this package's own tasks is called outside of both:
-    what it opens is for the code that called it.
+    ``None`` outside both, and also if one of this package's own tasks is called there: what the
+    task opens is for the code that called it.
 
-    Limit: of tasks nested more than two deep outside of a flow, it is the one in the middle.
+    Limit: outside a flow, if tasks are nested more than two deep, it is not the outermost one, but
+    the parent of the task that asks.
     """
     if FlowRunContext.get() is not None:
         root = root_flow_run_id()
@@ -106,9 +110,9 @@ def outermost_run() -> Run | None:
 
 
 def have_ended(runs: Sequence[Run]) -> dict[Run, bool]:
-    """Return for each run that Prefect knows whether it is over; of none where it does not answer.
+    """Return for each run whether it has ended; runs that Prefect does not know are left out.
 
-    A run that waits for a retry is not over.
+    A run that waits for a retry has not ended. If Prefect does not answer, runs are missing.
     """
     ids = {kind: [UUID(one) for of, one in runs if of == kind] for kind, _ in runs}
     ended: dict[Run, bool] = {}
@@ -123,7 +127,7 @@ def have_ended(runs: Sequence[Run]) -> dict[Run, bool]:
                 for task_run in client.read_task_runs(task_run_filter=of_tasks):
                     ended["task-run", str(task_run.id)] = _is_over(task_run.state)
     except (httpx.HTTPError, PrefectException) as unanswered:
-        _logger.warning("Whether earlier runs are over could not be asked: %s", unanswered)
+        _logger.warning("Could not ask Prefect whether earlier runs have ended: %s", unanswered)
     return ended
 
 
@@ -132,11 +136,11 @@ def _is_over(state: State[Any] | None) -> bool:
 
 
 def task_attempt() -> TaskAttempt | None:
-    """Return the task run at hand and its try, or ``None`` outside a task.
+    """Return the task run that makes a request, with its attempt; ``None`` outside a task.
 
     Raises:
-        LabelRequiredError: The task was called by another task. A retry of that one makes a new
-            task run of this one, so its requests could not be recognised.
+        LabelRequiredError: The task was called by another task. A retry of the outer task makes a
+            new run of the inner one, so its requests could not be recognised.
     """
     attempt = _caller.get() or _current_attempt()
     if attempt is not None and attempt.parent is not None:
@@ -153,25 +157,25 @@ def inside() -> bool:
 
 
 def task_run_id() -> UUID | None:
-    """Return the ID of this thread's task run, if there is one."""
+    """Return the ID of this thread's task run, or ``None`` outside a task."""
     context = TaskRunContext.get()
     return None if context is None else context.task_run.id
 
 
 def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
-    """Return the logger of this thread's run, whose lines the Prefect UI shows, if it is in one."""
+    """Return this thread's run logger, shown in the Prefect UI; ``None`` outside a run."""
     return get_run_logger() if inside() else None
 
 
 def own_client() -> SyncPrefectClient:
-    """Return a client of Prefect's that outlives the run: the run's own is closed with it."""
+    """Return a Prefect client that outlives the run; the run's own client is closed with it."""
     return get_client(sync_client=True, httpx_settings={"timeout": _CLIENT_SECONDS})
 
 
 def is_cancelled(error: BaseException | None) -> bool:
-    """Whether an error is the end of a flow run that a user has cancelled.
+    """Whether an error means that a user has cancelled the flow run.
 
-    A worker that is stopped ends its runs by the same signal, and that is no cancellation.
+    A stopped worker ends its runs with the same signal, so Prefect is asked for the run's state.
 
     Args:
         error: What ended the run's code.
@@ -183,13 +187,13 @@ def is_cancelled(error: BaseException | None) -> bool:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(context.flow_run.id).state
     except (httpx.HTTPError, PrefectException) as unanswered:
-        _logger.warning("Whether the flow run is cancelled could not be asked: %s", unanswered)
+        _logger.warning("Could not ask Prefect whether the run was cancelled: %s", unanswered)
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def flow_attempt() -> tuple[str, int] | None:
-    """Return the flow run at hand and its try, or ``None`` outside a flow."""
+    """Return the flow run's ID and the number of its attempt; ``None`` outside a flow."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
@@ -197,7 +201,7 @@ def flow_attempt() -> tuple[str, int] | None:
 
 
 class DurableTask(Task[P, T]):
-    """A task that, called by another task, makes its requests in the name of that one's try."""
+    """A task that makes its requests on behalf of the calling task's attempt, if there is one."""
 
     if not TYPE_CHECKING:  # type checkers see the signatures of Prefect's own
 
@@ -221,7 +225,7 @@ class DurableTask(Task[P, T]):
 
 @contextmanager
 def _in_the_callers_name() -> Iterator[TaskAttempt | None]:
-    """Remember the calling task's run; threads of a task runner copy the context."""
+    """Remember the calling task's run. A context variable reaches a task runner's threads too."""
     caller = _caller.get() or _current_attempt()
     token, own = _caller.set(caller), _in_own_task.set(True)
     try:
@@ -232,7 +236,7 @@ def _in_the_callers_name() -> Iterator[TaskAttempt | None]:
 
 
 async def _in_the_name_of(caller: TaskAttempt | None, run: Coroutine[Any, Any, T]) -> T:
-    """Await a task's run, which begins only then, as its caller's."""
+    """Await a task's run on behalf of its caller; an async task begins only when awaited."""
     token, own = _caller.set(caller), _in_own_task.set(True)
     try:
         return await run
@@ -254,7 +258,7 @@ def _current_attempt() -> TaskAttempt | None:
 
 
 def visibly(name: str, call: Callable[[], T]) -> T:
-    """Call, as a task run of its own where that makes it visible: directly inside a flow."""
+    """Call a function; directly inside a flow, as a task run, so that the UI shows it."""
     if FlowRunContext.get() is None or TaskRunContext.get() is not None:
         return call()
     return _call.with_options(name=name, task_run_name=lambda: name)(call)

@@ -1,4 +1,4 @@
-"""What passes between tasks: frozen, JSON-able, free of secrets."""
+"""References that tasks pass to each other: frozen, JSON-able, without secrets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ ExecutionMode = Literal["session", "batch", "job"]
 """IBM's execution modes: an exclusive session, a batch, or single jobs."""
 
 SessionMode = Literal["session", "batch"]
-"""The two of them that are opened and closed."""
+"""The execution modes that are opened and closed."""
 
 Implementation = Literal["v2", "executor"]
 """Which of the client's two families of primitives submits a job.
 
-``v2``: ``SamplerV2`` and ``EstimatorV2``, which the platform post-processes. A seeded platform
-answers them bit for bit alike. The client deprecates them since 0.50.
-``executor``: ``executor_sampler.Sampler`` and ``executor_estimator.Estimator``, which the client
-pre- and post-processes; their payload is randomised, so equal requests differ within error bars.
+``v2``: ``SamplerV2`` and ``EstimatorV2``, post-processed by the platform. A seeded platform gives
+bit-for-bit equal answers to equal requests. The client has deprecated them since 0.50.
+``executor``: ``executor_sampler.Sampler`` and ``executor_estimator.Estimator``, pre- and
+post-processed by the client. Their payload is randomised, so the results of equal requests differ
+within error bars.
 """
 
 
@@ -37,12 +38,12 @@ class SessionRef(Reference):
         block: Name of the ``QuantumSession`` Block that opens the connection; ``None`` for a Block
             that was never saved, which no other process can load.
         experiment: The experiment's name.
-        number: Which experiment of that name; ``fresh=True`` starts the next one.
-        uid: The experiment's unique ID, borne by all its jobs as a tag.
-        opening: Which opening of the experiment handed this out; its process may submit unlabelled.
-            ``None`` for one that has joined.
-        session_id: The platform's session ID. ``None`` when all that is asked for is recorded.
-        borrowed: The session was opened by somebody else and is never closed by this experiment.
+        number: Which experiment with that name; ``fresh=True`` starts the next one.
+        uid: The experiment's unique ID; all its jobs have it as a tag.
+        opening: Token of the opening that made this reference. Its process may submit without
+            labels. ``None`` if the process only joined the experiment.
+        session_id: The platform's session ID; ``None`` if no session was needed so far.
+        borrowed: Somebody else opened the session; this experiment never closes it.
         sealed: The experiment is finished: recorded results are replayed, nothing new is submitted.
     """
 
@@ -60,10 +61,10 @@ class JobRef(Reference):
     """One job of an experiment.
 
     Attributes:
-        session: The session reference through which the job was asked for.
-        submission: ID of the submission: what was asked for, and for the how-manieth time.
-        generation: Which attempt at the submission this job is; 1 unless an earlier one ended
-            without a result.
+        session: The session reference with which the job was requested.
+        submission: ID of the submission. It stands for the request's content and its occurrence.
+        generation: The number of this job among the submission's jobs; 1 unless an earlier one
+            ended without a result.
         job_id: The platform's job ID.
         kind: ``sampler`` or ``estimator``.
     """
@@ -76,17 +77,17 @@ class JobRef(Reference):
 
 
 class SessionDetails(BaseModel):
-    """A session's details, as the platform gives them. Times are ISO 8601, durations seconds.
+    """A session's details from the platform. Times are ISO 8601; durations are in seconds.
 
     Attributes:
         id: The session's ID.
-        backend_name: The backend that the session runs on.
-        state: ``open``, ``active``, ``inactive``, ``closed`` (or a pending form of them).
-        accepting_jobs: Whether new jobs are accepted.
-        interactive_timeout: Longest idle time between jobs before the session is deactivated.
-        max_time: Longest time the session can be open, counted from the start of its first job.
-        active_timeout: Longest time the session can stay active.
-        usage_time: Seconds that a QPU was committed to the session.
+        backend_name: The session's backend.
+        state: ``open``, ``active``, ``inactive`` or ``closed``, or a pending form of these.
+        accepting_jobs: Whether the session accepts new jobs.
+        interactive_timeout: Maximum idle time between jobs before the session is deactivated.
+        max_time: Maximum time the session can be open, counted from the start of its first job.
+        active_timeout: Maximum time the session can stay active.
+        usage_time: Seconds for which a QPU was committed to the session.
         mode: ``dedicated`` (a session) or ``batch``.
         timestamps: The state transitions, oldest first.
     """
@@ -112,7 +113,7 @@ class SessionDetails(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's own way
     @property
     def status(self) -> str:
-        """The words of the client's ``Session.status()`` for this state."""
+        """The text that the client's ``Session.status()`` gives for this state."""
         if self.state in {"open", "inactive"}:
             return "Pending"
         if self.state == "pending_inactive" or (self.state == "active" and self.accepting_jobs):
@@ -123,24 +124,24 @@ class SessionDetails(BaseModel):
 
     @property
     def accepts_jobs(self) -> bool:
-        """Whether a job can still join. An idle session is only inactive, and does."""
+        """Whether a new job can still join. An idle session is inactive, and accepts jobs."""
         return self.state != "closed" and self.accepting_jobs is not False
 
     @property
     def execution_mode(self) -> SessionMode:
-        """The mode as Blocks call it."""
+        """The mode in the words of Blocks: ``session`` or ``batch``."""
         return "batch" if self.mode == "batch" else "session"
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is closed and none of its jobs runs any more, so that its usage is final."""
+        """Whether the session is closed and runs no more jobs, so that its usage is final."""
         started, completed = self.last_job_started, self.last_job_completed
         idle = started is None or (completed is not None and completed >= started)
         return self.state == "closed" and idle
 
     @property
     def closes_at(self) -> datetime | None:
-        """When it reaches its longest time, by the platform's clock; ``None`` before its start."""
+        """When ``max_time`` is reached, by the platform's clock; ``None`` before its first job."""
         if self.started_at is None or self.max_time is None:
             return None
         return self.started_at + timedelta(seconds=self.max_time)

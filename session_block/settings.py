@@ -1,4 +1,4 @@
-"""What a Block says of its experiments: their sessions, limits and policies."""
+"""A Block's settings for its experiments: sessions, limits and policies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from session_block.references import ExecutionMode
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be spent; ``None`` is no limit.
+    """How much may be spent; ``None`` means no limit.
 
     Attributes:
-        jobs: How many jobs.
-        usage_seconds: How many seconds of usage, as the platform counts them.
+        jobs: Number of jobs.
+        usage_seconds: Seconds of usage, as the platform counts them.
     """
 
     jobs: int | None = None
@@ -29,7 +29,7 @@ NO_LIMITS = Limits()
 
 
 class Policy(StrEnum):
-    """What becomes of a submission that has neither a sender nor a visible job."""
+    """What to do with a submission if its sender is gone and the platform shows no job for it."""
 
     RESUBMIT = "resubmit"
     HOLD = "hold"
@@ -40,13 +40,12 @@ class Policies:
     """The user's choices, from the Block.
 
     Attributes:
-        unsettled: What becomes of a submission whose sender is gone and whose job is not to be
-            seen.
-        may_diverge: Whether a resumed run that diverges goes on, and is only told so.
+        unsettled: What to do with a submission if its sender is gone and the platform shows no
+            job for it.
+        may_diverge: Whether a resumed run that diverges continues, with a warning.
         limits: What the experiment may spend.
         block_limits: What all experiments of the Block may spend together.
-        keep_failed_seconds: How long the session of an attempt that failed is kept for another
-            one.
+        keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
     """
 
     unsettled: Policy = Policy.RESUBMIT
@@ -57,31 +56,31 @@ class Policies:
 
 
 MAX_SESSIONS = 20
-"""How many sessions one experiment opens before it stops and asks, unless the Block says more."""
+"""How many sessions one experiment opens before it stops with an error, if the Block sets none."""
 
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """Where an experiment's jobs run, and what becomes of it when that place ends.
+    """Where an experiment's jobs run, and what to do when a session ends.
 
     Attributes:
         backend_name: The backend; ``None`` for the least busy one.
-        min_num_qubits: How many qubits it needs at least, where it may be chosen.
-        use_fractional_gates: Whether circuits may use its fractional gates; ``None`` for all its
-            instructions.
-        calibration_id: Which of its calibrations is used; ``None`` for the newest.
-        in_maintenance: What happens if the backend is down before the first job: ``wait``, or
+        min_num_qubits: Minimum number of qubits, if the package chooses the backend.
+        use_fractional_gates: Whether circuits may use the backend's fractional gates; ``None``
+            for all its instructions.
+        calibration_id: Which of its calibrations to use; ``None`` for the newest.
+        in_maintenance: What to do if the backend is down before the first job: ``wait``, or
             ``move`` to another one.
-        on_recalibration: Whether the experiment goes on after the backend was calibrated anew.
+        on_recalibration: Whether to continue after the backend was calibrated again.
         mode: The execution mode.
-        max_time_seconds: Longest time of a session; ``None`` for the platform's own.
-        without_sessions: What becomes of mode ``session`` where the plan allows none.
-        on_expiry: Whether a session that ended is replaced; ``None`` for the experiment's own, not
-            for a borrowed one.
-        min_time_left_seconds: A session with less time left is replaced before a submission.
-        max_sessions: How many sessions the experiment opens at most.
-        submissions_per_minute: How many jobs one process sends in a minute; ``None`` for as many as
-            the platform takes.
+        max_time_seconds: Maximum time of a session; ``None`` for the platform's default.
+        without_sessions: What to use in mode ``session`` if the plan allows no sessions.
+        on_expiry: Whether to replace a session that ended; ``None`` replaces the experiment's
+            own session, but not a borrowed one.
+        min_time_left_seconds: Replace a session before a submission if less time is left.
+        max_sessions: Maximum number of sessions that the experiment opens.
+        submissions_per_minute: Maximum number of jobs that one process sends per minute; ``None``
+            for no limit but the platform's.
     """
 
     backend_name: str | None
@@ -99,19 +98,18 @@ class SessionPlan:
     submissions_per_minute: int | None = None
 
     def reopens(self, *, borrowed: bool) -> bool:
-        """Whether a session that ended is replaced by a new one."""
+        """Whether to open a new session after one has ended."""
         return self.on_expiry == "reopen" or (self.on_expiry is None and not borrowed)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a Block says of its experiments.
+    """All settings that experiments take from their Block.
 
     Attributes:
         plan: Where jobs run, and how sessions are opened and replaced.
         policies: The user's other choices.
-        block: The Block's name, so that other processes can load it; ``None`` if it was never
-            saved.
+        block: The name with which other processes load the Block; ``None`` if it was never saved.
     """
 
     plan: SessionPlan

@@ -1,13 +1,13 @@
-"""Pure: the tags that find an experiment's jobs at the platform.
+"""Pure: the tags with which an experiment's jobs are found on the platform.
 
-Each job bears three: one of the experiment's name, for people and for a ledger that was lost, one
-of its UID, and one of its submission. IBM allows eight tags of 86 characters [docs]; five are the
-user's.
+Each job has three: one with the experiment's name, for people and for a lost ledger, one with its
+UID, and one with its submission. IBM allows eight tags of 86 characters [docs]; five are left to
+the user.
 
 A submission's tag begins with its core: UID, submission and generation. Jobs are looked up by the
-tag of their UID, and told apart by the core. In the second version of the grammar whatever else a
-tag says stands in a suffix, which is parsed and never matched: ``.2`` and tokens of a letter and a
-value; unknown tokens are passed over. In the first version only flags followed the core.
+UID's tag, and told apart by the core. In the second version of the grammar everything else is in a
+suffix, which is parsed and never matched: ``.2``, then tokens of a letter and a value. Unknown
+tokens are ignored. In the first version only flags followed the core.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _LATER_SUFFIX = re.compile(r"([1-9][0-9]*)((?:-[a-z][0-9a-z]*)*)")
 _FLAGS = {"borrowed": "b", "labelled": "l", "concurrent": "c"}
 _NUMBERS = {"number": "n", "occurrence": "o", "identity": "i", "fingerprint": "p"}
 _WITHOUT_TOKEN = {"number": 1, "identity": 1, "fingerprint": 1}
-"""What a number is whose token is left out."""
+"""The values of numbers that have no token in the tag."""
 
 
 @dataclass(frozen=True)
 class SubmissionTag:
-    """What a job's tag says of it: also what a lost ledger could not tell any more.
+    """The content of a job's submission tag, with what is needed again if the ledger is lost.
 
     Attributes:
-        borrowed: The job's session was opened by somebody else.
+        borrowed: Somebody else opened the job's session.
         labelled: The user gave the request a label.
-        concurrent: The request was one of several threads'.
+        concurrent: Several threads or tasks were making requests.
         number: Which experiment of its name it is.
-        occurrence: Which of several equal requests it is; ``None`` where the tag does not say.
+        occurrence: Which of several equal requests it is; ``None`` if the tag does not say.
         identity: Version of the rule that recognises the experiment.
         fingerprint: Version of the rule that recognises the submission.
         version: The version of the tag's grammar.
@@ -62,7 +62,7 @@ class SubmissionTag:
 
     @property
     def core(self) -> tuple[str, str, int]:
-        """What alone tells a job's submission and generation; nothing else is ever compared."""
+        """UID, submission and generation: the only part of a tag that is ever compared."""
         return self.uid, self.submission, self.generation
 
     def __str__(self) -> str:
@@ -83,9 +83,9 @@ class SubmissionTag:
 
     @classmethod
     def parse(cls, tag: str) -> Self | None:
-        """Return what a tag says, or ``None`` if it is none of a submission.
+        """Return the content of a tag, or ``None`` if it is not a submission's tag.
 
-        Of a newer grammar only the core is read.
+        If the grammar is newer than this program, only the core is read.
         """
         match = _CORE.fullmatch(tag)
         if match is None:
@@ -127,7 +127,7 @@ class SubmissionTag:
 
 
 def name_tag(name: str) -> str:
-    """Return the tag of an experiment's name; a long name is cut, and told apart by its digest."""
+    """Return the tag of an experiment's name; a long name is cut and gets a digest."""
     tag = f"{_NAME}{name}"
     if len(tag) <= MAX_TAG_LENGTH:
         return tag
@@ -135,10 +135,10 @@ def name_tag(name: str) -> str:
 
 
 def uid_tag(uid: str) -> str:
-    """Return the tag that all jobs of one experiment bear, and no others."""
+    """Return the tag that all jobs of one experiment have, and no others."""
     return f"{_UID}{uid}"
 
 
 def uid_of(tags: tuple[str, ...]) -> str | None:
-    """Return the UID of the experiment whose job bears these tags."""
+    """Return the UID in a job's tags; ``None`` if it is not a job of an experiment."""
     return next((tag.removeprefix(_UID) for tag in tags if tag.startswith(_UID)), None)

@@ -1,8 +1,8 @@
 """Prefect tasks: the named steps of a flow that uses IBM Quantum sessions.
 
-Only references without secrets pass between them. They use no cache of Prefect's and persist no
-results: the ledger remembers what must not be done twice. Each has an async twin, whose name begins
-with an ``a``.
+Only references without secrets pass between them. They use no Prefect cache and persist no results:
+the ledger records what must not be done twice. Each task has an async twin; its name begins with
+``a``.
 """
 
 from session_block.tasks.costs import (

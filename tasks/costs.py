@@ -1,4 +1,4 @@
-"""What an experiment has used, and what more of it would cost."""
+"""An experiment's usage so far, and estimates of what more jobs would cost."""
 
 from __future__ import annotations
 

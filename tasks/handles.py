@@ -1,4 +1,4 @@
-"""What tasks are made of: from the references that they pass on to the experiments behind them."""
+"""Make tasks from methods of experiments, and find the experiment of a session reference."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def durable_task(name: str) -> Callable[[Callable[P, T]], DurableTask[P, T]]:
 
 
 def twin_task(task: DurableTask[P, T]) -> DurableTask[P, Coroutine[Any, Any, T]]:
-    """Make the async twin of a task: it is awaited, and all else is the same."""
+    """Make the async twin of a task: the same, but awaited."""
     return durable_task(task.name)(async_twin_of_function(task.fn))
 
 
 def task_of(
     name: str, method: Callable[Concatenate[Experiment, P], T]
 ) -> DurableTask[Concatenate[SessionRef, P], T]:
-    """Make a task of a method of experiments, with its arguments and its documentation.
+    """Make a task from a method of ``Experiment``, with its arguments and docstring.
 
     Args:
         name: The task's name in Prefect.
-        method: What the task does with the experiment of the reference that it is given.
+        method: The method. The task takes a session reference in place of ``self``.
     """
 
     def call(session: SessionRef, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -64,10 +64,10 @@ def remember(experiment: Experiment) -> SessionRef:
 
 
 def experiment_of(session: SessionRef) -> Experiment:
-    """Return the experiment of a reference; one of another process is joined.
+    """Return a reference's experiment; join it if another process opened it.
 
     Raises:
-        InvalidInputError: It was opened by a Block without a name, which no other process can load.
+        InvalidInputError: Another process opened it with a Block that was never saved.
     """
     opened = OPENINGS.find(session.opening)
     if opened is not None:

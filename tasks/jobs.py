@@ -19,9 +19,9 @@ run_estimator = task_of("run-estimator", Experiment.run_estimator)
 
 @durable_task(name="fetch-result")
 def fetch_result(job: JobRef, timeout_seconds: float | None = None) -> PrimitiveResult:
-    """Wait for a job and return its result; a recorded one costs no request.
+    """Wait for a job and return its result; a recorded result needs no request.
 
-    The errors are those of :meth:`session_block.Experiment.fetch_result`.
+    Raises the errors of :meth:`session_block.Experiment.fetch_result`.
     """
     return experiment_of(job.session).fetch_result(job, timeout_seconds)
 

@@ -10,15 +10,16 @@ from session_block.tasks.handles import durable_task, remember, task_of, twin_ta
 
 @durable_task(name="open-session")
 def open_session(block: str, experiment: str | None = None, *, fresh: bool = False) -> SessionRef:
-    """Open the experiment's session, or reattach to the one that it has open.
+    """Open the experiment's session, or reattach to its open one.
 
     Args:
         block: Name of a ``QuantumSession`` Block.
-        experiment: The experiment's name; ``None`` for one of this flow run and its retries.
+        experiment: The experiment's name; ``None`` for one that belongs to this flow run and its
+            retries.
         fresh: Start the next experiment of that name.
 
     Returns:
-        A reference for the other tasks. That of a finished experiment is ``sealed``: its recorded
+        A reference for the other tasks. If the experiment is finished, it is ``sealed``: recorded
         results are replayed, and nothing is submitted.
 
     Raises:
@@ -35,16 +36,17 @@ def open_session(block: str, experiment: str | None = None, *, fresh: bool = Fal
 def reattach_session(block: str, session_id: str, experiment: str | None = None) -> SessionRef:
     """Attach to an existing session by its ID.
 
-    One that this experiment did not open is borrowed: it is never closed or renewed from here.
+    A session that this experiment did not open is borrowed: it is never closed or renewed.
 
     Args:
         block: Name of a ``QuantumSession`` Block for the session's instance and backend.
         session_id: The session's ID.
-        experiment: The experiment's name; ``None`` for one of this flow run and its retries.
+        experiment: The experiment's name; ``None`` for one that belongs to this flow run and its
+            retries.
 
     Raises:
-        SessionNotFoundError: The instance has no session of this ID.
-        SessionMismatchError: It is on another backend, or of another mode than the Block.
+        SessionNotFoundError: The instance has no session with this ID.
+        SessionMismatchError: Its backend or mode differs from the Block's.
         SessionClosedError: It accepts no more jobs.
     """
     opened = load_block(block).experiment(experiment)

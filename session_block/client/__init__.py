@@ -1,11 +1,11 @@
-"""The one place that touches ``qiskit_ibm_runtime``'s service, and what is not public of it.
+"""The only place that uses ``qiskit_ibm_runtime``'s service, and its private parts.
 
-Not public, since there is no public way: the page-wise job listing (the public one may loop for
-ever on a wrong count), the listing of workloads, attaching to a session that no job has used yet
-(``Session.from_id`` needs its backend, and changes the service's active instance), a failed job's
-reason while its results cannot be read, and the certificates and proxies of requests after the
-first, for access tokens too (``service``). ``tests/client/test_client.py`` notices when one of them
-changes.
+These private parts are used, because there is no public way: the paged job listing (the public one
+may loop forever on a wrong count), the listing of workloads, attaching to a session that has had no
+job yet (``Session.from_id`` needs its backend, and changes the service's active instance), a failed
+job's reason if its results cannot be read, and the certificates and proxies of requests after the
+first, including those for access tokens (``service``). ``tests/client/test_client.py`` fails if one
+of them changes.
 """
 
 from session_block.client.backends import BackendChoice

@@ -18,12 +18,12 @@ from session_block.errors import BackendNotFoundError
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """A backend, and what of it is used.
+    """A backend, and which of its gates and calibrations to use.
 
     Attributes:
-        use_fractional_gates: Whether circuits may use fractional gates; ``None`` for all
-            instructions that the backend has.
-        calibration_id: Which of its calibrations is used; ``None`` for the newest.
+        use_fractional_gates: Whether circuits may use fractional gates; ``None`` for all the
+            backend's instructions.
+        calibration_id: Which of its calibrations to use; ``None`` for the newest.
     """
 
     name: str
@@ -32,12 +32,12 @@ class BackendChoice:
 
 
 class Backends:
-    """Finds backends, each fetched once.
+    """Finds an instance's backends; each is fetched once.
 
     Args:
         service: The client's service.
-        api: Gives its HTTP layer for the instance.
-        instance: The instance whose backends these are.
+        api: Returns the service's HTTP layer for the instance.
+        instance: CRN of the instance.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Backends:
         """Return a backend of the instance.
 
         Raises:
-            BackendNotFoundError: The instance has none of that name, or the backend has not what
-                is wanted of it.
+            BackendNotFoundError: The instance has no such backend, or the backend does not have
+                the gates or the calibration.
         """
         if choice not in self._found:
             with connecting(f"look up backend {choice.name!r}"):
@@ -68,7 +68,7 @@ class Backends:
                     raise self._not_found(choice) from error
                 except IBMInputValueError as error:
                     raise BackendNotFoundError(
-                        f"{error.message} Change what the QuantumSession Block wants of it."
+                        f"{error.message} Change the QuantumSession Block's backend settings."
                     ) from error
             self._found[choice] = LeanBackend.of(found)
         return self._found[choice]
@@ -80,7 +80,10 @@ class Backends:
             return device.target
 
     def _not_found(self, choice: BackendChoice) -> Exception:
-        """Return why there is no such backend; the client hides the reason."""
+        """Return the error that says why the client did not find a backend.
+
+        The client's own error does not say, also if the platform could not be read.
+        """
         known = self.names()
         if choice.name not in known:
             return BackendNotFoundError(
@@ -97,10 +100,13 @@ class Backends:
         return unreadable
 
     def least_busy(self, min_num_qubits: int | None) -> list[str]:
-        """Return the names of the backends that are up and have enough qubits, least busy first.
+        """Return the names of the backends that are up, least busy first.
 
-        The client's own ``least_busy`` answers from what it was told when it first asked, and hides
-        why it was told nothing.
+        The client's own ``least_busy`` answers from its first listing, and hides why a listing
+        failed.
+
+        Args:
+            min_num_qubits: Minimum number of qubits; ``None`` for no minimum.
 
         Raises:
             ConnectionFailedError: The listing failed.
@@ -110,7 +116,10 @@ class Backends:
         return [one["name"] for one in up]
 
     def names(self, min_num_qubits: int | None = None) -> Sequence[str]:
-        """Return the names of the backends that have enough qubits, whatever their state.
+        """Return the names of the backends, whatever their state, in alphabetical order.
+
+        Args:
+            min_num_qubits: Minimum number of qubits; ``None`` for no minimum.
 
         Raises:
             ConnectionFailedError: The listing failed.
@@ -129,7 +138,7 @@ class Backends:
                 raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
 
     def why_not_up(self, choice: BackendChoice) -> str | None:
-        """Return the platform's words for why a backend runs no jobs now; ``None`` if it does."""
+        """Return the platform's reason why a backend runs no jobs now; ``None`` if it runs jobs."""
         device = self.get(choice)
         with connecting(f"read the state of backend {choice.name!r}"):
             state = device.status_now()
@@ -138,7 +147,7 @@ class Backends:
         return str(state.status_msg or "not operational")
 
     def calibrated_at(self, choice: BackendChoice) -> datetime | None:
-        """Ask when a backend was last calibrated; ``None`` if it does not say."""
+        """Return when a backend was last calibrated, from a new request; ``None`` if unknown."""
         device = self.get(choice)
         with connecting(f"read the calibration of backend {choice.name!r}"):
             properties = device.properties(refresh=True)

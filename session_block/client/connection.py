@@ -1,4 +1,4 @@
-"""One instance of IBM Quantum, through a connection that renews itself."""
+"""The connection to one instance of IBM Quantum, which renews itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from session_block.errors import InstanceRequiredError
 
 
 class Probe:
-    """Reads sessions and jobs as the platform sends them, with all fields.
+    """Reads the platform's answers about sessions and jobs, with all their fields.
 
-    All methods raise ``ConnectionFailedError`` if the platform does not tell.
+    All methods raise ``ConnectionFailedError`` if the platform does not answer.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -49,7 +49,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class _Client:
-    """The client's service and what is built on it, for one access token."""
+    """The client's service and the objects built on it; all belong to one access token."""
 
     service: QiskitRuntimeService
     instance: str
@@ -59,23 +59,24 @@ class _Client:
 
 
 class Connection:
-    """One instance of IBM Quantum, through the client: connects when it is first used.
+    """One instance of IBM Quantum, through the client; connects on first use.
 
-    The client goes on with an access token that the platform refuses, so the connection renews
-    itself after such an answer (:meth:`renew_after`). Objects of the client, such as jobs and
-    sessions, belong to the service that made them: whoever keeps some compares :attr:`renewals`.
+    The client keeps using an access token that the platform refuses, so the connection renews
+    itself after such an answer (:meth:`renew_after`). The client's objects, such as jobs and
+    sessions, belong to the service that made them: code that keeps them must compare
+    :attr:`renewals`.
 
-    Each attribute connects, and raises:
+    Each of its properties may connect, and so raise:
 
     Raises:
         ConnectionFailedError: The credentials are refused, or the platform cannot be reached.
-        InstanceRequiredError: They name no instance, and there are several.
+        InstanceRequiredError: The credentials name no instance, and there are several.
 
     Args:
-        source: The account, or what it is loaded from when it is first needed.
+        source: The account, or the source that it is loaded from when first needed.
 
     Attributes:
-        renewals: How often it has connected anew.
+        renewals: How often the connection was renewed or closed.
     """
 
     def __init__(self, source: Account | AccountSource) -> None:
@@ -87,17 +88,17 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has connected."""
+        """Whether it is connected."""
         return self._client is not None
 
     def open(self) -> Self:
-        """Connect now if it has not connected yet."""
+        """Connect now, unless it is connected."""
         self._connected()
         return self
 
     @property
     def account(self) -> Account:
-        """The account, as it was loaded; a rotated key is used by the next connection."""
+        """The account, loaded once: only a new ``Connection`` uses a rotated key."""
         with self._lock:
             if self._account is None:
                 given = self._source
@@ -111,7 +112,7 @@ class Connection:
 
     @property
     def instance(self) -> str:
-        """CRN of the instance that everything goes to."""
+        """CRN of the instance that all requests go to."""
         return self._connected().instance
 
     @property
@@ -130,10 +131,10 @@ class Connection:
         return self._connected().jobs
 
     def renew_after(self, error: BaseException) -> bool:
-        """Connect anew after an error that says that the access token was refused.
+        """Connect again if an error means that the access token was refused.
 
         Returns:
-            Whether it was such an error.
+            Whether it connected again.
         """
         if not tells_of_refused_token(error):
             return False
@@ -143,13 +144,13 @@ class Connection:
         return True
 
     def allocation(self) -> dict[str, Any]:
-        """Return what the instance has used and may use, as ``service.usage()`` tells it."""
+        """Return the instance's usage and limits, from ``service.usage()``."""
         with connecting("read the usage of the instance"):
             usage: dict[str, Any] = self.service.usage()
             return usage
 
     def close(self) -> None:
-        """Close the network connections; the next use connects anew."""
+        """Close the network connections; the next use connects again."""
         with self._lock:
             client, self._client = self._client, None
             if client is not None:
@@ -181,13 +182,13 @@ class Connection:
 
 
 def _pinned_instance(service: QiskitRuntimeService) -> str:
-    """Return the one instance: jobs sent to one must not be looked for in another."""
+    """Return the one instance to use: jobs must be looked up where they were sent."""
     instance: str | None = service.active_instance()
     if instance is None:
         with connecting("list the account's instances"):
             known = ", ".join(one["crn"] for one in service.instances())
         raise InstanceRequiredError(
-            "The credentials name no instance, so jobs could be sent to one and looked for in "
+            "The credentials name no instance, so jobs could be sent to one and looked up in "
             f"another. Set instance to one of: {known}."
         )
     return instance

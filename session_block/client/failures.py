@@ -1,6 +1,6 @@
-"""Classify failures: refused for certain, unknown, passing, or because a session or token ended.
+"""Decide from a submission's exception: either certainly no job was made, or nobody knows.
 
-The client hides the HTTP answer in the context of its exceptions; this module digs it out.
+The client hides the HTTP answer in the context of its exceptions, so it is extracted here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from qiskit_ibm_runtime import IBMInputValueError, IBMRuntimeError
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 
 SESSION_CLOSED_CODE = 1217
-"""IBM's code for a job that comes too late for its session."""
+"""IBM's error code for a job that comes too late for its session."""
 
 NO_SESSIONS_CODE = 1352
-"""How IBM refuses a session on the open plan."""
+"""IBM's error code for a session on the open plan."""
 
 _SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
 UNAUTHORIZED = 401
@@ -34,10 +34,12 @@ _SENDING = {"qiskit_runtime_service.py", "api"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """A submission that the platform, or the client before it sent anything, refused for certain.
+    """A submission that was certainly refused: by the platform, or by the client before sending.
 
     Attributes:
-        cause: ``session-closed``, ``for-now`` (credentials, rate) or ``request``.
+        cause: ``session-closed``, ``for-now`` (credentials or rate limit) or ``request``.
+        status: The HTTP status; ``None`` if the client refused.
+        message: The reason, for people.
         retry_after_seconds: How long the platform asks to wait, if it says so.
     """
 
@@ -53,15 +55,16 @@ class Refusal:
 
 
 def refusal(error: BaseException, handled: BaseException | None = None) -> Refusal | None:
-    """Return the refusal if an exception of a submission proves that no job was made.
+    """Return the refusal if a submission's exception proves that no job was made, else ``None``.
 
-    Proof is a 4xx answer to the one and only POST, or an exception from before the client began to
-    send. All else (``None``) may have made a job: dropped connections, timeouts, 5xx, and a 4xx
-    that came after the client had already sent the job once.
+    There are two proofs: a 4xx answer to the only POST, and an exception raised before the client
+    began to send. Anything else may have made a job: dropped connections, timeouts, 5xx, and a 4xx
+    after the client had already sent the job once.
 
     Args:
-        error: What the submission raised.
-        handled: What was being handled when the submission began; it is no part of its story.
+        error: The exception of the submission.
+        handled: The exception that was being handled when the submission began. Python puts it
+            into the context of ``error``, although it has nothing to do with this submission.
     """
     chain = list(_chain(error, handled))
     closed_here = isinstance(error, IBMRuntimeError) and "The session is closed" in str(error)
@@ -84,36 +87,37 @@ def refusal(error: BaseException, handled: BaseException | None = None) -> Refus
 
 
 def code_in(message: str) -> int | None:
-    """Return the platform's code in its answer, or in a failed job's reason, if there is one."""
+    """Return the platform's code in an answer or a failed job's reason; ``None`` without one."""
     found = _CODE.search(message)
     return None if found is None else int(found[1] or found[2])
 
 
 def tells_of_closed_session(message: str) -> bool:
-    """Whether a platform's message says that a job came too late for its session.
+    """Whether a message from the platform says that a job came too late for its session.
 
-    The HTTP status of this refusal, and what a job reports that dies with its session, are not
-    public; the code and the text are matched both.
+    IBM does not document this refusal's HTTP status, nor the reason of a job that ends with its
+    session, so both the code and the text are matched.
     """
     codes = (f'"code":{SESSION_CLOSED_CODE}', f"Error code {SESSION_CLOSED_CODE};")
     return any(sign in message for sign in (*_SESSION_CLOSED_TEXTS, *codes))
 
 
 def tells_of_no_sessions(message: str) -> bool:
-    """Whether a platform's message says that the instance's plan has no sessions."""
+    """Whether a message from the platform says that the instance's plan has no sessions."""
     return f'"code":{NO_SESSIONS_CODE}' in message
 
 
 def tells_of_passing_failure(reason: str) -> bool:
-    """Whether a job failed in passing: for a temporary reason on the platform's side.
+    """Whether a job failed for a temporary reason on the platform's side.
 
-    IBM publishes no list of them. 9707 (temporary internal error) is known from other clients.
+    IBM publishes no list of such codes. 9707 (temporary internal error) is known from other
+    clients.
     """
     return any(f"Error code {code};" in reason for code in _PASSING_CODES)
 
 
 def tells_of_refused_token(error: BaseException) -> bool:
-    """Whether the platform answered 401: the token has expired, or was revoked."""
+    """Whether the platform answered 401: the token has expired or was revoked."""
     return isinstance(error, IBMNotAuthorizedError) or any(
         isinstance(one, requests.HTTPError)
         and one.response is not None
@@ -141,7 +145,7 @@ def _chain(error: BaseException, handled: BaseException | None) -> Iterator[Base
 
 
 def _began_to_send(error: BaseException) -> bool:
-    """Whether an exception passed through the parts of the client that talk to the platform."""
+    """Whether an exception passed through the client's code that talks to the platform."""
     places = (
         PurePath(frame.f_code.co_filename).parts
         for frame, _ in traceback.walk_tb(error.__traceback__)
@@ -150,5 +154,6 @@ def _began_to_send(error: BaseException) -> bool:
 
 
 def _was_sent_before(response: requests.Response) -> bool:
+    """Whether the HTTP layer sent the request more than once: the first may have made a job."""
     retries = getattr(response.raw, "retries", None)
     return bool(retries is not None and retries.history)

@@ -19,7 +19,7 @@ _LISTING_PAGE = 100
 
 @dataclass(frozen=True)
 class ListedJob:
-    """A job in the platform's listing, which is oldest first."""
+    """A job as the platform's listing shows it."""
 
     job_id: str
     created: str
@@ -44,8 +44,8 @@ class Duration:
     """How long a job took, in seconds.
 
     Attributes:
-        queued: From its submission until it ran.
-        ran: From then to its end.
+        queued: From its acceptance until it began to run.
+        ran: From then until its end.
     """
 
     queued: float
@@ -54,14 +54,14 @@ class Duration:
 
 @dataclass(frozen=True)
 class JobMetrics:
-    """Metrics of a job, by the platform's clock.
+    """A job's metrics from the platform; times are by the platform's clock.
 
     Attributes:
-        created: When it was accepted.
+        created: When the job was accepted.
         running: When it began to run; ``None`` before.
         finished: When it ended; ``None`` before.
-        usage_seconds: What it is charged with; ``None`` while that is not final.
-        position: Its place in the queue, counted from 1, where the platform tells it.
+        usage_seconds: The usage charged for it; ``None`` until that is final.
+        position: Its place in the queue, counted from 1, if the platform gives it.
     """
 
     created: datetime | None
@@ -72,7 +72,7 @@ class JobMetrics:
 
     @property
     def duration(self) -> Duration | None:
-        """How long it took; ``None`` while it has not ended, or if it never ran."""
+        """How long the job took; ``None`` if it has not ended, or never ran."""
         if self.created is None or self.running is None or self.finished is None:
             return None
         return Duration(
@@ -82,7 +82,7 @@ class JobMetrics:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
-        """Read what the platform answers."""
+        """Read the platform's answer."""
         times = content.get("timestamps") or {}
         usage = content.get("usage") or {}
         settled = usage.get("status", "pending") != "pending"
@@ -100,11 +100,11 @@ def _moment(text: str | None) -> datetime | None:
 
 
 class Jobs:
-    """Finds jobs.
+    """Finds an instance's jobs.
 
     Args:
         service: The client's service.
-        api: Gives its HTTP layer for the instance.
+        api: Returns the service's HTTP layer for the instance.
     """
 
     def __init__(self, service: QiskitRuntimeService, api: Callable[[], Any]) -> None:
@@ -112,7 +112,7 @@ class Jobs:
         self._api = api
 
     def get(self, job_id: str) -> RuntimeJobV2 | None:
-        """Return a job, or ``None`` when the instance knows none of this ID."""
+        """Return a job, or ``None`` if the instance has no job with this ID."""
         with connecting(f"look up job {job_id}"), crashpoints.around("ask job"):
             try:
                 return self._service.job(job_id)
@@ -120,10 +120,10 @@ class Jobs:
                 return None
 
     def tagged(self, tag: str) -> list[ListedJob]:
-        """List every job that bears a tag, oldest first, whatever its session, state or age.
+        """List every job with a tag, oldest first, whatever its session, state or age.
 
         Raises:
-            RequestsApiError: The listing failed, so nothing can be said about what it would hold.
+            RequestsApiError: The listing failed, so nothing is known about the jobs.
         """
         return self._listed(job_tags=[tag])
 
@@ -137,7 +137,7 @@ class Jobs:
             return self._listed(session_id=session_id)
 
     def named(self, tag: str) -> list[ListedJob]:
-        """List the jobs that bear a tag, for an experiment that is being opened.
+        """List the jobs with a tag, for an experiment that is being opened.
 
         Raises:
             ConnectionFailedError: The listing failed.
@@ -146,10 +146,10 @@ class Jobs:
             return self.tagged(tag)
 
     def metrics(self, job_id: str) -> JobMetrics:
-        """Return the metrics of a job.
+        """Return a job's metrics.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         with connecting(f"read the metrics of job {job_id}"):
             return JobMetrics.of(self._api().job_metadata(job_id))
@@ -178,7 +178,7 @@ class Jobs:
 
 @contextmanager
 def _whole_listing() -> Iterator[None]:
-    """Turn the exceptions of reading an incomplete listing into an error of the client."""
+    """Turn the errors of reading an incomplete listing into an error of the client."""
     try:
         yield
     except (KeyError, ValueError) as error:
@@ -186,10 +186,10 @@ def _whole_listing() -> Iterator[None]:
 
 
 def reason_of(job: RuntimeJobV2) -> str:
-    """Return why a job failed, even if the client could not read the reason from its results."""
+    """Return why a job failed, even if the client could not read the job's results."""
     return str(job.error_message() or job._reason or "")  # noqa: SLF001
 
 
 def is_known_to_have_failed(job: RuntimeJobV2) -> bool:
-    """Whether the client has seen the job's failure, without asking again."""
+    """Whether the client already knows that the job failed; makes no request."""
     return bool(job._status == "ERROR")  # noqa: SLF001

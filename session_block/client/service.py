@@ -1,10 +1,10 @@
 """Make the client's service, and turn its failures into this package's errors.
 
-It is the client's own, without what that asks again before each job, and without looking at its
-callers. Before it sends a job the client asks for the instance's usage and for the backend's
-status, only to warn of them; and for each request it walks the whole stack to find out which
-library makes it. In a session both are billed. So it asks at most once a minute, and does not tell
-who calls it, unless the environment says that it shall (``USAGE_DATA_OPT_OUT=False``).
+It is the client's own service with less work per request. Before each job the client asks for the
+instance's usage and the backend's status, only to warn about them; and for each request it walks
+the whole stack to find out which library makes it. In a session that time is billed. So this
+service asks at most once a minute, and does not report its callers unless the environment says so
+(``USAGE_DATA_OPT_OUT=False``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from session_block.client.failures import code_in
 from session_block.errors import ConnectionFailedError
 
 REMEMBERED_SECONDS = 60.0
-"""For so long a warning, and a backend's status, are not asked for again."""
+"""For how long the check of the instance's usage, and a backend's status, are not repeated."""
 
 _OPT_OUT = "USAGE_DATA_OPT_OUT"
 
@@ -33,7 +33,7 @@ _environment_lock = threading.Lock()
 
 
 class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped
-    """The client's service."""
+    """The client's service, with fewer requests per job."""
 
     _usage_checked_at = -REMEMBERED_SECONDS
 
@@ -48,26 +48,26 @@ class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped
 
 
 class LeanBackend(IBMBackend):  # type: ignore[misc]  # untyped
-    """The client's backend, whose status is up to a minute old."""
+    """The client's backend, with a status that may be up to a minute old."""
 
     _known_status: tuple[float, Any] | None = None
 
     @classmethod
     def of(cls, backend: IBMBackend) -> Self:
-        """Return a backend of the client's as one of these."""
+        """Turn a backend of the client into a lean one; it is the same object."""
         backend.__class__ = cls
         lean: Self = backend
         return lean
 
     def status(self) -> Any:
-        """Return the backend's status, asked for once a minute."""
+        """Return the backend's status, requested at most once a minute."""
         known = self._known_status
         if known is None or time.monotonic() - known[0] >= REMEMBERED_SECONDS:
             return self.status_now()
         return known[1]
 
     def status_now(self) -> Any:
-        """Return the backend's status, asked for now."""
+        """Return the backend's status from a new request."""
         status = super().status()
         self._known_status = (time.monotonic(), status)
         return status
@@ -110,9 +110,9 @@ def disconnect(service: QiskitRuntimeService) -> None:
 def _variables(account: Account) -> dict[str, str]:
     """Return the environment variables to set while the client connects.
 
-    There is no other way to tell it whose certificates to trust when it asks for access tokens, or
-    not to verify any when it looks for instances; and some of its requests prefer the
-    environment's settings to those that it is given.
+    The client offers no other way to choose the certificates for its access token requests, or to
+    turn off verification when it looks up instances. Also, some of its requests prefer the
+    environment's settings to the given ones.
     """
     variables = dict(account.environment)
     if account.ca_bundle is not None:
@@ -126,14 +126,14 @@ def _variables(account: Account) -> dict[str, str]:
 
 
 def _proxies(account: Account) -> dict[str, Any] | None:
-    """Return an account's proxies, which replace those of the environment."""
+    """Return an account's proxies, in a form that also turns off the environment's proxies."""
     if account.proxies is None:
         return None
     return {"urls": {**account.proxies.get("urls", {}), "no_proxy": "*"}}
 
 
 def _equip(api: Any, account: Account) -> None:
-    """Apply the account's network settings to later requests, those for access tokens too."""
+    """Apply the account's certificates and proxies to later requests, also for access tokens."""
     if account.verify and account.ca_bundle is None and account.proxies is None:
         return
     verify = account.verify if account.ca_bundle is None else str(account.ca_bundle)
@@ -143,7 +143,7 @@ def _equip(api: Any, account: Account) -> None:
     )
     session.trust_env = False
     session.verify = settings["verify"]
-    # The client sets no time limit if there are any proxies, and this is none.
+    # The client sets no time limit if there are any proxies, and "no_proxy" would count as one.
     session.proxies = {key: url for key, url in settings["proxies"].items() if key != "no_proxy"}
     session.auth.tm.http_config = {"verify": settings["verify"]}
 
@@ -166,11 +166,11 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def connecting(purpose: str) -> Iterator[None]:
-    """Turn what the client raises into this package's error, which names the purpose."""
+    """Turn the client's errors into this package's error, with the purpose in its message."""
     try:
         yield
     except RuntimeInvalidStateError:
-        # An answer to what was asked, not a failure to ask.
+        # This is an answer to the request, not a failed request.
         raise
     except (IBMError, requests.RequestException) as error:
         raise ConnectionFailedError(
@@ -179,7 +179,7 @@ def connecting(purpose: str) -> Iterator[None]:
 
 
 def _explained(error: BaseException) -> str:
-    """Return an error's text, with that of its cause if it is missing there."""
+    """Return an error's text, with its cause's text if it does not contain it."""
     text, cause = str(error), str(error.__cause__ or "")
     return text if cause in text else f"{text} ({cause})"
 
@@ -188,6 +188,6 @@ def _advice(error: BaseException) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in _explained(error):
         return (
             "Set the credentials' ca_bundle to a file with the certificate of the authority that "
-            "signed the server's"
+            "signed the server's certificate"
         )
     return "Check the credentials' token, instance and URL, and that the platform can be reached"

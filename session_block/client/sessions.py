@@ -32,7 +32,7 @@ _FIELDS = {
     "active_ttl": "active_timeout",
     "elapsed_time": "usage_time",
 }
-"""How the client calls what the platform tells of a session."""
+"""The client's names for the platform's fields of a session."""
 _LISTING_PAGE = 50
 _NOT_FOUND = 404
 _CLOSE_TRIES = 4
@@ -55,16 +55,16 @@ class ListedSession:
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """Whether the session is over."""
         return self.status not in {"pending", "in_progress"}
 
 
 class Sessions:
-    """Opens, finds and closes sessions and batches.
+    """Opens, finds and closes an instance's sessions and batches.
 
     Args:
-        api: Gives the client's HTTP layer for the instance.
-        instance: The instance whose sessions these are.
+        api: Returns the client's HTTP layer for the instance.
+        instance: CRN of the instance.
         backends: The instance's backends.
     """
 
@@ -79,7 +79,7 @@ class Sessions:
         max_time_seconds: int | None,
         mode: SessionMode = "session",
     ) -> Session:
-        """Open a new session or batch. The caller records its ID at once."""
+        """Open a new session or batch. The caller must record its ID at once."""
         device = self._backends.get(backend)
         with (
             connecting(f"open a {mode} on {backend.name}"),
@@ -88,10 +88,10 @@ class Sessions:
             return _CLASSES[mode](device, max_time=max_time_seconds)
 
     def look(self, session_id: str) -> SessionDetails:
-        """Return all that the platform tells of a session or batch, in one request.
+        """Return the platform's details of a session or batch, in one request.
 
         Raises:
-            SessionNotFoundError: The instance has no session of this ID.
+            SessionNotFoundError: The instance has no session with this ID.
         """
         try:
             with (
@@ -103,7 +103,7 @@ class Sessions:
             if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
                 raise SessionNotFoundError(
                     f"The instance {self._instance} has no session {session_id!r}. Check the ID, "
-                    "and that the Block's credentials are of the instance that opened it.",
+                    "and that the Block's credentials are for the instance that opened it.",
                     session_id=session_id,
                 ) from error
             raise
@@ -114,23 +114,23 @@ class Sessions:
     ) -> Session:
         """Return an existing session or batch, after checking its backend and mode.
 
-        Unlike ``Session.from_id`` it needs no job to have run in it, and leaves the service's
-        active instance as it was.
+        Unlike ``Session.from_id`` this works before the session's first job, and does not change
+        the service's active instance.
 
         Args:
-            details: What the platform told of it.
-            backend: The backend that it has to be on, and what of it is used.
-            mode: What it has to be.
+            details: The platform's details of the session.
+            backend: The expected backend, and which of its gates and calibrations to use.
+            mode: The expected mode.
 
         Raises:
-            SessionMismatchError: It is on another backend, or of another mode.
+            SessionMismatchError: Its backend or mode is another one.
         """
         found = (details.mode, details.backend_name or backend.name)
         if found != (_ON_THE_WIRE[mode], backend.name):
             raise SessionMismatchError(
-                f"Session {details.id} is of mode {found[0]!r} on backend {found[1]!r}, but one of "
-                f"mode {_ON_THE_WIRE[mode]!r} on the Block's backend {backend.name!r} is needed. "
-                "Use a Block of that backend and mode, or another session.",
+                f"Session {details.id} is of mode {found[0]!r} on backend {found[1]!r}, but the "
+                f"Block needs mode {_ON_THE_WIRE[mode]!r} on backend {backend.name!r}. Use a Block "
+                "with the session's backend and mode, or another session.",
                 session_id=details.id,
             )
         session = _CLASSES[mode](self._backends.get(backend), create_new=False)
@@ -138,10 +138,14 @@ class Sessions:
         return session
 
     def close(self, session: Session, *, cancel_jobs: bool) -> None:
-        """Close a session, with retries, because the client never retries this request.
+        """Close a session, with retries: the client never retries this request by itself.
+
+        Args:
+            session: The session.
+            cancel_jobs: Whether to cancel its pending jobs; otherwise they still finish.
 
         Raises:
-            SessionError: The platform did not close it; it may go on billing.
+            SessionError: The platform did not close it, so it may still be billed.
         """
         for tries_left in reversed(range(_CLOSE_TRIES)):
             try:
@@ -153,8 +157,8 @@ class Sessions:
             except (IBMError, requests.RequestException) as error:
                 if not tries_left:
                     raise SessionError(
-                        f"Session {session.session_id} could not be closed: {error}. It may go on "
-                        "billing; close it at the platform.",
+                        f"Session {session.session_id} could not be closed: {error}. It may still "
+                        "be billed. Close it on the platform.",
                         session_id=session.session_id,
                     ) from error
                 time.sleep(_CLOSE_PAUSE_SECONDS)
@@ -183,9 +187,9 @@ class Sessions:
         """List the instance's sessions on a backend, oldest first.
 
         Args:
-            mode: Which kind.
+            mode: ``session`` or ``batch``.
             backend: Name of the backend.
-            created_after: Only those that were opened later; an aware time.
+            created_after: List only sessions opened after this aware time.
 
         Raises:
             ConnectionFailedError: The listing failed or was incomplete.
@@ -214,7 +218,7 @@ class Sessions:
             page = rest.workloads_get(
                 mode=mode,
                 backend=backend,
-                # The client shifts a time without zone from local time, and any other wrongly.
+                # The client converts naive local times correctly, and aware times wrongly.
                 created_after=created_after.astimezone().replace(tzinfo=None),
                 sort="createdAt",
                 limit=_LISTING_PAGE,
@@ -227,7 +231,7 @@ class Sessions:
 
 
 def _cursor(following: Any) -> str | None:
-    """Return the cursor of a link to the next page."""
+    """Return the cursor in a link to the next page; ``None`` on the last page."""
     href = (following or {}).get("href", "")
     cursors = parse_qs(urlsplit(href).query).get("next", [])
     return cursors[0] if cursors else None

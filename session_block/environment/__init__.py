@@ -1,1 +1,1 @@
-"""What the core takes from the world around it: clock, pause, IDs, randomness, process, store."""
+"""The outside world as the core sees it: clock, pause, IDs, randomness, process, store."""

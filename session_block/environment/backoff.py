@@ -1,4 +1,4 @@
-"""Exponential backoff: how long to wait out an outage."""
+"""How long to wait during an outage."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from session_block.environment.environment import Environment
 from session_block.errors import ConnectionFailedError
 
 OUTAGE_SECONDS = 3600.0
-"""An outage that lasts longer ends the wait, and loses nothing."""
+"""A longer outage ends the wait with an error. Nothing is lost: the next run continues."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 30.0
 _JITTER = 0.25
-"""The share of a pause that is random, so that many processes do not come back at one moment."""
+"""The random share of a pause, so that many processes do not try again at the same moment."""
 
 _logger = logging.getLogger(__name__)
 
 
 class ExponentialPause:
-    """Seconds to wait before the next try: twice as long each time, up to half a minute.
+    """Seconds to wait before the next attempt: doubled each time, up to half a minute.
 
     Args:
         environment: Gives the jitter.
@@ -37,10 +37,10 @@ class ExponentialPause:
 
 
 class Backoff:
-    """Says how long to pause before the next try, and when to give up.
+    """Says how long to pause before the next attempt, and when to give up.
 
     Args:
-        subject: What cannot be read, to begin a sentence with.
+        subject: What cannot be read; messages begin with it.
         environment: Gives clock and jitter.
     """
 
@@ -63,7 +63,7 @@ class Backoff:
                 f"{self._subject} could not be read for {OUTAGE_SECONDS:.0f} s ({error}). Nothing "
                 "is lost: run again once the platform can be reached."
             ) from error
-        _logger.warning("%s could not be read (%s); it is tried again.", self._subject, error)
+        _logger.warning("%s could not be read (%s). Trying again.", self._subject, error)
         return self._pause.next()
 
     def recovered(self) -> None:

@@ -1,9 +1,9 @@
-"""One object for all that the core takes from the world around it.
+"""One object for everything that the core needs from the outside world.
 
-Sessions, submissions, records, ledger, experiments and costs read the time, pause, mint IDs, draw
-random numbers, look at processes and open stores through it alone (``tests/test_architecture.py``),
-so a simulated world can take its place: make a subclass, and give it to the
-:class:`~session_block.ledger.store.Ledger`, which hands it on to everything above. The real one is
+Sessions, submissions, records, ledger, experiments and costs read the time, pause, make IDs, draw
+random numbers, look at processes and open stores only through it (``tests/test_architecture.py``),
+so a simulation can replace it: make a subclass, and give it to the
+:class:`~session_block.ledger.store.Ledger`, which passes it to everything above. The real one is
 :data:`session_block.ledger.store.REAL`.
 """
 
@@ -26,9 +26,9 @@ class Environment:
     """The real world.
 
     Attributes:
-        random: For what need not be repeated, such as the jitter of a pause. Draws that an
-            experiment depends on belong into ``experiment.once``.
-        live_attempts: Tokens of the attempts that this process is at; see
+        random: For numbers that need not be reproducible, such as the jitter of a pause. Draws
+            that an experiment depends on belong in ``experiment.once``.
+        live_attempts: Tokens of the attempts that this process is working on; see
             :mod:`session_block.records.sender`.
         lock: Guards ``live_attempts``.
 
@@ -47,29 +47,29 @@ class Environment:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return the seconds of a clock that is never set, from an arbitrary start."""
+        """Return the seconds of a clock that is never adjusted, from an arbitrary start."""
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        """Sleep. A call that nobody waits for any more ends here.
+        """Sleep. An abandoned call ends here; see :mod:`session_block.aio`.
 
         Raises:
-            asyncio.CancelledError: Nobody waits for the call any more.
+            asyncio.CancelledError: The call is abandoned.
         """
         aio.pause(seconds)
 
     def new_id(self) -> str:
-        """Return an ID that nobody else has: 32 hexadecimal digits."""
+        """Return a unique ID: 32 hexadecimal digits."""
         return uuid4().hex
 
     def pid(self) -> int:
-        """Return the ID of the process that calls; a fork has its own."""
+        """Return the calling process's ID; a fork has its own."""
         return os.getpid()
 
     def process(self) -> ProcessIdentity:
-        """Return the identity of the process that calls, which other machines can compare."""
+        """Return the calling process's identity, which other machines can compare."""
         return this_process()
 
     def process_start(self, pid: int) -> float | None:
-        """Return when a process of this machine started; ``None`` if it is gone."""
+        """Return when a process on this machine started; ``None`` if it is gone."""
         return process_start(pid)

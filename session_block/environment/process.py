@@ -1,4 +1,4 @@
-"""This process, told apart from every other one: on this machine, on others, before a reboot."""
+"""The identity of a process: unique across this machine, other machines and reboots."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ class ProcessIdentity:
 
     Attributes:
         machine: Host name and machine ID.
-        boot: The boot's ID: process IDs mean nothing outside it.
-        namespace: The PID namespace, such as a container's: process IDs mean nothing outside it
-            either. ``None`` where the operating system has none.
+        boot: ID of the boot; process IDs are reused after a reboot.
+        namespace: The PID namespace, such as a container's; process IDs mean nothing outside it.
+            ``None`` if the operating system has no namespaces.
         pid: The process ID.
-        started: When the process started, so that a reused process ID is told apart; ``None`` when
-            it is gone.
+        started: When the process started, because process IDs are reused; ``None`` if it is gone.
     """
 
     machine: str
@@ -33,13 +32,13 @@ class ProcessIdentity:
 
 
 def this_process() -> ProcessIdentity:
-    """Return the identity of the process that calls."""
+    """Return the calling process's identity."""
     pid = os.getpid()
     return ProcessIdentity(_machine(), _boot(), _namespace(), pid, process_start(pid))
 
 
 def process_start(pid: int) -> float | None:
-    """Return when a process started, or ``None`` if it is gone or only waits to be reaped."""
+    """Return when a process started, or ``None`` if it is gone or a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -51,7 +50,7 @@ def process_start(pid: int) -> float | None:
 
 @cache
 def _machine() -> str:
-    """Identify this machine or container: a host name alone may be given twice."""
+    """Identify this machine or container. A host name alone may not be unique."""
     identity = Path("/etc/machine-id")
     return f"{socket.gethostname()}/{identity.read_text().strip() if identity.exists() else ''}"
 
@@ -72,6 +71,9 @@ def _namespace() -> str | None:
 
 
 def _ticks(pid: int) -> float | None:
-    """Return when a process started, since boot: setting the wall clock does not move it."""
+    """Return when a process started, in ticks since boot: wall clock changes do not affect it.
+
+    ``None`` if the operating system has no ``/proc``.
+    """
     stat = Path(f"/proc/{pid}/stat")
     return float(stat.read_text().rpartition(")")[2].split()[19]) if stat.exists() else None

@@ -1,4 +1,4 @@
-"""The parts of an opened experiment, put together."""
+"""Put together the parts of an opened experiment."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from session_block.submissions.submit import Submitter
 
 @dataclass(frozen=True)
 class Assembly:
-    """What carries out an experiment's requests, each part made once.
+    """The parts that carry out an experiment's requests; each is made once.
 
     Attributes:
-        sessions: Opens, joins, renews and closes its sessions.
-        meter: Reads what it has used.
+        sessions: Opens, joins, renews and closes the experiment's sessions.
+        meter: Reads its usage.
         budget: Keeps it within its limits.
         jobs: The client's jobs that this process works with.
-        reconciler: Brings ledger and platform together.
-        submitter: Submits, exactly once.
+        reconciler: Reconciles the ledger with the platform.
+        submitter: Submits exactly once.
         results: Waits for jobs, fetches and stores their results.
         guard: Recognises requests, and stops a run that has diverged.
         inputs: Records draws and transpiled circuits.

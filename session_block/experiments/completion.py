@@ -1,4 +1,4 @@
-"""How an opening of an experiment ends: finished, failed, cancelled, or simply killed."""
+"""The end of an experiment's opening: finished, failed, cancelled, or simply killed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Completion:
-    """Ends one opening; a process that is killed ends nothing, and the next one goes on.
+    """Ends one opening. A killed process ends nothing, so that the next one can continue.
 
     Args:
         context: The experiment.
-        parts: What holds its sessions and jobs.
-        keep_failed_seconds: How long the session of an attempt that failed is kept for the next.
+        parts: Its parts.
+        keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Completion:
         """Record that an attempt begins; see :func:`session_block.records.attempts.note_attempt`.
 
         Raises:
-            CrashLoopError: This is one more than may follow each other without a new result.
+            CrashLoopError: ``most`` attempts in a row have begun without a new result.
         """
         results = self._journal.count(Result)
         self._attempt = note_attempt(self._journal, self._context.identity, results, most)
@@ -60,8 +60,8 @@ class Completion:
         closed = self.close_session()
         if held := self._held():
             _logger.warning(
-                "Experiment %s is not finished: %s held (%s). 'session-block submissions list "
-                "--held' shows what is to be decided; then run it again.",
+                "Experiment %s is not finished: %s held (%s). Run 'session-block submissions list "
+                "--held' to see what to decide, and then run the experiment again.",
                 self._context.identity,
                 "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
                 ", ".join(held),
@@ -71,7 +71,11 @@ class Completion:
         return closed
 
     def close_session(self) -> bool:
-        """Close the session that this experiment opened; say whether there was one to close."""
+        """Close the session that this experiment opened.
+
+        Returns:
+            Whether a session was closed.
+        """
         sessions = self._sessions
         if sessions.connection.is_open or any(one.usable for one in sessions.records()):
             self._reconciler.check_twins(now=True)
@@ -91,7 +95,7 @@ class Completion:
         return False
 
     def failed(self) -> None:
-        """Note that this attempt failed; its session is kept for another one for a while."""
+        """Note that this attempt failed; its session is kept for the next attempt for a while."""
         if self._attempt is None:
             return
         note_failure(self._journal, self._attempt, self._keep_failed_seconds)
@@ -99,18 +103,19 @@ class Completion:
             self._quietly(self.close_session)
 
     def cancelled(self) -> None:
-        """End an attempt whose run a user has cancelled."""
+        """End an attempt after a user has cancelled its run."""
         self._quietly(self.cancel)
 
     def _held(self) -> list[str]:
-        """Return the submissions that wait for an operator; few experiments ever have any."""
+        """Return the IDs of the submissions that wait for an operator."""
+        # Counting is cheap, and few experiments ever have a hold; folding reads all the facts.
         if not self._journal.count(Hold):
             return []
         recorded = fold_all(self._journal.several(*FACTS)).values()
         return [one.id for one in recorded if one.state is SubmissionState.HELD]
 
     def _quietly(self, end: Callable[[], bool]) -> None:
-        """End the session while an error is on its way, which is what the caller must see."""
+        """End the session, and only log an error: the caller must see the first one."""
         try:
             end()
         except SessionBlockError as error:

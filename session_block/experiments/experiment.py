@@ -1,4 +1,4 @@
-"""The experiment: a named, resumable unit of work, and the handle that users hold."""
+"""The experiment: a named, resumable unit of work, and the object that users work with."""
 
 from __future__ import annotations
 
@@ -49,23 +49,25 @@ if TYPE_CHECKING:
 class Experiment(ExperimentRecords):
     """A named, resumable unit of work inside one session.
 
-    Use it as a context manager: success closes the session that it opened and seals the
-    experiment; an error, a crash or a kill keeps both as they are, and opening the same experiment
-    again goes on from there. What is recorded is answered from the ledger, without the network.
+    Use it as a context manager. On success, it closes the session that it opened and seals the
+    experiment. After an error, a crash or a kill, both stay as they are, and opening the same
+    experiment again continues from there. Recorded requests are answered from the ledger, without
+    network.
 
     Threads may share it. Another process needs labels; see :meth:`run_sampler`. It connects when
     the platform is first needed.
 
     Args:
-        identity: Which experiment.
-        ledger: Where its facts are.
-        account: What the account is loaded from when the platform is first needed.
-        settings: What the Block says of it.
-        opener: Whether this process opens it; one that joins from beside needs labels.
+        identity: The experiment's identity.
+        ledger: The ledger with its facts.
+        account: The source of the account, which is loaded when the platform is first needed.
+        settings: The Block's settings.
+        opener: Whether this process opens the experiment; a process that only joins it needs
+            labels.
 
     Attributes:
         opening: Token of this opening; ``None`` in a process that did not open the experiment.
-        events: Where its parts publish what happens to it in this process.
+        events: Publishes what happens to the experiment in this process.
     """
 
     def __init__(
@@ -97,14 +99,14 @@ class Experiment(ExperimentRecords):
 
     @property
     def versions(self) -> Versions:
-        """The versions of the rules that recognise the experiment, for life."""
+        """The versions of the rules that recognise the experiment; they never change."""
         return self._context.versions
 
     @staticmethod
     def load(
         name: str, ledger: Ledger | None = None, *, number: int | None = None
     ) -> ExperimentView:
-        """Return a read-only view of an experiment, also while it runs; touches no network.
+        """Return a read-only view of an experiment, even while it runs; uses no network.
 
         See :func:`session_block.records.views.load_experiment`.
         """
@@ -112,93 +114,99 @@ class Experiment(ExperimentRecords):
 
     @asks(sampler_request)
     def run_sampler(self, request: Request) -> PrimitiveResult:
-        """Submit circuits to the Sampler, exactly once, wait, and return the result.
+        """Submit circuits to the Sampler exactly once, wait, and return the result.
 
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
-            ExperimentDivergedError: A resumed run asks for something new out of turn.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
             SubmissionError: The submission or its job went wrong; the message says what to do.
-            ConnectionFailedError: The platform could not be reached; run again to go on.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
         """
         return self._run(request)
 
     @asks(estimator_request)
     def run_estimator(self, request: Request) -> PrimitiveResult:
-        """Submit circuits and observables to the Estimator, exactly once, and return the result.
+        """Submit circuits and observables to the Estimator exactly once, wait, return the result.
 
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
-            ExperimentDivergedError: A resumed run asks for something new out of turn.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
             SubmissionError: The submission or its job went wrong; the message says what to do.
-            ConnectionFailedError: The platform could not be reached; run again to go on.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
         """
         return self._run(request)
 
     @asks(sampler_request)
     def submit_sampler(self, request: Request) -> JobRef:
-        """Submit circuits to the Sampler, exactly once, and return a reference to the job.
+        """Submit circuits to the Sampler exactly once, and return a reference to the job.
 
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
-            ExperimentDivergedError: A resumed run asks for something new out of turn.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
             SubmissionError: The submission went wrong; the message says what to do.
-            ConnectionFailedError: The platform could not be reached; run again to go on.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
         """
         return self._begin(request).reference(self.session_ref)
 
     @asks(estimator_request)
     def submit_estimator(self, request: Request) -> JobRef:
-        """Submit circuits and observables to the Estimator, exactly once; return a job reference.
+        """Submit circuits and observables to the Estimator exactly once; return a job reference.
 
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
-            ExperimentDivergedError: A resumed run asks for something new out of turn.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
             SubmissionError: The submission went wrong; the message says what to do.
-            ConnectionFailedError: The platform could not be reached; run again to go on.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
         """
         return self._begin(request).reference(self.session_ref)
 
     @asks(sampler_request)
     def estimate_sampler(self, request: Request) -> Estimate:
-        """Estimate what a Sampler job would cost, and what there is to spend; submits nothing.
+        """Estimate the cost of a Sampler job, with the remaining budget; submits nothing.
 
-        ``.times(n)`` of the answer is the estimate for n such jobs. A request whose label has a
-        recorded result costs nothing more.
+        ``.times(n)`` of the estimate is the estimate for n such jobs. If the request's label has a
+        recorded result, it costs nothing.
 
         Raises:
             InvalidInputError: The request is wrong.
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         return self._estimate(request)
 
     @asks(estimator_request)
     def estimate_estimator(self, request: Request) -> Estimate:
-        """Estimate what an Estimator job would cost, and what there is to spend; submits nothing.
+        """Estimate the cost of an Estimator job, with the remaining budget; submits nothing.
 
-        ``.times(n)`` of the answer is the estimate for n such jobs. A request whose label has a
-        recorded result costs nothing more.
+        ``.times(n)`` of the estimate is the estimate for n such jobs. If the request's label has a
+        recorded result, it costs nothing.
 
         Raises:
             InvalidInputError: The request is wrong.
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         return self._estimate(request)
 
     def fetch_result(self, job: JobRef, timeout_seconds: float | None = None) -> PrimitiveResult:
-        """Wait for a job and return its result; a recorded one costs no request.
+        """Wait for a job and return its result; a recorded result needs no request.
+
+        Args:
+            job: A reference to the job.
+            timeout_seconds: Seconds after which the wait ends, but not the job; ``None`` for no
+                limit.
 
         Raises:
             JobFailedError: The job failed for a reason of its own.
             JobCancelledError: Somebody cancelled the job.
-            JobEndedInPassingError: Its session ended first, or it failed in passing; submit again.
-            JobWaitTimeoutError: The time is over; the job goes on.
-            SubmissionHeldError: The platform does not know the job any more.
+            JobEndedInPassingError: Its session ended first, or it failed temporarily; submit again.
+            JobWaitTimeoutError: The wait timed out; the job continues.
+            SubmissionHeldError: The platform no longer knows the job.
+            LedgerError: This ledger has no record of the job.
         """
         generations = self._parts.submitter.read(job.submission).generations
         if len(generations) < job.generation:
             raise LedgerError(
-                f"Experiment {self.identity} has no record of job {job.job_id}. Is this the ledger "
-                "with which it was submitted?",
+                f"Experiment {self.identity} has no record of job {job.job_id}. Use the ledger "
+                "that it was submitted with.",
                 experiment=self.uid,
                 submission=job.submission,
                 job_id=job.job_id,
@@ -221,13 +229,13 @@ class Experiment(ExperimentRecords):
     afetch_result = aio.async_twin(fetch_result)
 
     def once(self, key: str, draw: Callable[[], Any]) -> Any:
-        """Return what the first ``draw()`` under this key gave, as a JSON value.
+        """Return the value of the first ``draw()`` under this key, as a JSON value.
 
-        Use it for every random or time-dependent input, so that a resumed run takes the same way.
-        A NumPy array comes back as a list.
+        Use it for every random or time-dependent input, so that a resumed run takes the same path.
+        A NumPy array is returned as a list.
 
         Raises:
-            InvalidInputError: The drawn value is no JSON value.
+            InvalidInputError: The drawn value is not a JSON value.
         """
         return self._parts.inputs.once(key, draw)
 
@@ -264,19 +272,19 @@ class Experiment(ExperimentRecords):
         optimization_level: int | None = None,
         seed_transpiler: int | None = None,
     ) -> Any:
-        """Transpile a circuit for the backend, once: a resumed run gets the very same circuit.
+        """Transpile a circuit for the backend once: a resumed run gets exactly the same circuit.
 
         Args:
-            circuit: What to transpile.
-            observables: Laid out like the circuit.
-            optimization_level: Of Qiskit's preset pass manager; ``None`` for 1.
-            seed_transpiler: Of its random choices; ``None`` for 0.
+            circuit: The circuit to transpile.
+            observables: Observables that get the circuit's layout.
+            optimization_level: Level of Qiskit's preset pass manager; ``None`` for 1.
+            seed_transpiler: Seed of its random choices; ``None`` for 0.
 
         Returns:
-            The ISA circuit; with observables a tuple of it and of them.
+            The ISA circuit; if observables are given, a tuple of it and the observables.
 
         Raises:
-            NotISAError: The backend cannot run the circuit, however it is laid out.
+            NotISAError: The circuit cannot be transpiled for the backend.
         """
         inputs = self._parts.inputs
         isa_circuit = inputs.transpiled(circuit, optimization_level, seed_transpiler)
@@ -287,7 +295,7 @@ class Experiment(ExperimentRecords):
     def transpiler(
         self, *, optimization_level: int | None = None, seed_transpiler: int | None = None
     ) -> PinnedTranspiler:
-        """Return :meth:`transpile` in the form that algorithms take for a transpiler."""
+        """Return :meth:`transpile` as an object with ``run``, as algorithms expect it."""
         return PinnedTranspiler(
             lambda circuit: self._parts.inputs.transpiled(
                 circuit, optimization_level, seed_transpiler
@@ -295,11 +303,11 @@ class Experiment(ExperimentRecords):
         )
 
     def fitting(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """Return a circuit as it is if it fits the backend, and otherwise the pinned ISA circuit.
+        """Return a circuit unchanged if it fits the backend, otherwise its pinned ISA circuit.
 
         Raises:
-            FaultyQubitError: It fitted the backend once, and does not any more.
-            NotISAError: The backend cannot run the circuit, however it is laid out.
+            FaultyQubitError: The circuit fitted the backend once, but no longer does.
+            NotISAError: The circuit cannot be transpiled for the backend.
         """
         return self._parts.inputs.fitting(circuit)
 
@@ -310,19 +318,19 @@ class Experiment(ExperimentRecords):
         optimization_level: int | None = None,
         seed_transpiler: int | None = None,
     ) -> QuantumCircuit:
-        """Transpile a circuit anew, for the backend as it is now, and keep that one from now on.
+        """Transpile a circuit again, for the backend as it is now, and use it from now on.
 
-        What is recorded stays recorded: the durable primitives know a request by the circuit that
-        they were given, so a resumed run replays what the old ISA circuit gave and submits the new
-        one. A run that passes ISA circuits itself then asks for something else, and stops.
+        Recorded results stay. The durable primitives recognise a request by the circuit before
+        transpilation, so a resumed run replays the old ISA circuit's results and submits the new
+        one. A run that passes ISA circuits itself then makes a different request, and stops.
 
         Args:
-            circuit: The circuit as it was given to the primitive, or to :meth:`transpile`.
-            optimization_level: As it was given to :meth:`transpile`, if it was.
-            seed_transpiler: Likewise.
+            circuit: The circuit as given to the primitive, or to :meth:`transpile`.
+            optimization_level: The value given to :meth:`transpile`, if any.
+            seed_transpiler: The value given to :meth:`transpile`, if any.
 
         Raises:
-            NotISAError: The backend cannot run the circuit, however it is laid out.
+            NotISAError: The circuit cannot be transpiled for the backend.
         """
         return self._parts.inputs.repin(circuit, optimization_level, seed_transpiler)
 
@@ -332,7 +340,7 @@ class Experiment(ExperimentRecords):
 
     @property
     def session_ref(self) -> SessionRef:
-        """A reference that tasks can pass on."""
+        """A reference to the experiment's session that tasks can pass on."""
         latest = [record for record in self.sessions if record.session_id]
         return SessionRef(
             block=self._settings.block,
@@ -348,12 +356,12 @@ class Experiment(ExperimentRecords):
     def open_session(self) -> str | None:
         """Open the experiment's session or batch, or reattach to it, and return its ID.
 
-        A sealed experiment opens nothing, and job mode has nothing to open.
+        A sealed experiment opens nothing, and neither does job mode.
 
         Raises:
             ConnectionFailedError: The platform refused the credentials or could not be reached.
             BackendNotFoundError: The instance has no such backend.
-            SessionClosedError: The session has ended, and is not to be replaced.
+            SessionClosedError: The session has ended, and the Block says not to replace it.
             SessionsNotAllowedError: The instance's plan has no sessions.
         """
         if self.sealed:
@@ -361,11 +369,11 @@ class Experiment(ExperimentRecords):
         return session_id_of(self._sessions.current())
 
     def borrow_session(self, session_id: str) -> str | None:
-        """Attach to a session or batch that somebody else opened; it is never closed from here.
+        """Attach to a session or batch that somebody else opened; the experiment never closes it.
 
         Raises:
             SessionNotFoundError: The instance has no such session.
-            SessionMismatchError: It is on another backend, or of another mode.
+            SessionMismatchError: Its backend or mode differs from the Block's.
             SessionClosedError: It accepts no more jobs.
         """
         if self.sealed or self.session_id == session_id:
@@ -374,15 +382,15 @@ class Experiment(ExperimentRecords):
         return self.session_id
 
     def session_details(self) -> SessionDetails:
-        """Return the details of the experiment's session, asked from the platform.
+        """Return the details of the experiment's session, from the platform.
 
         Raises:
-            SessionError: There is none: it was not opened yet, or jobs run in job mode.
+            SessionError: There is no session: it was not opened yet, or the mode is ``job``.
         """
         return self._sessions.details()
 
     def session_status(self) -> str | None:
-        """Return the client's words for the session's state; ``None`` where there is no session.
+        """Return the client's text for the session's state; ``None`` if there is no session.
 
         ``Pending``, ``In progress, accepting new jobs``, ``In progress, not accepting new jobs`` or
         ``Closed``.
@@ -390,11 +398,11 @@ class Experiment(ExperimentRecords):
         return self._sessions.details().status if self.session_id else None
 
     def session_usage(self) -> float | None:
-        """Return the session's usage in seconds; ``None`` where there is no session."""
+        """Return the session's usage in seconds; ``None`` if there is no session."""
         return self._sessions.details().usage_time if self.session_id else None
 
     def close_session(self) -> bool:
-        """Close the session that this experiment opened; queued and running jobs finish.
+        """Close the session that this experiment opened; queued and running jobs still finish.
 
         Returns:
             Whether a session was closed; a borrowed one never is.
@@ -402,7 +410,7 @@ class Experiment(ExperimentRecords):
         return self._completion.close_session()
 
     def cancel_session(self) -> bool:
-        """Cancel the experiment's pending jobs, and close the session if it opened it.
+        """Cancel the experiment's pending jobs, and close the session if the experiment opened it.
 
         Returns:
             Whether a session was closed; a borrowed one never is.
@@ -424,7 +432,7 @@ class Experiment(ExperimentRecords):
 
     @property
     def backend(self) -> IBMBackend:
-        """The backend of all jobs of the experiment, as the client's object.
+        """The backend of all the experiment's jobs, as the client's object.
 
         Raises:
             BackendNotFoundError: The instance has no such backend.
@@ -433,7 +441,7 @@ class Experiment(ExperimentRecords):
 
     @property
     def mode(self) -> ExecutionMode:
-        """The execution mode: the Block's, or what took its place where that is not allowed."""
+        """The execution mode: the Block's, or its replacement if the plan has no sessions."""
         return self._sessions.mode()
 
     async def aservice(self) -> QiskitRuntimeService:
@@ -449,18 +457,18 @@ class Experiment(ExperimentRecords):
         return await aio.in_thread(lambda: self.mode)
 
     def usage_seconds(self) -> float:
-        """Return what the experiment is charged with so far, as the platform counts it.
+        """Return the seconds charged for the experiment so far, as the platform counts them.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         return self._parts.meter.seconds()
 
     def usage(self) -> ExperimentUsage:
-        """Return what the experiment, its sessions and its jobs have used, as the platform says.
+        """Return the platform's usage of the experiment, its sessions and its jobs.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         return self._parts.meter.report()
 
@@ -468,11 +476,11 @@ class Experiment(ExperimentRecords):
     ausage = aio.async_twin(usage)
 
     def report(self, outcome: Any = None) -> dict[str, Any] | None:
-        """Return the report that the experiment was finished with, or ``None`` while it is not.
+        """Return the report of a finished experiment, or ``None`` if it is not finished.
 
         Args:
-            outcome: What an optimiser or an algorithm found. The experiment is finished with it
-                first, and its report says which run it comes from. See
+            outcome: The result of an optimiser or an algorithm. If given, the experiment is first
+                finished with it; the report then also says which run it comes from. See
                 :func:`session_block.experiments.report.plain`.
 
         Raises:
@@ -484,18 +492,18 @@ class Experiment(ExperimentRecords):
         return super().report()
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Finish the experiment: from now on it only answers from its records.
+        """Finish the experiment: from now on it answers only from its records.
 
         Returns:
-            The report that stands; the first one given, if it was sealed before.
+            The recorded report. If the experiment was sealed before, that is the first one.
         """
         return self._completion.seal(report or {})
 
     def finish(self) -> bool:
         """Close the session that this experiment opened, and seal the experiment.
 
-        While one of its submissions waits for an operator, the experiment is not sealed: once
-        somebody has decided, the next run goes on with it.
+        While a submission is held for an operator, the experiment is not sealed, so that the next
+        run after the decision can continue it.
 
         Returns:
             Whether a session was closed; a borrowed one never is.
@@ -542,15 +550,15 @@ class Experiment(ExperimentRecords):
         """Record that an attempt begins.
 
         Args:
-            most: How many in a row may begin without a new result; ``None`` for no limit.
+            most: Maximum number of attempts in a row without a new result; ``None`` for no limit.
 
         Raises:
-            CrashLoopError: This is one more.
+            CrashLoopError: ``most`` attempts in a row have begun without a new result.
         """
         self._completion.begin(most)
 
     def watch(self) -> None:
-        """Show the experiment in the Prefect UI, as long as this process works on it."""
+        """Show the experiment in the Prefect UI while this process works on it."""
         from session_block.reporting.prefect_reporter import PrefectReporter
         from session_block.reporting.watched import Watched
 
@@ -562,13 +570,13 @@ class Experiment(ExperimentRecords):
     def progress(
         self, value: float | None = None, error: float = 0.0, *, of: int | None = None
     ) -> None:
-        """Tell the report in the Prefect UI how far the work is; nothing is recorded.
+        """Show progress in the Prefect UI's report; nothing is recorded.
 
         Args:
-            value: The next value of the objective, for the figure of convergence. Where none is
-                told, the figure shows the Estimator's expectation values.
+            value: The next value of the objective, for the convergence figure. If no values are
+                given, the figure shows the Estimator's expectation values.
             error: Its standard error.
-            of: How many results the experiment will have, if that is known.
+            of: The expected number of results, if it is known.
         """
         if value is not None:
             self._progress.add(Point(value, error))
@@ -576,10 +584,10 @@ class Experiment(ExperimentRecords):
             self._progress.total = of
 
     def release(self) -> None:
-        """End the watch and close the network connections; nothing at the platform changes.
+        """Stop watching and close the network connections; nothing changes on the platform.
 
-        Whatever is asked for later connects anew. Called when the experiment is left, and when the
-        run that opened it has ended.
+        Later requests connect again. Called at the end of the ``with`` block, and after the run
+        that opened the experiment has ended.
         """
         if self._reporter is not None:
             self._reporter.close()
@@ -588,7 +596,7 @@ class Experiment(ExperimentRecords):
     arelease = aio.async_twin(release)
 
     def _begin(self, request: Request) -> DurableJob:
-        """Submit a request, exactly once, and return its job at once."""
+        """Submit a request exactly once, and return its job without waiting for it."""
         with self._parts.guard.admit(request) as admission:
             return self._job(request, admission)
 
@@ -627,7 +635,7 @@ class Experiment(ExperimentRecords):
         if chosen is None or wanted != chosen.name:
             raise InvalidInputError(
                 f"Experiment {self.identity} began on {began_with or 'the least busy backend'}, "
-                f"but the Block names {wanted or 'none'}. Use the Block it began with, or start "
-                "anew with fresh=True.",
+                f"but the Block names {wanted or 'none'}. Use the Block it began with, or start a "
+                "new experiment with fresh=True.",
                 experiment=self.uid,
             )

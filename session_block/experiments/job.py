@@ -1,4 +1,4 @@
-"""One job of an experiment, with the face of Qiskit's own primitive jobs."""
+"""One job of an experiment, with the interface of Qiskit's primitive jobs."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _logger = logging.getLogger(__name__)
 
 
 class RunContext:
-    """The Prefect run that this object was made in, if any."""
+    """The Prefect run in which this object was made, if there is one."""
 
     def __init__(self) -> None:
         self._context: Context | None = copy_context() if prefect_context.inside() else None
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function in that run, unless it is called in a run anyway."""
+        """Call a function in that run, unless this thread is already in a run."""
         if self._context is None or prefect_context.inside():
             return function()
         return self._context.copy().run(function)
 
 
 class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  # untyped
-    """A submission's job. When its session ends first, another one takes its place in ``result()``.
+    """A submission's job. If its session ends before it runs, ``result()`` submits a new one.
 
-    Made by the primitives and by experiments, after the job's ID is recorded.
+    Made by primitives and experiments, after the job's ID is recorded.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
 
     @property
     def submission(self) -> str:
-        """ID of the submission that it was made for."""
+        """ID of the job's submission."""
         return self._admission.submission
 
     def reference(self, session: SessionRef) -> JobRef:
-        """Return what tasks pass on of it.
+        """Return a reference to the job that tasks can pass on.
 
         Args:
             session: The session's reference.
@@ -91,20 +91,20 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         return self._parts.submitter.read(self.submission).generations[-1]
 
     def job_id(self) -> str:
-        """Return the platform's ID of the job; that of its replacement once there is one."""
+        """Return the platform's ID of the job, or of its replacement once there is one."""
         return str(self._made.job_id)
 
     def result(self, timeout: float | None = None) -> PrimitiveResult:
-        """Wait for the job and return its result; a recorded one costs no request.
+        """Wait for the job and return its result; a recorded result needs no request.
 
         Args:
-            timeout: Seconds after which the wait ends, and not the job; ``None`` to wait on.
+            timeout: Seconds after which the wait ends, but not the job; ``None`` for no limit.
 
         Raises:
             JobFailedError: The job failed for a reason of its own.
             JobCancelledError: Somebody cancelled the job.
-            JobWaitTimeoutError: The time is over; the job goes on.
-            SubmissionHeldError: The platform does not know the job any more.
+            JobWaitTimeoutError: The wait timed out; the job continues.
+            SubmissionHeldError: The platform no longer knows the job.
         """
         if self._result is None:
             recorded = self._parts.results.recorded(self.submission)
@@ -123,7 +123,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         return self.status() == _DONE
 
     def running(self) -> bool:
-        """Return whether the job runs now."""
+        """Return whether the job is running."""
         return self.status() == "RUNNING"
 
     def cancelled(self) -> bool:
@@ -131,14 +131,14 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         return self.status() == "CANCELLED"
 
     def in_final_state(self) -> bool:
-        """Return whether the job has ended, in whatever way."""
+        """Return whether the job has ended, with a result or without."""
         return self.status() in _FINAL
 
     def cancel(self) -> None:
-        """Cancel the job; its result is then an error, here and when the experiment is resumed.
+        """Cancel the job. Its result is then an error, also when the experiment is resumed.
 
         Raises:
-            qiskit_ibm_runtime.RuntimeInvalidStateError: It has ended before.
+            qiskit_ibm_runtime.RuntimeInvalidStateError: The job has already ended.
         """
         self._parts.jobs.cancel(self._generation)
 
@@ -153,15 +153,16 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
 
     def _awaited(self, timeout: float | None) -> PrimitiveResult:
         name = f"{self._request.kind} {self._request.label or self.submission[:8]}"
-        # After a timeout this object can still wait on; an equal request is another one.
+        # After a timeout this object can wait again, so it keeps its place: an equal request made
+        # in the meantime is a separate one.
         with self._parts.guard.held(self.submission, unless=JobWaitTimeoutError):
             return self._made_in.call(
                 lambda: prefect_context.visibly(name, lambda: self.wait(timeout))
             )
 
     def wait(self, timeout: float | None = None) -> PrimitiveResult:
-        """Wait like :meth:`result`, but not as a task run of its own."""
-        # As often as the Block lets sessions be opened, and jobs fail in passing.
+        """Wait like :meth:`result`, but not as a separate task run."""
+        # This ends: the number of sessions and of temporary failures is limited.
         while True:
             try:
                 return self._parts.results.result(self.submission, self._generation, timeout)
@@ -173,10 +174,10 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
 
 
 def _as_asked(result: PrimitiveResult, request: Request) -> PrimitiveResult:
-    """Return a result with the names that the asked circuits' registers have.
+    """Return a result with the register names of the requested circuits.
 
-    Qiskit numbers the registers that nobody names, through the whole process, so the run that
-    recorded a result may have called them otherwise.
+    Qiskit numbers unnamed registers through the whole process, so their names may differ from those
+    in the run that recorded the result.
     """
     if request.kind != "sampler":
         return result

@@ -1,8 +1,8 @@
 """The experiments that the Prefect runs of this process have open.
 
-Within one attempt of a run, an experiment that is opened again is the very same object, which
-counts its requests once. What a run has opened is dropped when the run has ended: a process that
-serves a flow for months holds the experiments of the runs at hand only.
+If one attempt of a run opens an experiment twice, it gets the same object, so that its requests are
+counted together. A run's experiments are dropped after the run has ended, so a process that serves
+a flow for months holds only the experiments of current runs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from session_block.experiments.experiment import Experiment
 from session_block.prefect_context import Run
 
 _MOST_UNKNOWN = 16
-"""How many are kept whose end cannot be known, the latest ones."""
+"""How many openings to keep if it is unknown when they end; the latest ones are kept."""
 
 _Place = tuple[tuple[str, int] | None, Hashable]
-"""An attempt of a flow run, and what an experiment is found by within it."""
+"""An attempt of a flow run, and an experiment's key in that attempt."""
 
 
 class Openings:
@@ -29,13 +29,13 @@ class Openings:
         self._of_runs: dict[Run | None, dict[_Place, Experiment]] = {}
 
     def open(self, key: Hashable, make: Callable[[], Experiment]) -> Experiment:
-        """Return the experiment that this attempt of the run at hand has open, made if it has none.
+        """Return the experiment that this attempt of the run has open; open it if there is none.
 
-        Outside of a run each opening is one of its own.
+        Outside a run, every call opens the experiment again.
 
         Args:
-            key: What the experiment is found by within the attempt.
-            make: Opens it.
+            key: The experiment's key in the attempt.
+            make: Opens the experiment.
         """
         run = prefect_context.outermost_run()
         if run is None:
@@ -53,7 +53,7 @@ class Openings:
             return opened[place]
 
     def keep(self, experiment: Experiment) -> None:
-        """Keep an experiment for :meth:`find`, also one that was opened outside of a run."""
+        """Keep an experiment for :meth:`find`, even if it was opened outside a run."""
         with self._lock:
             if any(experiment in opened.values() for opened in self._of_runs.values()):
                 return
@@ -62,7 +62,7 @@ class Openings:
             _release([outside.pop(place) for place in list(outside)[:-_MOST_UNKNOWN]])
 
     def find(self, opening: str | None) -> Experiment | None:
-        """Return the experiment of an opening's token, if this process has it open."""
+        """Return the experiment with this opening's token; ``None`` if this process has none."""
         with self._lock:
             for opened in self._of_runs.values():
                 for experiment in opened.values():
@@ -71,7 +71,7 @@ class Openings:
         return None
 
     def _drop_ended(self) -> None:
-        """Drop what ended runs have opened; Prefect is asked once, when a new run comes."""
+        """Drop the experiments of ended runs. Done only for a new run: it asks Prefect."""
         with self._lock:
             others = [one for one in self._of_runs if one is not None]
         if not others:
@@ -84,7 +84,7 @@ class Openings:
 
 
 def _is_earlier(one: _Place, other: _Place) -> bool:
-    """Whether a place is of an earlier attempt of the same flow run."""
+    """Whether ``one`` belongs to an earlier attempt of the same flow run."""
     if one[0] is None or other[0] is None:
         return False
     (run, attempt), (its_run, its_attempt) = one[0], other[0]
@@ -92,7 +92,7 @@ def _is_earlier(one: _Place, other: _Place) -> bool:
 
 
 def _release(experiments: list[Experiment]) -> None:
-    """Release experiments in a thread of their own: writing the last reports takes a while."""
+    """Release experiments in a thread, because their last reports take a while."""
     if not experiments:
         return
 
@@ -104,4 +104,4 @@ def _release(experiments: list[Experiment]) -> None:
 
 
 OPENINGS = Openings()
-"""Those of this process."""
+"""The openings of this process."""

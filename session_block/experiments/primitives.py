@@ -1,4 +1,4 @@
-"""Qiskit's primitives on an experiment: any algorithm that takes them becomes resumable."""
+"""Qiskit's primitives on an experiment: they make any algorithm that uses them resumable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Durable:
-    """What both primitives share."""
+    """The common part of both primitives."""
 
     def __init__(
         self,
@@ -42,20 +42,20 @@ class _Durable:
         self._made_in = RunContext()
 
     def _option(self, name: str) -> Any:
-        """Return an option's value, or ``None`` if it is left to the client."""
+        """Return an option's value, or ``None`` for the client's default."""
         given = isinstance(self.options, Mapping)
         value = self.options.get(name) if given else getattr(self.options, name, None)
         return None if isinstance(value, UnsetType) else value
 
     def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob:
-        """Submit a request, in the name of the run that made the primitive if need be.
+        """Submit a request; in a thread unknown to Prefect, on behalf of the primitive's run.
 
-        Algorithms make their requests in threads that Prefect does not know.
+        Some algorithms make their requests in such threads.
         """
         if self._transpile:
             fitted: Any = _FittedLater(request.pubs, fitting)
             request = replace(request, pubs=fitted, asked=request.pubs)
-        begin = self.experiment._begin  # noqa: SLF001 - this is the experiment's own face
+        begin = self.experiment._begin  # noqa: SLF001 - this is part of the experiment's interface
         return self._made_in.call(lambda: begin(request))
 
 
@@ -63,26 +63,26 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
     """A Sampler whose jobs are submitted exactly once, whatever happens to the process.
 
     A drop-in ``BaseSamplerV2``. Circuits that do not fit the backend are transpiled once and
-    pinned, so that a resumed run submits the very same ones.
+    pinned, so that a resumed run submits exactly the same circuits.
 
-    Make it in the flow or the task that uses it: what an algorithm asks for in threads of its own,
-    of which Prefect does not know, counts as asked for by the run in which the primitive was made.
+    Make it in the flow or the task that uses it. Requests that an algorithm makes in its own
+    threads, which Prefect does not know, count as requests of the run that made the primitive.
 
     Args:
-        experiment: Where jobs are submitted and recorded.
+        experiment: Submits and records the jobs.
         options: The client's own options, as a dict or an object of its option class.
         implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        transpile: Whether to transpile; otherwise a circuit that does not fit is an error.
+        transpile: Whether to transpile circuits that do not fit; otherwise they are an error.
     """
 
     def run(
         self, pubs: Iterable[Any], *, shots: int | None = None, label: str | None = None
     ) -> DurableJob:
-        """Submit circuits, exactly once, and return their job at once.
+        """Submit circuits exactly once, and return their job without waiting for it.
 
         Args:
             pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``.
-            shots: Shots for the PUBs that do not say their own; ``None`` for the options' default.
+            shots: Shots for PUBs without their own; ``None`` for the options' default.
             label: A name for this request; see :meth:`Experiment.run_sampler`.
 
         Raises:
@@ -104,7 +104,7 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
 
     @property
     def default_shots(self) -> int:
-        """Shots of PUBs that give none; some algorithms read this."""
+        """Shots of PUBs if none are given; some algorithms read this property."""
         return int(self._option("default_shots") or DEFAULT_SHOTS)
 
     def _fitting(self, pub: SamplerPub) -> SamplerPub:
@@ -118,26 +118,27 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
     """An Estimator whose jobs are submitted exactly once, whatever happens to the process.
 
     A drop-in ``BaseEstimatorV2``. Circuits that do not fit the backend are transpiled once and
-    pinned, and their observables laid out alike.
+    pinned, and their observables get the same layout.
 
-    Make it in the flow or the task that uses it: what an algorithm asks for in threads of its own,
-    of which Prefect does not know, counts as asked for by the run in which the primitive was made.
+    Make it in the flow or the task that uses it. Requests that an algorithm makes in its own
+    threads, which Prefect does not know, count as requests of the run that made the primitive.
 
     Args:
-        experiment: Where jobs are submitted and recorded.
+        experiment: Submits and records the jobs.
         options: The client's own options, as a dict or an object of its option class.
         implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        transpile: Whether to transpile; otherwise a circuit that does not fit is an error.
+        transpile: Whether to transpile circuits that do not fit; otherwise they are an error.
     """
 
     def run(
         self, pubs: Iterable[Any], *, precision: float | None = None, label: str | None = None
     ) -> DurableJob:
-        """Submit circuits and observables, exactly once, and return their job at once.
+        """Submit circuits and observables exactly once, and return the job without waiting for it.
 
         Args:
             pubs: Tuples ``(circuit, observables, parameter_values, precision)``.
-            precision: Standard error that is aimed at, for the PUBs that do not say their own.
+            precision: Target standard error for PUBs without their own; ``None`` for the options'
+                default.
             label: A name for this request; see :meth:`Experiment.run_estimator`.
 
         Raises:
@@ -159,7 +160,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
 
     @property
     def default_precision(self) -> float:
-        """Precision of PUBs that give none; some algorithms read this."""
+        """Precision of PUBs if none is given; some algorithms read this property."""
         if shots := self._option("default_shots"):
             return 1 / math.sqrt(shots)
         return float(self._option("default_precision") or DEFAULT_PRECISION)
@@ -173,11 +174,11 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
 
 
 class _FittedLater(Sequence[Any]):
-    """PUBs whose circuits are fitted to the backend just before sending; a replay fits none.
+    """PUBs that are fitted to the backend only when they are sent; a replay sends none.
 
     Args:
-        pubs: As they were asked for.
-        fitting: Fits one of them.
+        pubs: The PUBs as requested.
+        fitting: Fits one PUB.
     """
 
     def __init__(self, pubs: Sequence[Any], fitting: Callable[[Any], Any]) -> None:

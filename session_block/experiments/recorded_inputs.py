@@ -27,15 +27,14 @@ SEED = 0
 
 
 class RecordedInputs:
-    """Records what an experiment must not make twice: random draws, and transpiled circuits.
+    """Records inputs that an experiment must not make twice: random draws and transpiled circuits.
 
-    Calibrations, and with them what the transpiler makes of a circuit, change from day to day, and
-    with its version and this package's defaults; a resumed run needs the circuit that it began
-    with.
+    The transpiler's output changes with the backend's calibration, from day to day, and with the
+    versions of Qiskit and of this package. A resumed run needs the circuit that it began with.
 
     Args:
-        context: The experiment; circuits are kept as QPY.
-        sessions: Tell the backend that circuits are transpiled for.
+        context: The experiment; circuits are recorded as QPY.
+        sessions: Gives the backend to transpile for.
     """
 
     def __init__(self, context: ExperimentContext, sessions: SessionManager) -> None:
@@ -51,7 +50,7 @@ class RecordedInputs:
         """Return the JSON value that the first ``draw()`` under this key gave.
 
         Raises:
-            InvalidInputError: The drawn value is no JSON value.
+            InvalidInputError: The drawn value is not a JSON value.
         """
         place = Draw.digest_of(key)
         known = self._journal.get(Draw, place)
@@ -62,7 +61,7 @@ class RecordedInputs:
                 json.dumps(value, allow_nan=False)
             except (TypeError, ValueError) as error:
                 raise InvalidInputError(
-                    f"once({key!r}) drew a {type(value).__qualname__}, which is no JSON value "
+                    f"once({key!r}) drew a {type(value).__qualname__}, which is not a JSON value "
                     f"({error}). Draw numbers, text, lists or dicts of these, or a NumPy array.",
                     experiment=self._context.uid,
                 ) from error
@@ -70,7 +69,7 @@ class RecordedInputs:
         return known.value
 
     def was_drawn(self, key: str) -> bool:
-        """Whether :meth:`once` has a value under this key."""
+        """Whether a value is recorded under this key of :meth:`once`."""
         return self._journal.has(Draw, Draw.digest_of(key))
 
     def transpiled(
@@ -81,10 +80,10 @@ class RecordedInputs:
     ) -> QuantumCircuit:
         """Return the pinned ISA circuit of a circuit; transpile it now if there is none yet.
 
-        Its parameters are the circuit's own objects, so that the caller can bind them.
+        It has the parameter objects of ``circuit``, because callers may use them to bind values.
 
         Raises:
-            NotISAError: The backend cannot run it, however it is laid out.
+            NotISAError: The circuit cannot be transpiled for the backend.
         """
         key = self._key(circuit, optimization_level, seed_transpiler)
         if key not in self._transpiled:
@@ -97,13 +96,13 @@ class RecordedInputs:
         return _with_parameters_of(circuit, self._transpiled[key])
 
     def fitting(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """Return a circuit as it is if it fits the backend, else the ISA circuit for it.
+        """Return a circuit unchanged if it fits the backend, otherwise its pinned ISA circuit.
 
-        The choice is recorded, and kept even if the backend changes.
+        The choice is recorded and kept, even if the backend changes.
 
         Raises:
-            FaultyQubitError: It fitted the backend once, and does not any more.
-            NotISAError: The backend cannot run it, however it is laid out.
+            FaultyQubitError: The circuit fitted the backend once, but no longer does.
+            NotISAError: The circuit cannot be transpiled for the backend.
         """
         key = self._key(circuit)
         if key not in self._substitutes:
@@ -119,10 +118,10 @@ class RecordedInputs:
         optimization_level: int | None = None,
         seed_transpiler: int | None = None,
     ) -> QuantumCircuit:
-        """Transpile a circuit once more, for the backend as it is now; later jobs run that one.
+        """Transpile a circuit again, for the backend as it is now; later jobs run the new circuit.
 
         Raises:
-            NotISAError: The backend cannot run it, however it is laid out.
+            NotISAError: The circuit cannot be transpiled for the backend.
         """
         self._sessions.backend.refresh()
         key = self._key(circuit, optimization_level, seed_transpiler)
@@ -132,7 +131,7 @@ class RecordedInputs:
         return _with_parameters_of(circuit, pinned)
 
     def _substitute(self, key: str, circuit: QuantumCircuit) -> QuantumCircuit | None:
-        """Return the circuit that runs in place of another; ``None`` if that one runs itself."""
+        """Return the ISA circuit to run instead; ``None`` to run the circuit itself."""
         known = self._numbers(key)
         if known and known[-1] > 1:
             return self._read(key, known[-1])
@@ -144,7 +143,7 @@ class RecordedInputs:
         return self.transpiled(circuit)
 
     def _check(self, key: str, circuit: QuantumCircuit, name: str) -> None:
-        """Check that a circuit fits the backend as it is now, as it once did."""
+        """Check that a circuit that once fitted the backend still does."""
         target = self._sessions.target
         if self._checked.get(key) is target:
             return
@@ -154,8 +153,8 @@ class RecordedInputs:
             raise FaultyQubitError(
                 f"Circuit {name!r} of experiment {self._context.identity} was laid out for "
                 f"{self._sessions.backend.name}, which has since lost what it needs: "
-                f"{error.message} Nothing was submitted. Wait for a calibration that mends it, or "
-                "go on with another layout by experiment.repin(circuit).",
+                f"{error.message} Nothing was submitted. Wait for a calibration that repairs it, "
+                "or continue with another layout: experiment.repin(circuit).",
                 experiment=self._context.uid,
             ) from error
         self._checked[key] = target
@@ -168,7 +167,7 @@ class RecordedInputs:
         return True
 
     def _numbers(self, key: str) -> list[int]:
-        """Return the numbers of a circuit's pins: 1 for the first, more for those made by repin."""
+        """Return the numbers of a circuit's pins: 1 for the first, higher ones from ``repin``."""
         return sorted(one.pin for one in self._journal.all(PinnedCircuit, key))
 
     def _read(self, key: str, number: int) -> QuantumCircuit:
@@ -176,7 +175,7 @@ class RecordedInputs:
         if pinned is None or pinned.payload is None:
             raise LedgerError(
                 f"The ledger lost the pinned circuit {PinnedCircuit.prefix(key, number)} of "
-                f"experiment {self._context.identity}.",
+                f"experiment {self._context.identity}. Restore the ledger from its backup.",
                 experiment=self._context.uid,
             )
         return decode_circuit(pinned.payload)
@@ -212,7 +211,7 @@ class RecordedInputs:
             encode_circuit(isa_circuit),
         )
         pinned = self._read(key, number)
-        # So that passing the ISA circuit itself also fails once it does not fit any more.
+        # So that a user who passes the ISA circuit itself gets an error once it no longer fits.
         self._journal.record(CircuitFits(circuit=self._key(pinned), name=circuit.name))
         return pinned
 
@@ -222,13 +221,13 @@ class RecordedInputs:
         optimization_level: int | None = None,
         seed_transpiler: int | None = None,
     ) -> str:
-        # Defaults are no part of it, as a later version may have others.
+        # The arguments as given, with None for a default: a later version may change the defaults.
         identity = f"{self._fingerprint(circuit)}/{optimization_level}/{seed_transpiler}"
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 class PinnedTranspiler:
-    """What algorithms take for a transpiler: each circuit is transpiled once, and pinned.
+    """A transpiler for algorithms: each circuit is transpiled once and pinned.
 
     Args:
         transpile: Transpiles one circuit.
@@ -238,14 +237,14 @@ class PinnedTranspiler:
         self._transpile = transpile
 
     def run(self, circuits: QuantumCircuit | Sequence[QuantumCircuit], **options: Any) -> Any:
-        """Return the ISA circuit, or the ISA circuits.
+        """Return the ISA circuit of a circuit, or a list of ISA circuits for a sequence.
 
         Raises:
-            InvalidInputError: Options were given; they belong to ``experiment.transpiler()``.
+            InvalidInputError: Options were given; they belong in ``experiment.transpiler()``.
         """
         if options:
             raise InvalidInputError(
-                f"The pinned transpiler takes no options ({', '.join(options)}): give "
+                f"The pinned transpiler takes no options ({', '.join(options)}). Give "
                 "optimization_level and seed_transpiler to experiment.transpiler()."
             )
         if isinstance(circuits, QuantumCircuit):
@@ -254,13 +253,13 @@ class PinnedTranspiler:
 
 
 def _with_parameters_of(circuit: QuantumCircuit, pinned: QuantumCircuit) -> QuantumCircuit:
-    """Return a pinned circuit with its parameters replaced by the caller's of the same names.
+    """Return a pinned circuit with the caller's parameters in place of its own of the same names.
 
-    The run that pinned it does so too, so that expressions have the same form in both.
+    The run that pinned the circuit does this too, so that both runs get the same expressions.
     """
     namesakes = {parameter.name: parameter for parameter in circuit.parameters}
     own = list(pinned.parameters)
-    # Qiskit takes no two parameters of one name into a circuit, not even for the moment.
+    # In two steps, because Qiskit never allows two parameters with one name in a circuit.
     meanwhile = {parameter: Parameter(f"pinned {parameter.name}") for parameter in own}
     found = pinned.assign_parameters(meanwhile).assign_parameters(
         {meanwhile[parameter]: namesakes[parameter.name] for parameter in own}

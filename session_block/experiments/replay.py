@@ -1,4 +1,4 @@
-"""Which submission a request is, and whether this run may make it: replay, or divergence."""
+"""Find a request's submission, and decide whether this run may make it: replay or divergence."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _logger = logging.getLogger(__name__)
 class Occurrences:
     """Counts equal requests in one opening of an experiment.
 
-    A task's retry makes the requests of its first try. If a request raises, the next equal request
-    gets its occurrence.
+    A task's retry gets the occurrences of its first attempt. A request that raises an error leaves
+    its occurrence to the next equal request.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Occurrences:
         self._holders: dict[tuple[str, int], tuple[str, str, int] | None] = {}
 
     def take(self, fingerprint: str, task: TaskAttempt | None = None) -> int:
-        """Return the occurrence, counted from 1, of a request of this fingerprint."""
+        """Return the occurrence of a request with this fingerprint, counted from 1."""
         with self._lock:
             if task is None:
                 return self._next(fingerprint)
@@ -58,14 +58,14 @@ class Occurrences:
             return bound
 
     def give_back(self, fingerprint: str, occurrence: int) -> None:
-        """Return an occurrence whose request raised, for the next equal request."""
+        """Leave a failed request's occurrence to the next equal request."""
         with self._lock:
             known = 0 < occurrence <= self._taken[fingerprint]
             if known and occurrence not in self._returned[fingerprint]:
                 self._returned[fingerprint].append(occurrence)
 
     def keep(self, fingerprint: str, occurrence: int) -> None:
-        """Take back a returned occurrence, unless another request has it by now."""
+        """Take back an occurrence that was left, unless another request has it by now."""
         with self._lock:
             if occurrence in self._returned[fingerprint]:
                 self._returned[fingerprint].remove(occurrence)
@@ -87,7 +87,7 @@ class Admission:
 
     Attributes:
         submission: The ID of its submission.
-        asked: What the submission's intent says of it.
+        asked: The request's description, for the submission's intent.
     """
 
     submission: str
@@ -98,10 +98,10 @@ class ReplayGuard:
     """Gives each request of one opening its place, and stops a run that has diverged.
 
     Args:
-        context: The experiment, with what earlier openings asked for.
-        reconciler: Brings back what the ledger lost, before the first new request.
+        context: The experiment, with the requests of earlier openings.
+        reconciler: Restores what the ledger lost, before the first new request.
         opener: Whether this process opened the experiment, and so may count equal requests.
-        may_diverge: Whether a run that diverges is only warned.
+        may_diverge: Whether a run that diverges continues, with a warning.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class ReplayGuard:
         """Give a request its place; if the request fails, the next equal request gets the place.
 
         Raises:
-            LabelRequiredError: This process, thread or nested task is one whose requests a retry
-                could not recognise by counting them.
-            LabelConflictError: The label stands for another request.
+            LabelRequiredError: A retry could not recognise this process's, thread's or nested
+                task's requests by counting them.
+            LabelConflictError: The label already names another request.
             ExperimentSealedError: The experiment is finished and has no record of this request.
             ExperimentDivergedError: The run is not the one that was interrupted.
         """
@@ -142,15 +142,15 @@ class ReplayGuard:
             return
         if self._pid != self._context.environment.pid():
             raise LabelRequiredError(
-                f"Experiment {self._identity} was opened by another process, which alone can count "
-                "equal requests. Give this request a label= of its own.",
+                f"Experiment {self._identity} was opened by another process, and only that process "
+                "can count equal requests. Give this request its own label=.",
                 experiment=self._identity.uid,
             )
         if self._in_run and not prefect_context.inside():
             raise LabelRequiredError(
                 f"A thread unknown to Prefect made a request of experiment {self._identity}, which "
                 "a task's retry could not recognise. Give it a label=, submit it as a task, "
-                "or start the thread's work by contextvars.copy_context().run.",
+                "or start the thread's work with contextvars.copy_context().run.",
                 experiment=self._identity.uid,
             )
         fingerprint = self._fingerprint(request)
@@ -163,29 +163,29 @@ class ReplayGuard:
             yield self._admitted(request, fingerprint, occurrence)
 
     def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
-        """Hold the place of a job while its result is waited for; leave it if there is none.
+        """Hold a job's place while waiting for its result; leave the place if the wait fails.
 
         Args:
             submission: The job's submission.
-            unless: An error after which the place is kept.
+            unless: The error after which the place is kept.
         """
         return aio.current().holding(
             lambda: self._keep(submission), lambda _: self.leave(submission), unless=(unless,)
         )
 
     def leave(self, submission: str) -> None:
-        """Give the place of a job without a result to the next equal request."""
+        """Leave a job's place to the next equal request, because it gave no result."""
         if submission in self._places:
             self._occurrences.give_back(*self._places[submission])
 
     def has_result(self, request: Request) -> bool:
-        """Whether a result is recorded under the request's label, so that it costs nothing more."""
+        """Whether a result is recorded under the request's label, so that it costs nothing."""
         if request.label is None:
             return False
         return self._journal.has(Result, submission_id(fingerprint_label(request.label), 1))
 
     def _keep(self, submission: str) -> None:
-        """Take back a returned place, unless another request has it by now."""
+        """Take back a place that was left, unless another request has it by now."""
         if submission in self._places:
             self._occurrences.keep(*self._places[submission])
 
@@ -211,7 +211,7 @@ class ReplayGuard:
         return request.fingerprint_by(self._context.versions.fingerprint)
 
     def _several_ask(self) -> bool:
-        """Note who asks; return whether several threads or live asyncio tasks do."""
+        """Note who makes a request; return whether several threads or live asyncio tasks do."""
         ended = {one for one in self._askers if isinstance(one, asyncio.Task) and one.done()}
         self._askers = (self._askers - ended) | {aio.current().asker}
         return len(self._askers) > 1
@@ -225,12 +225,12 @@ class ReplayGuard:
         return self._recorded[submission]
 
     def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
-        # The record of this label was lost with its ledger, so there is nothing to compare.
+        # If the record was lost with the ledger, there is nothing to compare: trust the label.
         if known not in (None, asked):
             raise LabelConflictError(
                 f"The label {label!r} of experiment {self._identity} stands for the request "
-                f"{known[:12]}, but this is {asked[:12]}. Use another label; nothing was "
-                "submitted.",
+                f"{known[:12]}, but this is {asked[:12]}. Nothing was submitted. Use another "
+                "label.",
                 experiment=self._identity.uid,
             )
 
@@ -238,27 +238,27 @@ class ReplayGuard:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
-                "nothing is submitted. Start a new one with fresh=True.",
+                "nothing was submitted. Start a new experiment with fresh=True.",
                 experiment=self._identity.uid,
             )
         if not self._unasked or in_turn:
             return
         what = (
             f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run has "
-            "not made, and it now asks for another one, so it is not the run that was interrupted."
+            "not made, but the run now makes a new one, so it does not repeat the interrupted run."
         )
         if self._may_diverge:
-            _logger.warning("%s It goes on, as its Block says.", what)
+            _logger.warning("%s It continues, because the Block says on_divergence='warn'.", what)
             return
         lost = (
-            " Its ledger was lost, and with it recorded draws and pinned circuits: use a lasting "
-            "one (ledger_url)."
+            " Its ledger was lost, with recorded draws and pinned circuits: use a persistent one "
+            "(ledger_url)."
             if self._identity.lost
             else ""
         )
         raise ExperimentDivergedError(
             f"{what} Nothing was submitted.{lost} Restore the code and the inputs (random ones "
-            "belong into experiment.once), or start anew with fresh=True.",
+            "belong in experiment.once), or start a new experiment with fresh=True.",
             experiment=self._identity.uid,
         )
 

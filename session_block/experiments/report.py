@@ -1,4 +1,4 @@
-"""What a report holds: what an algorithm returned, as JSON, and the run behind it."""
+"""The content of a report: an algorithm's outcome as JSON, and the run behind it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def plain(outcome: Any) -> dict[str, Any]:
     """Return an outcome as a JSON object.
 
-    Fields of SciPy's ``OptimizeResult`` that are no JSON values, such as an approximate Hessian,
-    are left out. A number, a text or a list comes under the key ``outcome``.
+    From SciPy's ``OptimizeResult``, values that are not JSON, such as an approximate Hessian, are
+    left out. A number, a text or a list gets the key ``outcome``.
 
     Raises:
-        InvalidInputError: The outcome is, or holds, something that has no JSON value.
+        InvalidInputError: The outcome is, or contains, something that has no JSON value.
     """
     if isinstance(outcome, OptimizeResult):
         return {key: _plain(value) for key, value in outcome.items() if _has_json(value)}
@@ -62,17 +62,17 @@ def _has_json(value: Any) -> bool:
 
 
 class RunFacts(BaseModel):
-    """The origin of a report's numbers.
+    """The run that a report's numbers come from.
 
     Attributes:
         experiment: The experiment's name.
-        number: Which experiment of that name.
-        uid: Its unique ID, which all its jobs bear as a tag.
-        backend: The backend that ran them; ``None`` if nothing was ever submitted.
+        number: Which experiment with that name.
+        uid: Its unique ID; all its jobs have it as a tag.
+        backend: The backend of its jobs; ``None`` if nothing was ever submitted.
         session_ids: Its sessions and batches, oldest first.
-        job_ids: The jobs whose results it uses, in the order of asking.
-        usage_seconds: What the experiment had been charged with when the report was made; the
-            session itself is closed only after that.
+        job_ids: The jobs that gave its results, in the order of the requests.
+        usage_seconds: The usage charged until the report was made. The session is closed only
+            after that.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -87,7 +87,12 @@ class RunFacts(BaseModel):
 
 
 def run_facts(experiment: ExperimentRecords, usage_seconds: float) -> RunFacts:
-    """Return what the records say of an experiment whose usage the platform has told."""
+    """Return an experiment's run facts from its records.
+
+    Args:
+        experiment: The experiment.
+        usage_seconds: Its usage, read from the platform.
+    """
     return RunFacts(
         experiment=experiment.identity.name,
         number=experiment.identity.number,

@@ -1,1 +1,1 @@
-"""Immutable facts, create-if-absent: what must outlive the process that wrote it."""
+"""The ledger: immutable facts, created if absent, that outlive the process that wrote them."""

@@ -26,9 +26,9 @@ from session_block.ledger.sqlite import file_identity, open_sqlite, sqlite_path
 from session_block.ledger.urls import parsed_url
 
 _LAST_CHARACTER = "\U0010ffff"
-"""Not printable, so no key holds it."""
+"""The highest code point. It is not printable, so no key contains it."""
 
-# Queries are made once: making one takes as long as running it.
+# Queries are built once: building one takes as long as running it.
 _texts = [column for column in facts_table.c if column is not facts_table.c.payload]
 
 ONE_FACT = sa.select(facts_table).where(
@@ -41,13 +41,13 @@ EVERYTHING = sa.select(facts_table).order_by(facts_table.c.experiment, facts_tab
 _CREATE_TRIES = 2
 
 _AT_ONCE = 100
-"""How many facts are in memory when all are read."""
+"""How many facts are held in memory while all are read: payloads may be large."""
 
 
 def _starts_with(number: int) -> sa.ColumnElement[bool]:
-    """Select the ``number``-th range of the primary key; each range is one search of the index.
+    """Select the ``number``-th range of the primary key; each range is one index search.
 
-    LIKE would ignore case in SQLite, and keys may hold its wildcards.
+    LIKE would ignore case in SQLite, and keys may contain its wildcards.
     """
     key = facts_table.c.key
     return sa.and_(
@@ -58,13 +58,13 @@ def _starts_with(number: int) -> sa.ColumnElement[bool]:
 
 
 def prefix_range(number: int, prefix: str) -> dict[str, str]:
-    """Return the parameters of the ``number``-th range: the keys with this prefix."""
+    """Return the query parameters of the ``number``-th range: the keys with this prefix."""
     return {f"start{number}": prefix, f"end{number}": f"{prefix}{_LAST_CHARACTER}"}
 
 
 @cache
 def facts_in(ranges: int) -> sa.Select[Any]:
-    """Return the query for an experiment's facts in a number of ranges, without payloads."""
+    """Return the query for an experiment's facts in this many ranges, without payloads."""
     return (
         sa.select(*_texts)
         .where(sa.or_(*(_starts_with(number) for number in range(ranges))))
@@ -78,14 +78,14 @@ COUNT = sa.select(sa.func.count()).where(_starts_with(0))
 class DatabaseStore:
     """A store in a database; see :class:`~session_block.ledger.store.Store`.
 
-    Opening makes a store that does not exist, and checks one that does; an SQLite file of up to
-    256 MiB is read through.
+    Opening creates the store if it does not exist, and checks it if it does. An SQLite file of up
+    to 256 MiB is read completely.
 
     Args:
-        url: An SQLAlchemy URL, of SQLite or PostgreSQL.
+        url: An SQLAlchemy URL for SQLite or PostgreSQL.
 
     Raises:
-        LedgerError: It cannot be opened, is damaged, or was written by a newer version.
+        LedgerError: The store cannot be opened, is damaged, or was written by a newer version.
     """
 
     def __init__(self, url: str) -> None:
@@ -109,13 +109,14 @@ class DatabaseStore:
 
     @property
     def shared(self) -> bool:
-        """Whether several machines can use it."""
+        """Whether several machines can use the store."""
         return self._path is None
 
     def insert(self, fact: Fact) -> bool:
-        """Keep a fact unless there is one in its place; say whether this call kept one.
+        """Insert a fact unless its key is taken; return whether this call inserted it.
 
-        A write whose answer was lost is tried again, and then finds its own fact in its place.
+        If the answer to a write is lost, the write is tried again. It may then find its own fact,
+        and returns False.
         """
         with self._answering():
             for tries_left in reversed(range(_CREATE_TRIES)):
@@ -131,7 +132,7 @@ class DatabaseStore:
         raise AssertionError("unreachable")
 
     def write(self, fact: Fact) -> None:
-        """Write a fact in a transaction of its own; what SQLAlchemy raises passes through."""
+        """Write a fact in its own transaction; SQLAlchemy's errors pass through."""
         with self.engine.begin() as connection:
             connection.execute(facts_table.insert(), row_of(fact))
 
@@ -152,7 +153,7 @@ class DatabaseStore:
         return [self._fact(row) for row in rows]
 
     def count(self, experiment: str, prefix: str, before: str | None) -> int:
-        """Return how many keys have this prefix and, if ``before`` is given, sort before it."""
+        """Return how many keys have this prefix and, if given, sort before ``before``."""
         sought = {"experiment": experiment, **prefix_range(0, prefix)}
         if before is not None:
             sought["end0"] = min(sought["end0"], before)
@@ -167,15 +168,15 @@ class DatabaseStore:
                 yield self._fact(row)
 
     def schema_version(self) -> int:
-        """Return the schema version that a program must read to use this store."""
+        """Return the schema version that a program must support to use this store."""
         with self._answering(), self.engine.connect() as connection:
             return read_version(connection)
 
     def require_schema(self, version: int) -> None:
-        """Raise the schema version, unless it is as high already."""
+        """Raise the schema version, unless it is already as high."""
         if version <= self._schema:
             return
-        # Somebody else may do so at the same moment.
+        # Another process may raise it at the same moment.
         with (
             self._answering(),
             suppress(sa.exc.IntegrityError),
@@ -193,12 +194,12 @@ class DatabaseStore:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        """Turn whatever goes wrong in the database into this package's error."""
+        """Turn the database's errors into this package's."""
         if self._path is not None and file_identity(self._path) != self._file:
             raise LedgerUnavailableError(
                 f"The file of the ledger {self.shown} was removed or replaced while it was open. "
-                "What is written now would be lost, so nothing is submitted. Restore the file, or "
-                "run again: the next process opens what is there then."
+                "New facts would be lost, so nothing is submitted. Restore the file, or run again: "
+                "the next process opens the file that is there then."
             )
         try:
             yield

@@ -1,4 +1,4 @@
-"""The ledger's tables: create them, and check that they are whole."""
+"""The ledger's tables: how they are created, and how damage is detected."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from session_block.errors import LedgerDamagedError, LedgerVersionError
 from session_block.ledger.failures import cure
 
 SCHEMA_VERSION = 2
-"""The newest that this program reads: 1 at first; 2 says that there are experiments whose rules
-older programs do not know (see :mod:`session_block.records.versions`). The tables are alike."""
+"""The newest version that this program reads. Version 2 means that the ledger has experiments with
+rules that older programs do not know (see :mod:`session_block.records.versions`). The tables of 1
+and 2 are the same."""
 
 FIRST_SCHEMA_VERSION = 1
 
 MAX_KEY_LENGTH = 255
 
 _CREATION_LOCK = 0x514C6467
-"""The PostgreSQL advisory lock that is held while the tables are created."""
+"""The PostgreSQL advisory lock that a process holds while it creates the tables."""
 
 _metadata = sa.MetaData()
 
 _Text = sa.String(MAX_KEY_LENGTH).with_variant(
     sa.String(MAX_KEY_LENGTH, collation="C"), "postgresql"
 )
-"""Text that is compared character by character, so that a prefix is a range of the primary key."""
+"""Text compared by code point, so that keys with one prefix are a range of the primary key."""
 
 _schema = sa.Table(
     "session_block_schema",
@@ -54,7 +55,16 @@ facts_table = sa.Table(
 
 @dataclass(frozen=True)
 class Fact:
-    """One immutable record of a ledger."""
+    """One immutable fact of an experiment.
+
+    Attributes:
+        experiment: The experiment's UID.
+        key: What the fact is about; unique in the experiment.
+        body: JSON values.
+        writer: A random token of the call that created it.
+        created_at: When it was created, by the writer's clock.
+        payload: Bytes such as a result; ``None`` if there is none, or it was not read.
+    """
 
     experiment: str
     key: str
@@ -84,12 +94,12 @@ def fact_of(row: Mapping[Any, Any], shown: str, dialect: str) -> Fact:
     """Return the fact that a row holds.
 
     Args:
-        row: With its payload or without.
-        shown: The ledger as messages name it.
-        dialect: Of its database.
+        row: The row, with its payload or without.
+        shown: The ledger's name in messages.
+        dialect: The database's dialect.
 
     Raises:
-        LedgerDamagedError: It is not as it was written.
+        LedgerDamagedError: The row differs from what was written.
     """
     texts = [row[name] for name in ("experiment", "key", "body", "writer", "created_at")]
     whole = (
@@ -117,23 +127,23 @@ def _payload_checksum(payload: bytes | None) -> int | None:
 
 
 def checksum(*texts: str) -> int:
-    """Return what tells a damaged row from a whole one; databases notice damage only by chance."""
+    """Return a row's checksum; databases themselves detect damage only by chance."""
     return zlib.crc32("\0".join(texts).encode())
 
 
 def create_tables(connection: sa.Connection) -> None:
-    """Make an empty ledger, within the connection's transaction."""
+    """Create an empty ledger, within the connection's transaction."""
     _metadata.create_all(connection)
     connection.execute(_schema.insert().values(version=FIRST_SCHEMA_VERSION))
 
 
 def read_version(connection: sa.Connection) -> int:
-    """Return the schema version of a ledger that is whole."""
+    """Return the schema version of a complete ledger."""
     return int(connection.execute(sa.select(sa.func.max(_schema.c.version))).scalar_one())
 
 
 def raise_version(connection: sa.Connection, version: int) -> None:
-    """Make programs that do not read a schema version refuse the ledger, from when they open it."""
+    """Make programs that do not support a schema version refuse the ledger when they open it."""
     if read_version(connection) < version:
         connection.execute(_schema.insert().values(version=version))
 
@@ -142,11 +152,11 @@ def has_ledger(connection: sa.Connection, shown: str) -> bool:
     """Whether the database holds a ledger. Reads only.
 
     Args:
-        connection: To the database.
-        shown: The ledger as messages name it.
+        connection: Connection to the database.
+        shown: The ledger's name in messages.
 
     Raises:
-        LedgerVersionError: A newer version has made it.
+        LedgerVersionError: A newer version of the package wrote it.
         LedgerDamagedError: A part of it is missing.
     """
     inspector = sa.inspect(connection)
@@ -158,8 +168,8 @@ def has_ledger(connection: sa.Connection, shown: str) -> bool:
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise LedgerVersionError(
                 f"The ledger {shown} has schema version {version}; this version of the package "
-                f"reads up to {SCHEMA_VERSION}. Upgrade prefect-quantum-sessions. The ledger is as "
-                "it was."
+                f"reads up to {SCHEMA_VERSION}. Upgrade prefect-quantum-sessions. The ledger was "
+                "not changed."
             )
         for table in _metadata.sorted_tables:
             columns = {column["name"] for column in inspector.get_columns(table.name)}
@@ -176,18 +186,18 @@ def has_ledger(connection: sa.Connection, shown: str) -> bool:
 
 
 def open_postgresql(url: sa.URL, shown: str) -> sa.Engine:
-    """Return an engine for a ledger in a database, where it is made unless it exists.
+    """Return an engine for a ledger in a database; create the ledger if there is none.
 
-    Of several processes that would make it at once, one does and the others wait.
+    If several processes create it at once, one does and the others wait.
 
     Raises:
-        LedgerError: There is a ledger that cannot be used.
+        LedgerError: The database's ledger cannot be used.
     """
     engine = sa.create_engine(
         url,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={"client_encoding": "utf8"},  # a database of no encoding hands out bytes
+        connect_args={"client_encoding": "utf8"},  # with SQL_ASCII, text would be bytes
     )
     try:
         with engine.begin() as connection:

@@ -1,9 +1,9 @@
-"""The SQLite file of a ledger: made whole or not at all, checked, and set aside on request.
+"""The SQLite file of a ledger: created atomically, checked, and set aside on request.
 
-It is never opened as a plain file: closing it again would drop SQLite's locks on it.
+The file is never opened as a plain file, because closing it would drop SQLite's locks on it.
 
-Limit: where the journal (``-wal``) of a killed process is damaged, SQLite takes the damage for the
-end of the journal, and the facts after it are gone without an error. Their jobs are found by tag.
+Limit: if the journal (``-wal``) of a killed process is damaged, SQLite takes the damage for the end
+of the journal. The facts after it are lost without an error; their jobs are found by their tags.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from session_block.ledger.failures import cure
 from session_block.ledger.schema import create_tables, has_ledger
 
 CHECKED_BYTES = 256 * 2**20
-"""A larger file is not read through when it is opened."""
+"""A larger file is not read completely when it is opened: that would take too long."""
 
 LOCK_SECONDS = 60
 _JOURNALS = ("-wal", "-shm")
@@ -34,24 +34,24 @@ def sqlite_path(url: sa.URL) -> Path:
     """Return the file of an SQLite URL.
 
     Raises:
-        LedgerUnavailableError: It is in memory, or relative to a working directory.
+        LedgerUnavailableError: The ledger is in memory, or its path is relative.
     """
     if not url.database or not Path(url.database).is_absolute():
         raise LedgerUnavailableError(
-            f"An SQLite ledger needs an absolute path (sqlite:////...), not {url.database!r}: a "
-            "ledger in memory or in a working directory is not found again by the next process."
+            f"An SQLite ledger needs an absolute path (sqlite:////...), not {url.database!r}: the "
+            "next process would not find a ledger in memory or in a working directory."
         )
     return Path(url.database)
 
 
 def open_sqlite(url: sa.URL, shown: str) -> sa.Engine:
-    """Return an engine for a ledger in a file, which is made unless it exists.
+    """Return an engine for a ledger in a file; create the file if there is none.
 
-    The file is looked at before anything could change it, and one of up to 256 MiB is read
-    through: what is damaged, cut off, newer or not a ledger is refused and stays as it is.
+    The file is checked before anything can change it, and read completely if it has up to 256 MiB.
+    A file that is damaged, truncated, newer or not a ledger is refused and left unchanged.
 
     Raises:
-        LedgerError: There is a file that cannot be used.
+        LedgerError: The file cannot be used.
     """
     path = sqlite_path(url)
     journal = _beside(path, "-wal")
@@ -70,7 +70,7 @@ def open_sqlite(url: sa.URL, shown: str) -> sa.Engine:
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells this file from another of its name, or ``None`` when there is none."""
+    """Return what distinguishes this file from its replacement; ``None`` if there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -84,12 +84,13 @@ def move_aside(url: str, now: datetime) -> Path:
     if parsed.get_backend_name() != "sqlite":
         raise InvalidInputError(
             f"Only an SQLite ledger can be set aside. Restore {parsed.set(query={})} from a "
-            "backup, or point SESSION_BLOCK_LEDGER_URL at another database."
+            "backup, or point SESSION_BLOCK_LEDGER_URL at another ledger."
         )
     path = sqlite_path(parsed)
     aside = path.with_name(f"{path.name}.set-aside-{now:%Y%m%dT%H%M%S.%fZ}")
     moved = False
-    # The database goes first: cut off after it, what remains is refused, not read as a ledger.
+    # The database goes first: if this is interrupted, a journal alone is refused when opened,
+    # while a database without its journal would be read as a ledger with fewer facts.
     for suffix in ("", *_JOURNALS):
         with suppress(FileNotFoundError):
             _beside(path, suffix).rename(_beside(aside, suffix))
@@ -100,7 +101,7 @@ def move_aside(url: str, now: datetime) -> Path:
 
 
 def _create(path: Path) -> None:
-    """Make an empty ledger elsewhere and link it here, so that nobody sees half of one."""
+    """Create an empty ledger elsewhere and link it here, so that nobody sees half a ledger."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
         new = Path(directory) / path.name
@@ -117,11 +118,11 @@ def _create(path: Path) -> None:
 
 
 def _check(path: Path, shown: str) -> None:
-    """Look at a ledger through a connection that cannot write, and does not on closing."""
+    """Check a ledger through a read-only connection, which writes nothing on closing either."""
     size = path.stat().st_size
-    if size == 0:  # SQLite would take it for a new database, and delete its journal
+    if size == 0:  # SQLite would take the file for a new database, and delete its journal
         raise LedgerDamagedError(
-            f"The file of the ledger {shown} is empty; a ledger never is, so it was cut off. "
+            f"The file of the ledger {shown} is empty. A ledger never is, so it was truncated. "
             f"{cure('sqlite')}"
         )
     engine = sa.create_engine(
@@ -132,8 +133,8 @@ def _check(path: Path, shown: str) -> None:
     with engine.connect() as connection:
         if not has_ledger(connection, shown):
             raise LedgerDamagedError(
-                f"The file of the ledger {shown} is a database, but holds no ledger: it is another "
-                f"program's, or lost its tables. {cure('sqlite')}"
+                f"The file of the ledger {shown} is a database, but holds no ledger: it belongs to "
+                f"another program, or has lost its tables. {cure('sqlite')}"
             )
         if size <= CHECKED_BYTES:
             found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
@@ -144,6 +145,7 @@ def _check(path: Path, shown: str) -> None:
 
 
 def _sync_fully(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # In WAL mode SQLite's NORMAL would lose the last facts at a power failure.
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA fullfsync=ON")
@@ -151,6 +153,7 @@ def _sync_fully(connection: Any, _record: ConnectionPoolEntry) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
+    """Make a new file's name durable, not only its content."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

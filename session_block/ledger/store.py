@@ -1,9 +1,9 @@
 """The ledger: immutable facts, created once, never changed.
 
-The only write is *create if absent*, which tells everybody who was first. The store is one table
-over SQLAlchemy: an SQLite file (write-ahead log, full sync) by default, for the processes of one
-machine on a local disk; PostgreSQL where several machines share it. A store that does not answer,
-or whose answer is damaged, raises: a ledger is fail-closed, unlike a cache.
+The only write is *create if absent*, which tells every caller who was first. The store is one table
+over SQLAlchemy: by default an SQLite file (write-ahead log, full sync) on a local disk, for the
+processes of one machine; PostgreSQL if several machines share it. If the store does not answer, or
+its answer is damaged, an error is raised: unlike a cache, a ledger fails closed.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = [
 ]
 
 REAL = Environment(DatabaseStore)
-"""The real world; everything that is not simulated runs in it."""
+"""The real world, for everything that is not simulated."""
 
 
 class Store(Protocol):
-    """Where a ledger keeps its facts. All methods raise ``LedgerError`` if it does not answer.
+    """The place of a ledger's facts. All methods raise ``LedgerError`` if it does not answer.
 
     Attributes:
-        shown: Its URL for messages, without a password.
+        shown: The URL for messages, without a password.
         dialect: ``sqlite`` or ``postgresql``.
-        shared: Whether several machines can use it.
+        shared: Whether several machines can use the store.
     """
 
     shown: str
@@ -56,7 +56,7 @@ class Store(Protocol):
     def shared(self) -> bool: ...  # noqa: D102
 
     def insert(self, fact: Fact) -> bool:
-        """Keep a fact unless there is one in its place; say whether this call kept one."""
+        """Insert a fact unless its key is taken; return whether this call inserted it."""
 
     def get(self, experiment: str, key: str) -> Fact | None:
         """Return one fact with its payload, or ``None``."""
@@ -65,16 +65,16 @@ class Store(Protocol):
         """Return an experiment's facts with these prefixes, without payloads, oldest first."""
 
     def count(self, experiment: str, prefix: str, before: str | None) -> int:
-        """Return how many keys have this prefix and, if ``before`` is given, sort before it."""
+        """Return how many keys have this prefix and, if given, sort before ``before``."""
 
     def everything(self) -> Iterator[Fact]:
         """Yield all facts with their payloads, one experiment after another."""
 
     def schema_version(self) -> int:
-        """Return the schema version that a program must read to use this store."""
+        """Return the schema version that a program must support to use this store."""
 
     def require_schema(self, version: int) -> None:
-        """Raise the schema version, unless it is as high already."""
+        """Raise the schema version, unless it is already as high."""
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
@@ -84,7 +84,7 @@ def open_ledger(url: str) -> Ledger:
     """Return the ledger at a URL, opened once in each process.
 
     Raises:
-        LedgerError: As :class:`Ledger` does.
+        LedgerError: See :class:`Ledger`.
     """
     return _opened(url, REAL.pid())
 
@@ -92,19 +92,19 @@ def open_ledger(url: str) -> Ledger:
 class Ledger:
     """A set of facts in a store. Threads may share it; a forked process opens its own.
 
-    Its connections are closed by :meth:`close`, or when nobody holds it any more.
+    Its connections are closed by :meth:`close`, or when the object is garbage-collected.
 
-    Opening makes a store that does not exist, and checks one that does; an SQLite file of up to
-    256 MiB is read through. Every fact bears a checksum, which is compared when it is read.
+    Opening creates the store if it does not exist, and checks it if it does. An SQLite file of up
+    to 256 MiB is read completely. Every fact has a checksum, which is checked when it is read.
 
     Args:
-        url: An SQLAlchemy URL, of SQLite or PostgreSQL. Its password appears in no message.
-        environment: The world that opens the store, and that everything recorded here lives in.
+        url: An SQLAlchemy URL for SQLite or PostgreSQL. Its password appears in no message.
+        environment: Opens the store, and gives clock, pauses and IDs to all that use the ledger.
 
     Raises:
         LedgerUnavailableError: The store cannot be opened.
-        LedgerDamagedError: The store is damaged, or no ledger. It is left as it was.
-        LedgerVersionError: The store was written by a newer version. It is left as it was.
+        LedgerDamagedError: The store is damaged, or not a ledger. It is left unchanged.
+        LedgerVersionError: The store was written by a newer version. It is left unchanged.
     """
 
     def __init__(self, url: str, environment: Environment = REAL) -> None:
@@ -118,7 +118,7 @@ class Ledger:
 
     @property
     def shared(self) -> bool:
-        """Whether several machines can use it."""
+        """Whether several machines can use the ledger."""
         return self._store.shared
 
     def create(
@@ -130,14 +130,15 @@ class Ledger:
     ) -> tuple[Fact, bool]:
         """Create a fact unless it exists; it is durable when this returns.
 
-        A create whose answer was lost is tried again, and knows its own fact by its writer token.
+        If the answer is lost, the write is tried again; it recognises its own fact by its writer
+        token.
 
         Returns:
-            The fact that the ledger now holds, and whether it is this one.
+            The fact that the ledger now has under this key, and whether this call created it.
 
         Raises:
             InvalidInputError: The key is longer than 255 characters, or not printable.
-            LedgerError: The fact was not created, or it is not known whether it was.
+            LedgerError: The fact was not created, or nobody knows whether it was.
         """
         if len(key) > MAX_KEY_LENGTH or not key.isprintable():
             raise InvalidInputError(
@@ -145,7 +146,7 @@ class Ledger:
                 "characters."
             )
         environment = self.environment
-        # As it is read back: a tuple comes back as a list.
+        # So that the creator gets what later readers get: JSON turns tuples into lists.
         as_read = json.loads(json.dumps(body))
         fact = Fact(experiment, key, as_read, environment.new_id(), environment.now(), payload)
         with crashpoints.around(f"record {key.partition('/')[0]}"):
@@ -160,7 +161,7 @@ class Ledger:
         return held, held.writer == fact.writer
 
     def schema_version(self) -> int:
-        """Return the schema version that a program must read to use this ledger.
+        """Return the schema version that a program must support to use this ledger.
 
         Raises:
             LedgerError: The store did not answer.
@@ -168,9 +169,9 @@ class Ledger:
         return self._store.schema_version()
 
     def require_schema(self, version: int) -> None:
-        """Shut out programs that do not read a schema version.
+        """Shut out programs that do not support a schema version.
 
-        Those that have the ledger open go on with it; they refuse it when they open it anew.
+        A program that has the ledger open continues; it refuses the ledger at its next opening.
 
         Raises:
             LedgerError: The store did not answer.
@@ -203,7 +204,7 @@ class Ledger:
         Args:
             experiment: The experiment's UID.
             prefix: What the keys start with.
-            before: Only keys that come before this one in the order of characters.
+            before: Count only keys before this one, in code point order.
 
         Raises:
             LedgerError: The store did not answer.
@@ -219,21 +220,21 @@ class Ledger:
         return self._store.everything()
 
     def take(self, fact: Fact) -> bool:
-        """Keep a fact of another ledger as it is, unless it is here already.
+        """Copy a fact of another ledger unchanged, unless it is here already.
 
         Returns:
             Whether it was new here.
 
         Raises:
-            InvalidInputError: Another fact has its place.
-            LedgerError: The fact was not kept, or it is not known whether it was.
+            InvalidInputError: A different fact has the same key.
+            LedgerError: The fact was not copied, or nobody knows whether it was.
         """
         if self._store.insert(fact):
             return True
         if self.get(fact.experiment, fact.key) != fact:
             raise InvalidInputError(
                 f"The ledger {self._store.shown} holds another fact {fact.key!r} of experiment "
-                f"{fact.experiment}, so the two were both in use. Copy into an empty ledger."
+                f"{fact.experiment}, so both ledgers were in use. Copy into an empty ledger."
             )
         return False
 
@@ -244,11 +245,11 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of the facts of a ledger that was copied.
+    """The result of copying a ledger.
 
     Attributes:
-        copied: How many are new in the other one.
-        present: How many were there already.
+        copied: How many facts are new in the target.
+        present: How many facts the target had already.
     """
 
     copied: int
@@ -256,15 +257,15 @@ class Copied:
 
 
 def copy_ledger(source: Ledger, target: Ledger) -> Copied:
-    """Copy all facts of a ledger into another one, and change nothing in the first.
+    """Copy all facts of a ledger into another one; the source is not changed.
 
-    It can be interrupted, and run again: what is there already is left as it is. Limit: facts that
-    are created meanwhile may be missed. Copy while no experiment runs, and use only the other one
-    from then on.
+    An interrupted copy can be run again: facts that the target has already are left unchanged.
+    Limit: facts created during the copy may be missed. Copy while no experiment runs, and use only
+    the target from then on.
 
     Raises:
-        InvalidInputError: The other ledger holds another fact in the place of one.
-        LedgerError: A ledger did not answer, or a fact is damaged; those before it are copied.
+        InvalidInputError: The target has a different fact under the same key.
+        LedgerError: A ledger did not answer, or a fact is damaged; the facts before it are copied.
     """
     target.require_schema(source.schema_version())
     new = [target.take(fact) for fact in source.everything()]
@@ -274,15 +275,16 @@ def copy_ledger(source: Ledger, target: Ledger) -> Copied:
 def set_aside(url: str) -> Path:
     """Rename a damaged SQLite ledger, so that the next opening starts an empty one.
 
-    Experiments then find their jobs by their tags; drawn values and pinned circuits are lost with
-    the ledger, and a flow that depends on them stops as diverged. This is never done unasked. End
-    all processes that use the ledger first: those that go on are refused.
+    Experiments then find their jobs by their tags. Drawn values and pinned circuits are lost, and a
+    flow that depends on them stops as diverged. The package never does this by itself. First end
+    all processes that use the ledger: those that continue get errors.
 
     Returns:
-        The dated new name. With its ``-wal`` beside it, it is still one SQLite database.
+        The new path, with date and time. Its ``-wal`` is renamed too, so it is still a complete
+        SQLite database.
 
     Raises:
-        InvalidInputError: It is no SQLite ledger, or there is none.
+        InvalidInputError: It is not an SQLite ledger, or there is no ledger.
         OSError: It cannot be renamed.
     """
     return move_aside(url, REAL.now())

@@ -1,4 +1,4 @@
-"""Where a ledger is."""
+"""The URL of a ledger."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ _DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
 }
-"""What opens each kind of URL, whichever driver it names; Prefect's own URLs name async ones."""
+"""The driver for each kind of URL, whichever driver the URL names.
+
+A URL may be Prefect's own, and Prefect's URLs name async drivers."""
 
 
 def default_ledger_url() -> str:
-    """Return the URL of the ledger that is used if none is named.
+    """Return the URL of the default ledger.
 
-    ``SESSION_BLOCK_LEDGER_URL`` if it is set, else that of the embedded one.
+    It is ``SESSION_BLOCK_LEDGER_URL`` if that is set, otherwise the embedded ledger's URL.
     """
     return os.environ.get(LEDGER_URL) or embedded_ledger_url()
 
@@ -39,11 +41,11 @@ def parsed_url(url: str) -> sa.URL:
     """Return a ledger's URL with the driver that opens it.
 
     Raises:
-        LedgerUnavailableError: It is none of a ledger.
+        LedgerUnavailableError: It is not a ledger's URL.
     """
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # its message may quote the password
+    except (sa.exc.ArgumentError, ValueError):  # not chained: the message may quote the password
         raise LedgerUnavailableError(
             "The ledger's URL cannot be read. Write sqlite:////absolute/path/ledger.db or "
             "postgresql://user:password@host/database, with special characters percent-encoded."
@@ -57,10 +59,10 @@ def parsed_url(url: str) -> sa.URL:
 
 
 def is_missing(url: str) -> bool:
-    """Whether a URL names a file that is not there, and would be made.
+    """Whether a URL names a file that does not exist yet, so that opening would create it.
 
     Raises:
-        LedgerUnavailableError: It is no URL of a ledger.
+        LedgerUnavailableError: It is not a ledger's URL.
     """
     parsed = parsed_url(url)
     return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()

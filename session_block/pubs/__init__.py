@@ -1,1 +1,1 @@
-"""What is to be run and what came of it: requests, their fingerprints, options and results."""
+"""Requests with their fingerprints and options, and the encoding of results."""

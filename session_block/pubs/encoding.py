@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 def plain_values(result: PrimitiveResult) -> list[dict[str, Any]]:
-    """Return what a result holds, a dict for each PUB, by the names of its data.
+    """Return a result's data as one dict per PUB, with the names of its data as keys.
 
-    A classical register has its ``num_shots`` and ``counts``: a dict, or where the PUB has several
-    parameter sets a list of them beside their ``shape``, the last index running fastest.
-    Expectation values (``evs``) and standard errors (``stds``) are numbers, or nested lists. What
-    was not measured to a number (NaN) is ``None``.
+    A classical register has its ``num_shots`` and ``counts``. ``counts`` is a dict or, if the PUB
+    has several parameter sets, a list of dicts, with their ``shape``; the last index runs fastest.
+    Expectation values (``evs``) and standard errors (``stds``) are numbers or nested lists. NaN and
+    infinite values become ``None``.
     """
     return [{name: _plain(value) for name, value in one.data.items()} for one in result]
 
 
 def runtime_json(result: PrimitiveResult) -> Any:
-    """Return the whole of a result as IBM's runtime JSON, in JSON values.
+    """Return a complete result as IBM's runtime JSON, in JSON values.
 
-    The client's ``RuntimeDecoder`` makes the result of it again.
+    The client's ``RuntimeDecoder`` turns it back into the result.
     """
     return json.loads(zlib.decompress(encode_result(result)))
 
@@ -61,7 +61,7 @@ def _without_nan(value: Any) -> Any:
 
 
 class _Encoder(RuntimeEncoder):  # type: ignore[misc]  # the client is untyped
-    """The client's encoder, and what its own executor primitives put into metadata."""
+    """The client's encoder, extended to the metadata objects of its own executor primitives."""
 
     def default(self, obj: Any) -> Any:
         if is_dataclass(obj) and not isinstance(obj, type):
@@ -72,12 +72,12 @@ class _Encoder(RuntimeEncoder):  # type: ignore[misc]  # the client is untyped
 
 
 def encode_result(result: PrimitiveResult) -> bytes:
-    """Return a primitive's result as bytes; metadata that are records become dicts."""
+    """Return a primitive's result as bytes; dataclasses and models in metadata become dicts."""
     return zlib.compress(json.dumps(result, cls=_Encoder).encode())
 
 
 def decode_result(payload: bytes) -> PrimitiveResult:
-    """Decode a result that :func:`encode_result` encoded.
+    """Return the result from the bytes of :func:`encode_result`.
 
     Raises:
         LedgerError: The bytes are damaged.
@@ -87,7 +87,7 @@ def decode_result(payload: bytes) -> PrimitiveResult:
     except (zlib.error, ValueError) as error:
         raise LedgerError(
             f"A recorded result is damaged ({error}). Restore the ledger from its backup, or set "
-            "it aside; the job's result can be fetched again while the platform keeps it."
+            "it aside. The job's result can be fetched again while the platform keeps it."
         ) from error
     if not isinstance(result, PrimitiveResult):
         raise LedgerError(f"A recorded result holds a {type(result).__qualname__} instead.")
@@ -102,7 +102,7 @@ def encode_circuit(circuit: QuantumCircuit) -> bytes:
 
 
 def decode_circuit(payload: bytes) -> QuantumCircuit:
-    """Decode a circuit that :func:`encode_circuit` encoded.
+    """Return the circuit from the bytes of :func:`encode_circuit`.
 
     Raises:
         LedgerError: The bytes are damaged.
@@ -112,6 +112,6 @@ def decode_circuit(payload: bytes) -> QuantumCircuit:
     except (QiskitError, struct.error, LookupError, ValueError, EOFError) as error:
         raise LedgerError(
             f"A pinned circuit is damaged ({error}). Restore the ledger from its backup, or set it "
-            "aside, and start anew with fresh=True."
+            "aside and start a new experiment with fresh=True."
         ) from error
     return circuit

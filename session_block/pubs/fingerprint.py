@@ -1,9 +1,10 @@
 """Pure: the identity of a request, stable across processes, hash seeds and machines.
 
-Two requests have one fingerprint when the platform could not tell them apart: circuits by
-structure, parameters by name, values and observables by content, shots, precision and options.
-Names of circuits and registers' order of creation, metadata, and Python's object identities do not
-count. Neither QPY bytes nor pickles serve for this: they differ between processes.
+Two requests have the same fingerprint if the platform could not tell them apart. Circuits are
+compared by structure, parameters by name, values and observables by content, and so are shots,
+precision and options. Circuit names, the order in which registers were created, metadata and
+Python's object identities do not count. QPY bytes and pickles are no use here: they differ between
+processes.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ _TOLD_BY_PARAMS = (
     PauliGate,
     PermutationGate,
 )
-"""Their definitions, where they have any, are synthesised in floating point, machine by machine."""
+"""Operations described by their parameters, not by their definitions.
+
+Their definitions, if any, are synthesised in floating point, which differs between machines."""
 
 
 def fingerprint_request(
@@ -81,10 +84,10 @@ def fingerprint_request(
         kind: ``sampler`` or ``estimator``.
         implementation: Which family of the client's primitives runs it.
         pubs: The coerced PUBs.
-        options: The options that reach the platform, as JSON-able values; tags are no part of it.
+        options: The options that reach the platform, without tags, as JSON-able values.
     """
     circuits = {id(pub.circuit): pub.circuit for pub in pubs}
-    # One at a time: the description of many large circuits is a burden on the garbage collector.
+    # One at a time: the descriptions of many large circuits slow down the garbage collector.
     digests = {key: fingerprint_circuit(circuit) for key, circuit in circuits.items()}
     return _digest(
         {
@@ -102,19 +105,19 @@ def fingerprint_circuit(circuit: QuantumCircuit) -> str:
 
 
 FINGERPRINTS: Mapping[int, Callable[..., str]] = {1: fingerprint_request}
-"""The rule that recognises requests, in all its versions; a version never changes."""
+"""Each version of the rule that recognises requests. A version never changes."""
 
 CIRCUIT_FINGERPRINTS: Mapping[int, Callable[[QuantumCircuit], str]] = {1: fingerprint_circuit}
-"""The same for circuits by themselves, which are pinned by it."""
+"""The same for single circuits; pinned circuits are found with it."""
 
 
 def fingerprint_label(label: str) -> str:
-    """Return the digest of a label, used in place of a fingerprint."""
+    """Return the identifier of a label, which replaces the fingerprint of the content."""
     return _digest({"label": label})
 
 
 def submission_id(fingerprint: str, occurrence: int) -> str:
-    """Return the ID of the ``occurrence``-th request of this content: 24 hexadecimal digits."""
+    """Return the ID of the ``occurrence``-th request with this content: 24 hexadecimal digits."""
     return _digest({"fingerprint": fingerprint, "occurrence": occurrence})[:24]
 
 
@@ -162,9 +165,9 @@ def _circuit(circuit: QuantumCircuit) -> dict[str, Any]:
 
 
 def _instruction(instruction: CircuitInstruction, clbits: _Clbits) -> dict[str, Any]:
-    """Describe an instruction; a standard gate by a short form that says the same.
+    """Describe an instruction's operation; for standard gates, by a shortcut with equal results.
 
-    A subclass of a standard gate, with a definition of its own, is one to Qiskit as well.
+    Qiskit also calls a subclass with its own definition a standard gate, so the class is compared.
     """
     operation, name = instruction.operation, instruction.name
     if not (instruction.is_standard_gate() and operation.base_class is _CLASSES.get(name)):
@@ -178,7 +181,7 @@ def _instruction(instruction: CircuitInstruction, clbits: _Clbits) -> dict[str, 
 
 
 def _operation(operation: Operation, clbits: _Clbits) -> dict[str, Any]:
-    """Describe an operation; one that is not of the standard library also by its definition."""
+    """Describe an operation; if it is not in the standard library, also by its definition."""
     described: dict[str, Any] = {
         "name": _AUTOMATIC_NAME.sub("circuit", operation.name),
         "params": [_classical(item, clbits) for item in getattr(operation, "params", [])],
@@ -202,7 +205,10 @@ def _operation(operation: Operation, clbits: _Clbits) -> dict[str, Any]:
 
 
 def _is_told_by_params(operation: Operation) -> bool:
-    """Whether name, parameters and attributes say all; blocks of control flow are parameters."""
+    """Whether name, parameters and attributes are a full description.
+
+    They are for control flow, because its blocks are parameters.
+    """
     if isinstance(operation, _TOLD_BY_PARAMS):
         return True
     known = _CLASSES.get(operation.name)
@@ -210,7 +216,7 @@ def _is_told_by_params(operation: Operation) -> bool:
 
 
 def _classical(value: Any, clbits: _Clbits) -> Any:
-    """Describe a condition, or a classical expression, by positions and names."""
+    """Describe a condition or a classical expression by positions and names."""
     if isinstance(value, Clbit):
         return ["clbit", clbits[value]]
     if isinstance(value, ClassicalRegister):
@@ -236,7 +242,7 @@ def _classical(value: Any, clbits: _Clbits) -> Any:
 
 
 def _value(value: Any) -> Any:  # noqa: C901, PLR0912 - one case for each kind of value
-    """Return a JSON value that is equal exactly when the two values are."""
+    """Return a JSON value; two are equal exactly if the values they describe are equal."""
     match value:
         case None | bool() | str():
             return value.value if isinstance(value, Enum) else value
@@ -270,8 +276,8 @@ def _text(value: Any) -> str:
     text = repr(value)
     if " at 0x" in text:
         raise InvalidInputError(
-            f"A request holds a {type(value).__qualname__} whose content cannot be told from its "
-            "text, so the request could not be recognised after a restart. Give that class a "
+            f"A request holds a {type(value).__qualname__} with a repr that does not show its "
+            "content, so the request could not be recognised after a restart. Give that class a "
             "__repr__ that shows its content."
         )
     return text

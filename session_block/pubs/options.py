@@ -1,4 +1,4 @@
-"""The client's options of a request: chosen, validated, and compared with their defaults."""
+"""The client's options of a request: chosen, validated and compared with their defaults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ _OPTIONS: Mapping[tuple[str, str], type[Any]] = {
 
 @contextmanager
 def input_errors(subject: str) -> Iterator[None]:
-    """Turn what Qiskit and the client raise for bad input into this package's error."""
+    """Turn the errors of Qiskit and the client for bad input into this package's error.
+
+    Args:
+        subject: The message begins with it; it ends with a verb, as in "The request is".
+    """
     try:
         yield
     except InvalidInputError:
@@ -45,7 +49,8 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
     """Return the options as an object of the client's class for a primitive.
 
     Raises:
-        InvalidInputError: They are of another class, one has no meaning, or the tags are too many.
+        InvalidInputError: They have the wrong class, one is not valid, or there are too many tags
+            or too long ones.
     """
     if (kind, implementation) not in _OPTIONS:
         raise InvalidInputError(
@@ -68,12 +73,13 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
 def _check_tags(tags: Sequence[str]) -> None:
     if len(tags) > MAX_USER_TAGS:
         raise InvalidInputError(
-            f"options.environment.job_tags holds {len(tags)} tags; {MAX_USER_TAGS} are yours, the "
-            "other three that IBM allows are needed to find each job again."
+            f"options.environment.job_tags holds {len(tags)} tags. Give up to {MAX_USER_TAGS}: IBM "
+            "allows eight, and this package needs three to find each job again."
         )
     if long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH]:
         raise InvalidInputError(
-            f"The job tag {long[0]!r} is longer than the {MAX_TAG_LENGTH} characters IBM allows."
+            f"The job tag {long[0]!r} is longer than the {MAX_TAG_LENGTH} characters that IBM "
+            "allows. Shorten it."
         )
 
 
@@ -96,7 +102,7 @@ def what_reaches_the_platform(options: Any) -> dict[str, Any]:
 
 
 def _described(option: Any) -> Any:
-    """Return an option with the client's models of noise as plain values; they have no text."""
+    """Return an option with the client's noise models as plain values: their repr shows nothing."""
     match option:
         case NoiseLearnerResult():
             return _described(option.data)
@@ -138,7 +144,7 @@ def _as_dict(options: Any) -> dict[str, Any]:
 
 
 def with_job_tags(options: Any, tags: Sequence[str]) -> Any:
-    """Return the options with other job tags."""
+    """Return the options with these job tags instead of their own."""
     return _replace(options, environment=_replace(options.environment, job_tags=list(tags)))
 
 

@@ -1,7 +1,7 @@
-"""A primitive request: what is to be run, validated before anything is sent.
+"""A primitive request: PUBs and options, validated before anything is sent.
 
-:func:`sampler_request` and :func:`estimator_request` are the one place where the arguments of the
-Sampler and the Estimator are written down. Methods and tasks take theirs from here, by
+:func:`sampler_request` and :func:`estimator_request` are the only places that define the arguments
+of the Sampler and the Estimator. Methods and tasks take their signatures from here, through
 :func:`asks`.
 """
 
@@ -53,11 +53,11 @@ class Request:
     """A validated primitive request.
 
     Attributes:
-        pubs: Coerced PUBs; shots or precision are in them where they were given.
+        pubs: Coerced PUBs, with their shots or precision if these were given.
         options: The client's own option object, of the class that ``implementation`` uses.
         label: The user's name for it, or ``None``.
-        asked: The PUBs as they were before their circuits were transpiled, which identify the
-            request; ``None`` where ``pubs`` are those themselves.
+        asked: The PUBs before transpilation, which identify the request; ``None`` if ``pubs``
+            identify it.
     """
 
     kind: PrimitiveKind
@@ -69,7 +69,7 @@ class Request:
 
     @property
     def fingerprint(self) -> str:
-        """The request's identity, by the newest version of the rule."""
+        """The request's identity by the newest version of the rule."""
         return self.fingerprint_by(max(FINGERPRINTS))
 
     def fingerprint_by(self, version: int) -> str:
@@ -89,7 +89,7 @@ class Request:
 
     @property
     def like(self) -> Hashable:
-        """Key of the requests whose jobs take equally long."""
+        """Sizes of the request; requests with equal sizes are expected to take equally long."""
         pubs = self.pubs if self.asked is None else self.asked
         return self.kind, self.implementation, tuple(_size(pub) for pub in pubs)
 
@@ -102,7 +102,7 @@ class Request:
         """Check that no circuit uses a qubit or a gate that the backend now calls faulty.
 
         Raises:
-            FaultyQubitError: One does; the message names the PUB and the qubit.
+            FaultyQubitError: A circuit does; the message names the PUB and the qubit.
         """
         for index, pub in enumerate(self.pubs):
             try:
@@ -110,15 +110,15 @@ class Request:
             except ValueError as error:
                 raise FaultyQubitError(
                     f"The circuit of PUB {index} cannot run on {backend.name} any more: {error} "
-                    "Nothing was submitted. Wait for a calibration that mends it, or go on with "
-                    "another layout by experiment.repin(circuit)."
+                    "Nothing was submitted. Wait for a calibration that repairs it, or continue "
+                    "with another layout: experiment.repin(circuit)."
                 ) from error
 
     def check_isa(self, target: Any) -> None:
         """Check that every circuit fits the backend's target.
 
         Raises:
-            NotISAError: One does not; the message names the PUB and the instruction.
+            NotISAError: A circuit does not; the message names the PUB and the instruction.
         """
         for index, pub in enumerate(self.pubs):
             try:
@@ -126,11 +126,16 @@ class Request:
             except IBMInputValueError as error:
                 raise NotISAError(
                     f"The circuit of PUB {index} does not fit the backend: {error.message} "
-                    "Transpile it first, for example by experiment.transpile(circuit)."
+                    "Transpile it first, for example with experiment.transpile(circuit)."
                 ) from error
 
     def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
-        """Submit the request once, in an execution mode, with these tags and the user's."""
+        """Submit the request once, with these tags in addition to the user's.
+
+        Args:
+            mode: The session or batch, or in job mode the backend.
+            tags: The package's tags.
+        """
         primitive = _PRIMITIVES[self.kind, self.implementation](
             mode=mode, options=with_job_tags(self.options, [*self.user_tags, *tags])
         )
@@ -153,14 +158,14 @@ def sampler_request(
     """Make a Sampler request.
 
     Args:
-        pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as Qiskit's Sampler takes
-            them; ISA circuits, with classical registers.
-        shots: Shots of the PUBs that do not give their own; ``None`` for the options' default.
-        options: The client's own options, as a dict or an object of its option class. Up to five
-            ``environment.job_tags`` are yours.
+        pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``, as for Qiskit's Sampler.
+            The circuits must be ISA circuits with classical registers.
+        shots: Shots for PUBs without their own; ``None`` for the options' default.
+        options: The client's own options, as a dict or an object of its option class, with up to
+            five of your own ``environment.job_tags``.
         implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        label: A name for this request. Without one it is recognised by its content and its place
-            among equal requests; processes that did not open the experiment need one.
+        label: A name for this request. Without a label it is recognised by its content and its
+            place among equal requests. Processes that did not open the experiment need labels.
 
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
@@ -184,15 +189,15 @@ def estimator_request(
     """Make an Estimator request.
 
     Args:
-        pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as Qiskit's Estimator
-            takes them; ISA circuits, with observables laid out alike.
-        precision: Target standard error of the PUBs that do not give their own; ``None`` for the
-            options' default.
-        options: The client's own options, as a dict or an object of its option class. Up to five
-            ``environment.job_tags`` are yours.
+        pubs: Tuples ``(circuit, observables, parameter_values, precision)``, as for Qiskit's
+            Estimator. The circuits must be ISA circuits; the observables need the same layout.
+        precision: Target standard error for PUBs without their own; ``None`` for the options'
+            default.
+        options: The client's own options, as a dict or an object of its option class, with up to
+            five of your own ``environment.job_tags``.
         implementation: ``v2`` or ``executor``, the client's two families of primitives.
-        label: A name for this request. Without one it is recognised by its content and its place
-            among equal requests; processes that did not open the experiment need one.
+        label: A name for this request. Without a label it is recognised by its content and its
+            place among equal requests. Processes that did not open the experiment need labels.
 
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
@@ -208,14 +213,14 @@ def estimator_request(
 def asks(
     make: Callable[P, Request],
 ) -> Callable[[Callable[[S, Request], T]], Callable[Concatenate[S, P], T]]:
-    """Give a function of a request the arguments that make one, with types and documentation.
+    """Replace a method's request argument by the arguments of ``make``, types and docs included.
 
     Args:
         make: :func:`sampler_request` or :func:`estimator_request`.
 
     Returns:
-        A decorator. What it makes passes its arguments on to ``make``, and the request to the
-        function; it has the function's name, and the arguments' part of the docstring of ``make``.
+        A decorator. The decorated method passes its arguments to ``make``, and the request to the
+        original method. It has the original's name and docstring, with the ``Args`` of ``make``.
     """
 
     def decorate(function: Callable[[S, Request], T]) -> Callable[Concatenate[S, P], T]:
@@ -224,7 +229,7 @@ def asks(
 
         own = inspect.signature(function)
         first, _ = own.parameters.values()
-        # Evaluated here: their names need not be known where the function is.
+        # Annotations are evaluated here: the function's module need not import their names.
         given = inspect.signature(make, eval_str=True).parameters.values()
         named: Any = update_wrapper(asking, function)
         named.__signature__ = own.replace(parameters=[first, *given])
@@ -237,7 +242,7 @@ def asks(
 
 
 def _with_arguments(doc: str, of: str) -> str:
-    """Return a docstring with the section on arguments of another one before its own sections."""
+    """Return a docstring with another docstring's ``Args`` before its own sections."""
     (arguments,) = re.findall(
         r"^ *Args:\n.*?(?=\n\n)", inspect.cleandoc(of), re.DOTALL | re.MULTILINE
     )
@@ -246,11 +251,11 @@ def _with_arguments(doc: str, of: str) -> str:
 
 
 def _check_alike(implementation: Implementation, what: str, values: Sequence[Any]) -> None:
-    """The client's own primitives of the executor take one number for all PUBs."""
+    """Check that all PUBs have one value: the client's executor primitives accept no more."""
     if implementation == "executor" and len(set(values)) > 1:
         raise InvalidInputError(
-            f"The PUBs of one job ask for different {what} ({', '.join(map(str, values))}), which "
-            "the implementation 'executor' does not take. Give them alike, or in several requests."
+            f"The PUBs of one job have different {what} ({', '.join(map(str, values))}), which "
+            "implementation 'executor' does not accept. Make them equal, or use several requests."
         )
 
 

@@ -240,9 +240,9 @@ def test_random_draws_are_drawn_once(block: QuantumSession) -> None:
     assert block.experiment("e").once("x0", lambda: rng.uniform(size=5)) == first
     assert block.experiment("e", fresh=True).once("x0", lambda: rng.uniform(size=5)) != first
     assert block.experiment("e").once("nothing", lambda: None) is None
-    with pytest.raises(InvalidInputError, match="no JSON value"):
+    with pytest.raises(InvalidInputError, match="not a JSON value"):
         block.experiment("e").once("bad", object)
-    with pytest.raises(InvalidInputError, match="no JSON value"):
+    with pytest.raises(InvalidInputError, match="not a JSON value"):
         block.experiment("e").once("nan", lambda: float("nan"))
 
 

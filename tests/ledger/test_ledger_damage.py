@@ -97,7 +97,7 @@ _DAMAGES: dict[str, tuple[Callable[[Path], object], type[LedgerError], str]] = {
         LedgerDamagedError,
         "is damaged: ",
     ),
-    "emptied": (lambda path: os.truncate(path, 0), LedgerDamagedError, "was cut off"),
+    "emptied": (lambda path: os.truncate(path, 0), LedgerDamagedError, "was truncated"),
     "newer": (
         lambda path: _sql(
             path,

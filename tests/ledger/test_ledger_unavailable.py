@@ -98,7 +98,7 @@ def test_a_read_only_ledger_stops_before_the_first_intent(
         told = _child(_SOMEBODY, f"sqlite:///{path}")
     assert "did not answer: " in told
     assert "writable" in told
-    assert "Nothing is submitted without it, and nothing that it holds is lost." in told
+    assert "Nothing is submitted without it, and nothing in it is lost." in told
     assert path.read_bytes() == before
 
 
@@ -132,7 +132,7 @@ def test_a_locked_ledger_is_told(
         closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LedgerUnavailableError, match=r"is locked.*End the program that keeps"):
+        with pytest.raises(LedgerUnavailableError, match=r"is locked.*End the program that locks"):
             ledger.create("uid", "once/x", {})
         other.execute("COMMIT")
         assert ledger.create("uid", "once/x", {})[1]
