@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import update_wrapper
 from inspect import Parameter, signature
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
+from pydantic import ValidationError
 
 from session_block.aio import async_twin_of_function
 from session_block.blocks.quantum_session import load_block
@@ -15,9 +17,10 @@ from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.openings import OPENINGS
 from session_block.prefect_context import DurableTask
-from session_block.references import SessionRef
+from session_block.references import Reference, SessionRef
 
 P = ParamSpec("P")
+R = TypeVar("R", bound=Reference)
 T = TypeVar("T")
 
 
@@ -63,12 +66,36 @@ def remember(experiment: Experiment) -> SessionRef:
     return experiment.session_ref
 
 
+def checked(reference: object, kind: type[R], made_by: str) -> R:
+    """Return a reference, also one that comes as a dict, such as from JSON.
+
+    Args:
+        reference: What a task was given.
+        kind: What it has to be.
+        made_by: The tasks that return such references.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if isinstance(reference, kind):
+        return reference
+    if isinstance(reference, Mapping):
+        with suppress(ValidationError):
+            return kind.model_validate(reference)
+    raise InvalidInputError(
+        f"The task needs a {kind.__name__}, as {made_by} returns it, not a "
+        f"{type(reference).__name__}. Nothing was sent. Check the order of the arguments."
+    )
+
+
 def experiment_of(session: SessionRef) -> Experiment:
     """Return a reference's experiment; join it if another process opened it.
 
     Raises:
-        InvalidInputError: Another process opened it with a Block that was never saved.
+        InvalidInputError: It is no session reference, or another process opened the experiment with
+            a Block that was never saved.
     """
+    session = checked(session, SessionRef, "open_session or reattach_session")
     opened = OPENINGS.find(session.opening)
     if opened is not None:
         return opened

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from session_block.experiments.experiment import Experiment
 from session_block.references import JobRef
-from session_block.tasks.handles import durable_task, experiment_of, task_of, twin_task
+from session_block.tasks.handles import (
+    checked,
+    durable_task,
+    experiment_of,
+    task_of,
+    twin_task,
+)
 
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
@@ -23,6 +29,7 @@ def fetch_result(job: JobRef, timeout_seconds: float | None = None) -> Primitive
 
     Raises the errors of :meth:`session_block.Experiment.fetch_result`.
     """
+    job = checked(job, JobRef, "submit_sampler or submit_estimator")
     return experiment_of(job.session).fetch_result(job, timeout_seconds)
 
 

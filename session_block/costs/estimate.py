@@ -9,6 +9,7 @@ the platform's choice, is not counted; nor is the wall-clock time that a session
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,12 @@ class Estimate(BaseModel):
         """Return the estimate of a number of jobs like this one.
 
         Raises:
-            InvalidInputError: The number is negative.
+            InvalidInputError: It is no whole number, or negative.
         """
+        try:
+            jobs = operator.index(jobs)
+        except TypeError:
+            raise InvalidInputError(f"{jobs!r} is no number of jobs; give an integer.") from None
         if jobs < 0:
             raise InvalidInputError(f"There cannot be {jobs} jobs; estimate none or more.")
         usage = jobs * self.usage_seconds

@@ -168,7 +168,7 @@ class Experiment(ExperimentRecords):
         recorded result, it costs nothing.
 
         Raises:
-            InvalidInputError: The request is wrong.
+            InvalidInputError: The request is wrong, or its label stands for another one.
             ConnectionFailedError: The platform does not answer.
         """
         return self._estimate(request)
@@ -181,7 +181,7 @@ class Experiment(ExperimentRecords):
         recorded result, it costs nothing.
 
         Raises:
-            InvalidInputError: The request is wrong.
+            InvalidInputError: The request is wrong, or its label stands for another one.
             ConnectionFailedError: The platform does not answer.
         """
         return self._estimate(request)
@@ -618,6 +618,7 @@ class Experiment(ExperimentRecords):
         return DurableJob(request, admission, made, self._parts)
 
     def _estimate(self, request: Request) -> Estimate:
+        recorded = self._parts.guard.has_result(request)
         request.check_isa(self._sessions.target)
         one = estimate(
             request,
@@ -625,7 +626,7 @@ class Experiment(ExperimentRecords):
             self._connection.allocation(),
             self._parts.budget.left(),
         )
-        return one.times(0) if self._parts.guard.has_result(request) else one
+        return one.times(0) if recorded else one
 
     def _check_backend(self) -> None:
         wanted, began_with = self._settings.plan.backend_name, self._began.backend

@@ -179,10 +179,19 @@ class ReplayGuard:
             self._occurrences.give_back(*self._places[submission])
 
     def has_result(self, request: Request) -> bool:
-        """Whether a result is recorded under the request's label, so that it costs nothing."""
+        """Whether a result is recorded under the request's label, so that it costs nothing.
+
+        Raises:
+            LabelConflictError: The label stands for another request.
+        """
         if request.label is None:
             return False
-        return self._journal.has(Result, submission_id(fingerprint_label(request.label), 1))
+        submission = submission_id(fingerprint_label(request.label), 1)
+        recorded = self._record_of(submission)
+        if recorded is None:
+            return False
+        self._check_label(request.label, recorded.fingerprint, self._fingerprint(request))
+        return self._journal.has(Result, submission)
 
     def _keep(self, submission: str) -> None:
         """Take back a place that was left, unless another request has it by now."""

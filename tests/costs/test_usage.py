@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 from qiskit import QuantumCircuit
@@ -15,7 +16,7 @@ from support import BACKEND
 
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
 from session_block.costs.estimate import OVERHEAD_SECONDS
-from session_block.errors import InvalidInputError, NotISAError
+from session_block.errors import InvalidInputError, LabelConflictError, NotISAError
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 
@@ -201,8 +202,26 @@ def test_a_wrong_request_has_no_estimate(block: QuantumSession, circuit: Quantum
         experiment.estimate_sampler([])
     with pytest.raises(InvalidInputError, match="-1 jobs"):
         experiment.estimate_sampler([circuit]).times(-1)
+    for wrong_number in (1.5, "2", None):
+        with pytest.raises(InvalidInputError, match="no number of jobs"):
+            experiment.estimate_sampler([circuit]).times(wrong_number)  # type: ignore[arg-type]
+    assert experiment.estimate_sampler([circuit]).times(np.int64(2)).jobs == 2
     wrong = QuantumCircuit(1, 1)
     wrong.h(0)
     wrong.measure(0, 0)
     with pytest.raises(NotISAError):
         experiment.estimate_sampler([wrong])
+
+
+def test_what_is_recorded_under_a_label_costs_nothing_more(
+    block: QuantumSession, circuit: QuantumCircuit
+) -> None:
+    """Asked with another request, the label is refused, as it is when that is run."""
+    experiment = block.experiment("e")
+    asked = experiment.estimate_sampler([circuit], shots=10, label="a")
+    experiment.run_sampler([circuit], shots=10, label="a")
+    again = experiment.estimate_sampler([circuit], shots=10, label="a")
+    assert (asked.jobs, again.jobs, again.usage_seconds) == (1, 0, 0)
+    assert experiment.estimate_sampler([circuit], shots=10).jobs == 1
+    with pytest.raises(LabelConflictError):
+        experiment.estimate_sampler([circuit], shots=20, label="a")

@@ -22,7 +22,7 @@ from prefect_helpers import eventually, flipped, rotated, run_python
 from qiskit.quantum_info import SparsePauliOp
 
 from session_block import JobRef, QuantumSession, SessionRef
-from session_block.errors import LabelRequiredError, SessionClosedError
+from session_block.errors import InvalidInputError, LabelRequiredError, SessionClosedError
 from session_block.tasks import (
     cancel_session,
     close_session,
@@ -466,3 +466,31 @@ def test_a_label_may_hold_braces(platform: Platform, saved_block: str) -> None:
         return session
 
     assert platform.jobs_of(labelled().uid) == 1
+
+
+def test_a_wrong_reference_is_told_before_anything_is_sent(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """Swapped arguments, a name, nothing; a reference that went through JSON is one."""
+    before = _requests(platform)
+
+    @flow
+    def wrong() -> None:
+        for given in (saved_block, [flipped()], None, {"experiment": name}):
+            with pytest.raises(InvalidInputError, match="SessionRef"):
+                run_sampler(given, [flipped()])
+        with pytest.raises(InvalidInputError, match="JobRef"):
+            fetch_result(None)  # type: ignore[arg-type]
+
+    wrong()
+    assert _requests(platform) == before
+
+    @flow
+    def through_json() -> dict[str, int]:
+        session = json.loads(open_session(saved_block, name).model_dump_json())
+        job = submit_sampler(session, [flipped()], shots=20)
+        counts = fetch_result(json.loads(job.model_dump_json()))[0].data.c.get_counts()
+        close_session(session)
+        return counts
+
+    assert through_json() == {"1": 20}
