@@ -690,9 +690,9 @@ def test_a_finished_experiment_that_was_no_sweep(block: QuantumSession) -> None:
     """Its report is not taken for that of a sweep."""
     with block.experiment("e") as experiment:
         experiment.seal({"energy": -1.0})
-    with pytest.raises(InvalidInputError, match="no sweep"):
+    with pytest.raises(InvalidInputError, match="not a sweep"):
         rabi_sweep(block.experiment("e"))
-    with pytest.raises(InvalidInputError, match="no sweep"):
+    with pytest.raises(InvalidInputError, match="not a sweep"):
         partial_sweep("e", block.ledger())
 
 
