@@ -1,1 +1,1 @@
-"""What is saved and has a form: the Blocks of sessions and credentials."""
+"""The Blocks of sessions and credentials, which Prefect saves and shows as forms."""

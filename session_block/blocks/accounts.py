@@ -1,7 +1,7 @@
-"""Where credentials come from that a Block does not hold itself, and whether they are well-formed.
+"""Find the credentials that a Block does not hold itself, and check that they are well-formed.
 
-What cannot work is refused before any network call: the client would repeat some of it, passwords
-included, in errors of its own.
+Input that cannot work is refused before any network call, because the client would repeat some of
+it, passwords included, in its own errors.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _PREFERENCES = ("region", "plans_preference", "tags")
 
 
 def on_this_machine(account: Account) -> Account:
-    """Complete an account of a platform on this machine: all its services are at one origin.
+    """Complete an account of a platform on this machine, which has all its services at one origin.
 
-    The environment's proxies are for the world outside.
+    The environment's proxies are not used: they are for hosts elsewhere.
     """
     from session_block.local_platform import service_environment
 
@@ -55,7 +55,7 @@ def on_this_machine(account: Account) -> Account:
 
 
 def _clock_of(origin: str) -> datetime:
-    """Return the time of the local platform at an origin; what is none goes by the machine's."""
+    """Return the time of the local platform at an origin, or the machine's if there is none."""
     from session_block.local_platform import Admin, PlatformError
 
     try:
@@ -67,10 +67,10 @@ def _clock_of(origin: str) -> datetime:
 def find_account(
     token: SecretStr | None, token_secret: str | None, account_name: str | None
 ) -> Account:
-    """Return the account of an API key, of a Secret block, of a saved account or the environment.
+    """Return the account of an API key, a Secret block, a saved account or the environment.
 
     Raises:
-        InvalidInputError: There is no API key where it was looked for, or what is found with it is
+        InvalidInputError: There is no API key in that place, or the values found with it are
             malformed.
     """
     if token is not None:
@@ -86,7 +86,7 @@ def checked_token(token: Any, source: str) -> str:
     """Return an API key without the white space around it.
 
     Raises:
-        InvalidInputError: It cannot be one. The message does not show it.
+        InvalidInputError: The text cannot be an API key. The message does not show it.
     """
     stripped = token.strip() if isinstance(token, str) else ""
     if not (stripped.isascii() and stripped.isprintable() and stripped.split() == [stripped]):
@@ -101,7 +101,8 @@ def checked_url(url: str | None, source: str) -> str | None:
     """Return a base URL, or None.
 
     Raises:
-        InvalidInputError: It is none, or holds a password. The message does not show it.
+        InvalidInputError: It is not an http(s) URL, or holds a user name or password. The message
+            does not show it.
     """
     if url is None:
         return None
@@ -116,13 +117,13 @@ def checked_url(url: str | None, source: str) -> str | None:
 
 
 def proxies_as_text(proxies: Any) -> Any:
-    """Return proxies, given as a mapping, as the text that a form can hold; others as they are."""
+    """Return proxies given as a mapping as the text that a form can hold, any other as it is."""
     given = proxies.get_secret_value() if isinstance(proxies, SecretDict) else proxies
     return json.dumps(given) if isinstance(given, Mapping) else given
 
 
 def proxies_of(text: SecretStr | None) -> dict[str, dict[str, str]] | None:
-    """Return the proxies of a Block's field: one URL for all requests, or JSON.
+    """Return the proxies of a Block's field, which is one URL for all requests, or JSON.
 
     Raises:
         InvalidInputError: They are malformed. The message does not show them.
@@ -148,16 +149,16 @@ def checked_proxies(proxies: Any, source: str) -> dict[str, dict[str, str]] | No
     urls = proxies.get("urls") if isinstance(proxies, Mapping) and len(proxies) == 1 else None
     if not isinstance(urls, Mapping) or not all(map(_is_proxy, urls.values())):
         raise InvalidInputError(
-            f"{source} does not hold proxies as they can be used: {{'urls': {{'https': "
-            "'http://user:password@proxy.example.org:3128'}}, each with its scheme, and special "
-            "characters of the password percent-encoded. The client's NTLM fields are not "
-            "supported, since it fails to fetch access tokens with them."
+            f"{source} does not hold usable proxies. Write {{'urls': {{'https': "
+            "'http://user:password@proxy.example.org:3128'}}, each URL with its scheme, and "
+            "special characters in the password percent-encoded. The client's NTLM fields are not "
+            "supported, because it fails to fetch access tokens with them."
         )
     return {"urls": dict(urls)}
 
 
 def checked_ca_bundle(path: Path | None) -> Path | None:
-    """Return the path of a file with certificates of authorities, or None.
+    """Return the absolute path of a file with certificates of authorities, or None.
 
     Raises:
         InvalidInputError: It cannot be read, or holds no certificate.
@@ -227,7 +228,7 @@ def _saved_account(name: str) -> Account:
 
 
 def _secret_account(name: str) -> Account:
-    """Return an account whose API key is in a Secret block of Prefect's."""
+    """Return an account with the API key of one of Prefect's Secret blocks."""
     try:
         loaded = aio.answered(
             Secret.load(name),
@@ -260,7 +261,7 @@ def _is_proxy(url: Any) -> bool:
 
 
 def _split(url: Any) -> SplitResult | None:
-    """Return the parts of a URL that has a host and, if any, a port that can be one."""
+    """Return the parts of a URL, or None if it has no host or an impossible port."""
     if not isinstance(url, str):
         return None
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Blocks with the credentials of IBM Quantum, or of the local platform in its place."""
+"""Blocks with the credentials for IBM Quantum, or for the local platform."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DOCUMENTATION_URL = HttpUrl("https://quantum.cloud.ibm.com/docs/guides/run-jobs-
 
 
 class SessionCredentials(FormBlock, CredentialsBlock):
-    """What all credentials of a session have in common."""
+    """The base of all credentials of a session."""
 
     @abstractmethod
     def account(self) -> Account:
@@ -53,7 +53,7 @@ class SessionCredentials(FormBlock, CredentialsBlock):
 
         Raises:
             InvalidInputError: The credentials are not where the Block says, or are malformed.
-            ConnectionFailedError: The credentials are refused, or the platform is out of reach.
+            ConnectionFailedError: The credentials are refused, or the platform cannot be reached.
         """
         from session_block.client import Connection
 
@@ -66,12 +66,12 @@ class IBMSessionCredentials(SessionCredentials):
     """An IBM Quantum account: its API key, or where the key is found, and the instance to use.
 
     Note:
-        The key is in the Block (token), in a Secret block of Prefect's (token_secret), in an
-        account that the client has saved (account_name), or, if none of these is given, in the
-        environment of the process that runs the flow: QISKIT_IBM_TOKEN, with QISKIT_IBM_INSTANCE,
-        QISKIT_IBM_URL and QISKIT_IBM_CHANNEL. The Block's other fields come before what is found
-        with the key. A replaced key is used from the next attempt on. Loading the Block makes no
-        network call.
+        The key is in the Block (token), in a Prefect Secret block (token_secret), in an account
+        that the client has saved (account_name), or, if none of these is given, in the environment
+        of the process that runs the flow: QISKIT_IBM_TOKEN, with QISKIT_IBM_INSTANCE,
+        QISKIT_IBM_URL and QISKIT_IBM_CHANNEL. The Block's other fields take precedence over values
+        found with the key. If a key is replaced, the new one is used from the next attempt on.
+        Loading the Block makes no network call.
 
     Example:
         Load stored credentials and list the instance's backends:
@@ -94,15 +94,15 @@ class IBMSessionCredentials(SessionCredentials):
         default=None,
         title="API key",
         description=(
-            "IBM Cloud API key. Empty if it is found elsewhere: in a Secret block, in a saved "
+            "IBM Cloud API key. Leave empty if it is elsewhere: in a Secret block, in a saved "
             "account, or as QISKIT_IBM_TOKEN in the environment of the process that runs the flow."
         ),
     )
     instance: str | None = Field(
         default=None,
         description=(
-            "Cloud resource name (CRN) of the instance, or its service name. Empty for the one "
-            "found with the API key, else for all that the key may use."
+            "Cloud resource name (CRN) of the instance, or its service name. If empty, the one "
+            "found with the API key is used, or else all instances that the key may use."
         ),
         examples=["crn:v1:bluemix:public:quantum-computing:us-east:a/…:…::"],
     )
@@ -122,14 +122,14 @@ class IBMSessionCredentials(SessionCredentials):
         title="Saved account",
         description=(
             "Name of an account saved with QiskitRuntimeService.save_account on the machine that "
-            "runs the flow, to be used instead of an API key."
+            "runs the flow, to use instead of an API key."
         ),
     )
     channel: Literal["ibm_quantum_platform", "ibm_cloud"] | None = Field(
         default=None,
         description=(
-            "Channel through which to reach IBM Quantum; empty for the one found with the API key, "
-            "else 'ibm_quantum_platform'."
+            "Channel through which to reach IBM Quantum. If empty, the one found with the API key "
+            "is used, or else 'ibm_quantum_platform'."
         ),
     )
     url: str | None = Field(
@@ -146,7 +146,7 @@ class IBMSessionCredentials(SessionCredentials):
         default=None,
         description=(
             "URL of the proxy for all requests, or JSON as the client takes it: 'urls', which maps "
-            "protocols to URLs. Those of the environment are then not used."
+            "protocols to URLs. The environment's proxies are then not used."
         ),
         examples=[
             "http://user:password@proxy.example.org:3128",
@@ -157,7 +157,7 @@ class IBMSessionCredentials(SessionCredentials):
         default=None,
         title="CA bundle",
         description=(
-            "File, on the machine that runs the flow, with the PEM certificates of the authorities "
+            "File on the machine that runs the flow with the PEM certificates of the authorities "
             "to trust instead of the usual ones, such as a company's own."
         ),
     )
@@ -199,14 +199,15 @@ class IBMSessionCredentials(SessionCredentials):
                 "environment's QISKIT_IBM_TOKEN."
             )
         if self.ca_bundle is not None and not self.verify:
-            raise ValueError("With verify off no ca_bundle is looked at: give one of the two.")
+            raise ValueError("With verify off, ca_bundle is not used: remove it, or verify.")
         return self
 
     def account(self) -> Account:
         """Return the account to connect with; asks nobody, except Prefect for a Secret block.
 
         Raises:
-            InvalidInputError: The API key or the CA bundle is not where the Block says, or is none.
+            InvalidInputError: The API key or the CA bundle is not where the Block says, or is
+                malformed.
         """
         found = find_account(self.token, self.token_secret, self.account_name)
         account = replace(
@@ -223,14 +224,14 @@ class IBMSessionCredentials(SessionCredentials):
 
 
 class LocalPlatformCredentials(SessionCredentials):
-    """The local platform: an IBM Quantum of one's own, for development and for tests.
+    """The local platform, your own IBM Quantum for development and tests.
 
     Note:
-        It is started on this machine when first needed, and found again when it runs. Circuits
-        really run, on Aer. Loading the Block neither starts it nor makes a network call.
+        It is started on this machine when first needed, and reused while it runs. Circuits really
+        run, on Aer. Loading the Block neither starts it nor makes a network call.
 
     Example:
-        Load a stored Block and connect, which starts the platform if need be:
+        Load a stored Block and connect, which starts the platform if necessary:
 
         ```python
         from session_block import LocalPlatformCredentials
@@ -249,25 +250,25 @@ class LocalPlatformCredentials(SessionCredentials):
     state_dir: Path | None = Field(
         default=None,
         title="State directory",
-        description="Where the platform keeps its jobs and sessions; empty for the usual place.",
+        description="Where the platform keeps its jobs and sessions; empty for the default.",
     )
     noise: Literal["exact", "shots", "device"] | None = Field(
         default=None,
         description=(
-            "'exact' gives expectation values without any noise, 'shots' with shot noise, "
-            "'device' with the recorded device's; empty for what the platform was started with."
+            "'exact' gives expectation values without noise, 'shots' with shot noise, 'device' "
+            "with the recorded device's noise; empty for the setting of the running platform."
         ),
     )
     seed: int | None = Field(
         default=None,
-        description="Seed from which, with a job's content, its random numbers derive.",
+        description="Seed of the random numbers. Those of a job also depend on its content.",
     )
 
     def account(self) -> Account:
         """Return the account to connect with; starts the platform if none runs.
 
         Raises:
-            PlatformError: It could not be started, or runs with other settings.
+            PlatformError: The platform could not be started, or runs with other settings.
         """
         from session_block import local_platform
 

@@ -17,8 +17,8 @@ _WHOLE = re.compile(r"\s*(?:\d+[dhms]\s*)+")
 def max_time_seconds(max_time: int | str | None) -> int | None:
     """Return a session's ``max_time`` in seconds.
 
-    Text is read as the client reads it ("2h 30m 40s"; units d, h, m, s). What the client would
-    silently skip ("2h 30x") is an error here.
+    Text is read as the client reads it ("2h 30m 40s"; units d, h, m, s). Parts that the client
+    would silently skip ("2h 30x") are an error here.
 
     Args:
         max_time: Seconds, text, or ``None`` for the platform's own default.
@@ -38,10 +38,10 @@ def max_time_seconds(max_time: int | str | None) -> int | None:
 
 
 def duration_seconds(duration: int | str, name: str) -> int:
-    """Return a duration in seconds; text is read as ``max_time`` is.
+    """Return a duration in seconds. Text is read in the same way as ``max_time``.
 
     Raises:
-        InvalidInputError: The value, called by its name, is malformed.
+        InvalidInputError: The value is malformed. The message calls it by its ``name``.
     """
     if isinstance(duration, bool) or not isinstance(duration, int | str):
         raise InvalidInputError(

@@ -20,13 +20,13 @@ from session_block.settings import MAX_SESSIONS, Limits, Policies, Policy, Sessi
 
 
 class SessionSettings(BaseModel):
-    """Whose sessions, on which backend, for how long, and what to do when something happens."""
+    """Whose sessions, on which backend, for how long, and what to do when something goes wrong."""
 
     credentials: IBMSessionCredentials | LocalPlatformCredentials = Field(
         default=...,
         description=(
-            "Whose account to use: IBM's, or the local platform's. Choose it again whenever you "
-            "edit this Block in Prefect's UI, whose form forgets it."
+            "The account to use, IBM's or the local platform's. Choose it again whenever you edit "
+            "this Block in Prefect's UI, because the form forgets it."
         ),
     )
     backend_name: str | None = Field(
@@ -34,8 +34,8 @@ class SessionSettings(BaseModel):
         title="Backend",
         min_length=1,
         description=(
-            "Name of the backend on which jobs run. Empty for the least busy one that is up when "
-            "an experiment first needs it, and that experiment then keeps."
+            "Name of the backend on which jobs run. If empty, an experiment takes the least busy "
+            "one that is up when it first needs one, and keeps it."
         ),
         examples=["ibm_fez"],
     )
@@ -43,14 +43,14 @@ class SessionSettings(BaseModel):
         default=None,
         ge=1,
         title="Least number of qubits",
-        description="How many qubits a backend needs that is not named, or takes another's place.",
+        description="How many qubits a backend needs if it is not named, or replaces another one.",
     )
     mode: ExecutionMode = Field(
         default="session",
         title="Execution mode",
         description=(
-            "IBM's execution mode: an exclusive 'session', a 'batch' of jobs that need not follow "
-            "one another, or single jobs ('job')."
+            "IBM's execution mode: an exclusive 'session', a 'batch' of independent jobs, or "
+            "single jobs ('job')."
         ),
     )
     max_time: Duration | None = Field(
@@ -72,7 +72,7 @@ class SessionSettings(BaseModel):
         title="Most usage of an experiment",
         description=(
             "How much usage one experiment may be charged with, in seconds or as text such as "
-            "'10m'; it may be passed by the jobs in flight. Empty for no limit."
+            "'10m'; jobs in flight may exceed it. Empty for no limit."
         ),
     )
     block_max_jobs: int | None = Field(
@@ -81,7 +81,7 @@ class SessionSettings(BaseModel):
         title="Most jobs of this Block",
         description=(
             "How many jobs all experiments of this Block may submit together, counted in the "
-            "ledger that they share and from when the limit is set. Empty for no limit."
+            "ledger that they share, from the time the limit is set. Empty for no limit."
         ),
     )
     block_max_usage: FractionalDuration | None = Field(
@@ -89,7 +89,7 @@ class SessionSettings(BaseModel):
         title="Most usage of this Block",
         description=(
             "How much usage all experiments of this Block may be charged with together, counted "
-            "as their jobs are. Empty for no limit."
+            "like their jobs. Empty for no limit."
         ),
     )
     ledger_url: SecretStr | None = Field(
@@ -104,17 +104,17 @@ class SessionSettings(BaseModel):
         default=None,
         title="Sessions that end",
         description=(
-            "What happens when a session ends before its experiment does: 'reopen' a new one and "
-            "go on in it, or 'fail'. Empty to reopen the experiment's own sessions, not borrowed "
-            "ones."
+            "What happens if a session ends before its experiment does: 'reopen' opens a new one "
+            "and continues in it, 'fail' stops. If empty, the experiment's own sessions are "
+            "reopened, borrowed ones are not."
         ),
     )
     min_time_left: Duration = Field(
         default="0s",
         title="Least time left",
         description=(
-            "A session with less time left gets no more jobs, and a new one takes its place: "
-            "seconds, or text such as '5m'."
+            "A session with less time left gets no more jobs, and a new one replaces it: seconds, "
+            "or text such as '5m'."
         ),
     )
     max_sessions: int = Field(
@@ -127,17 +127,17 @@ class SessionSettings(BaseModel):
         default="15m",
         title="Sessions of failed runs",
         description=(
-            "How long the session of a run that failed is kept for a retry: seconds, or text such "
-            "as '15m'; 0 closes it at once, and otherwise the flow 'tidy' does. No session lasts "
-            "longer than '8h'."
+            "How long the session of a failed run is kept for a retry: seconds, or text such as "
+            "'15m'. 0 closes it at once; otherwise the flow 'tidy' closes it afterwards. No "
+            "session lasts longer than '8h'."
         ),
     )
     without_sessions: Literal["fail", "batch", "job"] = Field(
         default="fail",
         title="Plans without sessions",
         description=(
-            "What happens where the instance's plan, such as the open one, has no sessions: "
-            "'fail', or run in 'batch' or 'job' mode instead."
+            "What happens if the instance's plan, such as the open one, has no sessions: 'fail', "
+            "or run in 'batch' or 'job' mode instead."
         ),
     )
     in_maintenance: Literal["wait", "move"] = Field(
@@ -152,8 +152,7 @@ class SessionSettings(BaseModel):
         default="continue",
         title="New calibrations",
         description=(
-            "Whether an experiment goes on ('continue') after its backend was calibrated anew, or "
-            "has to 'stop'."
+            "What an experiment does after its backend was recalibrated: 'continue' or 'stop'."
         ),
     )
     use_fractional_gates: YesNoAll = Field(
@@ -168,22 +167,22 @@ class SessionSettings(BaseModel):
     calibration_id: str | None = Field(
         default=None,
         title="Calibration",
-        description="ID of the backend's calibration to be used; empty for the newest.",
+        description="ID of the backend's calibration to use; empty for the newest.",
     )
     unsettled: Literal["resubmit", "hold"] = Field(
         default="resubmit",
         title="Submissions that cannot be settled",
         description=(
-            "What becomes of a submission whose process died while sending it, and of which the "
-            "platform shows no job: 'resubmit' it, or 'hold' it for an operator."
+            "What to do with a submission if its process died while sending it, and the platform "
+            "shows no job of it: 'resubmit' it, or 'hold' it for an operator."
         ),
     )
     on_divergence: Literal["stop", "warn"] = Field(
         default="stop",
         title="Runs that diverge",
         description=(
-            "What a resumed run does that asks for something new before it has asked for all that "
-            "was recorded: 'stop' before it buys anything, or 'warn' and go on."
+            "What happens if a resumed run asks for something new before it has asked for "
+            "everything recorded: 'stop' before it buys anything, or 'warn' and continue."
         ),
     )
     max_attempts: int = Field(
@@ -191,7 +190,7 @@ class SessionSettings(BaseModel):
         ge=1,
         title="Most attempts without progress",
         description=(
-            "How many attempts of a flow run in a row may end without a new result, before it is "
+            "How many attempts of a flow run in a row may end without a new result before it is "
             "stopped instead of tried again."
         ),
     )
@@ -200,8 +199,8 @@ class SessionSettings(BaseModel):
         ge=1,
         title="Submissions per minute",
         description=(
-            "Most jobs that one process submits in a minute. Empty to go as fast as the platform "
-            "lets, which is learnt from its refusals."
+            "How many jobs one process may submit in a minute. If empty, it goes as fast as the "
+            "platform allows, which it learns from refusals."
         ),
     )
 
@@ -230,7 +229,10 @@ class SessionSettings(BaseModel):
     def _max_usage_is_a_duration(cls, max_usage: float | str | None) -> float | str | None:
         seconds = _seconds(max_usage)
         if seconds is not None and not 0 <= seconds < math.inf:
-            raise InvalidInputError(f"A limit of {max_usage!r} s of usage cannot be kept.")
+            raise InvalidInputError(
+                f"A limit of {max_usage!r} s of usage is not possible: give a finite number, "
+                "0 or more."
+            )
         return max_usage
 
     @model_validator(mode="after")
@@ -238,8 +240,8 @@ class SessionSettings(BaseModel):
         longest = max_time_seconds(self.max_time) or SYSTEM_MAX_TIME_SECONDS
         if duration_seconds(self.min_time_left, "min_time_left") >= longest:
             raise InvalidInputError(
-                f"min_time_left {self.min_time_left!r} is no less than the longest time of a "
-                f"session ({longest} s), so that each would get one job at most."
+                f"min_time_left {self.min_time_left!r} is not shorter than the longest session "
+                f"({longest} s), so each session would get one job at most. Make it shorter."
             )
         return self
 

@@ -1,8 +1,8 @@
 """Blocks as Prefect's forms show, save and load them.
 
-A form has one input for a field of one type. A union is a row of tabs, of which ``None`` is one;
-the value of another tab than the one that Prefect takes for it is not shown. A document that a form
-saves is not validated before it is loaded in Python.
+A form has one input for a field of one type. It shows a union as a row of tabs, ``None`` included,
+and if Prefect picks the wrong tab for a value, the value is not shown. A document that a form saves
+is not validated before it is loaded in Python.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 MASK = obfuscate(None)
-"""What Prefect's API gives in the place of a secret."""
+"""The text that Prefect's API returns instead of a secret."""
 
 _CHOICES: dict[str, bool | None] = {"no": False, "yes": True, "all": None}
 
 
 def _leave_empty_for_none(field: JsonSchemaValue) -> None:
-    """Make a field that may be ``None`` one input that may be left empty."""
+    """Turn a field that may be ``None`` into one input that may be left empty."""
     options = [option for option in field.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         del field["anyOf"]
@@ -42,10 +42,10 @@ def _leave_empty_for_none(field: JsonSchemaValue) -> None:
 
 
 class FormBlock(Block):
-    """A Block that refuses fields it does not have, and never shows its input in an error.
+    """A Block that refuses unknown fields, and never shows its input in an error.
 
-    Prefect's Blocks take any field. Credentials that are wrong for IBM would then pass for those of
-    the local platform, which needs none.
+    Prefect's Blocks accept any field. Invalid credentials for IBM would then pass as credentials of
+    the local platform, which requires no fields.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -78,15 +78,15 @@ class FormBlock(Block):
         ]
         if masked:
             raise ValueError(
-                f"In the place of {' and '.join(masked)} only Prefect's mask {MASK} was saved. Its "
-                "UI does so when a Block is edited that names these credentials, and they are not "
-                "chosen again: edit that Block, choose its credentials and save it."
+                f"Only Prefect's mask {MASK} was saved for {' and '.join(masked)}. Prefect's UI "
+                "does this if you edit a Block that uses these credentials, and do not choose them "
+                "again: edit that Block, choose its credentials and save it."
             )
         return self
 
 
 def _seconds_of_digits(duration: Any) -> Any:
-    """Return the number that a text without units is."""
+    """Return a text without units as a number, anything else as it is."""
     if not isinstance(duration, str):
         return duration
     text = duration.strip()
@@ -123,7 +123,7 @@ YesNoAll = Annotated[
     PlainSerializer({choice: text for text, choice in _CHOICES.items()}.__getitem__),
     WithJsonSchema({"type": "string", "enum": list(_CHOICES)}),
 ]
-"""Yes, no, or ``None`` for all. In a form one of three words: an empty input means the default."""
+"""Yes, no, or ``None`` for all. A form shows three words, since an empty input is the default."""
 
 
 def reasons(error: ValidationError) -> str:

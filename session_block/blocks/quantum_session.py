@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import prefect  # noqa: F401 - in its own order its parts are imported a tenth faster
+import prefect  # noqa: F401 - imported whole and first, Prefect loads a tenth faster
 from pydantic import ValidationError
 
 from session_block import aio
@@ -31,7 +31,7 @@ class QuantumSession(SessionSettings, FormBlock):
         Loading it makes no network call.
 
     Example:
-        Open an experiment, or go on with it where it was interrupted:
+        Open an experiment, or continue it where it was interrupted:
 
         ```python
         from qiskit import QuantumCircuit
@@ -58,23 +58,23 @@ class QuantumSession(SessionSettings, FormBlock):
     def experiment(
         self, name: str | None = None, *, fresh: bool = False, uid: str | None = None
     ) -> Experiment:
-        """Open an experiment: a new one, or the one of this name where it was interrupted.
+        """Open a new experiment, or continue the one of this name where it was interrupted.
 
-        Makes no network call, except where the ledger is empty or does not know the ``uid``: then
-        the platform is asked for the name, so a lost disk loses no job. The session is opened, or
+        Makes no network call, unless the ledger is empty or does not know the ``uid``: then the
+        platform is asked for the name, so that a lost disk loses no job. The session is opened, or
         reattached to, when it is first needed.
-        Within one try of a flow run, an experiment that is opened again is the very same object.
+        Within one attempt of a flow run, opening an experiment again returns the same object.
 
         Args:
-            name: Resumes across flow runs. ``None`` stands for the outermost flow run, whose
-                retries all are the same experiment.
-            fresh: Start the next experiment of this name. A retry of the flow run that did so goes
-                on with that one.
+            name: A name resumes across flow runs. ``None`` stands for the outermost flow run; all
+                its retries are the same experiment.
+            fresh: Start the next experiment of this name. A retry of the flow run that started it
+                continues it.
             uid: Take the experiment of this name that has this UID.
 
         Raises:
-            InvalidInputError: There is no flow run and no name, the experiment began on another
-                backend, or an empty ledger finds several of this name at the platform.
+            InvalidInputError: There is neither a flow run nor a name, the experiment began on
+                another backend, or the ledger is empty and the platform has several of this name.
             ConnectionFailedError: The ledger is empty, and the platform cannot be reached.
             LedgerError: The ledger cannot be read or trusted.
         """
@@ -92,7 +92,7 @@ class QuantumSession(SessionSettings, FormBlock):
             flow_run_id=prefect_context.root_flow_run_id(),
             find_lost=self._experiments_named,
         )
-        # Only flow runs are run again by themselves; whoever calls a task again means it.
+        # Only flow runs are retried automatically; outside a flow, a repeated call is on purpose.
         most = None if prefect_context.flow_attempt() is None else self.max_attempts
 
         def make() -> Experiment:
@@ -108,7 +108,7 @@ class QuantumSession(SessionSettings, FormBlock):
         """Join an experiment that another process has opened; requests then need labels.
 
         Raises:
-            InvalidInputError: The reference is of another experiment than this ledger knows.
+            InvalidInputError: The ledger does not know the experiment of the reference.
         """
         from session_block.records.identity import Identity
         from session_block.records.journal import Journal
@@ -123,11 +123,11 @@ class QuantumSession(SessionSettings, FormBlock):
         return self.open(identity, block=session.block)
 
     def open(self, identity: Identity, *, block: str | None = None) -> Experiment:
-        """Open a known experiment from beside; requests then need labels.
+        """Open a known experiment beside the process that opened it; requests then need labels.
 
         Args:
             identity: The experiment.
-            block: The name of the Block that opened it; by default this one's.
+            block: The name of the Block that opened it; by default this Block's name.
         """
         from session_block.experiments.experiment import Experiment
 
@@ -138,7 +138,7 @@ class QuantumSession(SessionSettings, FormBlock):
         return Settings(self._plan, self._policies, block or self._block_document_name)
 
     def _experiments_named(self, name: str) -> list[Lost]:
-        """Return the experiments whose jobs bear a name at the platform."""
+        """Return the experiments of this name that have jobs at the platform."""
         from session_block.client import Connection
         from session_block.records.identity import lost_among
         from session_block.tags import name_tag
