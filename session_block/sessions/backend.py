@@ -206,7 +206,7 @@ class PinnedBackend:
         return up
 
     def _first_up(self, num_qubits: int | None) -> str | None:
-        """Return the least busy backend that is up and meets the Block's wishes, if there is one."""
+        """Return the least busy backend that is up and meets the Block's wishes, or ``None``."""
         up = self._connection.backends.least_busy(num_qubits)
         return next((name for name in up if self._has(name)), None)
 

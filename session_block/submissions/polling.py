@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from session_block.client.jobs import Duration
 
 SLOWEST_SECONDS = 2.0
-"""The longest pause between two looks: somebody may have cancelled the job or closed its session."""
+"""The longest pause between looks: somebody may have cancelled the job or closed its session."""
 
 _FASTEST_SECONDS = 0.004
 _FIRST_SECONDS = 0.02
 _SHARE = 0.1
-"""The pause before the next look at an unknown kind of job, as a share of the time since its start."""
+"""The pause between looks at an unknown kind of job, as a share of the time since it was sent."""
 
 _REMEMBERED = 5
 """How many recent jobs of each kind are remembered."""

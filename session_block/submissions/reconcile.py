@@ -184,7 +184,7 @@ class Reconciler:
         )
 
     def _make_room(self, recorded: Submission, pending: AbstractSet[str]) -> None:
-        """End the generation before a lost one; the lost one could begin only after it had ended."""
+        """End the generation before a lost one, which could begin only after that end."""
         latest = recorded.latest
         if latest is None:
             return
