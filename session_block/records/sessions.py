@@ -89,7 +89,7 @@ class SessionRecord:
 
     @property
     def mode(self) -> SessionMode | None:
-        """``session`` or ``batch``; ``None`` if the session was restored after the ledger lost it."""
+        """``session`` or ``batch``; ``None`` if the ledger had lost it."""
         return self.intent.mode
 
     @property
