@@ -65,7 +65,7 @@ class Journal:
         return [record for fact in facts if isinstance(record := typed(fact), kinds)]
 
     def everything(self) -> list[tuple[Fact, Kind | None]]:
-        """Return all facts with their records, oldest first; ``None`` for a newer version's kind."""
+        """Return all facts with their records, oldest first; ``None`` for a newer version's."""
         return [(fact, typed(fact)) for fact in self.ledger.facts(self.scope)]
 
     def count(self, kind: type[Kind], *place: object) -> int:
