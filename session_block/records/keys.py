@@ -226,7 +226,7 @@ class AttemptBegan(Kind):
     Attributes:
         results: How many results were recorded then.
         limited: Whether it counts against the limit of attempts without progress.
-        stopped: Whether it was stopped at once, as one too many.
+        stopped: Whether it was stopped at once because the limit was reached.
     """
 
     KIND = "attempt"

@@ -45,7 +45,7 @@ class SessionCloser:
             session: The client's object, if there is one already.
 
         Raises:
-            SessionError: The platform did not close it; it may go on billing.
+            SessionError: The platform did not close it, so it may still be billed.
         """
         cancel_jobs = reason == CANCELLED
         attached = session or self.attach(record)

@@ -252,7 +252,7 @@ class SessionManager:
             Whether a session was closed.
 
         Raises:
-            SessionError: The platform did not close it; it may go on billing.
+            SessionError: The platform did not close it, so it may still be billed.
         """
         with self._lock:
             own = [one for one in self.records() if self._closer.may_close(one)]
