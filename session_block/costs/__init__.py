@@ -1,1 +1,1 @@
-"""Limits, seconds and forecasts."""
+"""Limit, measure and estimate what experiments cost."""

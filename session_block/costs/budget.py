@@ -1,4 +1,4 @@
-"""Money is bounded: limits of jobs and of usage, checked after the intent and before the POST."""
+"""Limit jobs and usage; limits are checked after the intent is recorded and before the POST."""
 
 from __future__ import annotations
 
@@ -16,32 +16,36 @@ from session_block.records.keys import BudgetMember, Outcome
 from session_block.settings import NO_LIMITS, Limits
 
 WARNING_SHARE = 0.8
-"""The share of a limit after which a warning says that it is near."""
+"""The share of a limit at which a warning says that the limit is near."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Left:
-    """What limits leave; ``None`` is no limit."""
+    """What the limits leave; ``None`` means no limit."""
 
     jobs: int | None
     usage_seconds: float | None
 
 
 class Budget:
-    """Keeps an experiment within its limits, and within those of its Block.
+    """Keeps an experiment within its own limits and those of its Block.
 
-    Jobs are counted by their intents, so that no concurrent tasks, processes or machines that share
-    the ledger pass a limit together. Jobs in flight may exceed a limit of usage. The limits of a
-    Block count the experiments that it opened while it had limits and that this ledger knows.
+    Jobs are counted by their intents, so that concurrent tasks, processes or machines that share
+    the ledger cannot exceed a limit together. The usage limit can be exceeded by the jobs in
+    flight. A Block's limits count the experiments that it opened while it had limits and that this
+    ledger knows.
 
     Args:
         context: The experiment.
-        meter: Reads what it has used.
-        limits: Those of the experiment.
-        block: The name of its Block, which the Block's own limits need.
-        block_limits: Those of the Block.
+        meter: Reads its usage.
+        limits: The experiment's limits.
+        block: The name of its Block; needed if the Block has limits.
+        block_limits: The Block's limits.
+
+    Raises:
+        InvalidInputError: The Block has limits but no name.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Budget:
         if block_limits and block is None:
             raise InvalidInputError(
                 "The limits of a QuantumSession Block count what all its experiments spend, so the "
-                "Block needs a name: save it, and load it by that name. Or set the limits of an "
+                "Block needs a name. Save it and load it by that name, or set limits on the "
                 "experiment."
             )
         self._journal = context.journal
@@ -75,10 +79,13 @@ class Budget:
         self._ready = False
 
     def why_not(self, submission: str, generation: int) -> str | None:
-        """Count one more job, whose intent is recorded; return why it must not be sent.
+        """Count one more job whose intent is recorded.
+
+        Returns:
+            Why the job must not be sent; ``None`` if it may be.
 
         Raises:
-            ConnectionFailedError: There is a limit of usage, and the platform does not tell it.
+            ConnectionFailedError: There is a usage limit, and the platform does not report usage.
         """
         self._make_ready()
         holder = self._holder(submission, generation)
@@ -90,7 +97,7 @@ class Budget:
         return None
 
     def why_no_more(self) -> str | None:
-        """Return why no further job would be sent, or ``None``; counts nothing."""
+        """Return why no further job would be sent, or ``None``; does not count a job."""
         self._make_ready()
         reasons = (one.why_none_more() or self._why_used_up(one) for one in self._accounts)
         return next((why for why in reasons if why is not None), None)
@@ -101,7 +108,7 @@ class Budget:
             account.quota.void(self._holder(submission, generation))
 
     def left(self) -> Left:
-        """Return what may still be spent: the smallest remainder of all limits."""
+        """Return what may still be spent under the tightest limits."""
         self._make_ready()
         jobs = [
             max(0, one.limits.jobs - one.quota.used())
@@ -116,12 +123,12 @@ class Budget:
         return Left(min(jobs, default=None), min(seconds, default=None))
 
     def _make_ready(self) -> None:
-        """Count what was done without a limit, once in each process."""
+        """Count what was left uncounted, such as jobs made without limits; once per process."""
         if self._ready:
             return
         if self._block is not None and not self._journal.ledger.shared:
             _logger.warning(
-                "The limits of %s count the experiments in %r only, which other machines do not "
+                "The limits of %s count only the experiments in %r, which other machines do not "
                 "share. Set its ledger_url to a PostgreSQL database to count theirs too.",
                 self._block,
                 self._journal.ledger,
@@ -155,7 +162,7 @@ class Budget:
 
 
 class _Account:
-    """One set of limits, and its counts."""
+    """One set of limits and what counts against it."""
 
     def __init__(
         self, context: ExperimentContext, journal: Journal, name: str, limits: Limits
@@ -180,9 +187,9 @@ class _Account:
     def warn_when_near(self, what: str, used: float, limit: float) -> None:
         if used >= WARNING_SHARE * limit and what not in self._warned:
             self._warned.add(what)
-            said = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
-            _logger.warning(said)
-            self._context.publish(EventKind.BUDGET_NEAR, self.journal.scope, said)
+            message = f"The budget of {self.name} is nearly spent: {what} {used:g} of {limit:g}."
+            _logger.warning(message)
+            self._context.publish(EventKind.BUDGET_NEAR, self.journal.scope, message)
 
     def _why_too_many(self, rank: int) -> str | None:
         limit = self.limits.jobs

@@ -1,9 +1,9 @@
-"""Estimate the cost of jobs before anything is submitted.
+"""Estimate what a run will cost before anything is submitted.
 
-The usage of a job follows IBM's own rule of thumb (guide "Workload usage"): an overhead of two
-seconds, and for each execution the delay before it and the length of its circuit. Executions are
-shots, times parameter points, times measurement bases. Error mitigation, which adds executions of
-the platform's choice, is not counted; nor is the wall-clock time that a session bills between jobs.
+The usage of a job follows IBM's rule of thumb (guide "Workload usage"): an overhead of two seconds,
+plus the delay and the circuit's duration for each execution. Executions are shots × parameter
+points × measurement bases. Two things are not counted: error mitigation, which adds executions that
+the platform chooses, and the wall-clock time that a session bills between jobs.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ DEFAULT_PRECISION = 0.015625
 
 
 class Estimate(BaseModel):
-    """The estimated cost of one job, and what is left to spend; ``times(n)`` is for n jobs.
+    """What one job will cost, and what may be spent; :meth:`times` scales it to many jobs.
 
     Attributes:
-        jobs: How many jobs.
-        executions: How often circuits run in all of them: shots × points × bases.
-        usage_seconds: Expected usage of the QPU.
-        allocation_left_seconds: What the instance's allocation has left; ``None`` without a limit.
-        budget_jobs_left: How many jobs the limits of the Block and the experiment leave.
-        budget_seconds_left: How much usage these limits leave.
-        fits: Whether all of it is enough.
+        jobs: The number of jobs.
+        executions: How often circuits run in all jobs together: shots × points × bases.
+        usage_seconds: The expected QPU usage of all jobs together.
+        allocation_left_seconds: What the instance's allocation has left; ``None`` for no limit.
+        budget_jobs_left: How many jobs the limits of the Block and the experiment leave; ``None``
+            for no limit.
+        budget_seconds_left: How much usage these limits leave; ``None`` for no limit.
+        fits: Whether the jobs fit into what is left.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,7 +58,7 @@ class Estimate(BaseModel):
     fits: bool
 
     def times(self, jobs: int) -> Estimate:
-        """Return the estimate of a number of jobs like this one.
+        """Return the estimate for several times as many jobs.
 
         Raises:
             InvalidInputError: It is no whole number, or negative.
@@ -67,7 +68,7 @@ class Estimate(BaseModel):
         except TypeError:
             raise InvalidInputError(f"{jobs!r} is no number of jobs; give an integer.") from None
         if jobs < 0:
-            raise InvalidInputError(f"There cannot be {jobs} jobs; estimate none or more.")
+            raise InvalidInputError(f"There cannot be {jobs} jobs. Give 0 or more.")
         usage = jobs * self.usage_seconds
         limits = (self.allocation_left_seconds, self.budget_seconds_left)
         return self.model_copy(
@@ -86,12 +87,12 @@ class Estimate(BaseModel):
 def estimate(
     request: Request, backend: IBMBackend, allocation: dict[str, Any], left: Left
 ) -> Estimate:
-    """Estimate one job.
+    """Return the estimate for one job.
 
     Args:
-        request: What it runs.
+        request: What the job runs.
         backend: Where it runs.
-        allocation: What the instance has left, as ``service.usage()`` tells it.
+        allocation: What the instance has left, as ``service.usage()`` returns it.
         left: What the budget leaves.
     """
     executions, seconds = _one_job(request, backend)
@@ -107,7 +108,7 @@ def estimate(
 
 
 def _one_job(request: Request, backend: IBMBackend) -> tuple[int, float]:
-    """Return the executions of one job, and the seconds that they take."""
+    """Return the number of executions of one job, and the seconds they take."""
     delay = _set(request.options.execution.rep_delay) or getattr(
         backend, "default_rep_delay", DEFAULT_REP_DELAY_SECONDS
     )
@@ -129,7 +130,7 @@ def _executions(pub: SamplerPub | EstimatorPub, options: Any) -> int:
 
 
 def _bases(pub: EstimatorPub) -> int:
-    """Return in how many bases a PUB is measured, summed over its parameter points."""
+    """Return the number of measurement bases of a PUB, summed over its parameter points."""
     shape = pub.parameter_values.shape
     points = np.arange(math.prod(shape)).reshape(shape)
     paulis: list[set[str]] = [set() for _ in range(points.size)]
@@ -143,7 +144,11 @@ def _bases(pub: EstimatorPub) -> int:
 
 
 def _length_seconds(circuit: QuantumCircuit, target: Target) -> float:
-    """Return how long a circuit takes; one that branches counts as long as its depth allows."""
+    """Return how long a circuit takes, in seconds.
+
+    If Qiskit cannot tell, as for a circuit with branches, this is the depth times the duration of
+    the slowest instruction.
+    """
     try:
         return float(circuit.estimate_duration(target, unit="s"))
     except QiskitError:

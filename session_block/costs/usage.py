@@ -1,8 +1,8 @@
-"""Count what an experiment has used, in IBM's usage seconds.
+"""Measure what an experiment has cost, in the seconds that IBM counts as usage.
 
 A session is charged by the wall clock, from the start of its first job until it goes inactive or is
-closed; a batch, and a job outside of both, by the time that the QPU is locked for its jobs.
-Source: IBM's page on workload usage.
+closed. A batch, or a job outside a session or batch, is charged for the time that the QPU is locked
+for its jobs. Source: IBM's page on workload usage.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ class SessionUsage(BaseModel):
     """Usage of one session or batch that the experiment opened.
 
     Attributes:
+        session_id: The session or batch.
+        mode: Its execution mode.
         seconds: Usage so far.
-        final: Whether it will not grow any more.
+        final: Whether the usage can no longer grow.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,10 +42,11 @@ class JobUsage(BaseModel):
     """Usage of one job.
 
     Attributes:
+        job_id: The job.
         submission: The submission that it was made for; a twin has that of the recorded job.
         session_id: The session that it was sent to; ``None`` in job mode.
-        seconds: Usage of the QPU; ``None`` while the platform has not settled it.
-        charged: Whether it is charged by itself, and not with a session of the experiment's own.
+        seconds: QPU usage; ``None`` until the platform has settled it.
+        charged: Whether it is charged by itself, not with one of the experiment's own sessions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,10 +62,10 @@ class ExperimentUsage(BaseModel):
     """Usage of an experiment.
 
     Attributes:
-        seconds: What it is charged with so far: its own sessions and batches as a whole, its jobs
-            in borrowed sessions and in job mode one by one.
+        seconds: What it is charged with so far: its own sessions and batches as a whole, plus each
+            of its jobs in borrowed sessions or in job mode.
         sessions: The sessions and batches that it opened, oldest first.
-        jobs: All its jobs, twins too.
+        jobs: All its jobs, including twins.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,12 +76,15 @@ class ExperimentUsage(BaseModel):
 
 
 class UsageMeter:
-    """Reads the usage of one experiment from the platform; final figures are asked for once.
+    """Reads the usage of one experiment from the platform, and records final figures.
+
+    Final figures are never asked for again.
 
     Args:
-        journal: The experiment's, where final figures are recorded.
-        connection: To its instance.
-        plan: What the Block says of sessions; ``None`` where another process may run it.
+        journal: The experiment's journal, where final figures are recorded.
+        connection: The connection to its instance.
+        plan: What the Block says about sessions; ``None`` if another process may run the
+            experiment.
     """
 
     def __init__(
@@ -90,7 +96,7 @@ class UsageMeter:
         self._had_jobs_outside: bool | None = None
 
     def of(self, experiment: str) -> UsageMeter:
-        """Return the meter of an experiment of the same instance, which may run elsewhere now."""
+        """Return the meter of another experiment of the same instance, which may run elsewhere."""
         if experiment == self._journal.scope:
             return self
         return UsageMeter(Journal(self._journal.ledger, experiment), self._connection)
@@ -99,7 +105,7 @@ class UsageMeter:
         """Return what the experiment is charged with so far.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         records = self._sessions()
         own = sum(self._session(record).seconds for record in records if record.opened)
@@ -110,10 +116,10 @@ class UsageMeter:
     def report(self) -> ExperimentUsage:
         """Return the usage of the experiment, its sessions and its jobs.
 
-        Costs one request for each job and session whose figure was not final when it was last read.
+        This costs one request for each job and session without a recorded final figure.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         records = self._sessions()
         sessions = [self._session(record) for record in records if record.opened]
@@ -126,7 +132,7 @@ class UsageMeter:
         )
 
     def _sessions(self) -> list[SessionRecord]:
-        # One that the experiment went back to has several records.
+        # A session that the experiment returned to has several records.
         records = read_sessions(self._journal)
         return list({one.session_id: one for one in records if one.session_id}.values())
 
@@ -148,7 +154,7 @@ class UsageMeter:
         )
 
     def _may_have_jobs_outside(self, records: list[SessionRecord]) -> bool:
-        """Whether jobs are charged one by one; intents of earlier processes are read once."""
+        """Whether any job may be charged by itself; jobs of earlier processes are checked once."""
         if self._had_jobs_outside is None:
             own = {record.session_id for record in records if record.opened}
             intents = self._journal.all(keys.Intent)

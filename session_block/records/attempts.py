@@ -1,4 +1,4 @@
-"""Attempts at an experiment: their number, and what failed ones leave open."""
+"""Record attempts at an experiment: when each begins, and how long a failed one's session stays."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from session_block.records.keys import AttemptBegan, AttemptFailed
 def note_attempt(journal: Journal, identity: Identity, results: int, most: int | None) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
 
-    A run that keeps crashing without progress is not tried for ever. The attempt that is
-    stopped begins a new count, so that whoever retries it by hand gets as many again.
+    So a run that crashes repeatedly without progress is not retried for ever. A stopped attempt
+    starts a new count, so that a retry by hand gets the full number again.
 
     Args:
-        journal: The experiment's.
+        journal: The experiment's journal.
         identity: The experiment.
         results: How many results are recorded now.
-        most: How many limited attempts in a row may have begun with as many; ``None`` for one that
-            has no limit, and does not count against that of others.
+        most: How many limited attempts in a row may begin with the same number of results; ``None``
+            if this attempt has no limit and does not count towards the limit of others.
 
     Returns:
         The number of the attempt, counted from 1.
 
     Raises:
-        CrashLoopError: This is one more.
+        CrashLoopError: As many attempts have already begun without a new result.
     """
     attempts = journal.all(AttemptBegan)
     in_vain = 0
@@ -40,26 +40,26 @@ def note_attempt(journal: Journal, identity: Identity, results: int, most: int |
     number = len(attempts) + 1
     began = AttemptBegan(attempt=number, results=results, limited=most is not None, stopped=stopped)
     while not journal.record(began)[1]:
-        number += 1  # of two that begin at once each has a number of its own
+        number += 1  # another attempt began at the same time and took this number
         began = replace(began, attempt=number)
     if stopped:
         raise CrashLoopError(
             f"Experiment {identity} has been tried {in_vain} times in a row without a new result "
-            f"({results} are recorded), so it is stopped before it is tried once more. Look into "
-            "the logs why it ends, then retry the flow run: it goes on where it stopped.",
+            f"({results} are recorded), so it is stopped instead of tried once more. Find out from "
+            "the logs why it ends. Then retry the flow run: it continues where it stopped.",
             experiment=identity.uid,
         )
     return number
 
 
 def note_failure(journal: Journal, attempt: int, keep_seconds: int) -> None:
-    """Record that an attempt has failed, and for how long its session is kept for another one."""
+    """Record that an attempt has failed, and how long its session is kept for the next one."""
     journal.record(AttemptFailed(attempt=attempt, keep_seconds=keep_seconds))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The latest attempt at an experiment, which failed.
+    """The failed attempt after which an experiment stopped.
 
     Attributes:
         failed_at: When it failed, by its machine's clock.
@@ -71,7 +71,7 @@ class Failure:
 
 
 def last_failure(journal: Journal) -> Failure | None:
-    """Return the failure of the latest attempt at an experiment, unless that goes on or crashed."""
+    """Return the failure of the latest attempt; ``None`` if it succeeded, crashed or still runs."""
     failed = journal.get(AttemptFailed, journal.count(AttemptBegan))
     if failed is None or failed.recorded_at is None:
         return None

@@ -1,4 +1,4 @@
-"""What every part of an opened experiment shares."""
+"""Hold what all parts of an opened experiment share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from session_block.records.versions import FIRST, Versions
 
 @dataclass(frozen=True)
 class ExperimentContext:
-    """One experiment as its parts see it: who it is, its facts, and its world.
+    """One experiment as its parts see it: its identity, its facts and its environment.
 
     Attributes:
         identity: Name, number and UID.
-        journal: Its ledger.
-        versions: Those of the rules that recognise it, for life.
-        events: Where its parts publish what happens.
+        journal: Its facts in the ledger.
+        versions: The versions of the rules that recognise it, fixed for life.
+        events: Where its parts publish events.
     """
 
     identity: Identity
@@ -35,7 +35,7 @@ class ExperimentContext:
 
     @property
     def environment(self) -> Environment:
-        """The world that it runs in."""
+        """The environment that it runs in."""
         return self.journal.environment
 
     @property
@@ -44,5 +44,5 @@ class ExperimentContext:
         return self.journal.has(Sealed)
 
     def publish(self, kind: EventKind, subject: object, text: str = "") -> None:
-        """Publish that something happened now."""
+        """Publish an event that happened now."""
         self.events.publish(Event(kind, str(subject), text, self.environment.now()))

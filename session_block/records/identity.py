@@ -1,4 +1,4 @@
-"""Which experiment a name stands for."""
+"""Find the experiment that a name stands for."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _NAMES = "@names"
 
 @dataclass(frozen=True)
 class Identity:
-    """An experiment's name, its number among those of that name, and its unique ID.
+    """An experiment's name, its number among experiments of that name, and its unique ID.
 
     Attributes:
         resumed: The experiment existed before it was opened now.
         lost: The ledger had lost it; it was found by its jobs at the platform.
-        versions: Of the rules that recognise its jobs, where only the jobs could tell.
+        versions: The versions of the rules that recognise its jobs, if they were read from the
+            jobs' tags.
     """
 
     name: str
@@ -40,17 +41,18 @@ class Identity:
 
     @property
     def tags(self) -> list[str]:
-        """The tags that all jobs of this experiment bear: its name, for people, and its UID."""
+        """The tags of all jobs of this experiment: its name, for people, and its UID."""
         return [name_tag(self.name), uid_tag(self.uid)]
 
 
 @dataclass(frozen=True)
 class Lost:
-    """An experiment that only its jobs' tags at the platform tell of.
+    """An experiment that is known only from its jobs' tags at the platform.
 
     Attributes:
-        number: Which experiment of its name it is.
-        versions: Of the rules that recognise its jobs.
+        uid: Its unique ID.
+        number: Its number among experiments of its name.
+        versions: The versions of the rules that recognise its jobs.
     """
 
     uid: str
@@ -59,7 +61,7 @@ class Lost:
 
 
 def lost_among(tags: Iterable[Sequence[str]]) -> list[Lost]:
-    """Return the experiments that these jobs' tags name, in the order of the jobs."""
+    """Return the experiments that the tags of these jobs name, in the order of the jobs."""
     found: dict[str, Lost] = {}
     for one in tags:
         uid = uid_of(tuple(one))
@@ -84,21 +86,22 @@ def identify(
     flow_run_id: str | None = None,
     find_lost: Callable[[str], Sequence[Lost]] = lambda _: (),
 ) -> Identity:
-    """Return the experiment that a name stands for, minting it when it is new.
+    """Return the experiment that a name stands for; create it if it is new.
 
     Args:
         ledger: Where names are kept.
-        name: The user's name; ``None`` for the flow run's ID.
+        name: The user's name; ``None`` to use the flow run's ID.
         fresh: Start the next experiment of this name.
-        uid: Take the experiment of this name that has this UID.
-        flow_run_id: The outermost flow run, if there is one. What it once opened by a name is what
-            it opens ever after, so that its retries go on with it.
-        find_lost: Returns the experiments whose jobs bear a name at the platform. Asked only if
-            the ledger knows no name at all, as after the loss of a disk, or not this UID.
+        uid: Take the experiment of this name with this UID.
+        flow_run_id: The outermost flow run, if there is one. It always opens the experiment that it
+            first opened by a name, so that its retries continue that experiment.
+        find_lost: Returns the experiments of a name that have jobs at the platform. Called only if
+            the ledger knows no name at all, as after the loss of a disk, or if it does not know
+            this UID.
 
     Raises:
-        InvalidInputError: There is no name, it cannot be one, or an empty ledger finds several
-            experiments of this name.
+        InvalidInputError: There is no name, or it is not a valid one, or the ledger is empty and
+            the platform shows several experiments of this name.
     """
     name = _checked(flow_run_id if name is None else name)
     names = _Names(ledger, name, find_lost)
@@ -123,7 +126,7 @@ def identify(
 
 
 class _Names:
-    """What a name has stood for."""
+    """The experiments that a name has stood for."""
 
     def __init__(
         self, ledger: Ledger, name: str, find_lost: Callable[[str], Sequence[Lost]]
@@ -144,7 +147,7 @@ class _Names:
         )
 
     def choose(self, *, fresh: bool, uid: str | None) -> tuple[NameGiven, bool]:
-        """Return what the name now stands for, and whether that existed before."""
+        """Return what the name stands for now, and whether that existed before."""
         while True:
             known = self._journal.all(NameGiven, self._name)
             if uid is not None:
@@ -170,7 +173,7 @@ class _Names:
                 return given, found is not None
 
     def _lost(self, uid: str | None) -> Lost | None:
-        """Return the experiment that the platform shows: of a UID, or for an empty ledger."""
+        """Return the experiment that the platform shows: by UID, or by name for an empty ledger."""
         if uid is None and (self._journal.count(NameGiven) or self._journal.count(OpenedByRun)):
             return None
         found = self._find_lost(self._name)
@@ -180,14 +183,14 @@ class _Names:
         if len(found) > 1:
             raise InvalidInputError(
                 f"The ledger is empty, and the platform shows jobs of {len(found)} experiments "
-                f"named {self._name!r}: {', '.join(one.uid for one in found)}. Go on with one of "
-                "them by uid=, or start anew with fresh=True."
+                f"named {self._name!r}: {', '.join(one.uid for one in found)}. Continue one of "
+                "them with uid=, or start a new experiment with fresh=True."
             )
         return found[0] if found else None
 
 
 def begin(journal: Journal, identity: Identity, backend: str | None) -> ExperimentBegan:
-    """Record the first fact of an experiment, unless it is there; return what stands.
+    """Record the first fact of an experiment unless there is one; return the recorded fact.
 
     Raises:
         LedgerVersionError: A newer version of this package began it.
@@ -213,7 +216,7 @@ def begin(journal: Journal, identity: Identity, backend: str | None) -> Experime
 
 
 def opened_by(ledger: Ledger, flow_run_id: str) -> list[Identity]:
-    """Return the experiments that an outermost flow run has opened."""
+    """Return the experiments that an outermost flow run opened."""
     return [
         Identity(one.name, one.number, one.uid, resumed=True)
         for one in Journal(ledger, _NAMES).all(OpenedByRun, flow_run_id)
@@ -221,13 +224,13 @@ def opened_by(ledger: Ledger, flow_run_id: str) -> list[Identity]:
 
 
 def flow_runs_of(ledger: Ledger, uid: str) -> list[str]:
-    """Return the IDs of the outermost flow runs that have opened an experiment, oldest first."""
+    """Return the IDs of the outermost flow runs that opened an experiment, oldest first."""
     opened = Journal(ledger, _NAMES).all(OpenedByRun)
     return [one.flow_run_id for one in opened if one.uid == uid]
 
 
 def known_experiments(ledger: Ledger) -> list[Identity]:
-    """Return every experiment that a ledger knows by a name, oldest first."""
+    """Return every named experiment in a ledger, oldest first."""
     return [
         Identity(one.name, one.number, one.uid, resumed=True, lost=one.lost)
         for one in Journal(ledger, _NAMES).all(NameGiven)
@@ -243,6 +246,6 @@ def _checked(name: str | None) -> str:
     if not name.strip() or len(quote(name, safe="")) > MAX_NAME_LENGTH or not name.isprintable():
         raise InvalidInputError(
             f"{name!r} cannot name an experiment: use 1 to {MAX_NAME_LENGTH} printable characters "
-            "(fewer, where they are not ASCII)."
+            "(fewer if they are not ASCII)."
         )
     return name

@@ -1,4 +1,4 @@
-"""The facts of one experiment, as typed records: read and written through here alone."""
+"""Read and write the facts of one experiment as typed records; nothing else does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ K = TypeVar("K", bound=Kind)
 
 
 class Journal:
-    """A ledger, bound to one experiment, or to another scope such as a Block's budget.
+    """A ledger, bound to one experiment or to another scope such as a Block's budget.
 
     Args:
         ledger: Where the facts are.
-        scope: The experiment's UID.
+        scope: The experiment's UID, or the name of another scope.
     """
 
     def __init__(self, ledger: Ledger, scope: str) -> None:
@@ -25,7 +25,7 @@ class Journal:
 
     @property
     def environment(self) -> Environment:
-        """The world that the ledger is in."""
+        """The environment of the ledger."""
         return self.ledger.environment
 
     def __repr__(self) -> str:
@@ -35,10 +35,10 @@ class Journal:
         """Create a fact unless there is one in its place; it is durable when this returns.
 
         Returns:
-            What the ledger now holds in that place, and whether it is this.
+            The fact that the ledger now holds in that place, and whether this call created it.
 
         Raises:
-            LedgerError: It was not recorded, or it is not known whether it was.
+            LedgerError: The fact was not recorded, or it is unknown whether it was.
         """
         fact, ours = self.ledger.create(self.scope, record.fact_key, record.fact_body, payload)
         return type(record).of(fact), ours
@@ -57,15 +57,15 @@ class Journal:
         """Return the facts of several kinds, oldest first, without payloads.
 
         Args:
-            kinds: Which.
-            at: The first part of their place; ``None`` for all of them.
+            kinds: The kinds of facts.
+            at: The first part of their place; ``None`` for all places.
         """
         place = () if at is None else (at,)
         facts = self.ledger.facts(self.scope, *(kind.prefix(*place) for kind in kinds))
         return [record for fact in facts if isinstance(record := typed(fact), kinds)]
 
     def everything(self) -> list[tuple[Fact, Kind | None]]:
-        """Return all facts, oldest first, with what they say; ``None`` for a newer version's."""
+        """Return all facts with their records, oldest first; ``None`` for a newer version's."""
         return [(fact, typed(fact)) for fact in self.ledger.facts(self.scope)]
 
     def count(self, kind: type[Kind], *place: object) -> int:
@@ -73,9 +73,9 @@ class Journal:
         return self.ledger.count(self.scope, kind.prefix(*place))
 
     def count_before(self, kind: type[Kind], *place: object) -> int:
-        """Return how many facts of a kind stand before a place given in full."""
+        """Return how many facts of a kind come before a place given in full."""
         return self.ledger.count(self.scope, kind.prefix(), before=kind.prefix(*place))
 
     def has(self, kind: type[Kind], *place: object) -> bool:
-        """Whether there is a fact of a kind at a place given in full; reads no payload."""
+        """Whether there is a fact of a kind at a place given in full; does not read its payload."""
         return self.count(kind, *place) > 0

@@ -1,8 +1,8 @@
-"""The kinds of facts: how each is called, and what it says. The only place that spells a key.
+"""Define the kinds of facts: their names and what they say. Keys are spelled only here.
 
-What is written here is read for ever: a kind is never renamed, a field never changes its meaning,
-and a new field has a default, which is what older facts mean by not having it. ``tests/records``
-pins the complete set.
+Facts are read for ever. So a kind is never renamed, a field never changes its meaning, and a new
+field has a default that is right for older facts without it. ``tests/records`` pins the complete
+set.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ _AROUND = frozenset({"recorded_at", "payload"})
 
 
 def _place(digits: int = 0) -> Any:
-    """Make a field that stands in the key; a number may be padded, so that keys sort like it."""
+    """Make a field that is part of the key; pad numbers if keys must sort in numeric order."""
     return field(metadata={"digits": digits})
 
 
 def _if_set(default: Any = None, *, written_as: str | None = None) -> Any:
-    """Make a field that is written only where it is not its default, maybe under an older name."""
+    """Make a field that is written only if it differs from its default, maybe by an older name."""
     return field(default=default, metadata={"if_set": True, "written_as": written_as})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of fact. Fields marked as place are its key; the others are its body.
+    """One kind of fact. Fields made by ``_place`` form its key; the others form its body.
 
     Attributes:
-        recorded_at: When it was recorded, by its writer's clock; ``None`` before.
-        payload: What it holds beside its body, where it was read with it.
+        recorded_at: When it was recorded, by its writer's clock; ``None`` until then.
+        payload: The bytes that it holds beside its body; ``None`` if there are none or if the fact
+            was read without them.
     """
 
     KIND: ClassVar[str]
@@ -67,7 +68,7 @@ class Kind:
 
     @classmethod
     def prefix(cls, *place: object) -> str:
-        """Return what the keys of this kind begin with, at a place given in part or in full."""
+        """Return the prefix of this kind's keys at a place given in part; the key if in full."""
         own = _layout(cls).place
         parts = [cls.KIND]
         for value, one in zip(place, own, strict=False):
@@ -78,10 +79,10 @@ class Kind:
 
     @classmethod
     def of(cls, fact: Fact) -> Self:
-        """Return what a fact of this kind says.
+        """Return the typed record of a fact of this kind.
 
         Raises:
-            LedgerError: It lacks something that all of them have.
+            LedgerError: A field is missing or not valid.
         """
         layout = _layout(cls)
         texts = fact.key.removeprefix(f"{cls.KIND}/").split("/") if layout.place else []
@@ -94,9 +95,9 @@ class Kind:
             return cls(**given, recorded_at=fact.created_at, payload=fact.payload)
         except (TypeError, ValueError) as error:
             raise LedgerError(
-                f"Fact {fact.key!r} of experiment {fact.experiment} is no {cls.__name__} that this "
-                f"version reads ({error}). Was the ledger written by a newer version? Upgrade "
-                "prefect-quantum-sessions.",
+                f"Fact {fact.key!r} of experiment {fact.experiment} is not a {cls.__name__} that "
+                f"this version can read ({error}). Was the ledger written by a newer version? "
+                "Upgrade prefect-quantum-sessions.",
                 experiment=fact.experiment,
             ) from error
 
@@ -111,11 +112,11 @@ class Sender:
     """Who carries out an intent: one attempt, in one process, on one machine.
 
     Attributes:
-        token: The attempt's own.
+        token: The attempt's ID.
         machine: Host name and machine ID.
-        boot: The boot's ID: process IDs mean nothing outside it.
-        pid: The process.
-        started: When that began, so that a reused process ID is told apart.
+        boot: The boot's ID, because process IDs are unique only within one boot.
+        pid: The process ID.
+        started: When the process began, so that a reused process ID is recognised.
     """
 
     token: str
@@ -127,11 +128,12 @@ class Sender:
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs are sent: all look-ups go there.
+    """Where jobs are sent and looked up.
 
     Attributes:
+        backend: The backend's name.
         instance: The instance's CRN.
-        url: The platform's.
+        url: The platform's URL.
     """
 
     backend: str
@@ -145,9 +147,9 @@ class ExperimentBegan(Kind):
 
     Attributes:
         backend: The backend that its Block named; ``None`` for the least busy one.
-        identity_version: Of the rule that recognises the experiment.
-        fingerprint_version: Of the rule that recognises its requests.
-        tags_version: Of the grammar of its jobs' tags.
+        identity_version: The version of the rule that recognises the experiment.
+        fingerprint_version: The version of the rule that recognises its requests.
+        tags_version: The version of its jobs' tag grammar.
         family: The family of primitives that it began with.
     """
 
@@ -163,7 +165,7 @@ class ExperimentBegan(Kind):
 
     @property
     def versions(self) -> Versions:
-        """The versions of the rules that recognise the experiment, for life."""
+        """The versions of the rules that recognise the experiment, fixed for life."""
         return Versions(self.identity_version, self.fingerprint_version, self.tags_version)
 
 
@@ -187,7 +189,7 @@ class Sealed(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class BackendChosen(Kind):
-    """The backend of all jobs, and why it is the one."""
+    """The backend of all jobs, and why it was chosen."""
 
     KIND = "backend"
 
@@ -200,7 +202,7 @@ class BackendChosen(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class ModeChosen(Kind):
-    """The execution mode that took the place of the Block's."""
+    """The execution mode that replaced the Block's, and why."""
 
     KIND = "execution-mode"
 
@@ -224,7 +226,7 @@ class AttemptBegan(Kind):
     Attributes:
         results: How many results were recorded then.
         limited: Whether it counts against the limit of attempts without progress.
-        stopped: Whether it was stopped at once, as one too many.
+        stopped: Whether it was stopped at once because the limit was reached.
     """
 
     KIND = "attempt"
@@ -237,7 +239,7 @@ class AttemptBegan(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptFailed(Kind):
-    """An attempt failed; its session is kept for another one for so long."""
+    """An attempt failed; its session is kept for ``keep_seconds`` for the next one."""
 
     KIND = "failed"
 
@@ -250,8 +252,8 @@ class SessionIntent(Kind):
     """A session or batch is wanted.
 
     Attributes:
-        mode: ``session`` or ``batch``; ``None`` where the ledger had lost it.
-        sender: Who opens it; ``None`` where none is opened.
+        mode: ``session`` or ``batch``; ``None`` if the ledger had lost it.
+        sender: Who opens it; ``None`` if none is opened.
         borrowed: The ID of the session that is joined instead.
         restored: The ledger had lost it.
     """
@@ -286,7 +288,7 @@ class SessionOutcome(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionClosing(Kind):
-    """The experiment sets out to close a session."""
+    """The experiment is about to close a session."""
 
     KIND = "session-closing"
 
@@ -310,14 +312,14 @@ class Intent(Kind):
     """One generation of a submission is about to be sent.
 
     Attributes:
-        fingerprint: Of the request; ``None`` where the ledger had lost it.
-        occurrence: Which of several equal requests; ``None`` where the ledger had lost it.
-        label: The user's, or ``None``; ``?`` where the ledger had lost it.
-        concurrent: Whether several threads or tasks asked.
-        kind: ``sampler`` or ``estimator``; ``None`` where the ledger had lost it.
-        tag: The job's tag, whole.
-        sender: Who sends it; ``None`` where it was sent before this was recorded.
-        adopted: It was made for a job that appeared after all.
+        fingerprint: The request's fingerprint; ``None`` if the ledger had lost it.
+        occurrence: Which of several equal requests it is; ``None`` if the ledger had lost it.
+        label: The user's label, or ``None``; ``?`` if the ledger had lost it.
+        concurrent: Whether several threads or tasks made requests.
+        kind: ``sampler`` or ``estimator``; ``None`` if the ledger had lost it.
+        tag: The job's whole tag.
+        sender: Who sends it; ``None`` if the job was sent before this fact was recorded.
+        adopted: It was recorded for a job that appeared after all.
         restored: The ledger had lost it.
     """
 
@@ -352,12 +354,12 @@ class Outcome(Kind):
     Attributes:
         kind: ``job``, ``rejected`` or ``abandoned``.
         job_id: The job, if there is one.
-        cause: Of a rejection: ``budget``, ``session-closed``, ``for-now``, or what else it was.
-        status: The HTTP status of a rejection; ``None`` where nothing was sent.
-        message: What a rejection said.
-        adopted: The job was found, not made.
+        cause: A rejection's cause: ``budget``, ``session-closed``, ``for-now``, or another.
+        status: A rejection's HTTP status; ``None`` if nothing was sent.
+        message: A rejection's message.
+        adopted: The job was found at the platform, not just made.
         restored: The ledger had lost it.
-        by: ``operator`` where one decided it.
+        by: ``operator`` if an operator decided it.
     """
 
     KIND = "outcome"
@@ -375,7 +377,7 @@ class Outcome(Kind):
 
     @property
     def fact_body(self) -> dict[str, Any]:
-        """The body; a rejection has its status also where that is ``None``."""
+        """The body; a rejection's status is written even if it is ``None``."""
         status = {"status": self.status} if self.kind == "rejected" else {}
         return {**super().fact_body, **status}
 
@@ -394,7 +396,7 @@ class Outcome(Kind):
 
     @classmethod
     def abandoned(cls, submission: str, generation: int, *, restored: bool = False) -> Self:
-        """Return the outcome of a generation that made no job that is known."""
+        """Return the outcome of a generation without a known job."""
         return cls(
             submission=submission, generation=generation, kind="abandoned", restored=restored
         )
@@ -430,7 +432,7 @@ class Hold(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Twin(Kind):
-    """A job was one too many."""
+    """A job was surplus: its submission already had one."""
 
     KIND = "twin"
 
@@ -496,12 +498,12 @@ class SessionDeed(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Draw(Kind):
-    """What was drawn once.
+    """A value that was drawn once.
 
     Attributes:
-        digest: Of the user's key; see :meth:`digest_of`.
+        digest: The digest of the user's key; see :meth:`digest_of`.
         key: The user's key.
-        value: What was drawn, as a JSON value.
+        value: The drawn value, as a JSON value.
     """
 
     KIND = "once"
@@ -512,17 +514,17 @@ class Draw(Kind):
 
     @staticmethod
     def digest_of(key: str) -> str:
-        """Return the place of a user's key, which may be long."""
+        """Return the digest of a user's key, which itself may be too long for a fact's key."""
         return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedCircuit(Kind):
-    """The ISA circuit for one of the user's, as QPY in the payload.
+    """The ISA circuit for one of the user's circuits, as QPY in the payload.
 
     Attributes:
-        circuit: The digest of the user's circuit and of how it was to be transpiled.
-        pin: 1 for the first, more for those that replaced it.
+        circuit: The digest of the user's circuit and of its transpilation settings.
+        pin: 1 for the first one, higher for its replacements.
     """
 
     KIND = "circuit"
@@ -537,7 +539,7 @@ class PinnedCircuit(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitFits(Kind):
-    """A circuit fitted the backend as it was."""
+    """A circuit fitted the backend without transpilation."""
 
     KIND = "fits"
 
@@ -547,12 +549,15 @@ class CircuitFits(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class NameGiven(Kind):
-    """Which experiment a name stands for, and by its number which of them.
+    """An experiment that a name stands for.
 
     Attributes:
+        place: Its position in the ledger's list for the name.
+        number: Its number among experiments of the name; higher than ``place`` if the ledger lost
+            earlier ones.
         lost: The ledger had lost it; it was found by its jobs at the platform.
-        versions: Of the rules that recognise its jobs, where the jobs tell: identity rule,
-            fingerprint and tags.
+        versions: The versions of the rules that recognise its jobs (identity rule, fingerprint,
+            tags), if they were read from the jobs' tags.
     """
 
     KIND = "name"
@@ -567,7 +572,7 @@ class NameGiven(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedByRun(Kind):
-    """What an outermost flow run opened by a name, and opens ever after."""
+    """The experiment that an outermost flow run opened by a name, and always opens by it."""
 
     KIND = "run"
 
@@ -581,7 +586,7 @@ class OpenedByRun(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetMember(Kind):
-    """An experiment is counted against a Block's limits."""
+    """An experiment counts against a Block's limits."""
 
     KIND = "member"
 
@@ -590,7 +595,12 @@ class BudgetMember(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket(Kind):
-    """A number that was given to one job."""
+    """A number of the job quota was given to one generation.
+
+    Attributes:
+        ticket: The number, counted from 1.
+        holder: The generation, as experiment, submission and generation number.
+    """
 
     KIND = "ticket"
 
@@ -600,7 +610,7 @@ class Ticket(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class TicketVoid(Kind):
-    """A ticket's holder made no job."""
+    """The holder of a number of the job quota made no job."""
 
     KIND = "ticket-void"
 
@@ -648,29 +658,29 @@ KINDS: tuple[type[Kind], ...] = (
     TicketVoid,
     Written,
 )
-"""All of them."""
+"""All kinds of facts."""
 
 SubmissionFact = Intent | Outcome | JobEnded | Hold | Result | Twin
-"""What the state of a submission is folded from."""
+"""The facts about one submission."""
 
 SessionFact = SessionIntent | SessionOutcome | SessionClosing | SessionEnded
-"""What is said of one session of an experiment."""
+"""The facts about one session of an experiment."""
 
 _BY_KIND = {one.KIND: one for one in KINDS}
 
 
 def kind_of(key: str) -> type[Kind] | None:
-    """Return the kind of fact that a key belongs to; ``None`` for one of a newer version."""
+    """Return the kind that a key belongs to; ``None`` for a kind of a newer version."""
     head, _, rest = key.partition("/")
     longer = f"{head}/{rest.partition('/')[0]}"
     return _BY_KIND.get(longer) or _BY_KIND.get(head)
 
 
 def typed(fact: Fact) -> Kind | None:
-    """Return what a fact says; ``None`` for a kind of a newer version.
+    """Return the typed record of a fact; ``None`` for a kind of a newer version.
 
     Raises:
-        LedgerError: It lacks something that all of its kind have.
+        LedgerError: A field is missing or not valid.
     """
     kind = kind_of(fact.key)
     return None if kind is None else kind.of(fact)
@@ -681,9 +691,10 @@ class _Field:
     """A field of a kind.
 
     Attributes:
-        is_number: Whether it is a whole number.
-        digits: To how many digits a number in a key is padded.
-        if_set: Whether it is written only where it is not its default.
+        is_number: Whether it is an integer.
+        digits: How many digits a number in a key is padded to; 0 for no padding.
+        if_set: Whether it is written only if it differs from its default.
+        written_as: Its name in the ledger.
     """
 
     name: str
@@ -696,7 +707,13 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Layout:
-    """A kind's fields: in its key, in its body, and the body's by the names they are written as."""
+    """A kind's fields.
+
+    Attributes:
+        place: The fields in its key.
+        contents: The fields in its body.
+        names: The names of the body's fields, by their names in the ledger.
+    """
 
     place: tuple[_Field, ...]
     contents: tuple[_Field, ...]
@@ -707,7 +724,7 @@ _LAYOUTS: dict[type[Kind], _Layout] = {}
 
 
 def _layout(kind: type[Kind]) -> _Layout:
-    """Return the layout of a kind, which is looked at once: it is asked for with every fact."""
+    """Return the layout of a kind; cached, because every fact that is read needs it."""
     found = _LAYOUTS.get(kind)
     if found is None:
         own = [one for one in fields(kind) if one.name not in _AROUND]

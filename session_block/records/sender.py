@@ -1,7 +1,7 @@
-"""The sender of an intent, and whether it may still be at work.
+"""Describe who carries out an intent, and decide whether that sender may still be at work.
 
-A sender is gone when its attempt has returned, when its process is known dead, or when its
-deadline has passed by the waiter's own clock. A paused process is then gone too, and finds its
+A sender is gone when its attempt has returned, when its process is known to be dead, or when its
+deadline has passed by the waiter's own clock. So a paused process counts as gone too, and finds its
 generation decided when it wakes. There are no heartbeats.
 """
 
@@ -23,7 +23,7 @@ SUBMIT_DEADLINE_SECONDS = 960.0
 
 @contextmanager
 def sending(environment: Environment) -> Iterator[Sender]:
-    """Yield the description of a live sender; it is gone when the block is left."""
+    """Yield a live sender; it counts as gone when the ``with`` block ends."""
     token, process = environment.new_id(), environment.process()
     with environment.lock:
         environment.live_attempts.add(token)
@@ -54,10 +54,12 @@ def may_be_alive(sender: Sender, environment: Environment) -> bool:
 
 
 class SenderWatch:
-    """Gives a sender that cannot be seen a deadline, counted from when its intent was first read.
+    """Gives senders a deadline, counted from when this process first saw their intent.
+
+    The deadline matters for a sender on another machine, which cannot be seen to be dead.
 
     Args:
-        environment: Gives clock and processes.
+        environment: Provides clock and processes.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -70,7 +72,7 @@ class SenderWatch:
         if latest is None or latest.outcome is not None or latest.held:
             return False
         if latest.intent.sender is None:
-            # Restored or adopted: there is nobody who would still send it.
+            # Restored or adopted: its job was sent before, so nobody will send it now.
             return False
         now = self._environment.monotonic()
         first_seen = self._first_seen.setdefault((recorded.id, latest.number), now)

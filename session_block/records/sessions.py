@@ -1,4 +1,4 @@
-"""What the ledger says about the sessions of an experiment."""
+"""Read and record what the ledger says about the sessions of an experiment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """One session of an experiment, as the ledger tells it.
+    """One session of an experiment, as recorded in the ledger.
 
     Attributes:
         intent: What was asked for, and where.
@@ -61,22 +61,22 @@ class SessionRecord:
 
     @property
     def backend(self) -> str:
-        """The backend that it is on."""
+        """The backend that the session is on."""
         return self.intent.backend
 
     @property
     def instance(self) -> str | None:
-        """CRN of its instance."""
+        """The CRN of its instance; ``None`` for none."""
         return self.intent.instance
 
     @property
     def mode(self) -> SessionMode | None:
-        """``session`` or ``batch``; ``None`` where the ledger had lost it."""
+        """``session`` or ``batch``; ``None`` if the ledger had lost it."""
         return self.intent.mode
 
     @property
     def state(self) -> SessionState:
-        """Where it stands, as far as the ledger tells."""
+        """Where it stands, as far as the ledger knows."""
         return session_state(self.kind, ended=self.end is not None)
 
     @property
@@ -86,7 +86,7 @@ class SessionRecord:
 
     @property
     def usable(self) -> bool:
-        """Whether there is a session that is not known to be over."""
+        """Whether the session exists and is not known to be over."""
         return self.session_id is not None and self.end is None
 
 
@@ -115,7 +115,7 @@ def read_sessions(journal: Journal) -> list[SessionRecord]:
 
 
 def execution_mode(journal: Journal, plan: SessionPlan) -> ExecutionMode:
-    """Return an experiment's execution mode: the Block's, or what took its place."""
+    """Return an experiment's execution mode: the Block's, or the one that replaced it."""
     if plan.mode == "session" and plan.without_sessions != "fail":
         chosen = journal.get(ModeChosen)
         if chosen is not None:
@@ -124,7 +124,7 @@ def execution_mode(journal: Journal, plan: SessionPlan) -> ExecutionMode:
 
 
 def record_closing(journal: Journal, record: SessionRecord, reason: str) -> None:
-    """Record, before a session is closed, why it will be."""
+    """Record that a session will be closed, and why; called before it is closed."""
     journal.record(SessionClosing(number=record.number, reason=reason))
 
 
@@ -134,10 +134,10 @@ def record_end(journal: Journal, record: SessionRecord, reason: str) -> None:
 
 
 def report_lost(experiment: Identity, number: int, backend: str) -> None:
-    """Warn that nobody knows whether a session was opened, because sessions have no tags."""
+    """Log that it is unknown whether a session was opened; sessions bear no tags to find it by."""
     _logger.warning(
         "The opening of session %d of experiment %s on %s was cut off. If the platform did "
-        "open it, it holds no job and is closed by the platform after 30 minutes; "
+        "open it, the session holds no job, and the platform closes it after 30 minutes; "
         "'session-block sessions orphans' lists it.",
         number,
         experiment,
@@ -146,7 +146,7 @@ def report_lost(experiment: Identity, number: int, backend: str) -> None:
 
 
 def restore_session(journal: Journal, session_id: str, place: Place, *, borrowed: bool) -> None:
-    """Record a session that the ledger had lost, unless it knows it."""
+    """Record a session that the ledger lost; do nothing if the ledger has it."""
     while True:
         known = read_sessions(journal)
         if any(record.session_id == session_id for record in known):

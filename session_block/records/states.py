@@ -11,15 +11,15 @@ from session_block.records.keys import OutcomeKind, SessionKind
 
 
 class SubmissionState(StrEnum):
-    """The state of a submission, the same in every view, command and report.
+    """Where a submission stands, in the words shown to people everywhere.
 
     Attributes:
-        UNSETTLED: It was to be sent, and what came of that is not recorded yet.
+        UNSETTLED: It was about to be sent, and the outcome is not recorded yet.
         HELD: It waits for an operator.
-        JOB: It has a job, whose result is not recorded yet.
-        ENDED: Its job gave no result; the next one who asks runs it again.
-        REJECTED: No job was made: the platform refused it, or the budget did.
-        ABANDONED: No job was made that anybody knows of; the next one who asks sends it again.
+        JOB: It has a job; the result is not recorded yet.
+        ENDED: Its job gave no result; the next request runs it again.
+        REJECTED: No job was made, because the platform or the budget refused it.
+        ABANDONED: No job of it is known; the next request sends it again.
         RESULT: Its result is recorded.
     """
 
@@ -53,14 +53,14 @@ def submission_state(
 
 
 class SessionState(StrEnum):
-    """The state of a session, the same in every view, command and report.
+    """Where a session of an experiment stands, in the words shown to people everywhere.
 
     Attributes:
-        OPENING: It is wanted, and what came of that is not recorded yet.
+        OPENING: It is wanted, and the outcome is not recorded yet.
         OPEN: It is not known to be over.
         ENDED: It is over.
-        LOST: Its opening was cut off, so nobody knows whether there is one.
-        REFUSED: The platform opened none.
+        LOST: Its opening was cut off, so it is unknown whether the session exists.
+        REFUSED: The platform refused to open it.
     """
 
     OPENING = "opening"

@@ -1,8 +1,8 @@
-"""Pure: fold the facts of a submission into its situation.
+"""Fold the facts of a submission into where it stands; no I/O but in :func:`read_submission`.
 
 Each generation of a submission has an ``intent`` and an ``outcome``, which is a job, a rejection or
-an abandonment. A job that is known to have given no result, and never to give one, has an ``ended``
-fact as well, and a generation that waits for an operator a ``hold``.
+an abandonment. If a job is known to have given no result and never to give one, its generation also
+has an ``ended`` fact. A generation that waits for an operator has a ``hold``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Situation(StrEnum):
     """What the ledger says about a submission, or about one generation of it."""
 
     NOTHING = "nothing"
-    INTENT_WITH_SENDER = "intent, its owner alive and within its deadline"
-    INTENT_ORPHANED = "intent, its owner gone"
+    INTENT_WITH_SENDER = "intent, its sender alive and within its deadline"
+    INTENT_ORPHANED = "intent, its sender gone"
     HELD = "intent, held for an operator"
     REJECTED_BY_CLOSED_SESSION = "rejected: the session was closed"
     REJECTED_FOR_NOW = "rejected earlier for a reason that lies outside the request"
@@ -73,12 +73,13 @@ class Named(TypedDict):
 
 @dataclass(frozen=True)
 class Asked:
-    """What an intent says about its request.
+    """What an intent says of its request, apart from where it is sent.
 
     Attributes:
+        fingerprint: The request's fingerprint.
         occurrence: Which of several equal requests it is, counted from 1.
-        label: The user's, or ``None``.
-        concurrent: Whether several threads or tasks ask.
+        label: The user's label, or ``None``.
+        concurrent: Whether several threads or tasks make requests.
     """
 
     fingerprint: str
@@ -89,14 +90,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Generation:
-    """One attempt at a submission, as the ledger tells it.
+    """One attempt at a submission, as recorded in the ledger.
 
     Attributes:
         number: 1 for the first attempt.
-        intent: Where it was sent, and its sender.
-        outcome: What came of it, or ``None`` while that is open.
-        ended: Why the outcome's job is known to have given no result, or ``None``.
-        hold: That the generation waits for an operator, and why; or ``None``.
+        intent: Where it is sent, and by whom.
+        outcome: What came of it; ``None`` while it is open.
+        ended: Why the job is known to have given no result, or ``None``.
+        hold: Why the generation waits for an operator; ``None`` if it was never held.
     """
 
     number: int
@@ -107,16 +108,16 @@ class Generation:
 
     @property
     def held(self) -> bool:
-        """Whether it waits for an operator's decision.
+        """Whether it still waits for an operator's decision.
 
-        A hold is over once the generation has another outcome.
+        A hold no longer counts once the generation has ended or has got another outcome.
         """
         if self.hold is None or self.ended is not None:
             return False
         return self.outcome is None or (self.job_id is not None and self.job_id == self.hold.job_id)
 
     def named(self, experiment: str) -> Named:
-        """Return what an error about this generation says of it, as its attributes."""
+        """Return the attributes of an error about this generation."""
         return {
             "experiment": experiment,
             "submission": self.intent.submission,
@@ -132,7 +133,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Submission:
-    """All that the ledger says about one submission."""
+    """Everything that the ledger says about one submission."""
 
     id: str
     generations: tuple[Generation, ...] = ()
@@ -145,15 +146,15 @@ class Submission:
 
     @property
     def latest(self) -> Generation | None:
-        """The last generation, or ``None`` when nothing is recorded."""
+        """The latest generation, or ``None`` if nothing is recorded."""
         return self.generations[-1] if self.generations else None
 
     @property
     def state(self) -> SubmissionState:
-        """Its state, for people; :meth:`situation` decides what happens next.
+        """Where it stands, for people; :meth:`situation` is for deciding what to do next.
 
         Raises:
-            LedgerError: Nothing is recorded of it.
+            LedgerError: Nothing is recorded about it.
         """
         latest = self.latest
         if latest is None and not self.has_result:
@@ -167,7 +168,7 @@ class Submission:
 
     @property
     def refused_with(self) -> int | None:
-        """The HTTP status of the last generation's refusal, if it was refused."""
+        """The HTTP status of the latest generation's rejection; ``None`` if it has none."""
         outcome = None if self.latest is None else self.latest.outcome
         return None if outcome is None else outcome.status
 
@@ -177,7 +178,14 @@ class Submission:
         return sum(one.ended == FAILED_IN_PASSING for one in self.generations)
 
     def situation(self, *, sender_alive: bool) -> Situation:
-        """Return the situation; ``sender_alive`` is about the sender of the latest intent."""
+        """Return where the submission stands.
+
+        Args:
+            sender_alive: Whether the sender of the latest intent may still be at work.
+
+        Raises:
+            LedgerError: The latest outcome is of an unknown kind.
+        """
         latest = self.latest
         if self.has_result:
             return Situation.RESULT
@@ -205,11 +213,11 @@ class Submission:
 
 
 FACTS = (Intent, Outcome, JobEnded, Hold, Result)
-"""The kinds of facts that a submission is folded from."""
+"""The kinds of facts that submissions are folded from."""
 
 
 def fold(submission: str, facts: Iterable[Kind]) -> Submission:
-    """Fold facts into what they say about one submission; those of others are ignored."""
+    """Fold facts into one submission; facts of other submissions are ignored."""
     known = {fact.fact_key: fact for fact in facts}
     generations: list[Generation] = []
     while True:
@@ -236,7 +244,7 @@ def fold(submission: str, facts: Iterable[Kind]) -> Submission:
 
 
 def fold_all(facts: Iterable[Kind]) -> dict[str, Submission]:
-    """Fold facts into submissions, in the order of asking."""
+    """Fold facts into submissions, in the order in which they were first requested."""
     grouped: defaultdict[str, list[Kind]] = defaultdict(list)
     asked: dict[str, None] = {}
     for fact in facts:

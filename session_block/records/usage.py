@@ -1,4 +1,4 @@
-"""Usage as recorded in the ledger: figures that were final when they were last read."""
+"""Report usage from the ledger alone: the figures that were final when last read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from session_block.records.sessions import read_sessions
 
 @dataclass(frozen=True)
 class RecordedUsage:
-    """Usage of an experiment, as far as it is recorded, in seconds.
+    """Recorded usage of an experiment, in seconds.
 
     Attributes:
-        seconds: What it is charged with, as far as that is recorded.
-        complete: Whether every charge is recorded.
-        sessions: By the IDs of its own sessions and batches; ``None`` where none is recorded.
-        jobs: By the IDs of its jobs that are charged one by one; ``None`` where none is recorded.
+        seconds: The recorded part of the usage that it is charged with.
+        complete: Whether all usage that it is charged with is recorded.
+        sessions: Usage by the ID of each of its own sessions and batches; ``None`` if not recorded.
+        jobs: Usage by the ID of each job that is charged by itself; ``None`` if not recorded.
     """
 
     seconds: float
@@ -28,7 +28,7 @@ class RecordedUsage:
     jobs: dict[str, float | None]
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the usage as JSON values."""
         return {
             "seconds": self.seconds,
             "complete": self.complete,
@@ -38,7 +38,7 @@ class RecordedUsage:
 
 
 def recorded_usage(journal: Journal) -> RecordedUsage:
-    """Return the usage of an experiment as the ledger tells it; see :class:`UsageMeter`."""
+    """Return the recorded usage of an experiment; :class:`UsageMeter` also asks the platform."""
     opened = {
         one.session_id: one.number
         for one in read_sessions(journal)
@@ -63,9 +63,11 @@ def recorded_usage(journal: Journal) -> RecordedUsage:
 
 @dataclass(frozen=True)
 class SentJob:
-    """A job that an experiment has made, as the ledger tells it; twins too.
+    """A job that an experiment has made, twin or not, as recorded in the ledger.
 
     Attributes:
+        job_id: The job.
+        submission: The submission that it was made for.
         session_id: The session or batch that it was sent to, or ``None``.
     """
 
@@ -75,7 +77,7 @@ class SentJob:
 
 
 def jobs_of(journal: Journal) -> Iterator[SentJob]:
-    """Yield the jobs of an experiment, in the order of their records."""
+    """Yield the jobs of an experiment in the order in which they were recorded."""
     facts = journal.several(Intent, Outcome, Twin)
     sent_to = {
         (one.submission, one.generation): one.session_id for one in facts if isinstance(one, Intent)

@@ -1,9 +1,9 @@
-"""Versions of the rules that recognise experiments, requests and jobs; an experiment keeps its own.
+"""Versions of the rules that recognise an experiment's jobs; an experiment keeps its own for life.
 
-What an experiment has bought is found again by three rules: which experiment an opening is (the
-identity rule), which submission a request is (the fingerprint), and what a job's tags say. All
-three are durable data. A mend of one of them is a new version, and the old one stays: a running
-experiment that met another rule would not find its jobs, and would buy them again.
+Three rules find again what an experiment has bought: which experiment is opened (the identity
+rule), which submission a request is (the fingerprint), and what a job's tags say. All three are
+durable data. A fix of one of them is a new version, and the old version stays: with another rule a
+running experiment would not find its jobs and would buy them again.
 
 ========  ===================================================================================
 rule      versions
@@ -24,8 +24,8 @@ from session_block.errors import LedgerVersionError
 
 SCHEMA_OF_FIRST = 1
 SCHEMA_OF_LATER = 2
-"""The schema version of a ledger that holds experiments of later rules: older programs, which do
-not know that there are any, refuse it."""
+"""The schema version of a ledger that holds experiments of later rules. Older programs do not know
+these rules, so they must refuse the ledger."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,11 @@ class Versions:
     def check_known(self, experiment: str) -> None:
         """Check that this program knows all these versions.
 
+        Args:
+            experiment: The experiment, for the message.
+
         Raises:
-            LedgerVersionError: A newer program began the experiment.
+            LedgerVersionError: A newer version of this package began the experiment.
         """
         newer = [
             f"{name} {own} (this one knows up to {known})"
@@ -66,7 +69,7 @@ class Versions:
 
 
 FIRST = Versions()
-"""Of experiments that do not say theirs."""
+"""The versions of experiments that record none."""
 
 CURRENT = Versions(tags=2)
-"""Of experiments that begin now."""
+"""The versions of new experiments."""

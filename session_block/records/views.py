@@ -1,4 +1,4 @@
-"""Experiments as a notebook sees them: read from the ledger alone, also while they run."""
+"""Read experiments from the ledger alone, for notebooks, even while they run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ExperimentRecords:
         return self._journal.has(Sealed)
 
     def report(self) -> dict[str, Any] | None:
-        """The report that the experiment was sealed with, or ``None`` while it is not."""
+        """Return the report that the experiment was sealed with; ``None`` if it is not sealed."""
         sealed = self._journal.get(Sealed)
         return None if sealed is None else dict(sealed.report)
 
@@ -68,13 +68,13 @@ class ExperimentRecords:
 
     @property
     def backend_name(self) -> str | None:
-        """The backend of all its jobs, or ``None`` while it has none."""
+        """The backend of all its jobs, or ``None`` while none is chosen."""
         chosen = self._journal.get(BackendChosen)
         return None if chosen is None else chosen.name
 
     @property
     def job_ids(self) -> list[str]:
-        """The jobs whose results are recorded, in the order of asking."""
+        """The IDs of jobs with recorded results, in the order of their first requests."""
         jobs = {one.submission: one.job_id for one in self._journal.all(Result)}
         asked = (one.submission for one in self._journal.all(Intent) if one.generation == 1)
         return [jobs[submission] for submission in asked if submission in jobs]
@@ -106,7 +106,7 @@ class RecordedResult:
     Attributes:
         submission: Its ID.
         label: The user's label, or ``None``.
-        job_id: The job that gave it.
+        job_id: The job that gave the result.
         result: What the primitive returned.
     """
 
@@ -127,19 +127,19 @@ class ExperimentView(ExperimentRecords):
         return None if found is None or found.payload is None else decode_result(found.payload)
 
     def results(self) -> Iterator[RecordedResult]:
-        """Yield the recorded results, in the order of asking."""
+        """Yield the recorded results in the order of their first requests."""
         for row in self.submissions():
             result = self.result(row["submission"])
             if result is not None:
                 yield RecordedResult(row["submission"], row["label"], row["job_id"], result)
 
     def submissions(self) -> list[dict[str, Any]]:
-        """Return what the ledger says of each submission, in the order of asking.
+        """Return what the ledger says about each submission, in the order of first requests.
 
-        Each has its ``submission`` ID, ``label``, ``kind``, ``state`` (see
+        Each row has the ``submission`` ID, ``label``, ``kind``, ``state`` (see
         :class:`~session_block.records.submissions.SubmissionState`), ``job_id``, ``session_id``,
-        the platform's ``url``, number of ``generations``, and the times ``asked_at`` and
-        ``done_at``, by the clocks of the machines.
+        the platform's ``url``, the number of ``generations``, and the times ``asked_at`` and
+        ``done_at`` by the clocks of the machines that recorded them.
         """
         recorded = records.fold_all(self._journal.several(*records.FACTS))
         return [_row(one) for one in recorded.values()]
@@ -167,11 +167,12 @@ class ExperimentView(ExperimentRecords):
 def load_experiment(
     name: str, ledger: Ledger | None = None, *, number: int | None = None
 ) -> ExperimentView:
-    """Return a view of an experiment, by its name or UID; touches no network.
+    """Return a view of an experiment by its name or UID, without asking the platform.
 
     Args:
         name: The experiment's name, or its UID.
-        ledger: Where to look; by default the embedded one, or ``SESSION_BLOCK_LEDGER_URL``.
+        ledger: Where to look; by default the one that ``SESSION_BLOCK_LEDGER_URL`` names, or the
+            embedded one.
         number: Which experiment of that name; by default the latest.
 
     Raises:
@@ -185,7 +186,7 @@ def load_experiment(
         which = "" if number is None else f" number {number}"
         raise InvalidInputError(
             f"{ledger} has no experiment {name!r}{which}. "
-            "'session-block experiments list' shows those that it has."
+            "'session-block experiments list' shows the ones that it has."
         )
     return ExperimentView(max(found, key=lambda one: one.number), ledger)
 
@@ -196,8 +197,8 @@ aload_experiment = aio.async_twin_of_function(load_experiment)
 def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
     """Return a data frame with a row for each experiment; needs the extra ``analysis``.
 
-    Columns are what the ledger tells of each, and those numbers and texts of its report that stand
-    at its top, such as a VQE's ``energy``.
+    The columns are what the ledger says about each experiment, and the numbers and texts at the top
+    level of its report, such as a VQE's ``energy``.
 
     Raises:
         InvalidInputError: pandas is not installed.

@@ -1,1 +1,1 @@
-"""Open a session, join one, renew it, close it."""
+"""Open, join, renew and close sessions."""

@@ -1,4 +1,4 @@
-"""An experiment's backend, chosen once, and the calibration at the time of its submissions."""
+"""Choose an experiment's backend once, and watch the calibration its jobs are submitted under."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from session_block.settings import SessionPlan
 from session_block.tags import uid_tag
 
 CHECK_SECONDS = 300.0
-"""How often a calibration is asked for again where the experiment has not the backend to itself."""
+"""How long an answer about the calibration is used before the backend is asked again."""
 
 _logger = logging.getLogger(__name__)
 
@@ -22,15 +22,15 @@ _logger = logging.getLogger(__name__)
 class CalibrationWatch:
     """Knows when the backend was calibrated, and stops an experiment that wants one calibration.
 
-    No calibration happens inside an active session; the backend is asked again with each session,
-    and every five minutes of submitting. Limit: a job that waits in a queue may run under a later
-    calibration than the one that its submission records.
+    The backend is not calibrated during an active session. It is asked again for each new session,
+    and when a submission finds the last answer older than five minutes. Limit: a job that waits in
+    a queue may run under a later calibration than the one that its submission records.
 
     Args:
         context: The experiment, whose first calibration is recorded.
-        connection: Where to ask.
+        connection: The connection to ask.
         pinned: The experiment's backend.
-        policy: Whether the experiment goes on after the backend was calibrated anew.
+        policy: Whether the experiment continues after the backend was recalibrated.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class CalibrationWatch:
         self._asked_at: float | None = None
 
     def look(self, session_id: str | None) -> str | None:
-        """Return the time of the backend's calibration, as ISO 8601; ``None`` if it has none.
+        """Return when the backend was calibrated, as ISO 8601; ``None`` if it does not say.
 
         Args:
             session_id: The session that the next job runs in.
 
         Raises:
-            BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
-            ConnectionFailedError: The platform does not tell.
+            BackendRecalibratedError: It was recalibrated, and the Block says to stop then.
+            ConnectionFailedError: The platform does not answer.
         """
         if self._is_due(session_id):
             backend = self._pinned.choice()
@@ -83,19 +83,20 @@ class CalibrationWatch:
             raise BackendRecalibratedError(
                 f"Backend {backend} was calibrated at {self._seen}, but experiment "
                 f"{self._context.identity} began with its calibration of {began_with}, and its "
-                "Block says on_recalibration='stop'. Nothing was submitted. To go on all the "
-                "same say 'continue'; to begin with the new calibration, fresh=True.",
+                "Block says on_recalibration='stop'. Nothing was submitted. To continue anyway, "
+                "set on_recalibration='continue'; to begin with the new calibration, use "
+                "fresh=True.",
                 experiment=self._context.uid,
             )
 
 
 class PinnedBackend:
-    """Chooses an experiment's backend when it is first needed, and never again.
+    """Chooses an experiment's backend once, when it is first needed.
 
     Args:
         context: The experiment.
-        connection: Its instance.
-        plan: What the Block says of the backend.
+        connection: The connection to its instance.
+        plan: What the Block says about the backend.
     """
 
     def __init__(
@@ -110,8 +111,8 @@ class PinnedBackend:
     def choice(self) -> BackendChoice:
         """Return the experiment's backend.
 
-        While a backend is in maintenance, waits for it or takes another one, but only before one is
-        pinned: circuits are transpiled for the pinned one.
+        While the backend is in maintenance, this waits or takes another one, as the Block says. It
+        does so only before a backend is pinned, because circuits are transpiled for the pinned one.
 
         Raises:
             BackendNotFoundError: The instance has no such backend.
@@ -133,15 +134,15 @@ class PinnedBackend:
         return None if chosen is None else self._checked(chosen)
 
     def wanted(self, name: str) -> BackendChoice:
-        """Return a backend of this name with what the Block wants of it."""
-        # A calibration is the named backend's own, and means nothing on another one.
+        """Return the choice of a backend by name, with the options from the Block."""
+        # A calibration belongs to the backend that the Block names, not to any other.
         own = name == self._plan.backend_name
         return BackendChoice(
             name, self._plan.use_fractional_gates, self._plan.calibration_id if own else None
         )
 
     def pin(self, name: str, because: str) -> BackendChoice:
-        """Make a backend the experiment's, unless it has one; return the one it has."""
+        """Pin a backend for the experiment unless one is pinned; return the pinned one."""
         wanted = self.wanted(name)
         chosen, _ = self._journal.record(
             BackendChosen(
@@ -160,13 +161,13 @@ class PinnedBackend:
             raise InvalidInputError(
                 f"Experiment {self._context.identity} began at the instance {chosen.instance}, "
                 f"but the Block names {self._connection.instance}. Nothing was submitted. Use a "
-                "Block of the former, or start anew with fresh=True.",
+                "Block for the first instance, or start a new experiment with fresh=True.",
                 experiment=self._context.uid,
             )
         return BackendChoice(chosen.name, chosen.use_fractional_gates, chosen.calibration_id)
 
     def _chosen(self) -> tuple[str, str]:
-        """Return a backend's name, and why it is the one."""
+        """Return the name of the backend to use, and why it was chosen."""
         if self._context.identity.lost and (used := self._used_before()) is not None:
             return used, "its jobs ran there before the ledger was lost"
         if self._plan.backend_name is None:
@@ -205,7 +206,7 @@ class PinnedBackend:
         return up
 
     def _first_up(self, num_qubits: int | None) -> str | None:
-        """Return the least busy backend that has what is wanted, if one is up."""
+        """Return the least busy backend that is up and meets the Block's wishes, or ``None``."""
         up = self._connection.backends.least_busy(num_qubits)
         return next((name for name in up if self._has(name)), None)
 

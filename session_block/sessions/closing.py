@@ -1,4 +1,4 @@
-"""Who may close a session: only the experiment that opened it. A borrowed one is left alone."""
+"""Close sessions. Only the experiment that opened a session may close it, never a borrower."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from session_block.sessions.backend import PinnedBackend
 
 
 class SessionCloser:
-    """Closes the sessions of one experiment.
+    """Closes the sessions of one experiment, attaching to them first if necessary.
 
-    Why a session is closed is recorded before the platform is asked, so that a process killed in
-    between leaves no session whose end nobody can explain.
+    The reason is recorded before the platform is asked to close the session. If the process is
+    killed in between, the ledger still explains why the session ended.
 
     Args:
         context: The experiment.
-        connection: Its instance.
+        connection: The connection to its instance.
         pinned: Its backend.
     """
 
@@ -32,7 +32,7 @@ class SessionCloser:
         self._pinned = pinned
 
     def may_close(self, record: SessionRecord) -> bool:
-        """Whether the experiment opened the session, and it is not known to be over."""
+        """Whether the experiment opened the session and does not know it to be over."""
         return record.opened and record.usable
 
     def close(self, record: SessionRecord, reason: str, session: Session | None = None) -> None:
@@ -40,12 +40,12 @@ class SessionCloser:
 
         Args:
             record: The session.
-            reason: Why, as one of the reasons of :mod:`session_block.records.sessions`. A user's
-                cancellation cancels its queued jobs too; after all others they run.
-            session: The client's object, where there is one already.
+            reason: One of the reasons in :mod:`session_block.records.sessions`. With ``CANCELLED``
+                the queued jobs are cancelled too; with any other reason they still run.
+            session: The client's object, if there is one already.
 
         Raises:
-            SessionError: The platform did not close it; it may go on billing.
+            SessionError: The platform did not close it, so it may still be billed.
         """
         cancel_jobs = reason == CANCELLED
         attached = session or self.attach(record)
@@ -58,8 +58,13 @@ class SessionCloser:
             self._connection.sessions.close(self.attach(record), cancel_jobs=cancel_jobs)
 
     def attach(self, record: SessionRecord, details: SessionDetails | None = None) -> Session:
-        """Return the client's object for a session, made from the platform's details."""
-        told = details or self._connection.sessions.look(str(record.session_id))
-        # Only the platform knows the mode of a session that was brought back from its jobs' tags.
-        mode = record.mode or told.execution_mode
-        return self._connection.sessions.attach(told, self._pinned.choice(), mode)
+        """Return the client's object for a session.
+
+        Args:
+            record: The session.
+            details: What the platform says about it; asked for if ``None``.
+        """
+        known = details or self._connection.sessions.look(str(record.session_id))
+        # For a session that was restored from its jobs' tags, only the platform knows the mode.
+        mode = record.mode or known.execution_mode
+        return self._connection.sessions.attach(known, self._pinned.choice(), mode)

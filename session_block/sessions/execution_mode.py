@@ -1,4 +1,4 @@
-"""Which execution mode an experiment runs in, where its plan may have no sessions."""
+"""Find the execution mode of an experiment whose plan may have no sessions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ModeFallback:
     """Knows the mode, and falls back to the one that the Block names for plans without sessions.
 
     Args:
-        context: The experiment, which keeps the mode that it fell back to.
-        connection: Its instance.
-        plan: What the Block says of sessions.
+        context: The experiment. It keeps the mode that it fell back to.
+        connection: The connection to its instance.
+        plan: What the Block says about sessions.
     """
 
     def __init__(
@@ -34,13 +34,20 @@ class ModeFallback:
         self._used: set[str] = set()
 
     def mode(self) -> ExecutionMode:
-        """Return the execution mode: the Block's, or what took its place."""
+        """Return the execution mode: the Block's, or the one that replaced it."""
         if self._mode is None or self._mode == "session":
             self._mode = execution_mode(self._context.journal, self._plan)
         return self._mode
 
     def take(self, because: str) -> bool:
-        """Use another mode from now on; return whether the Block names one."""
+        """Fall back to the Block's mode for plans without sessions.
+
+        Args:
+            because: Why, for the record.
+
+        Returns:
+            Whether the Block names such a mode.
+        """
         if self._plan.without_sessions == "fail":
             return False
         chosen, _ = self._context.journal.record(
@@ -55,17 +62,17 @@ class ModeFallback:
         return True
 
     def is_ignored(self, session_id: str, job_id: str) -> bool:
-        """Find out, once for each session, whether the platform ran a job of it outside of it.
+        """Return whether the platform ran a session's job outside the session.
 
-        Some plans let a session be opened and then ignore it; the client drops the message that
-        says so.
+        The platform is asked once per session. On some plans it opens a session and then ignores
+        it, and the client drops the message that says so.
         """
         if session_id in self._used:
             return False
         try:
             job = self._connection.jobs.get(job_id)
         except ConnectionFailedError as error:
-            _logger.warning("It is not known yet whether session %s is used: %s", session_id, error)
+            _logger.warning("Could not check whether session %s is used: %s", session_id, error)
             return False
         self._used.add(session_id)
         return job is not None and job.session_id is None

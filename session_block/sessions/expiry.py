@@ -1,4 +1,4 @@
-"""When a session is replaced: how much time it has left, and whether another may follow it."""
+"""Decide when a session is replaced: how much time is left, and whether another may follow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from session_block.settings import SessionPlan
 
 
 class Expiry:
-    """Applies what the Block says of sessions that end.
+    """Applies what the Block says about sessions that end.
 
     Args:
         context: The experiment.
-        connection: Its instance.
-        plan: What the Block says of sessions.
+        connection: The connection to its instance.
+        plan: What the Block says about sessions.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Expiry:
         self._details: SessionDetails | None = None
 
     def seconds_left(self, session: Session) -> float | None:
-        """Return how long a session can still be open; ``None`` before its first job has started.
+        """Return how many seconds a session has left; ``None`` until its first job has started.
 
-        Once it has started its end stands, and costs no further request.
+        Its end is fixed once that job has started, so the platform is then asked only once.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
         """
         known = self._details
         if known is None or known.id != session.session_id or known.closes_at is None:
@@ -45,26 +45,25 @@ class Expiry:
         return (known.closes_at - self._connection.account.now()).total_seconds()
 
     def is_near(self, session: Session) -> bool:
-        """Whether a session has less time left than a submission needs, as the Block says."""
+        """Whether a session has less time left than the Block wants for a submission."""
         if not self._plan.min_time_left_seconds:
             return False
         left = self.seconds_left(session)
         return left is not None and left < self._plan.min_time_left_seconds
 
     def check_renewable(self, record: SessionRecord) -> None:
-        """Refuse to replace a session that ended by itself, where the Block says so.
+        """Refuse to replace a session that ended by itself if the Block says so.
 
         Raises:
-            SessionClosedError: It is not to be replaced.
-            SessionsNotAllowedError: The platform lets it be opened, but runs no job in it.
+            SessionClosedError: The Block does not let it be replaced.
+            SessionsNotAllowedError: The platform opened it, but ran no job in it.
         """
         if record.end == IGNORED and self._plan.without_sessions == "fail":
             raise SessionsNotAllowedError(
                 f"Session {record.session_id} was opened, but the platform ran the job of "
                 f"experiment {self._context.identity} outside of it, as it does on the open plan. "
-                "What is recorded stays. Set the Block's mode to 'batch' or 'job', or "
-                "without_sessions to let it choose so by itself; or use an instance of another "
-                "plan.",
+                "What is recorded stays. Set the Block's mode to 'batch' or 'job', or set "
+                "without_sessions to switch automatically, or use an instance of another plan.",
                 experiment=self._context.uid,
                 session_id=record.session_id,
             )
@@ -77,7 +76,7 @@ class Expiry:
         raise SessionClosedError(
             f"Session {record.session_id}, which experiment {self._context.identity} {whose}, has "
             f"ended ({record.end}), and its Block does not let it be replaced. Reattach to "
-            "another session, or set on_expiry='reopen' to go on in a new one. What is recorded "
+            "another session, or set on_expiry='reopen' to continue in a new one. What is recorded "
             "stays.",
             experiment=self._context.uid,
             session_id=record.session_id,

@@ -1,4 +1,4 @@
-"""Reattach to, replace and close the sessions of one experiment, and open them when needed."""
+"""Open the sessions of one experiment when needed; reattach to, replace and close them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Current:
 
     Attributes:
         session: The client's object.
-        renewals: Of the connection that it belongs to.
+        renewals: How often its connection had been renewed when it was attached.
     """
 
     record: SessionRecord
@@ -56,15 +56,15 @@ class _Current:
 
 
 class SessionManager:
-    """Keeps one experiment inside one session for as long as the platform lets it.
+    """Keeps one experiment inside one session for as long as the platform allows.
 
-    All threads of a process share one manager, and with it the session that replaces an ended one;
+    If a session ends, one replacement serves all: threads of a process share one manager, and
     processes share the replacement through the ledger.
 
     Args:
         context: The experiment.
-        connection: Its instance.
-        plan: What the Block says of sessions.
+        connection: The connection to its instance.
+        plan: What the Block says about sessions.
     """
 
     def __init__(
@@ -88,17 +88,17 @@ class SessionManager:
 
     @property
     def backend_choice(self) -> BackendChoice:
-        """The backend of all jobs of this experiment; chosen when it is first asked for."""
+        """The backend of all jobs of this experiment, chosen when first needed."""
         return self._pinned.choice()
 
     @property
     def backend(self) -> IBMBackend:
-        """The same, as the client's object."""
+        """The backend of all jobs, as the client's object."""
         return self.connection.backends.get(self.backend_choice)
 
     @property
     def target(self) -> Target:
-        """What a circuit may consist of."""
+        """What circuits may consist of on the backend."""
         return self.connection.backends.target(self.backend_choice)
 
     @property
@@ -111,10 +111,11 @@ class SessionManager:
     def current(self) -> Session | IBMBackend:
         """Return what the next job runs in, as the client's primitives take it.
 
-        That is the experiment's open session or batch, else a new one; in job mode the backend.
+        That is the experiment's open session or batch, or a new one if there is none. In job mode
+        it is the backend.
 
         Raises:
-            SessionClosedError: The session has ended, and is not to be replaced.
+            SessionClosedError: The session has ended, and the Block does not let it be replaced.
             SessionsNotAllowedError: The instance's plan has no sessions.
             SessionError: The experiment has used up its number of sessions.
             ConnectionFailedError: The platform could not be reached or refused to open one.
@@ -139,7 +140,7 @@ class SessionManager:
                     self._open(record.number + 1, mode)
 
     def mode(self) -> ExecutionMode:
-        """Return the execution mode: the Block's, or what took its place where that is refused."""
+        """Return the execution mode: the Block's, or its replacement if the platform refuses it."""
         return self._fallback.mode()
 
     def is_borrowed(self, session_id: str | None) -> bool:
@@ -150,21 +151,24 @@ class SessionManager:
         return any(one.session_id == session_id and not one.opened for one in self.records())
 
     def calibrated_at(self, session_id: str | None) -> str | None:
-        """Return when the backend was last calibrated before the next job, as ISO 8601.
+        """Return when the backend was last calibrated, as ISO 8601; ``None`` if it does not say.
+
+        Args:
+            session_id: The session that the next job runs in; ``None`` for none.
 
         Raises:
-            BackendRecalibratedError: It was calibrated anew, and the experiment stops then.
+            BackendRecalibratedError: It was recalibrated, and the Block says to stop then.
         """
         return self._calibration.look(session_id)
 
     def borrow(self, session_id: str) -> Session:
         """Attach the experiment to a session or batch that somebody else opened.
 
-        Where the Block names no backend, the session's becomes the experiment's.
+        If the Block names no backend, the experiment takes the session's.
 
         Raises:
             SessionNotFoundError: The instance has no such session.
-            SessionMismatchError: It is on another backend, or of another mode.
+            SessionMismatchError: It is on another backend, or has another mode.
             SessionClosedError: It accepts no more jobs.
             InvalidInputError: The Block's mode is job.
         """
@@ -174,15 +178,16 @@ class SessionManager:
             return cast(Session, self.current())
 
     def replace(self, ended_session_id: str, *, asked_again: bool = False) -> Session | IBMBackend:
-        """Return what the next job runs in after a session has ended; all callers get the same.
+        """Return what the next job runs in after a session has ended; all callers get the same one.
 
         Args:
             ended_session_id: The session that has ended.
-            asked_again: Whether the user asks once more for what it refused, and so wants it to
-                run although the session was cancelled.
+            asked_again: Whether the user asks again for a job that the session refused, and so
+                wants it to run even though the session was cancelled.
 
         Raises:
-            SessionClosedError: This experiment's user cancelled it, or it is not to be replaced.
+            SessionClosedError: This experiment's user cancelled it, or the Block does not let it
+                be replaced.
         """
         with self._lock:
             if self._current is not None and self._current.record.session_id == ended_session_id:
@@ -207,7 +212,7 @@ class SessionManager:
         return read_sessions(self._journal)
 
     def has_own_open(self) -> bool:
-        """Whether a session that this experiment opened is not known to be over."""
+        """Whether this experiment opened a session that is not known to be over."""
         return any(self._closer.may_close(record) for record in self.records())
 
     def details(self) -> SessionDetails:
@@ -225,11 +230,11 @@ class SessionManager:
         return self.connection.sessions.look(str(record.session_id))
 
     def is_closed(self, session_id: str) -> bool:
-        """Whether the platform says that a session takes no more jobs."""
+        """Whether the platform says that a session accepts no more jobs."""
         return not self.connection.sessions.look(session_id).accepts_jobs
 
     def check_is_used(self, session_id: str, job_id: str) -> None:
-        """Give the session up if the platform ran one of its jobs outside of it."""
+        """Give up the session if the platform ran one of its jobs outside it."""
         with self._lock:
             if self._current is None or self._current.record.session_id != session_id:
                 return
@@ -238,7 +243,7 @@ class SessionManager:
                 self._fallback.take(IGNORED)
 
     def close(self, *, cancel_jobs: bool = False) -> bool:
-        """Close the session that this experiment opened; a borrowed one is left alone.
+        """Close the sessions that this experiment opened; borrowed ones stay open.
 
         Args:
             cancel_jobs: Cancel the session's queued jobs instead of letting them finish.
@@ -247,7 +252,7 @@ class SessionManager:
             Whether a session was closed.
 
         Raises:
-            SessionError: The platform did not close it; it may go on billing.
+            SessionError: The platform did not close it, so it may still be billed.
         """
         with self._lock:
             own = [one for one in self.records() if self._closer.may_close(one)]
@@ -295,12 +300,12 @@ class SessionManager:
         self._current = _Current(record, session, self.connection.renewals)
 
     def _forget_other_connections(self) -> None:
-        """Drop a session of the client's that belongs to a connection that was renewed since."""
+        """Drop the client's session object if its connection has been renewed since."""
         if self._current is not None and self._current.renewals != self.connection.renewals:
             self._current = None
 
     def _retire_near_its_end(self) -> None:
-        """Give up the current session, as the Block wants it, before its time is over."""
+        """Give up the current session before its end, as early as the Block wants."""
         current = self._current
         if current is None or not self._expiry.is_near(current.session):
             return

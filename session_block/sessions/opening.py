@@ -1,4 +1,4 @@
-"""Open a session, once, whoever else tries to, or join one that somebody else opened."""
+"""Open a session exactly once, even if several try, or join one that somebody else opened."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _logger = logging.getLogger(__name__)
 class SessionOpener:
     """Opens the sessions of one experiment.
 
-    A session has two facts, like a submission: ``session-intent/n`` before it is opened and
-    ``session/n`` after. Sessions bear no tags, so one whose opening was cut off between the two
-    cannot be recognised; it is reported, and the platform closes it by itself when no job starts
-    in it.
+    Like a submission, a session has two facts: ``session-intent/n`` before it is opened and
+    ``session/n`` after. Sessions bear no tags. If an opening is cut off between the two facts, its
+    session cannot be recognised: it is reported as lost, and the platform closes it if no job
+    starts in it.
 
     Args:
         context: The experiment.
-        connection: Its instance.
+        connection: The connection to its instance.
         pinned: Its backend.
-        plan: What the Block says of sessions.
+        plan: What the Block says about sessions.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class SessionOpener:
         self._plan = plan
 
     def open(self, number: int, mode: SessionMode) -> Session | None:
-        """Open the n-th session; ``None`` when another process is at it, or it came too late.
+        """Open the n-th session; ``None`` if another process opens it, or if this one was too late.
 
         Raises:
             SessionsNotAllowedError: The instance's plan has no sessions.
-            ConnectionFailedError: The platform could not be reached or refused to open one.
+            ConnectionFailedError: The platform could not be reached, or it refused to open one.
             SessionError: The experiment has used up its number of sessions.
         """
         self._check_number()
@@ -86,9 +86,9 @@ class SessionOpener:
         if ours:
             return session
         _logger.warning(
-            "Session %s was opened too late: %s stands in its place. It is closed.",
+            "Session %s was opened too late; the ledger already has %s in its place. Closing it.",
             session.session_id,
-            stands.session_id or f"that it is {stands.kind}",
+            stands.session_id or f"the outcome {stands.kind!r}",
         )
         self._connection.sessions.close(session, cancel_jobs=True)
         return None
@@ -102,7 +102,7 @@ class SessionOpener:
         sender: Sender | None = None,
         borrowed: str | None = None,
     ) -> bool:
-        """Record that the n-th session is wanted; say whether nobody else did so before."""
+        """Record that the n-th session is wanted; return whether this call was the first."""
         return self._journal.record(
             SessionIntent(
                 number=number,
@@ -117,7 +117,7 @@ class SessionOpener:
         )[1]
 
     def await_opening(self, record: SessionRecord) -> None:
-        """Wait until another opener has recorded its session, or is gone."""
+        """Wait until another opener has recorded its session; if it is gone, record a lost one."""
         environment = self._context.environment
         deadline = environment.monotonic() + OPEN_DEADLINE_SECONDS
         while environment.monotonic() < deadline:
@@ -131,17 +131,17 @@ class SessionOpener:
         self._record_lost(record.number)
 
     def _failed(self, number: int, refused: Refusal | None, error: ConnectionFailedError) -> None:
-        """A refused opening made no session; of any other nobody knows."""
+        """Record a failed opening: refused if the platform said so, otherwise lost."""
         if refused is None:
             self._record_lost(number)
             return
         self._journal.record(SessionOutcome(number=number, kind="refused"))
         if tells_of_no_sessions(refused.message):
             raise SessionsNotAllowedError(
-                f"The instance {self._connection.instance} has no sessions, as those of the open "
-                f"plan, so experiment {self._context.identity} cannot open one. Set the Block's "
-                "mode to 'batch' or 'job', or without_sessions to let it choose so by itself; or "
-                "use an instance of another plan.",
+                f"The instance {self._connection.instance} has no sessions, like all instances of "
+                f"the open plan, so experiment {self._context.identity} cannot open one. Set the "
+                "Block's mode to 'batch' or 'job', or set without_sessions to switch "
+                "automatically, or use an instance of another plan.",
                 experiment=self._context.uid,
                 code=NO_SESSIONS_CODE,
             ) from error
@@ -157,23 +157,23 @@ class SessionOpener:
         if len(opened) >= self._plan.max_sessions:
             raise SessionError(
                 f"Experiment {self._context.identity} has opened {len(opened)} sessions, the last "
-                f"one {opened[-1]}, which is as many as its Block lets it (max_sessions). Look "
-                "why they end so soon (max_time, or closed by somebody), then raise the limit to "
-                "go on, or start anew with fresh=True.",
+                f"one {opened[-1]}. Its Block allows no more (max_sessions). Find out why they end "
+                "so soon (max_time, or closed by somebody). Then raise the limit to continue, or "
+                "start a new experiment with fresh=True.",
                 experiment=self._context.uid,
                 session_id=opened[-1],
             )
 
 
 class SessionJoiner:
-    """Makes a session that is there already one experiment's latest.
+    """Makes an existing session the latest one of an experiment.
 
     Args:
         context: The experiment.
-        connection: Its instance.
-        pinned: Its backend; it becomes the session's where nothing else names one.
-        opener: Records what is wanted.
-        plan: What the Block says of sessions.
+        connection: The connection to its instance.
+        pinned: Its backend; the session's is pinned if nothing else names one.
+        opener: Records the intent.
+        plan: What the Block says about sessions.
     """
 
     def __init__(
@@ -192,19 +192,19 @@ class SessionJoiner:
         self._plan = plan
 
     def join(self, session_id: str) -> bool:
-        """Record the session as the experiment's latest; say whether it was not until now.
+        """Record the session as the experiment's latest; return ``False`` if it already was.
 
         Raises:
             SessionNotFoundError: The instance has no such session.
-            SessionMismatchError: It is on another backend, or of another mode.
+            SessionMismatchError: It is on another backend, or has another mode.
             SessionClosedError: It accepts no more jobs.
             InvalidInputError: The Block's mode is job.
         """
         mode = self._plan.mode
         if mode == "job":
             raise InvalidInputError(
-                f"Session {session_id} cannot be joined: the Block's mode is 'job', whose jobs run "
-                "in no session. Use a Block of mode 'session' or 'batch'.",
+                f"Session {session_id} cannot be joined: the Block's mode is 'job', and jobs in "
+                "job mode run in no session. Use a Block of mode 'session' or 'batch'.",
                 experiment=self._context.uid,
                 session_id=session_id,
             )
@@ -224,7 +224,7 @@ class SessionJoiner:
                 joined = True
 
     def _check(self, details: SessionDetails, mode: SessionMode) -> None:
-        """Check a session before it decides anything; the experiment then has its backend."""
+        """Check a session before it is recorded, and pin its backend if none is pinned yet."""
         pinned = self._pinned.known()
         name = self._plan.backend_name or details.backend_name
         if pinned is not None:
@@ -236,8 +236,8 @@ class SessionJoiner:
         self._connection.sessions.attach(details, choice, mode)
         if not details.accepts_jobs:
             raise SessionClosedError(
-                f"Session {details.id} is closed, so no job can join it. Reattach to one that is "
-                "open, or open a new one.",
+                f"Session {details.id} is closed, so no job can join it. Reattach to an open "
+                "session, or open a new one.",
                 experiment=self._context.uid,
                 session_id=details.id,
             )

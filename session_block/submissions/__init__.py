@@ -1,1 +1,1 @@
-"""Each job exactly once: decide, submit, settle, wait."""
+"""Run each job exactly once: decide, submit, settle, wait."""

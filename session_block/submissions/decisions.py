@@ -1,11 +1,12 @@
-"""Pure: what the ledger says and what the platform says -> what to do next.
+"""Decide what to do next from what the ledger and the platform say.
 
-The table is the whole policy of a submission. It does no I/O: ``submit.py``, ``settle.py``,
-``reconcile.py`` and ``results.py`` find out the situation and the answer, look the action up here,
-and carry it out.
+The table is the whole policy of a submission. This module does no I/O: ``submit.py``,
+``reconcile.py``, ``settle.py`` and ``results.py`` find out the situation and the answer, look up
+the action here, and carry it out.
 
 Each generation of a submission has two facts, its ``intent`` and its ``outcome``. Whoever creates
-the outcome decides it for everybody. Generation n+1 needs n to have ended without a result.
+the outcome first decides it for everybody. Generation n+1 may begin only after n has ended without
+a result.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from session_block.settings import Policy
 
 
 class Answer(StrEnum):
-    """What the platform says about a submission, or about its job; or what our budget says."""
+    """What the platform says about a submission or its job, or what our budget says."""
 
     NOT_ASKED = "not asked"
     NO_JOB_YET = "no job bears the tag; the settle window is open"
@@ -125,17 +126,17 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
 }
 
 _HELD_BACK = {(Situation.INTENT_ORPHANED, Answer.NO_JOB): Action.HOLD}
-"""The rows that are different under the policy ``hold``."""
+"""The rows that differ under the policy ``hold``."""
 
 
 def decide(
     situation: Situation, answer: Answer = Answer.NOT_ASKED, policy: Policy = Policy.RESUBMIT
 ) -> Action:
-    """Return the action for a situation and an answer.
+    """Return what to do next.
 
     Raises:
-        LedgerError: The two cannot occur together, so the ledger or the platform is wrong about
-            something; nothing is submitted.
+        LedgerError: This situation and answer cannot occur together, so the ledger or the platform
+            is not in the state it shows. Nothing is submitted then.
     """
     if policy is Policy.HOLD and (situation, answer) in _HELD_BACK:
         return _HELD_BACK[situation, answer]
@@ -143,6 +144,6 @@ def decide(
         return TABLE[situation, answer]
     except KeyError:
         raise LedgerError(
-            f"The ledger says '{situation}' and the platform '{answer}'. These exclude each "
+            f"The ledger says '{situation}' and the platform '{answer}'. They contradict each "
             "other, so nothing is submitted."
         ) from None

@@ -1,4 +1,4 @@
-"""The client's jobs that this process works with."""
+"""Keep the client's job objects that this process works with."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sent:
-    """A job that this process has sent.
+    """When this process sent a job, and what kind of job it is.
 
     Attributes:
-        at: When the platform accepted it, by the monotonic clock.
-        like: Key of the jobs that take equally long.
+        at: When the platform accepted it, in seconds of the monotonic clock.
+        like: A key that it shares with jobs that take about as long.
     """
 
     at: float
@@ -33,12 +33,12 @@ class Sent:
 
 
 class JobCache:
-    """Keeps the client's job objects of one experiment, and fetches missing ones.
+    """Keeps one experiment's jobs, and fetches missing ones from the platform.
 
     Args:
         context: The experiment.
-        connection: Its instance. Jobs belong to the access token that they were fetched with, so a
-            renewed connection has none of them.
+        connection: The connection to its instance. Jobs belong to the access token that they were
+            fetched with, so the cache is emptied when the connection is renewed.
     """
 
     def __init__(self, context: ExperimentContext, connection: Connection) -> None:
@@ -49,15 +49,15 @@ class JobCache:
         self._sent: dict[str, Sent] = {}
 
     def keep(self, job: RuntimeJobV2, like: Hashable) -> None:
-        """Keep a job that was sent just now; see :class:`Sent`."""
+        """Keep a job that was just sent; see :class:`Sent`."""
         self._jobs[job.job_id()] = job
         self._sent[job.job_id()] = Sent(self._context.environment.monotonic(), like)
 
     def job(self, generation: Generation) -> RuntimeJobV2 | None:
-        """Return the job of a generation, or ``None`` when the platform does not know it.
+        """Return the job of a generation, or ``None`` if the platform does not know it.
 
         Raises:
-            SubmissionHeldError: It was sent to another instance.
+            SubmissionHeldError: The job was sent to another instance.
         """
         if self._renewals != self._connection.renewals:
             self._renewals = self._connection.renewals
@@ -72,30 +72,30 @@ class JobCache:
         return self._jobs[job_id]
 
     def check_instance(self, generation: Generation) -> None:
-        """Check that a generation was sent to the instance that is connected.
+        """Check that a generation was sent to the connected instance.
 
         Raises:
-            SubmissionHeldError: It was sent to another one, so nothing can be said about it.
+            SubmissionHeldError: It was sent to another instance, so its state is unknown here.
         """
         if generation.intent.instance != self._connection.instance:
             raise SubmissionHeldError(
                 f"A job of experiment {self._context.identity} was sent to the instance "
                 f"{generation.intent.instance}, but the Block now names "
-                f"{self._connection.instance}. Run it with a Block of the former, or start anew "
-                "with fresh=True.",
+                f"{self._connection.instance}. Run it with a Block for the first instance, or "
+                "start a new experiment with fresh=True.",
                 **generation.named(self._context.uid),
             )
 
     def sent(self, job_id: str) -> Sent | None:
-        """Return when this process sent a job; ``None`` if another one did."""
+        """Return when this process sent a job; ``None`` if another process sent it."""
         return self._sent.get(job_id)
 
     def cancel(self, generation: Generation) -> None:
         """Cancel the job of a generation.
 
         Raises:
-            RuntimeInvalidStateError: It has ended.
-            JobNotFoundError: The platform does not know it.
+            RuntimeInvalidStateError: The job has ended.
+            JobNotFoundError: The platform does not know the job.
             ConnectionFailedError: The platform cannot be reached.
         """
         job = self.job(generation)
@@ -109,10 +109,10 @@ class JobCache:
             job.cancel()
 
     def cancel_pending(self) -> None:
-        """Cancel the queued and running jobs that bear the experiment's tag, and no others.
+        """Cancel only the queued and running jobs that bear the experiment's tag.
 
         Raises:
-            ConnectionFailedError: The platform could not be reached; some may be pending still.
+            ConnectionFailedError: The platform could not be reached; some may still be pending.
         """
         jobs = self._connection.jobs
         with connecting(f"cancel the pending jobs of experiment {self._context.identity}"):

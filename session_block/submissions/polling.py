@@ -1,7 +1,7 @@
-"""When to poll a job: just before its end, as predicted from the jobs before it.
+"""Decide when to look at a job: shortly before its end, as predicted from earlier jobs.
 
-Every poll costs a request, and an active session bills the time between a job's end and the poll
-that sees it.
+Every look costs a request. An active session is billed for the time between a job's end and the
+look that sees it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from dataclasses import dataclass
 from session_block.client.jobs import Duration
 
 SLOWEST_SECONDS = 2.0
-"""The longest time between two polls: somebody may cancel the job or close its session."""
+"""The longest pause between looks: somebody may have cancelled the job or closed its session."""
 
 _FASTEST_SECONDS = 0.004
 _FIRST_SECONDS = 0.02
 _SHARE = 0.1
-"""The pause before the next look at an unknown job, as a share of its time so far."""
+"""The pause between looks at an unknown kind of job, as a share of the time since it was sent."""
 
 _REMEMBERED = 5
+"""How many recent jobs of each kind are remembered."""
+
 _STEP = 0.005
-"""The shortest time between two polls near the expected end, as a share of the time until then."""
+"""The shortest pause between two looks near the expected end, as a share of the usual run time."""
 
 _LOOKS = 2
-"""How many polls of a pending job are few enough."""
+"""How many early looks are acceptable; after more, the first look at the next job comes later."""
 
 _GROWTH = 0.15
-"""How much further apart polls get, as a share of the time since the first one."""
+"""How much the pauses grow, as a share of the time since the expected end."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Expectation:
     """When a job may end, in seconds after it was submitted.
 
     Attributes:
-        earliest: The first time that is worth a poll.
-        step: Time to the next poll; later polls are further apart.
+        earliest: The first time that is worth a look.
+        step: The pause after that first look. Later pauses grow.
     """
 
     earliest: float
@@ -47,7 +49,7 @@ class Expectation:
 
 
 class PollSchedule:
-    """Learns how long each kind of job takes, and says when to poll the next one."""
+    """Learns how long each kind of job takes, and says when to look at the next one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,20 +59,25 @@ class PollSchedule:
         self._lead: defaultdict[Hashable, float] = defaultdict(float)
 
     def learn(self, like: Hashable, duration: Duration) -> None:
-        """Record how long a job took.
+        """Note how long a job took.
 
         Args:
-            like: What it has in common with those that take as long.
+            like: A key that it shares with jobs that take about as long.
             duration: How long it took.
         """
         with self._lock:
             self._seen[like].append(duration)
 
     def looked(self, like: Hashable, in_vain: int) -> None:
-        """Record how many polls found a job pending before one found it ended.
+        """Note how often a job was seen pending before it was seen to have ended.
 
-        A first poll that comes too late is billed, one that comes too early costs a request. The
-        offset between the platform's times and this process's is found by trial.
+        If the first look comes too late, the session is billed longer; if it comes too early, it
+        costs a request. The offset between the platform's times and this process's is not known, so
+        the lead is adjusted by trial.
+
+        Args:
+            like: A key that it shares with jobs that take about as long.
+            in_vain: How many looks found the job still pending.
         """
         with self._lock:
             if in_vain == 0:
@@ -83,19 +90,19 @@ class PollSchedule:
         return max(_FASTEST_SECONDS, _STEP * usual)
 
     def expectation(self, like: Hashable) -> Expectation | None:
-        """Return when a job of a known kind may end; ``None`` for an unknown kind."""
+        """Return when a job of this kind may end; ``None`` if none of its kind is known yet."""
         with self._lock:
             seen, lead, step = list(self._seen[like]), self._lead[like], self._step(like)
         if not seen:
             return None
-        # A session's first job has waited for the session; the next one may not have to.
+        # The only job seen so far may have waited for the session to start; the next one may not.
         queued = min(one.queued for one in seen) if len(seen) > 1 else 0.0
         earliest = queued + min(one.ran for one in seen)
         return Expectation(max(0.0, earliest - lead), step)
 
 
 def until_first_look(expected: Expectation | None, elapsed: float) -> float:
-    """Return the seconds to wait before the first poll of a job; 0 if it is due.
+    """Return how many seconds to wait before the first look at a job; 0 if it is due.
 
     Args:
         expected: When the job may end, if that is known.
@@ -106,7 +113,7 @@ def until_first_look(expected: Expectation | None, elapsed: float) -> float:
 
 
 def until_next_look(expected: Expectation | None, elapsed: float) -> float:
-    """Return the seconds to wait before the next poll.
+    """Return how many seconds to wait before the next look.
 
     Args:
         expected: When the job may end, if that is known.

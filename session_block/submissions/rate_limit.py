@@ -1,4 +1,4 @@
-"""Submit no faster than the platform accepts: a limit learnt from its refusals, or set."""
+"""Submit no faster than the platform accepts jobs: the limit is learnt from refusals, or set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from session_block.environment.environment import Environment
 
 WINDOW_SECONDS = 60.0
 FORGET_SECONDS = 600.0
-"""A limit that was learnt is tried again after this time without a refusal."""
+"""A learnt limit is dropped after this time without a refusal."""
 
 _FIRST_PAUSE_SECONDS = 1.0
 _logger = logging.getLogger(__name__)
@@ -36,26 +36,30 @@ class RateLimiter:
 
     @property
     def per_minute(self) -> int | None:
-        """The current limit of submissions a minute; ``None`` if there is none."""
+        """How many submissions per minute are let through now; ``None`` for no limit."""
         limits = [limit for limit in (self._fixed, self._learnt) if limit is not None]
         return min(limits, default=None)
 
     def wait(self, subject: str) -> None:
-        """Block until the next submission may be sent; it counts as sent from then on."""
-        told = False
+        """Wait until the next submission may be sent; it counts as sent from then on."""
+        logged = False
         while (pause := self._pause()) > 0:
-            if not told:
+            if not logged:
                 _logger.warning(
                     "%s waits %.1f s: the platform takes %s submissions a minute.",
                     subject,
                     pause,
                     self.per_minute or "only so many",
                 )
-                told = True
+                logged = True
             self._environment.pause(pause)
 
     def refused(self, retry_after_seconds: float | None) -> None:
-        """Note that the platform refused a submission because there were too many (429)."""
+        """Note that the platform refused a submission because there were too many (429).
+
+        Args:
+            retry_after_seconds: How long the platform asks to wait; ``None`` if it does not say.
+        """
         with self._lock:
             now = self._environment.monotonic()
             self._refusals += 1
@@ -65,7 +69,7 @@ class RateLimiter:
             self._not_before = now + pause
             self._refused_at = now
             if self._sent:
-                # The refused one is not among those that the platform took.
+                # The platform did not accept the refused submission, so it must not count.
                 self._sent.pop()
             self._drop_old(now)
             self._learnt = max(1, len(self._sent))
@@ -75,7 +79,7 @@ class RateLimiter:
         self._refusals = 0
 
     def _pause(self) -> float:
-        """Return the seconds to wait; with none, note a submission as sent."""
+        """Return the seconds to wait; if there are none, count a submission as sent."""
         with self._lock:
             now = self._environment.monotonic()
             if self._learnt is not None and now - self._refused_at > FORGET_SECONDS:

@@ -1,9 +1,9 @@
-"""Reconcile ledger and platform: restore what the ledger lost, and cancel twins.
+"""Reconcile ledger and platform: restore what the ledger lost, and cancel surplus jobs.
 
-The platform's listing by the experiment's tag is the second ledger. It is read in whole before an
-experiment that existed before asks for anything new; for twins alone (IBM's client sends a POST
-again after some errors, so even a clean submission can have one) it is read while a job is waited
-for, and at the experiment's close.
+The platform's listing by the experiment's tag is the second ledger. A resumed experiment reads it
+in full before it submits anything new. To find twins, it is also read during a wait for a job and
+when the experiment closes: IBM's client repeats a POST after some errors, so even a submission
+without a crash can have a twin.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from session_block.submissions.settle import Settler, settle_window
 from session_block.tags import SubmissionTag, uid_tag
 
 TWIN_CHECK_SECONDS = 30.0
-"""How often the listing is read for twins while a job is waited for."""
+"""The pause between two checks for twins during a wait for a job."""
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Reconciler:
 
     Args:
         context: The experiment. A new one has no jobs to reconcile.
-        sessions: Say where its jobs are sent.
+        sessions: Its session manager, which knows where its jobs are sent.
         settler: Decides outcomes and cancels twins.
     """
 
@@ -59,7 +59,10 @@ class Reconciler:
         self._lock = threading.Lock()
 
     def ensure(self) -> bool:
-        """Read the whole listing once in each opening; return whether it was read now.
+        """Read the whole listing once per opening of the experiment.
+
+        Returns:
+            Whether the listing was read now; ``False`` if it had been read before.
 
         Raises:
             ConnectionFailedError: The listing failed for too long, so nothing is known.
@@ -69,7 +72,7 @@ class Reconciler:
             if self._done:
                 return False
             if self._context.identity.lost:
-                # What was submitted just before the ledger was lost may not be listed yet.
+                # Jobs submitted just before the ledger was lost may not be listed yet.
                 environment.pause(settle_window(self._connection.account))
             backoff = Backoff(
                 f"The job listing of experiment {self._context.identity}", environment
@@ -85,7 +88,11 @@ class Reconciler:
                     return True
 
     def check_twins(self, *, now: bool = False) -> None:
-        """Look for twins if a check is due; after a failed listing the next check tries again."""
+        """Look for twins if a check is due; if the listing fails, a later check tries again.
+
+        Args:
+            now: Check even if none is due.
+        """
         with self._lock:
             moment = self._context.environment.monotonic()
             if not now and moment - self._checked_at < TWIN_CHECK_SECONDS:
@@ -94,8 +101,8 @@ class Reconciler:
                 self._reconcile_with_a_good_token()
             except (IBMError, requests.RequestException, KeyError, ValueError) as error:
                 _logger.warning(
-                    "The jobs of experiment %s could not be listed (%s), so twins, if there are "
-                    "any, are not found now.",
+                    "The jobs of experiment %s could not be listed (%s), so this check finds no "
+                    "twins. A later check tries again.",
                     self._experiment,
                     error,
                 )
@@ -117,8 +124,8 @@ class Reconciler:
             for tag in filter(None, map(SubmissionTag.parse, job.tags)):
                 if tag.uid == self._experiment:
                     by_submission[tag.submission][tag.generation].append((tag, job))
-        # Read after the listing: of every job in it the ledger then has at least the intent,
-        # unless it has lost it.
+        # Read the facts after the listing, so that the ledger has at least the intent of every
+        # listed job, unless it lost it.
         facts = self._facts()
         for submission, tagged in by_submission.items():
             pending = {job.job_id for found in tagged.values() for _, job in found if job.pending}
@@ -139,7 +146,7 @@ class Reconciler:
         others: list[ListedJob],
         pending: AbstractSet[str],
     ) -> None:
-        """Do what the table says about unrecorded jobs with a generation's tag."""
+        """Do what the table says about unrecorded jobs that bear a generation's tag."""
         situation = _situation(recorded, tag.generation)
         several = Answer.ONE_JOB if len(others) == 1 else Answer.SEVERAL_JOBS
         settled = situation in _WITH_A_JOB
@@ -154,11 +161,11 @@ class Reconciler:
             case Action.CANCEL_TWINS:
                 self._settler.cancel_twins(recorded.id, [job.job_id for job in others])
             case _:
-                # An intent without an outcome is settled when it is asked for.
+                # An intent without an outcome is settled when somebody asks for the submission.
                 return
 
     def _restore(self, recorded: Submission, tag: SubmissionTag, jobs: Sequence[ListedJob]) -> None:
-        """Recreate a generation that the ledger lost, and all missing ones before it."""
+        """Record a generation that the ledger lost, and all earlier ones that are missing too."""
         for number in range(len(recorded.generations) + 1, tag.generation + 1):
             self._journal.record(self._restored_intent(number, tag, jobs[0]))
             if number < tag.generation:
@@ -170,14 +177,14 @@ class Reconciler:
                     self._journal, job.session_id, self._sessions.place, borrowed=tag.borrowed
                 )
         _logger.warning(
-            "Submission %s of experiment %s was brought back from the platform: job %s.",
+            "Submission %s of experiment %s was restored from the platform: job %s.",
             recorded.id,
             self._experiment,
             jobs[0].job_id,
         )
 
     def _make_room(self, recorded: Submission, pending: AbstractSet[str]) -> None:
-        """End the generation before a lost one: the lost one began, so this one had ended."""
+        """End the generation before a lost one, which could begin only after that end."""
         latest = recorded.latest
         if latest is None:
             return
@@ -213,7 +220,7 @@ class Reconciler:
         )
 
     def _facts(self, submission: str | None = None) -> defaultdict[str, list[SubmissionFact]]:
-        """Return the facts of each submission, or of one of them."""
+        """Return the facts by submission; of one submission alone if it is given."""
         facts: defaultdict[str, list[SubmissionFact]] = defaultdict(list)
         for fact in self._journal.several(*records.FACTS, Twin, at=submission):
             if isinstance(fact, SubmissionFact):
@@ -233,13 +240,13 @@ _WITH_A_JOB = frozenset(
 
 
 def _situation(recorded: Submission, generation: int) -> Situation:
-    """Return a generation's situation, as far as a listing can change it."""
+    """Return where a generation stands, as far as a listing can change it."""
     if generation > len(recorded.generations):
         return Situation.NOTHING
     from_there_on = recorded.generations[generation - 1 :]
     if len(from_there_on) > 1:
-        # Where all that came later ended without a job too, nothing has taken its place.
+        # If no later generation made a job either, nothing has taken its place.
         dead = all(one.outcome is not None and one.job_id is None for one in from_there_on)
         return Situation.ABANDONED if dead else Situation.SUPERSEDED
-    # Whoever asks for the submission finds out whether its sender is alive.
+    # Reconciling leaves open intents alone; the next request finds out if the sender is alive.
     return recorded.situation(sender_alive=True)

@@ -1,4 +1,4 @@
-"""Get a job's result: from the ledger, or from the platform, and then store it in the ledger."""
+"""Return a job's result: from the ledger, or from the platform once the job is done."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class RecordedJob:
 class ResultFetcher:
     """Waits for the jobs of one experiment, fetches their results and stores them.
 
-    A result is always what the ledger gives back, the first time too.
+    Every result is read back from the ledger, even the first time, so that a first run and a replay
+    return the same.
 
     A failing network, an expired token or a restarting platform only prolongs the wait.
 
@@ -56,8 +57,8 @@ class ResultFetcher:
         context: The experiment.
         sessions: Its sessions.
         jobs: Its jobs.
-        settler: Writes off jobs that gave no result, and holds those that nobody knows.
-        reconciler: Looks for twins while there is time.
+        settler: Writes off jobs that gave no result, and holds submissions whose job is unknown.
+        reconciler: Looks for twins during long waits.
     """
 
     def __init__(
@@ -78,26 +79,26 @@ class ResultFetcher:
         self._watch = JobWatch(context, sessions, jobs, reconciler)
 
     def recorded(self, submission: str) -> PrimitiveResult | None:
-        """Return a result from the ledger alone."""
+        """Return a result from the ledger alone; ``None`` if it has none."""
         found = self.recorded_job(submission)
         return None if found is None else found.result
 
     def recorded_job(self, submission: str) -> RecordedJob | None:
-        """Return a result from the ledger alone, with the ID of its job."""
+        """Return a result and its job's ID from the ledger alone; ``None`` if it has none."""
         found = self._journal.get(Result, submission)
         if found is None or found.payload is None:
             return None
         return RecordedJob(found.job_id, decode_result(found.payload))
 
     def has_result(self, submission: str) -> bool:
-        """Whether the ledger holds a result, without reading it."""
+        """Whether the ledger holds a result; does not read the result."""
         return self._journal.has(Result, submission)
 
     def status(self, generation: Generation) -> str:
         """Return the state of a generation's job, in the client's words.
 
         Raises:
-            ConnectionFailedError: The platform does not tell.
+            ConnectionFailedError: The platform does not answer.
             SubmissionHeldError: The job was sent to another instance.
         """
         job = self._job(generation)
@@ -114,8 +115,8 @@ class ResultFetcher:
             JobCancelledError: Somebody cancelled the job.
             JobEndedInPassingError: The job ended because its session did, or for a reason that
                 passes; asking again is safe.
-            JobWaitTimeoutError: The time is over; the job goes on.
-            SubmissionHeldError: The platform does not know the job, or does not give its result.
+            JobWaitTimeoutError: The timeout has passed; the job goes on.
+            SubmissionHeldError: The platform does not know the job, or does not return its result.
             ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
         """
         stored = self.recorded(submission)
@@ -146,8 +147,8 @@ class ResultFetcher:
                 self._context.publish(EventKind.JOB_FAILED, generation.job_id, "it was cancelled")
                 raise JobCancelledError(
                     f"Job {generation.job_id} of experiment {self._context.identity} was "
-                    f"cancelled. To run it after all: {self._retry(submission)}; or start anew "
-                    "with fresh=True.",
+                    f"cancelled. To run it after all: {self._retry(submission)}. Or start a new "
+                    "experiment with fresh=True.",
                     **generation.named(self._experiment),
                 )
             case Action.RAISE:
@@ -166,14 +167,14 @@ class ResultFetcher:
         job = self._jobs.job(generation)
         if job is None:
             raise JobNotFoundError(
-                f"Job {generation.job_id} of experiment {self._context.identity} was there, and "
-                "is not any more. Run again to look once more.",
+                f"Job {generation.job_id} of experiment {self._context.identity} has disappeared "
+                "from the platform. Run again to look once more.",
                 **generation.named(self._experiment),
             )
         return job
 
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
-        """Fetch a finished job's result and store it; return what was stored."""
+        """Fetch a finished job's result and store it; return it as stored."""
         environment = self._context.environment
         backoff = Backoff(f"The result of job {generation.job_id}", environment)
         tries = 0

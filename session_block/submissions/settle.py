@@ -1,4 +1,4 @@
-"""Find out what became of a submission whose sender is gone: the settle window, holds and twins."""
+"""Find out what became of a submission whose sender is gone."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from session_block.tags import SubmissionTag, uid_tag
 SETTLE_SECONDS = 30.0
 """The settle window: how long a listing may hide a job that the platform accepted.
 
-A guess for IBM, whose pages say nothing about it. An account whose platform's lag is known, such as
-the local one's, has its own window.
+For IBM this is a guess: its pages say nothing about it. An account whose platform has a known lag,
+such as the local platform, has its own window.
 """
 
 _LOOKS = 10
@@ -45,16 +45,16 @@ def settle_window(account: Account) -> float:
 
 
 class Settler:
-    """Decides the outcome of a generation, from the ledger's and the platform's evidence.
+    """Decides the outcome of a generation from what the ledger and the platform show.
 
-    Whoever creates the outcome decides it for everybody; all others accept it.
+    Whoever creates the outcome first decides it for everybody; all others accept it.
 
     Args:
         context: The experiment.
         connection: Its instance.
         jobs: Its jobs.
-        budget: Told which generations made no job, so that they do not count.
-        policy: What becomes of an intent that has neither sender nor job.
+        budget: Stops counting generations that made no job.
+        policy: What to do with an intent that has neither a live sender nor a job.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Settler:
         """Decide the outcome of an intent whose sender is gone, from the platform's listing.
 
         Raises:
-            SubmissionHeldError: The policy leaves it to an operator, or did so before.
+            SubmissionHeldError: The policy leaves the decision to an operator, or did so before.
             ConnectionFailedError: The listing failed for too long.
         """
         self._jobs.check_instance(generation)
@@ -108,7 +108,7 @@ class Settler:
                     environment.pause(min(pause, _LONGEST_PAUSE_SECONDS))
 
     def adopt(self, submission: str, number: int, jobs: Sequence[ListedJob]) -> None:
-        """Adopt the earliest usable of these jobs for a generation; the rest are twins."""
+        """Adopt the earliest usable job for a generation; the others are twins."""
         chosen = next((job for job in jobs if job.can_give_a_result), jobs[0])
         outcome = self.decide(Outcome.of_job(submission, number, chosen.job_id, adopted=True))
         if outcome.job_id is not None:
@@ -116,7 +116,7 @@ class Settler:
         self.cancel_twins(submission, [job.job_id for job in jobs if job.job_id != outcome.job_id])
 
     def decide(self, outcome: Outcome) -> Outcome:
-        """Record a generation's outcome unless somebody was first; return the recorded one."""
+        """Record a generation's outcome unless there is one; return the recorded outcome."""
         stands, _ = self._journal.record(outcome)
         if not stands.made_job:
             self._budget.void(stands.submission, stands.generation)
@@ -146,15 +146,15 @@ class Settler:
         )
         return SubmissionHeldError(
             f"Submission {submission} of experiment {self._context.identity} is held: {because}. "
-            f"Nothing is submitted. Run again to look once more; else {cure}.",
+            f"Nothing is submitted. Run again to look once more. Otherwise {cure}.",
             **generation.named(self._experiment),
         )
 
     def cancel_twins(self, submission: str, job_ids: Sequence[str]) -> None:
-        """Cancel twins as far as possible, and record them."""
+        """Cancel surplus jobs if they can still be cancelled, and record them as twins."""
         for job_id in job_ids:
             _logger.warning(
-                "Job %s is a twin of submission %s of experiment %s; it is cancelled.",
+                "Job %s is a twin of submission %s of experiment %s; cancelling it.",
                 job_id,
                 submission,
                 self._experiment,
@@ -178,7 +178,7 @@ class Settler:
         return "cancelled"
 
     def _jobs_of(self, intent: Intent) -> list[ListedJob]:
-        """Return the experiment's jobs whose tag has the core of this generation."""
+        """Return a generation's jobs: the experiment's jobs whose tag has the generation's core."""
         core = (self._experiment, intent.submission, intent.generation)
         return [
             job

@@ -1,8 +1,8 @@
 """Submit exactly once: carry out what :mod:`session_block.submissions.decisions` decides.
 
-The intent is durable before the POST, the job's ID before the first look at the job, the result as
-soon as it is read; each in a transaction of its own. Limit: IBM has no idempotency key, so a job
-that its listing hides for longer than the settle window is found too late, and becomes a twin.
+The intent is durable before the POST, the job's ID before the first look at the job, and the result
+as soon as it is read, each in its own transaction. Limit: IBM has no idempotency key. If its
+listing hides a job for longer than the settle window, the job is found too late and becomes a twin.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Submitter:
 
     Args:
         context: The experiment, whose tags all its jobs bear.
-        sessions: Open the session when the first job needs it.
-        budget: Lets submissions through, or not.
+        sessions: Its session manager, which opens a session when the first job needs it.
+        budget: Accepts or rejects each submission.
         jobs: Keeps each job that is sent.
         settler: Decides outcomes.
-        reconciler: Brings back what the ledger lost, before anything new is submitted.
+        reconciler: Restores what the ledger lost before anything new is submitted.
     """
 
     def __init__(
@@ -85,14 +85,16 @@ class Submitter:
         Args:
             request: What to run.
             submission: The submission's ID.
-            about: What the intent says about the request.
+            about: What the intent records of the request.
 
         Raises:
             SubmissionRejectedError: The platform refused the job.
-            SubmissionHeldError: It cannot be told whether a job was made.
+            BudgetExceededError: A limit was reached, so nothing was sent.
+            ExperimentSealedError: The experiment is finished, and this submission has no result.
+            SubmissionHeldError: It is unknown whether a job was made, and an operator must decide.
             SubmissionNotSentError: Each try failed, and the platform shows no job; the next call
-                goes on.
-            ConnectionFailedError: The platform could not be reached; the next try goes on.
+                tries again.
+            ConnectionFailedError: The platform could not be reached; the next call tries again.
         """
         attempts = 0
         tried: set[int] = set()
@@ -101,7 +103,7 @@ class Submitter:
         while True:
             recorded = self.read(submission)
             latest = recorded.latest
-            hopeful = (
+            may_try = (
                 attempts < _ATTEMPTS_PER_CALL
                 and self._environment.monotonic() - began < OUTAGE_SECONDS
             )
@@ -114,7 +116,7 @@ class Submitter:
                     self._settler.settle(submission, latest)
                 case Action.RAISE if latest is not None and latest.outcome is not None:
                     raise self._rejected(submission, latest.outcome)
-                case Action.SUBMIT | Action.NEXT_GENERATION if hopeful:
+                case Action.SUBMIT | Action.NEXT_GENERATION if may_try:
                     failure = self._attempt(request, recorded, about)
                     tried.add(len(recorded.generations) + 1)
                     attempts += failure is not None
@@ -128,14 +130,14 @@ class Submitter:
                 case _:
                     raise SubmissionNotSentError(
                         f"Submission {submission} of experiment {self._context.identity} was tried "
-                        f"{attempts} times, and the platform shows no job of it. Nothing is lost: "
-                        "run again once the platform can be reached.",
+                        f"{attempts} times, and the platform shows no job of it. Nothing is lost. "
+                        "Run again once the platform can be reached.",
                         experiment=self._experiment,
                         submission=submission,
                     ) from failure
 
     def _next_action(self, recorded: Submission) -> Action:
-        """Decide from the ledger; where it has no record, the platform's listing decides."""
+        """Decide from the ledger; read the platform's listing first if the ledger knows no job."""
         situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
         if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
             return Action.WAIT_FOR_SENDER
@@ -150,7 +152,7 @@ class Submitter:
         """Create the next generation's intent and, if nobody else did, its outcome.
 
         Returns:
-            The error, if nobody knows whether the job was made.
+            The error, if it is unknown whether the job was made; otherwise ``None``.
         """
         aio.current().end_if_abandoned()
         self._refuse_when_sealed(recorded)
@@ -206,7 +208,7 @@ class Submitter:
         try:
             with crashpoints.around("submit"):
                 job = request.send(mode, [*self._context.identity.tags, str(tag)])
-        except Exception as error:  # noqa: BLE001 - each is told apart, none is lost
+        except Exception as error:  # noqa: BLE001 - `_failed` sorts them, and loses none
             return self._failed(tag, error, refusal(error, handled), before)
         self._limiter.accepted()
         self._jobs.keep(job, request.like)
@@ -222,11 +224,15 @@ class Submitter:
     def _failed(
         self, tag: SubmissionTag, error: Exception, refused: Refusal | None, before: Submission
     ) -> Exception | None:
-        """Record a refusal; after any other failure the tag will be looked up."""
+        """Record a refusal as the outcome; after any other failure the tag must be looked up.
+
+        Returns:
+            The error, if it is unknown whether the job was made; otherwise ``None``.
+        """
         if refused is None:
             _logger.warning(
-                "It is not known whether submission %s of experiment %s reached the platform "
-                "(%s); its tag is looked up.",
+                "It is unknown whether submission %s of experiment %s reached the platform (%s); "
+                "looking up its tag.",
                 tag.submission,
                 self._experiment,
                 error,
@@ -251,7 +257,7 @@ class Submitter:
         return None
 
     def _check_budget(self, submission: str, number: int) -> None:
-        """Count the intent; reject it before it is sent if it is over a limit."""
+        """Count the intent; if it exceeds a limit, reject it before it is sent."""
         why = self._budget.why_not(submission, number)
         if why is None:
             return
@@ -270,7 +276,7 @@ class Submitter:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._context.identity} is finished, and submission {recorded.id} "
-                "has no result. Nothing is submitted; start a new one with fresh=True.",
+                "has no result. Nothing is submitted. Start a new experiment with fresh=True.",
                 experiment=self._experiment,
                 submission=recorded.id,
             )
@@ -282,11 +288,11 @@ class Submitter:
             return BudgetExceededError(
                 f"Submission {submission} of experiment {self._context.identity} was not sent: "
                 f"{self._budget.why_no_more() or outcome.message}. What is recorded stays. "
-                "Raise the limit in the Block, and run again to go on.",
+                "Raise the limit in the Block, and run again to continue.",
                 experiment=self._experiment,
                 submission=submission,
             )
-        who, cure = "platform", "Correct the request; a corrected one is another submission."
+        who, cure = "platform", "Correct the request; the corrected one is a new submission."
         if outcome.status is None:
             who = "client"
         elif outcome.cause == "for-now":

@@ -1,4 +1,4 @@
-"""Wait until a job is over, whatever happens to the network meanwhile."""
+"""Wait until a job is over, even if the network fails in the meantime."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from session_block.submissions.polling import Expectation, PollSchedule
 from session_block.submissions.reconcile import Reconciler
 
 MAX_FAILURES_IN_PASSING = 3
-"""How often a submission's job may fail in passing and run again."""
+"""How many jobs of a submission may fail for a passing reason before no more are run."""
 
 OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
-"""What only prolongs a wait."""
+"""Errors that only prolong a wait."""
 
 _ROOM_SECONDS = 0.05
-"""The shortest pause that leaves time to look for twins."""
+"""The shortest pause in which there is time to check for twins."""
 
 _SURE_SHARE = 0.05
-"""The share of a job's time within which its end was seen, to be learnt from."""
+"""How precisely a job's end must be seen to learn from it, as a share of the job's time."""
 
 _NOT_FOUND = 404
 _logger = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class JobWatch:
 
     Args:
         context: The experiment.
-        sessions: Its sessions.
+        sessions: Its session manager.
         jobs: Its jobs, and when they were sent.
-        reconciler: Looks for twins while there is time.
+        reconciler: Looks for twins during long waits.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class JobWatch:
     def until_over(
         self, submission: str, generation: Generation, timeout_seconds: float | None
     ) -> Answer:
-        """Return how a job ended, as soon as it has.
+        """Wait until a job has ended, and return how.
 
         Raises:
-            JobWaitTimeoutError: The time is over; the job goes on.
+            JobWaitTimeoutError: The timeout has passed; the job goes on.
             ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
         """
         try:
@@ -90,7 +90,7 @@ class JobWatch:
         sent = self._jobs.sent(str(generation.job_id))
         since = began if sent is None else sent.at
         expected = None if sent is None else self._expectation(sent.like)
-        # One that was sent long ago, or by another process, is looked at at once.
+        # A job that was sent long ago or by another process may be over, so look at once.
         pause = 0.0 if sent is None else polling.until_first_look(expected, began - since)
         in_time = pause > 0 and (timeout_seconds is None or pause <= timeout_seconds)
         backoff = Backoff(f"The state of job {generation.job_id}", self._environment)
@@ -123,18 +123,19 @@ class JobWatch:
             ):
                 raise JobWaitTimeoutError(
                     f"Job {generation.job_id} of experiment {self._context.identity} is not done "
-                    f"after {timeout_seconds:g} s. It goes on; ask for its result again.",
+                    f"after {timeout_seconds:g} s. The job goes on; ask for its result again.",
                     **generation.named(self._context.uid),
                 )
 
     def _expectation(self, like: Hashable) -> Expectation | None:
-        """Return when a job that was just sent may end; while it runs, there is time to ask."""
+        """Return when a job that was just sent may end; ``None`` if that is unknown."""
+        # The new job leaves time to ask how long the last unsure one of its kind took.
         job_id = self._unsure.pop(like, None)
         if job_id is not None:
             try:
                 metrics = self._connection.jobs.metrics(job_id)
             except ConnectionFailedError as error:
-                _logger.info("How long job %s took could not be asked: %s", job_id, error)
+                _logger.info("Could not ask the platform how long job %s took: %s", job_id, error)
             else:
                 if metrics.duration is not None:
                     self._schedule.learn(like, metrics.duration)
@@ -143,9 +144,10 @@ class JobWatch:
     def _learn(
         self, like: Hashable, generation: Generation, pending: list[float], done: float
     ) -> None:
-        """Learn from the time a job was seen to end; if that says little, ask the platform later.
+        """Learn from when a job was seen to end; if that is too vague, ask for its times later.
 
-        For the first job of its kind it does not show how long the job waited for the session.
+        The first job of its kind is always asked for later, because the observed time does not show
+        how long the job waited for the session.
         """
         self._schedule.looked(like, len(pending))
         seen = pending and done - pending[-1] <= _SURE_SHARE * done
@@ -161,7 +163,7 @@ class JobWatch:
             self._environment.pause(seconds)
 
     def _ask(self, submission: str, generation: Generation) -> tuple[Answer, str]:
-        """Return a job's state, as an answer and in the client's words."""
+        """Return the job's state as an answer, and the client's word for it."""
         job = self._jobs.job(generation)
         if job is None:
             return Answer.UNKNOWN_JOB, ""
@@ -169,7 +171,7 @@ class JobWatch:
             with crashpoints.around("ask job"):
                 status = str(job.status())
         except RequestsApiError as error:
-            # The client reads a failed job's results for its message; they may be missing.
+            # For a failed job's message the client reads its results, which may be missing.
             if not is_known_to_have_failed(job):
                 if error.status_code == _NOT_FOUND:
                     return Answer.UNKNOWN_JOB, ""
@@ -191,7 +193,7 @@ class JobWatch:
         self._context.publish(what, generation.job_id)
 
     def _failure(self, submission: str, job: RuntimeJobV2) -> Answer:
-        """Classify a job's failure; passing failures become final after a number of tries."""
+        """Return why a job failed; after too many passing failures, the next one is final."""
         reason = reason_of(job)
         if tells_of_closed_session(reason):
             return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
@@ -200,7 +202,7 @@ class JobWatch:
         return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
 
     def _session_ended_under(self, job: RuntimeJobV2) -> bool:
-        """Whether a cancelled job was cancelled with its session, and not by the user."""
+        """Whether a cancelled job was cancelled with its session, not by the user."""
         if self._closed_by_us(job):
             return False
         return bool(job.session_id) and self._sessions.is_closed(job.session_id)

@@ -135,7 +135,7 @@ def test_a_session_that_ended_meanwhile_is_noticed_when_reattaching(
 def test_an_opening_that_was_cut_off_is_reported(
     manager: SessionManager, ledger: Ledger, uid: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An intent whose owner is gone is never repaired by guessing; the next session is opened."""
+    """An intent whose sender is gone is never repaired by guessing; the next session is opened."""
     with sending(REAL) as gone:
         pass
     Journal(ledger, uid).record(_intent(1, gone))
@@ -146,7 +146,7 @@ def test_an_opening_that_was_cut_off_is_reported(
     manager.close()
 
 
-def test_an_opening_by_a_living_owner_is_waited_for(
+def test_an_opening_by_a_living_sender_is_waited_for(
     manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """While another opener is at work nobody opens a second session."""
