@@ -34,7 +34,7 @@ DEFAULT_PRECISION = 0.015625
 
 
 class Estimate(BaseModel):
-    """What one job will cost, and what may be spent; :meth:`times` scales it to many jobs.
+    """What one job will cost, and what may be spent; ``times(n)`` scales it to n jobs.
 
     Attributes:
         jobs: The number of jobs.
