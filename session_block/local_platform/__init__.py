@@ -5,8 +5,8 @@ directory, so that killing it at any moment loses no accepted job and no session
 
 Users need only what this module exports. Inside, :mod:`.process` starts, finds and runs the
 server, :mod:`.config` holds its settings, accounts and layout, and :mod:`.platform` is what it
-serves. :mod:`.workloads` keeps jobs and sessions in a store and has an engine that changes them
-when :mod:`.clock` says so. :mod:`.api` answers requests, :mod:`.execution` runs circuits on
+serves. :mod:`.workloads` keeps jobs and sessions in a store, and its engine changes them when they
+are due by :mod:`.clock`. :mod:`.api` answers requests, :mod:`.execution` runs circuits on
 :mod:`.devices`, and :mod:`.faults` injects faults into all of these.
 """
 

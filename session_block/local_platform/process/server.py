@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Serve a local IBM Quantum platform.")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--host", help="IP address; default: the last one, at first loopback")
-    parser.add_argument("--port", type=int, help="fail if in use; default: last, or a free one")
+    parser.add_argument(
+        "--port", type=int, help="fail if it is in use; default: the last one, or any free one"
+    )
     parser.add_argument("--faults", type=Path, help="JSON file of fault rules to add")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")

@@ -59,7 +59,7 @@ class Engine(threading.Thread):
 
     Args:
         runs: The running jobs in the store.
-        clock: The platform's clock; the engine holds it at the next moment that something is due.
+        clock: The platform's clock; the engine holds it when something is due.
         simulate: Runs a job's circuits and returns the outcome, or None if the event was set in
             the meantime. Called in one thread per job.
         job_seconds: The QPU time of a job on a backend, without the time of its circuits.

@@ -105,8 +105,8 @@ class Runs:
     def claim(self, backend: str, now: float) -> ClaimedJob | float | None:
         """Start the next job on a free backend and return it.
 
-        If no job may start yet, return the moment at which the next one may, or None if only an
-        active session's next job can change that.
+        If no job may start yet, return the moment at which the next one may. Return None if an
+        active session has the backend and no queued job.
         """
         with self._store.transaction() as db:
             turn = next_turn(db, backend, now, self._others_seconds)

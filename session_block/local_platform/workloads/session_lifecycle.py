@@ -122,7 +122,7 @@ def job_started(session: Session, now: float) -> Session:
 
 
 def job_ended(session: Session, jobs: JobFacts, now: float) -> Session:
-    """Return the session after a running job has ended; ``jobs`` counts it as ended already."""
+    """Return the session after a running job has ended; ``jobs`` no longer counts it as running."""
     session = replace(session, last_job_completed=now)
     if session.ended and not jobs.running:
         session = _end_usage(session, now)
