@@ -1,13 +1,13 @@
-"""An IBM Quantum platform on this machine, which the unmodified client takes for the real one.
+"""A local IBM Quantum platform that the unmodified client takes for the real one.
 
 It listens on the loopback interface, runs circuits on Qiskit Aer, and keeps its state in a
 directory, so that killing it at any moment loses no accepted job and no session.
 
-Its users need what this module exports. Of the modules, :mod:`.process` starts the server, which
-is :mod:`.server`, :mod:`.running` finds it, and :mod:`.platform` is what it serves: jobs and
-sessions in a :mod:`.store`, which an :mod:`.engine` moves on at the moments that a :mod:`.clock`
-shows. :mod:`.api` answers requests, :mod:`.execution` runs circuits on :mod:`.devices`, and
-:mod:`.faults` disturbs it all.
+Users need only what this module exports. Inside, :mod:`.process` starts, finds and runs the
+server, :mod:`.config` holds its settings, accounts and layout, and :mod:`.platform` is what it
+serves. :mod:`.workloads` keeps jobs and sessions in a store, and its engine changes them when they
+are due by :mod:`.clock`. :mod:`.api` answers requests, :mod:`.execution` runs circuits on
+:mod:`.devices`, and :mod:`.faults` injects faults into all of these.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what few need, and what takes pydantic, only when it is asked for."""
+    """Load the layout on first use: few callers need it, and it imports pydantic."""
     if name in ("Layout", "read_layout"):
         from session_block.local_platform.config import layout
 

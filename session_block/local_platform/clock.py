@@ -1,13 +1,13 @@
-"""The platform's one source of time. It can run faster, stand still, and be advanced.
+"""The platform's only source of time. It can run faster, stand still, and be advanced.
 
-At its natural speed it is the machine's wall clock, moved on by what it was advanced. At any
-other speed, and while it is being advanced, it is *held*: it does not pass a moment at which
-something happens on the platform before that has been carried out, the simulation of a circuit
-included, however long the machine takes for it. So the times that the platform notes down follow
-from what was asked of it and not from the speed of the machine.
+At its natural speed it is the machine's wall clock plus all the seconds it was advanced. At any
+other speed, and while it is being advanced, it is *held*: when something is due on the platform,
+the clock waits at that moment until it is done, however long the machine takes. This includes the
+simulation of a circuit. So the recorded times depend on the requests, not on the speed of the
+machine.
 
-It shows whole microseconds, as the API writes them: a moment that was noted down, written out and
-sent back by a client is the same moment again.
+It shows whole microseconds, as the API writes them. A moment therefore stays the same when the
+platform stores it, writes it out, and a client sends it back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STEP = 1e-6
 
 @dataclass(frozen=True)
 class Reading:
-    """What a clock showed at a moment of the machine's wall clock, to go on from later."""
+    """The time a clock showed at a moment of the machine's wall clock, to continue from later."""
 
     moment: float
     wall: float
@@ -40,7 +40,7 @@ class Clock:
     """Seconds since the Unix epoch, as the platform counts them."""
 
     def __init__(self, scale: float = NATURAL, last: Reading | None = None) -> None:
-        """Go on from the last reading; only a natural clock moves while nobody looks."""
+        """Continue from the last reading; the time since then counts only at natural speed."""
         self._changed = threading.Condition()
         self._advancing = threading.Lock()
         self._scale = scale
@@ -56,23 +56,23 @@ class Clock:
 
     @property
     def scale(self) -> float:
-        """How many seconds pass in one of the machine's."""
+        """How many seconds pass per second of the machine's clock."""
         return self._scale
 
     def now(self) -> float:
-        """Return the present moment."""
+        """Return the current moment."""
         with self._changed:
             return self._now()
 
     def reading(self) -> Reading:
-        """Return what the clock shows, to be kept."""
+        """Return what the clock shows, to be stored."""
         with self._changed:
             return Reading(self._now(), time.time(), self._scale)
 
     def pin(self) -> float:
-        """Return now, and hold the clock there until the engine has looked once more.
+        """Return now, and hold the clock there until the engine has looked again.
 
-        For changes that the engine must act on at once.
+        For changes that the engine must act on at the moment they happen.
         """
         with self._changed:
             now = self._now()
@@ -81,16 +81,16 @@ class Clock:
             return now
 
     def look(self) -> tuple[int, float]:
-        """Return a mark for :meth:`release`, and now, where the clock is held until then."""
+        """Return a mark for :meth:`release`, and now; the clock is held there until its release."""
         with self._changed:
-            # What is below the microsecond is kept: a slow clock would never leave it otherwise.
+            # Keep fractions of a microsecond: without them a slow clock would never move.
             exact = self._exact()
             now = _rounded(exact)
             self._hold = min(self._hold, max(now, exact))
             return self._pins, now
 
     def release(self, mark: int, hold: float) -> bool:
-        """Let a held clock go on until ``hold``; False if it was pinned since the mark."""
+        """Let a held clock run until ``hold``. Return False if it was pinned since the mark."""
         with self._changed:
             if mark != self._pins:
                 return False
@@ -102,7 +102,7 @@ class Clock:
             return True
 
     def seconds_until(self, moment: float) -> float:
-        """Return how long the machine has to wait for a moment; infinity if it will not come."""
+        """Return the machine's seconds until a moment, or infinity if it will not come."""
         with self._changed:
             ahead = moment - self._now()
             if ahead <= 0:
@@ -110,7 +110,7 @@ class Clock:
             return ahead / self._scale if self._scale else math.inf
 
     def advance(self, seconds: float, wake_engine: Callable[[], None]) -> float:
-        """Move on by some seconds, through all that happens in them, and return the new moment."""
+        """Advance by some seconds, through everything due in them, and return the new moment."""
         with self._advancing, self._changed:
             self._moment, self._wall = self._exact(), time.time()
             self._hold = min(self._hold, self._moment)
@@ -121,7 +121,7 @@ class Clock:
             return self._now()
 
     def stop(self) -> None:
-        """Let those go who wait for the clock to advance: nobody moves it any more."""
+        """Release the callers of :meth:`advance`: no engine moves the clock any more."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -130,7 +130,7 @@ class Clock:
         return _rounded(self._exact())
 
     def _exact(self) -> float:
-        # What the clock shows is rounded, but what it goes on from is not: it would run slow.
+        # Only the shown time is rounded. Continuing from a rounded time would make the clock slow.
         if self._target is not None:
             return max(self._moment, min(self._hold, self._target))
         free = self._moment + (time.time() - self._wall) * self._scale
@@ -144,7 +144,7 @@ def _rounded(moment: float) -> float:
 
 
 def _at_or_after(moment: float) -> float:
-    """Return a due time rounded up to a whole microsecond."""
+    """Return a moment rounded up to a whole microsecond, so that nothing is carried out early."""
     whole = _rounded(moment)
     return whole if whole >= moment else _rounded(moment + _STEP)
 

@@ -1,9 +1,9 @@
-"""Refusals in the form of IBM's API.
+"""Refusals in the format of IBM's API.
 
-Code and message of 1000, 1007, 1200, 1201, 1202 and 1352 are those of IBM's public registry of
-errors, 1208 and 1217 what public sources report of it. HTTP statuses are IBM's where reports or its
-published interface show them (400 for 1208 and 1352, 409 for the usage limit), else the usual ones.
-Each constructor whose code or status is only this platform's own choice says so.
+The codes and messages of 1000, 1007, 1200, 1201, 1202 and 1352 come from IBM's public registry of
+errors; 1208 and 1217 come from public reports. HTTP statuses are IBM's where reports or its
+published interface show them (400 for 1208 and 1352, 409 for the usage limit), otherwise the usual
+ones. Where a code or status is only this platform's choice, the constructor says so.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ MORE_INFO = "https://quantum.cloud.ibm.com/docs/errors"
 
 
 class ApiError(Exception):
-    """A request that the platform refuses, with the HTTP status and IBM's error fields.
+    """A refused request, with the HTTP status and IBM's error fields.
 
-    ``retry_after`` is the number of seconds for the header of that name.
+    ``retry_after`` is the value of the ``Retry-After`` header, in seconds.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> bytes:
-        """Return compact JSON: clients are known to search the text for ``"code":1217``."""
+        """Return compact JSON, because clients search the text for ``"code":1217``."""
         error = {
             "code": self.code,
             "message": self.message,
@@ -49,7 +49,7 @@ class ApiError(Exception):
 
 
 def bad_request(message: str) -> ApiError:
-    """Return the refusal of a body or a query that does not fit the API."""
+    """Return the refusal of a body or query that does not match the API."""
     return ApiError(
         400,
         1208,
@@ -71,14 +71,13 @@ def not_authorized(why: str) -> ApiError:
 def forbidden(why: str) -> ApiError:
     """Return the refusal of an instance that this account does not own.
 
-    The code is IBM's for invalid credentials; that it is also the one of this case is this
-    platform's choice.
+    The code is IBM's for invalid credentials. Using it for this case is this platform's choice.
     """
     return ApiError(403, 1201, "Invalid credentials.", f"Check your credentials: {why}")
 
 
 def too_many_requests(limit: str, seconds: int) -> ApiError:
-    """Return the refusal of a request that exceeds a limit, and when to come again."""
+    """Return the refusal of a request over a limit; the client may retry after ``seconds``."""
     return ApiError(
         429,
         1202,
@@ -89,9 +88,9 @@ def too_many_requests(limit: str, seconds: int) -> ApiError:
 
 
 def not_found(kind: str, name: str) -> ApiError:
-    """Return the answer for something that does not exist, naming it.
+    """Return the answer for something that does not exist, with its name.
 
-    The backend's code is IBM's, those of other kinds are this platform's own.
+    The code for a backend is IBM's; the codes for other kinds are this platform's own.
     """
     codes = {"Backend": 1007, "Job": 1291, "Session": 1292, "Program": 1294}
     return ApiError(
@@ -103,7 +102,7 @@ def not_found(kind: str, name: str) -> ApiError:
 
 
 def conflict(message: str) -> ApiError:
-    """Return the refusal of an operation that the job's state does not allow.
+    """Return the refusal of an operation that is not allowed in the job's state.
 
     The code is this platform's own.
     """
@@ -111,10 +110,10 @@ def conflict(message: str) -> ApiError:
 
 
 def session_closed(session_id: str) -> ApiError:
-    """Return the refusal of a job for a session that takes no more jobs.
+    """Return the refusal of a job for a session that accepts no more jobs.
 
-    The code and the words are those that third-party clients look for. The HTTP status is this
-    platform's choice, since IBM's is not public.
+    Third-party clients look for this code and this wording. The HTTP status is this platform's
+    choice, because IBM's is not public.
     """
     return ApiError(
         400,
@@ -125,7 +124,7 @@ def session_closed(session_id: str) -> ApiError:
 
 
 def open_plan() -> ApiError:
-    """Return the refusal of a session on the open plan, as IBM words it."""
+    """Return the refusal of a session on the open plan, in IBM's words."""
     return ApiError(
         400,
         1352,
@@ -137,7 +136,7 @@ def open_plan() -> ApiError:
 def usage_limit_reached(instance: str) -> ApiError:
     """Return the refusal of work for an instance, given by name, that has used up its time.
 
-    The status is that of IBM's published interface, the code this platform's own.
+    The status comes from IBM's published interface; the code is this platform's own.
     """
     return ApiError(
         409,
@@ -148,5 +147,5 @@ def usage_limit_reached(instance: str) -> ApiError:
 
 
 def internal_error() -> ApiError:
-    """Return the answer to a request that the platform fails at. The code is IBM's."""
+    """Return the answer when the platform itself fails. The code is IBM's."""
     return ApiError(500, 1000, "API Internal error.", "See the log of the local platform.")

@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Platform:
-    """All that the API's routes work with."""
+    """The store, clock, accounts, backends, jobs and sessions that the API's routes work with."""
 
     def __init__(self, state_dir: Path, identity: Identity) -> None:
         settings = identity.settings
@@ -63,13 +63,13 @@ class Platform:
         self._flusher = threading.Thread(target=self._flush, name="flush", daemon=True)
 
     def start(self) -> None:
-        """Queue again what was running when the server died, and start to work."""
+        """Requeue the jobs that ran when the last server ended, and start working."""
         self._runs.requeue_all()
         self.engine.start()
         self._flusher.start()
 
     def stop(self) -> None:
-        """Stop working; what runs now is run again after the next start."""
+        """Stop working. Jobs that run now are run again after the next start."""
         self._stopping.set()
         self.clock.stop()
         self.engine.stop()
@@ -80,18 +80,18 @@ class Platform:
         self.store.close()
 
     def end_session(self, session_id: str, how: HowToEnd) -> None:
-        """End a session, with all that follows from it at this very moment."""
+        """End a session now, and wake the engine to carry out what follows from it."""
         self.sessions.end(session_id, how)
         self.engine.wake()
 
     def advance(self, seconds: float) -> float:
-        """Advance the clock through all that happens in these seconds; return the new moment."""
+        """Advance the clock through everything due in these seconds; return the new moment."""
         moment = self.clock.advance(seconds, self.engine.wake)
         self._keep_clock()
         return moment
 
     def is_in_maintenance(self, backend: str) -> bool:
-        """Say whether a backend is paused."""
+        """Return whether a backend is paused."""
         return self.faults.in_maintenance(backend)
 
     def _flush(self) -> None:
@@ -99,7 +99,7 @@ class Platform:
             try:
                 self.stats.flush()
             except Exception:
-                _LOGGER.exception("writing out the counts failed, and is tried again")
+                _LOGGER.exception("cannot write the request counts; trying again")
 
     def _last_reading(self) -> Reading | None:
         with self.store.reading() as db:
@@ -107,7 +107,7 @@ class Platform:
         return None if row is None else Reading(*row)
 
     def _keep_held_clock(self) -> None:
-        # A clock of natural speed goes on by itself while no server runs.
+        # A clock of natural speed needs no saving each turn: it follows the wall clock by itself.
         if self.clock.scale != NATURAL:
             self._keep_clock()
 

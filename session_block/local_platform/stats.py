@@ -1,4 +1,4 @@
-"""What the server has seen: requests by route, and jobs and sessions as the store has them."""
+"""Counts of what the server has seen: requests by route, jobs and sessions by state."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Stats:
-    """Counts requests in memory and writes them out now and then.
+    """Counts requests in memory and writes the counts to the store now and then.
 
-    A ``kill -9`` loses the request counts of the last second; jobs and sessions are counted in
-    their own tables and lose nothing.
+    A ``kill -9`` loses the request counts of the last second. Jobs and sessions are counted from
+    their own tables, so their counts lose nothing.
     """
 
     def __init__(self, store: Store) -> None:
@@ -23,12 +23,12 @@ class Stats:
         self._pending: Counter[str] = Counter()
 
     def count(self, route: str) -> None:
-        """Note one request to a route, given as method and path template."""
+        """Count one request to a route, given as method and path template."""
         with self._lock:
             self._pending[route] += 1
 
     def flush(self) -> None:
-        """Write out what was counted since the last time."""
+        """Write the counts since the last flush to the store."""
         with self._lock:
             counted, self._pending = self._pending, Counter()
         if not counted:
@@ -41,7 +41,7 @@ class Stats:
             )
 
     def report(self) -> dict[str, Any]:
-        """Return all counts. Deleted jobs are among them."""
+        """Return all counts, deleted jobs included."""
         self.flush()
         with self._store.reading() as db:
 

@@ -485,7 +485,7 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
             info = local_platform.start(directory, faults=file)
             with raw_client(info) as api:
                 assert tuple(api.get("/jobs").status_code for _ in range(2)) == answers
-            with pytest.raises(PlatformError, match="runs already"):
+            with pytest.raises(PlatformError, match="is already running"):
                 local_platform.start(directory, faults=file)
             local_platform.stop(directory)
         for text, message in (
@@ -494,7 +494,7 @@ def test_rules_from_a_file(tmp_path: Path) -> None:
             ('{"kind": "drop", "path": "/job"}', "no operation for drop is"),
         ):
             file.write_text(text)
-            with pytest.raises(PlatformError, match=rf"faults\.json has no fault rules.*{message}"):
+            with pytest.raises(PlatformError, match=rf"fault rules in .*faults\.json: .*{message}"):
                 local_platform.start(directory, faults=file)
         with pytest.raises(PlatformError, match="No such file"):
             local_platform.start(directory, faults=tmp_path / "none.json")

@@ -1,1 +1,1 @@
-"""What a platform is set up with: settings, accounts, instances, layout."""
+"""The setup of a platform: settings, accounts, instances, layout."""

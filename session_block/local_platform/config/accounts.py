@@ -20,23 +20,24 @@ _ALGORITHM = "HS256"
 class Accounts:
     """Checks credentials and mints access tokens.
 
-    Tokens live by the machine's clock, as the client's do, and not by the platform's.
+    Tokens expire by the machine's clock, not the platform's, because the client checks them by
+    the machine's clock too.
     """
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        # Tokens bear their nanosecond, since an issue time of whole seconds tells too little apart.
+        # In nanoseconds, as in the tokens' "jti": whole seconds ("iat") are too coarse to compare.
         self._revoked = 0
 
     def of_key(self, candidate: str) -> Account | None:
-        """Return the account of an API key, or None."""
+        """Return the account with this API key, or None."""
         for account in self._identity.accounts:
             if hmac.compare_digest(candidate.encode(), account.token.encode()):
                 return account
         return None
 
     def mint(self, account: Account) -> dict[str, Any]:
-        """Return a new access token in the form of IAM's answer."""
+        """Return a new access token in the format of IAM's answer."""
         moment = time.time_ns()
         issued = moment // 10**9
         seconds = self._identity.settings.token_seconds
@@ -57,14 +58,14 @@ class Accounts:
         }
 
     def expire_tokens(self) -> None:
-        """Refuse every access token minted so far, as if its time had run out."""
+        """Refuse every access token minted so far, as if it had expired."""
         self._revoked = time.time_ns()
 
     def authorized(self, header: str | None) -> Account:
         """Return the account of ``Bearer <token>`` (unexpired) or ``apikey <API key>``.
 
         Raises:
-            ApiError: 401 for everything else.
+            ApiError: 401 if the credential is missing, unknown or expired.
         """
         scheme, _, credential = (header or "").partition(" ")
         account = None
@@ -78,10 +79,10 @@ class Accounts:
 
     @staticmethod
     def instance_of(account: Account, crn: str | None) -> Instance:
-        """Return the account's instance of a CRN.
+        """Return the account's instance with this CRN.
 
         Raises:
-            ApiError: 403 when the account has none of that CRN.
+            ApiError: 403 when the account has no such instance.
         """
         for instance in account.instances:
             if instance.crn == crn:

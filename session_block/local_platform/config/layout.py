@@ -1,8 +1,8 @@
-"""Who uses a platform: accounts, their instances, and the plan, region and backends of each.
+"""The users of a platform: accounts, their instances, and each instance's plan and backends.
 
-The layout is given when a state directory is first used, and then belongs to it: API keys and CRNs
-are made from it once. The default is one account with an instance that allows sessions, one in
-another region, and one on the open plan, which allows none.
+A state directory gets its layout on first use and keeps it: API keys and CRNs are made from it
+once. The default is one account with three instances: one that allows sessions, one in another
+region that allows them too, and one on the open plan, which allows none.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
 
 
 class DeviceSpec(_Spec):
-    """A backend beside the usual ones, made from a recording of the client's fake provider."""
+    """An additional backend, made from a recording in the client's fake provider."""
 
     name: Name
     recording: Name
 
 
 class InstanceSpec(_Spec):
-    """One instance: its name, plan, region, backends (all but the mocks if none are given)."""
+    """One instance: name, plan, region and backends (by default all except the mock ones)."""
 
     name: Name
     plan: PlanName = "paygo"
@@ -48,13 +48,13 @@ class InstanceSpec(_Spec):
 
 
 class AccountSpec(_Spec):
-    """One account, that is one API key, and the instances that it may use."""
+    """One account, with one API key, and the instances that it may use."""
 
     instances: Annotated[tuple[InstanceSpec, ...], Field(min_length=1)]
 
 
 class Layout(_Spec):
-    """All accounts of a platform, the first of them being the one that users get by default."""
+    """All accounts of a platform, and its additional backends. The first account is the default."""
 
     accounts: Annotated[tuple[AccountSpec, ...], Field(min_length=1)]
     devices: tuple[DeviceSpec, ...] = ()
@@ -68,7 +68,7 @@ class Layout(_Spec):
                 raise ValueError("two instances of one account have the same name")
             for instance in account.instances:
                 if unknown := [name for name in instance.backends or () if name not in known]:
-                    raise ValueError(f"instance {instance.name} names no device: {unknown[0]}")
+                    raise ValueError(f"instance {instance.name}: no backend is called {unknown[0]}")
         return self
 
 
@@ -105,10 +105,10 @@ DEFAULT_LAYOUT = Layout(
 
 
 def read_layout(path: Path) -> Layout:
-    """Return the layout in a JSON file.
+    """Return the layout from a JSON file.
 
     Raises:
-        ValueError: The file is not JSON or describes no layout; the message says what is wrong.
+        ValueError: The file is not JSON or not a layout; the message says what is wrong.
         OSError: The file cannot be read.
     """
     try:
@@ -116,7 +116,7 @@ def read_layout(path: Path) -> Layout:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, problem["loc"])) or "the layout"
-        raise ValueError(f"{path} is no layout: {place}: {problem['msg']}") from None
+        raise ValueError(f"{path} is not a layout: {place}: {problem['msg']}") from None
 
 
 def new_accounts(layout: Layout) -> tuple[Account, ...]:

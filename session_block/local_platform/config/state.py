@@ -1,7 +1,7 @@
-"""What a platform keeps in its state directory besides its database.
+"""The files in a platform's state directory besides its database.
 
-``identity.json`` holds who the platform is and how it is set up, and outlives its process.
-``server.json`` says which process serves it now, or served it last.
+``identity.json`` holds the platform's identity and settings, and outlives its process.
+``server.json`` names the process that serves it now, or that served it last.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_SCALE = 1e6
 
 
 class SettingsGiven(TypedDict, total=False):
-    """The settings that a caller gives; None is as good as not given. See :class:`Settings`."""
+    """The settings that a caller gives; None means not given. See :class:`Settings`."""
 
     noise: Noise | None
     seed: int | None
@@ -49,21 +49,22 @@ class Settings:
     """How a platform behaves. Times are seconds of the platform's clock.
 
     Args:
-        noise: ``exact`` expectation values without any noise, ``shots`` for shot noise only,
+        noise: ``exact`` for expectation values without noise, ``shots`` for shot noise only,
             ``device`` for the noise of the recorded device.
-        seed: From it and a job's content derive all of the job's random numbers.
-        job_seconds: QPU time of each job, the overhead if ``circuit_time`` is set. While the clock
-            runs at its natural speed a job takes at least as long as its simulation.
-        circuit_time: Whether shots times circuit duration is added to it.
+        seed: A job's random numbers derive from this seed and the job's content.
+        job_seconds: QPU time of each job; with ``circuit_time``, the overhead of each job. While
+            the clock runs at its natural speed, a job takes at least as long as its simulation.
+        circuit_time: Whether to add shots times circuit duration to ``job_seconds``.
         other_jobs: How many jobs of other users are always ahead in every queue.
-        other_job_seconds: How long each of these takes.
-        interactive_seconds: After how long an idle session becomes inactive.
-        pending_seconds: How long a session is ``pending_inactive`` or ``pending_closed`` before it
-            is inactive or closed. IBM's own time is not public; with 0 these states are skipped.
-        token_seconds: Life of an access token, in seconds of the machine's clock.
+        other_job_seconds: How long each of the other users' jobs takes.
+        interactive_seconds: How long an active session may be idle before it becomes inactive.
+        pending_seconds: How long a session is ``pending_inactive`` before it is inactive, or
+            ``pending_closed`` before it is closed. IBM's own time is not public; with 0 these
+            states are skipped.
+        token_seconds: Lifetime of an access token, in seconds of the machine's clock.
         time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
-        open_plan_sessions: Whether the open plan refuses sessions, or ignores them: they open, and
-            their jobs run outside of them. IBM's sources say both.
+        open_plan_sessions: ``refuse`` refuses sessions on the open plan. ``ignore`` opens them,
+            but runs their jobs outside of them. IBM's sources say both.
     """
 
     noise: Noise = "exact"
@@ -79,10 +80,10 @@ class Settings:
     open_plan_sessions: OpenPlanSessions = "refuse"
 
     def with_given(self, given: SettingsGiven) -> Settings:
-        """Return these settings with others in their place.
+        """Return these settings, changed by the given ones.
 
         Raises:
-            ValueError: A setting has no meaning.
+            ValueError: A setting is invalid.
         """
         changed = replace(self, **without_none(given))
         if changed.noise not in NOISES:
@@ -104,13 +105,13 @@ class Settings:
 
 
 def without_none(given: SettingsGiven) -> dict[str, Any]:
-    """Return the settings that are really given."""
+    """Return the given settings without those that are None."""
     return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a platform is: its ID, signing secret, settings, accounts and additional devices."""
+    """A platform's ID, signing secret, settings, accounts and additional devices."""
 
     id: str
     secret: str = field(repr=False)
@@ -132,7 +133,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """The process that serves the platform. A PID alone would be reused, so its start counts."""
+    """The process that serves the platform, with its start time because PIDs are reused."""
 
     pid: int
     created: float
@@ -141,7 +142,7 @@ class ServerRecord:
 
 
 def load_identity(state_dir: Path) -> Identity | None:
-    """Return the platform's identity, or None in a directory that never held one."""
+    """Return the platform's identity, or None if the directory never held a platform."""
     path = state_dir / "identity.json"
     data = _read(path)
     if data is None:
@@ -171,12 +172,12 @@ def new_identity(settings: Settings, layout: Layout | None) -> Identity:
 
 
 def save_identity(state_dir: Path, identity: Identity) -> None:
-    """Write the identity atomically, readable by its owner only."""
+    """Write the identity atomically, readable only by the file's owner."""
     _write(state_dir / "identity.json", asdict(identity))
 
 
 def load_record(state_dir: Path) -> ServerRecord | None:
-    """Return the record of the serving process, or None if there never was one."""
+    """Return the record of the serving process, or None if no process ever served."""
     data = _read(state_dir / "server.json")
     try:
         return None if data is None else ServerRecord(**data)

@@ -1,4 +1,4 @@
-"""Accounts and instances as the platform keeps them, and the plans that instances are on."""
+"""Accounts and instances as the platform keeps them, and the plans of instances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PlanName = Literal["open", "paygo", "flex", "premium", "internal"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a plan is called by IBM's catalogue, how it is paid, and whether it has sessions."""
+    """A plan's name and pricing in IBM's catalogue, and whether it has dedicated sessions."""
 
     display_name: str
     pricing: str
@@ -50,7 +50,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Account:
-    """An account: the ID that its jobs bear, its API key and its instances."""
+    """An account: the ID shown on its jobs, its API key and its instances."""
 
     id: str
     token: str = field(repr=False)

@@ -1,1 +1,1 @@
-"""Scripted faults: rules as users write them, kept, and carried out on the calls that they hit."""
+"""Scripted faults: the rules that users write, their store, and the choice of calls to hit."""

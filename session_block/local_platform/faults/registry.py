@@ -1,4 +1,4 @@
-"""The fault rules of a platform: kept in the store, counted, and matched with calls."""
+"""The fault rules of a platform: kept in the store, matched with calls, and counted."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from session_block.local_platform.workloads.store import Store
 
 _MINUTE = 60.0
-# What ends a call. No call is ended twice.
+# The rules that end a call. At most one of them acts on a call.
 ENDINGS = (Status, Drop, Truncate, RateLimit)
 
 
 @dataclass
 class _Kept:
-    """A rule, with how many calls it matched and how many it hit.
+    """A rule, with the number of calls it matched (``seen``) and hit (``used``).
 
-    ``allowed`` is when each account's calls were that a rate limit let pass.
+    ``allowed`` holds, for a rate limit, the times of the calls it let pass, by account.
     """
 
     id: str
@@ -50,7 +50,7 @@ class _Kept:
 
     @property
     def will_act(self) -> bool:
-        """Whether the next call is one to hit."""
+        """Whether the rule hits the next matching call."""
         rule = self.rule
         return self.seen + 1 >= rule.nth and (rule.times is None or self.used < rule.times)
 
@@ -66,7 +66,7 @@ class _Kept:
 class Faults:
     """All fault rules. They and their counts outlive the server, however it ends.
 
-    The minute of a rate limit is the platform's, and begins anew when the server does.
+    A rate limit counts by the platform's clock, and counts afresh when the server starts again.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -83,23 +83,23 @@ class Faults:
         }
 
     def concern(self, method: str, path: str) -> bool:
-        """Say whether there is any rule for an operation, without waiting for anybody."""
+        """Return whether there is any rule for an operation, without waiting for the lock."""
         return any(kept.rule.is_for(method, path) for kept in self._rules.values())
 
     def in_maintenance(self, backend: str) -> bool:
-        """Say whether a rule pauses a backend."""
+        """Return whether a rule pauses a backend."""
         return any(
             isinstance(kept.rule, Maintenance) and kept.rule.backend == backend
             for kept in self._rules.values()
         )
 
     def report(self) -> list[dict[str, Any]]:
-        """Return all rules in order, with how many calls each matched and how many it hit."""
+        """Return all rules in order, with the number of calls each matched and hit."""
         with self._lock:
             return [kept.described() for kept in self._rules.values()]
 
     def add(self, rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
-        """Add rules by their IDs; those that are known already stay as they are."""
+        """Add rules by their IDs and return them all; rules with a known ID stay as they are."""
         with self._lock:
             new = {key: _Kept(key, rule) for key, rule in rules.items()}
             new = {key: kept for key, kept in new.items() if key not in self._rules}
@@ -115,7 +115,7 @@ class Faults:
         """Remove a rule.
 
         Raises:
-            ApiError: 404 when there is none of that ID.
+            ApiError: 404 if no rule has that ID.
         """
         with self._lock:
             if fault_id not in self._rules:
@@ -132,7 +132,10 @@ class Faults:
             self._rules = {}
 
     def expire_tokens(self, method: str, path: str, body: bytes) -> bool:
-        """Say whether all access tokens expire at a call. Asked before its own is looked at."""
+        """Return whether all access tokens expire at a call, and count the call.
+
+        Callers ask before they check the call's own token.
+        """
         with self._lock:
             matching = [
                 kept
@@ -144,12 +147,13 @@ class Faults:
             return bool(acting)
 
     def hit(self, method: str, path: str, body: bytes, caller: str) -> list[Rule | ApiError]:
-        """Return the rules that hit a call, which counts, in order, and a refusal that ends it.
+        """Return the rules that hit a call, in order, and count the call.
 
-        ``caller`` is its account.
+        ``caller`` is the call's account.
 
-        At most one rule ends the call: the first that can. If it does so before the effect, rules
-        whose turn would come after that do not act.
+        At most one rule ends the call, the first that can; it is the last in the list. A rate
+        limit is given as its refusal. If the call ends before its effect, rules that would act
+        later do not act.
         """
         with self._lock:
             matching = [
@@ -175,7 +179,7 @@ class Faults:
     def _ending(
         self, matching: list[_Kept], caller: str
     ) -> tuple[_Kept | None, Rule | ApiError | None]:
-        """Return the rule that ends the call, and what keeps it from being carried out."""
+        """Return the rule that ends the call, and what prevents the effect if anything does."""
         for kept in matching:
             rule = kept.rule
             if not kept.will_act or not isinstance(rule, ENDINGS):
@@ -189,7 +193,7 @@ class Faults:
         return None, None
 
     def _wait(self, calls: deque[float], per_minute: int) -> int | None:
-        """Note a call that is within the limit; else return how many seconds to wait."""
+        """Record a call within the limit and return None, else return how many seconds to wait."""
         now = self._clock.now()
         while calls and calls[0] <= now - _MINUTE:
             calls.popleft()
@@ -197,11 +201,11 @@ class Faults:
             calls.append(now)
             return None
         seconds = self._clock.seconds_until(calls[0] + _MINUTE)
-        # A clock that stands still has to be advanced by as much.
+        # If the clock stands still, the wait is what it must be advanced by.
         return math.ceil(seconds if math.isfinite(seconds) else calls[0] + _MINUTE - now)
 
     def _count(self, seen: list[_Kept], used: list[_Kept]) -> None:
-        """Write the counts down before anything is done: it may be the end of the server."""
+        """Store the counts before any rule acts, because a rule may kill the server."""
         if not seen:
             return
         for kept in seen:

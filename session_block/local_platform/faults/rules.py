@@ -1,6 +1,6 @@
 """Fault rules as users write them: which calls are hit, and what happens to them.
 
-Seconds are those of the platform's clock, but for ``delay``, which is the machine's.
+Seconds are those of the platform's clock, except for ``delay``, which uses the machine's.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class _Model(BaseModel):
 
 
 class _Rule(_Model):
-    """Which calls are hit, and by what.
+    """Which calls are hit, and what happens to them.
 
     Args:
         kind: What happens; see the class of each kind.
-        method: HTTP method, ``*`` for any.
-        path: Path of the operation without the API's base, as ``/jobs/{job_id}``; ``*`` stands for
-            any text.
-        contains: Text that the request's body must have in it.
-        nth: The first matching call that is hit.
-        times: How many calls are hit from there on, null for all. A call that another rule has
-            ended already is not hit, so the next one is. Default: 1, but all for ``listing_lag``
-            and ``rate_limit``.
+        method: HTTP method, or ``*`` for any.
+        path: Path of the operation without the API's base, such as ``/jobs/{job_id}``; ``*``
+            matches any text.
+        contains: Text that the request's body must contain.
+        nth: The number of the first matching call to hit, from 1.
+        times: How many calls to hit from there on, null for all. A call that another rule has
+            already ended is not hit and not counted here; the next one is. Default: 1, but all for
+            ``listing_lag`` and ``rate_limit``.
     """
 
-    # The one operation that the rule can be about, if there is only one.
+    # The only operation that the kind can hit, or None if it can hit any.
     operation: ClassVar[tuple[str, str] | None] = None
 
     kind: str
@@ -45,20 +45,20 @@ class _Rule(_Model):
     times: Annotated[int, Field(ge=1, le=_MOST)] | None = 1
 
     def is_for(self, method: str, path: str) -> bool:
-        """Say whether the rule is one for an operation."""
+        """Return whether the rule is for an operation."""
         if self.operation not in (None, (method, path)):
             return False
         return self.method in ("*", method) and fnmatchcase(path, self.path)
 
     def matches(self, method: str, path: str, body: bytes) -> bool:
-        """Say whether a call is one that the rule counts."""
+        """Return whether the rule counts a call."""
         if not self.is_for(method, path):
             return False
         return self.contains is None or self.contains.encode() in body
 
 
 class Status(_Rule):
-    """Answer with a status of one's own: 204 (results are not yet there), or an error."""
+    """Answer with a chosen status: 204 (the results are not there yet), or an error."""
 
     kind: Literal["status"]
     status: Annotated[int, Field(ge=204, le=599)]
@@ -75,34 +75,34 @@ class Status(_Rule):
 
 
 class Drop(_Rule):
-    """Cut the connection without an answer, before the call is carried out or after it."""
+    """Cut the connection without an answer, before or after the call is carried out."""
 
     kind: Literal["drop"]
     effect: Effect = "before"
 
 
 class Delay(_Rule):
-    """Carry the call out only after some seconds of the machine's clock."""
+    """Carry out the call after a delay, in seconds of the machine's clock."""
 
     kind: Literal["delay"]
     seconds: Annotated[float, Field(ge=0, le=3600)]
 
 
 class Truncate(_Rule):
-    """Announce the whole answer, send only its first bytes, and cut the connection."""
+    """Announce the full length of the answer, send only its first bytes, and cut the connection."""
 
     kind: Literal["truncate"]
     bytes: Annotated[int, Field(ge=0, le=_MOST)]
 
 
 class ExpireTokens(_Rule):
-    """Expire every access token minted so far, that of this very call too."""
+    """Expire every access token minted so far, including the token of this call."""
 
     kind: Literal["expire_tokens"]
 
 
 class ListingLag(_Rule):
-    """Hide jobs younger than this from the list of jobs."""
+    """Hide jobs younger than ``seconds`` from the list of jobs."""
 
     operation: ClassVar[tuple[str, str] | None] = ("GET", "/jobs")
     kind: Literal["listing_lag"]
@@ -111,7 +111,7 @@ class ListingLag(_Rule):
 
 
 class WrongCount(_Rule):
-    """Add something to the total number in the answer to a listing of jobs."""
+    """Add ``add`` to the total number of jobs in the answer to a listing."""
 
     operation: ClassVar[tuple[str, str] | None] = ("GET", "/jobs")
     kind: Literal["wrong_count"]
@@ -119,7 +119,7 @@ class WrongCount(_Rule):
 
 
 class RateLimit(_Rule):
-    """Refuse an account's calls beyond a number within the last minute."""
+    """Refuse an account's calls above ``per_minute`` within the last minute."""
 
     kind: Literal["rate_limit"]
     times: Annotated[int, Field(ge=1, le=_MOST)] | None = None
@@ -127,7 +127,7 @@ class RateLimit(_Rule):
 
 
 class EndJob(_Rule):
-    """Accept the job that is submitted, and let it end like this instead of being run.
+    """Accept the submitted job, but end it in this way instead of running its circuits.
 
     Without ``after_seconds`` it takes as long as any other job.
     """
@@ -140,33 +140,33 @@ class EndJob(_Rule):
     after_seconds: Annotated[float, Field(ge=0, le=_DAY_SECONDS)] | None = None
 
     def plan(self) -> str:
-        """Return the ending as the engine reads it, in JSON."""
+        """Return the ending as the JSON text that the engine reads."""
         return self.model_dump_json(include={"state", "reason", "reason_code", "after_seconds"})
 
 
 class EndSession(_Rule):
-    """End the session that the call names before the call is carried out."""
+    """End the session that the call names, before the call is carried out."""
 
     kind: Literal["end_session"]
     by: Literal["max_time", "close", "cancel"]
 
 
 class Maintenance(_Rule):
-    """Pause a backend for as long as the rule exists. It is not about calls, and hits none."""
+    """Pause a backend as long as the rule exists. It hits no calls."""
 
     kind: Literal["maintenance"]
     backend: Annotated[str, Field(min_length=1, max_length=100)]
 
     def is_for(self, method: str, path: str) -> bool:  # noqa: ARG002
-        """Say no: the rule is not about calls."""
+        """Return False: the rule hits no calls."""
         return False
 
 
 class Signal(_Rule):
-    """Send a signal to a process of the same user, before the call is carried out or after it.
+    """Send a signal to a process of the same user, before or after the call is carried out.
 
-    ``started``, the moment at which the process began, is filled in: once its ID is another
-    process's, no signal is sent.
+    The platform fills in ``started``, the start time of the process, so that no signal is sent to
+    another process that reuses its ID.
     """
 
     kind: Literal["signal"]
@@ -201,10 +201,10 @@ _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 
 def parse_rules(content: Any) -> list[Rule]:
-    """Return the rule, or the rules under ``faults``, of what was JSON.
+    """Return the rule, or the rules under ``faults``, from parsed JSON.
 
     Raises:
-        ValueError: It is neither; the message says what is wrong.
+        ValueError: The content is neither; the message says what is wrong.
     """
     try:
         if isinstance(content, dict) and "faults" in content:

@@ -1,1 +1,1 @@
-"""The server's process: started, found, embedded, administered."""
+"""The server's process: start it, find it, embed it, administer it."""

@@ -1,4 +1,4 @@
-"""Control and inspect a platform beside the quantum API: faults, clock, calibrations, counts."""
+"""The platform's admin API, beside the quantum API: faults, clock, calibrations, counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIMEOUT_SECONDS = 600.0
 class Admin:
     """The admin API of the platform at an origin such as ``http://127.0.0.1:8000``.
 
-    Every method raises PlatformError if the platform refuses or does not answer.
+    Every method raises PlatformError if the platform refuses the call or does not answer.
     """
 
     def __init__(self, origin: str) -> None:
@@ -29,19 +29,19 @@ class Admin:
         return self._ask("GET", "stats")
 
     def jobs(self, *, limit: int = 200, offset: int = 0) -> list[dict[str, Any]]:
-        """Return the jobs that the platform ever saw, deleted ones too, newest first."""
+        """Return all jobs that the platform ever saw, deleted ones included, newest first."""
         return list(self._ask("GET", f"jobs?limit={limit}&offset={offset}")["jobs"])
 
     def sessions(self, *, limit: int = 200, offset: int = 0) -> list[dict[str, Any]]:
-        """Return the sessions that the platform ever saw, newest first."""
+        """Return all sessions that the platform ever saw, newest first."""
         return list(self._ask("GET", f"sessions?limit={limit}&offset={offset}")["sessions"])
 
     def add_fault(self, **rule: Any) -> str:
-        """Add a fault rule and return its ID; see the documentation for what a rule holds."""
+        """Add a fault rule and return its ID; the documentation lists the fields of a rule."""
         return str(self._ask("POST", "faults", rule)["id"])
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the fault rules, with how often each matched and acted."""
+        """Return the fault rules, with how many calls each matched and how many it hit."""
         return list(self._ask("GET", "faults")["faults"])
 
     def clear_faults(self, fault_id: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Admin:
         return float(self._ask("GET", "clock")["moment"])
 
     def advance(self, seconds: float) -> float:
-        """Advance the clock through all that happens in these seconds; return the new time."""
+        """Advance the clock through everything due in these seconds; return the new Unix time."""
         return float(self._ask("POST", "clock", {"advance": seconds})["moment"])
 
     def calibrate(
@@ -80,7 +80,7 @@ class Admin:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        # Without proxies: the environment may name one, and the platform is on this machine.
+        # No proxy, even if the environment names one: the platform is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:

@@ -1,4 +1,4 @@
-"""The running platform of a state directory: where it is, and whether it answers."""
+"""Find the running platform of a state directory and check that it answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class PlatformInfo:
-    """A running platform: where it listens, its process, and the credentials for it."""
+    """A running platform: its address, its process, and the credentials for it."""
 
     origin: str
     pid: int
@@ -35,7 +35,7 @@ class PlatformInfo:
 
 
 def default_state_dir() -> Path:
-    """Return ``$SESSION_BLOCK_PLATFORM_DIR``, else a directory below Prefect's home."""
+    """Return ``$SESSION_BLOCK_PLATFORM_DIR`` if set, else a directory below Prefect's home."""
     if given := os.environ.get("SESSION_BLOCK_PLATFORM_DIR"):
         return Path(given)
     home = os.environ.get("PREFECT_HOME")
@@ -44,12 +44,12 @@ def default_state_dir() -> Path:
 
 
 def state_directory(state_dir: Path | None) -> Path:
-    """Return a state directory as an absolute path; the usual one where none is given."""
+    """Return a state directory as an absolute path; the default one if none is given."""
     return Path(state_dir if state_dir is not None else default_state_dir()).absolute()
 
 
 def living_process(record: ServerRecord) -> psutil.Process | None:
-    """Return the recorded process if it lives; a PID that was reused does not count."""
+    """Return the recorded process if it is alive, or None, also if its PID was reused."""
     try:
         process = psutil.Process(record.pid)
         same = abs(process.create_time() - record.created) < 1.0
@@ -60,7 +60,7 @@ def living_process(record: ServerRecord) -> psutil.Process | None:
 
 
 def find(state_dir: Path | None = None) -> PlatformInfo | None:
-    """Return the platform of a state directory if it runs and answers, else None."""
+    """Return the platform of a state directory if it is running and answers, else None."""
     directory = state_directory(state_dir)
     record = load_record(directory)
     identity = load_identity(directory)
@@ -75,7 +75,7 @@ def find(state_dir: Path | None = None) -> PlatformInfo | None:
 
 
 def service_environment(origin: str) -> dict[str, str]:
-    """Return the variables that lead the client's IBM Cloud look-ups to a platform."""
+    """Return the environment variables that point the client's IBM Cloud calls at a platform."""
     return {
         "IAM_URL": f"{origin}/iam",
         "GLOBAL_SEARCH_URL": f"{origin}/search",
@@ -95,7 +95,7 @@ def environment(info: PlatformInfo) -> dict[str, str]:
 
 
 def _health(origin: str) -> dict[str, Any] | None:
-    # Without proxies: the environment may name one, and this is the loopback.
+    # No proxy, even if the environment names one: the platform is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(f"{origin}/_local/health", timeout=_PROBE_SECONDS) as response:

@@ -1,4 +1,4 @@
-"""A platform of one's own for the time of a ``with`` block: for tests, of other projects too."""
+"""A platform that runs for the time of a ``with`` block, for tests here and in other projects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from session_block.local_platform.config.tenancy import Account
 
 _KILL_SECONDS = 10.0
-# The client reads these while it connects, and whoever else connects meanwhile must not see them.
+# The client reads the variables while it connects; another thread that connects to a different
+# platform at the same time must not see them.
 _ENVIRONMENT = threading.Lock()
 
 
@@ -42,10 +43,10 @@ class LocalPlatform(Admin):
     """Starts a platform on entering and stops it on leaving.
 
     Args:
-        state_dir: Where it keeps its state; by default a temporary directory that goes with it.
+        state_dir: Its state directory; by default a temporary one, deleted on leaving.
         port: Its port; by default a free one.
         layout: Its accounts, instances and additional backends.
-        faults: A JSON file with fault rules to begin with.
+        faults: A JSON file of fault rules to start with.
         settings: See :class:`~session_block.local_platform.config.state.Settings`.
 
     Example:
@@ -78,7 +79,7 @@ class LocalPlatform(Admin):
         """Start the platform.
 
         Raises:
-            PlatformError: It cannot be started.
+            PlatformError: The platform cannot be started.
         """
         directory = self._given or Path(tempfile.mkdtemp(prefix="local-platform-"))
         try:
@@ -110,9 +111,9 @@ class LocalPlatform(Admin):
 
     @property
     def info(self) -> PlatformInfo:
-        """Where the platform runs, and the credentials for it."""
+        """The platform's address and process, and the credentials for it."""
         if self._info is None:
-            raise PlatformError("this platform does not run: use it inside its 'with' block")
+            raise PlatformError("this platform is not running: use it inside its 'with' block")
         return self._info
 
     @property
@@ -129,7 +130,7 @@ class LocalPlatform(Admin):
     def service(
         self, *, token: str | None = None, instance: str | None = None
     ) -> QiskitRuntimeService:
-        """Return the client, connected to this platform.
+        """Return a client that is connected to this platform.
 
         Args:
             token: The API key; by default the first account's.
@@ -151,13 +152,13 @@ class LocalPlatform(Admin):
         return service
 
     def kill(self) -> None:
-        """Kill the server (SIGKILL), and leave it dead."""
+        """Kill the server with SIGKILL, without starting it again."""
         process = psutil.Process(self.info.pid)
         os.kill(self.info.pid, signal.SIGKILL)
         psutil.wait_procs([process], timeout=_KILL_SECONDS)
 
     def restart(self) -> None:
-        """Start the server again, at the same port and with the same state."""
+        """Start the server again, on the same port and with the same state."""
         stop(self.info.state_dir)
         self._info = start(self.info.state_dir, port=self._port)
 

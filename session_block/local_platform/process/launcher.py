@@ -53,18 +53,18 @@ def start(
     timeout: float = 60,
     **settings: Unpack[SettingsGiven],
 ) -> PlatformInfo:
-    """Return the running platform of a state directory, starting it if need be.
+    """Return the running platform of a state directory; start it if it is not running.
 
-    The server is a process of its own that survives the caller. Whatever is not given is as it
-    was last time, the port too if it is still free; the first time it is a free port of the
-    loopback interface and the default of each of the :class:`Settings`. The layout, and with it
-    API keys and CRNs, is made once and never changes. ``faults`` is a JSON file of fault rules, to
-    be added to those that the platform has; rules added from it before keep their counts.
+    The server is a separate process that outlives the caller. Settings that are not given stay as
+    they were last time, and so does the port if it is still free. On the first start they are the
+    defaults of :class:`Settings` and a free port of the loopback interface. The layout, with its
+    API keys and CRNs, is made once and never changes. ``faults`` is a JSON file of fault rules
+    that are added to the platform's; rules that it already has from this file keep their counts.
 
     Raises:
-        PlatformError: It runs with other settings or is to be given fault rules while it runs, has
-            another layout, the port is in use, or it did not start within ``timeout`` seconds.
-        ValueError: A setting has no meaning.
+        PlatformError: The platform runs with other settings, runs while ``faults`` is given, or has
+            another layout; or the port is in use; or it did not start within ``timeout`` seconds.
+        ValueError: A setting is invalid.
     """
     directory = state_directory(state_dir)
     if port is not None and not 1 <= port <= _MAX_PORT:
@@ -77,8 +77,8 @@ def start(
         if running is not None:
             if faults is not None:
                 raise PlatformError(
-                    f"the platform in {directory} runs already: stop it first, or add the fault "
-                    f"rules with POST {running.origin}/_local/faults"
+                    f"the platform in {directory} is already running: stop it first, or add the "
+                    f"fault rules with POST {running.origin}/_local/faults"
                 )
             address = {"host": host, "port": port}
             given = {name: value for name, value in address.items() if value is not None}
@@ -89,9 +89,10 @@ def start(
 
 
 def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
-    """Stop the platform of a state directory; False when none ran. Its state stays.
+    """Stop the platform of a state directory. Return False if it was not running.
 
-    A server that does not end within ``timeout`` seconds is killed, which loses nothing.
+    Its state stays. A server that does not end within ``timeout`` seconds is killed; no accepted
+    job and no session is lost.
     """
     record = load_record(state_directory(state_dir))
     process = None if record is None else living_process(record)
@@ -118,15 +119,15 @@ def _start_lock(directory: Path, deadline: float) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise PlatformError(
-                        f"another process has been starting the platform in {directory} for too "
-                        "long: wait for it, or end it, and try again"
+                        f"another process is still starting the platform in {directory}: wait for "
+                        "it, or end it, and try again"
                     ) from None
                 time.sleep(_POLL_SECONDS)
         yield
 
 
 def _wait_for_living(directory: Path, deadline: float) -> PlatformInfo | None:
-    """Return the running platform, or None when its process is gone."""
+    """Return the running platform, or None if its process is gone."""
     while True:
         running = find(directory)
         if running is not None:
@@ -146,7 +147,7 @@ def _refuse_conflict(directory: Path, asked: dict[str, Any], layout: Layout | No
     identity = load_identity(directory)
     record = load_record(directory)
     if identity is None or record is None:
-        raise PlatformError(f"the platform's files vanished from {directory}: start it again")
+        raise PlatformError(f"the platform's files are missing from {directory}: start it again")
     _refuse_other_layout(directory, identity, layout)
     has = {**asdict(identity.settings), "host": record.host, "port": record.port}
     differing = [
@@ -162,8 +163,8 @@ def _refuse_conflict(directory: Path, asked: dict[str, Any], layout: Layout | No
 def _refuse_other_layout(directory: Path, identity: Identity, layout: Layout | None) -> None:
     if layout is not None and identity.layout != layout.model_dump_json():
         raise PlatformError(
-            f"the platform in {directory} has another layout, and API keys and CRNs that belong "
-            "to it: leave the layout out, or use another state directory"
+            f"the platform in {directory} has another layout, with its own API keys and CRNs: "
+            "leave the layout out, or use another state directory"
         )
 
 
@@ -203,13 +204,13 @@ def _spawn(
     while process.poll() is None:
         running = find(directory)
         if running is not None and running.pid == process.pid:
-            # Takes note of its end one day, so that no zombie is left to a long-lived caller.
+            # Collect its exit status when it ends, so that a long-lived caller keeps no zombie.
             threading.Thread(target=process.wait, name="platform", daemon=True).start()
             return running
         if time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise PlatformError(f"the platform did not answer in time: see {log_path}")
+            raise PlatformError(f"the platform did not answer in time: see its log, {log_path}")
         time.sleep(_POLL_SECONDS)
     with log_path.open("rb") as log:
         log.seek(begin)
@@ -220,7 +221,7 @@ def _spawn(
 
 
 def _child_environment() -> dict[str, str]:
-    """Let the server find this very package, wherever the caller found it."""
+    """Return an environment in which the server imports the same package as the caller."""
     root = str(Path(__file__).resolve().parents[3])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -39,12 +39,14 @@ _GRACE_SECONDS = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve a state directory until a signal ends it; return the exit status."""
+    """Serve a state directory until a signal ends the process; return the exit status."""
     parser = argparse.ArgumentParser(description="Serve a local IBM Quantum platform.")
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--host", help="IP address; default: the last one, first loopback")
-    parser.add_argument("--port", type=int, help="fail if it is in use; default: the last one")
-    parser.add_argument("--faults", type=Path, help="JSON file of fault rules to begin with")
+    parser.add_argument("--host", help="IP address; default: the last one, at first loopback")
+    parser.add_argument(
+        "--port", type=int, help="fail if it is in use; default: the last one, or any free one"
+    )
+    parser.add_argument("--faults", type=Path, help="JSON file of fault rules to add")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     state_dir: Path = options.state_dir
@@ -53,20 +55,20 @@ def main(arguments: list[str] | None = None) -> int:
     if identity is None:
         _say(f"{state_dir} holds no platform: start it with session_block.local_platform.start")
         return EXIT_NO_IDENTITY
-    # Held until the process ends, however it ends, so that no two servers share one store.
+    # Held until the process ends, in whatever way, so that no two servers share a store.
     with (state_dir / "server.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say(f"{state_dir} is served by another process")
+            _say(f"{state_dir} is already served by another process: stop that one first")
             return EXIT_ALREADY_SERVED
         record = load_record(state_dir)
         host = options.host or (LOOPBACK if record is None else record.host)
         listener = _listen(host, options.port, record)
         if listener is None:
-            _say(f"port {options.port} is in use")
+            _say(f"port {options.port} is in use: choose another port, or leave it out")
             return EXIT_PORT_IN_USE
-        # Uvicorn raises its signals again when it has shut down: turn them into a plain exit.
+        # Uvicorn raises the signal again after its shutdown: turn that into a normal exit.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit)
         platform = Platform(state_dir, identity)
@@ -74,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 load_faults(platform, options.faults)
             except (OSError, ValueError) as error:
-                _say(f"{options.faults} has no fault rules that can be used: {error}")
+                _say(f"cannot use the fault rules in {options.faults}: {error}")
                 return EXIT_BAD_FAULTS
         platform.start()
         try:
@@ -101,7 +103,11 @@ def _serve(platform: Platform, listener: socket.socket, host: str, state_dir: Pa
 
 
 def _listen(host: str, port: int | None, last: ServerRecord | None) -> socket.socket | None:
-    """Listen on the given port or not at all; without one, on the last port or any free one."""
+    """Listen on the given port; if none is given, on the last one if it is free, else on any.
+
+    Returns:
+        The listening socket, or None if the port cannot be used.
+    """
     if port is not None:
         return _try_listen(host, port)
     again = None if last is None else _try_listen(host, last.port)
@@ -109,9 +115,10 @@ def _listen(host: str, port: int | None, last: ServerRecord | None) -> socket.so
 
 
 def _try_listen(host: str, port: int) -> socket.socket | None:
-    # With the protocol named asyncio sets TCP_NODELAY; without, every answer is 40 ms late.
+    # Asyncio sets TCP_NODELAY only if the protocol is named; without it every answer takes 40 ms
+    # longer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # A port whose server was just killed has old connections in TIME_WAIT.
+    # A server that was just killed leaves connections in TIME_WAIT on its port.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -1,1 +1,1 @@
-"""Jobs and sessions: kept, queued, run and ended at their time."""
+"""Jobs and sessions: store them, queue them, run them, and end them when due."""

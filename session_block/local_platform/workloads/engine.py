@@ -1,4 +1,4 @@
-"""The thread that makes things happen: jobs start and end, sessions run out, in order of time."""
+"""The thread that starts and ends jobs and lets sessions expire, in order of time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass
 class _Run:
-    """A running job. ``outcome`` and ``known_at`` are set when its simulation has ended."""
+    """A running job. ``outcome`` and ``known_at`` are set when its simulation ends."""
 
     job: ClaimedJob
     seconds: float
@@ -34,11 +34,11 @@ class _Run:
 
     @property
     def end(self) -> float:
-        """When the job ends, as far as that is known."""
+        """The moment at which the job ends, or reaches its limit while its outcome is unknown."""
         return min(self._full_end, self.job.running_at + self.job.limit)
 
     def outcome_at_end(self) -> Outcome:
-        """Return how the job ends: as it ran, or by its maximum execution time."""
+        """Return the outcome of the run, or a cancellation if the job reaches its limit first."""
         if self.outcome is not None and self._full_end <= self.job.running_at + self.job.limit:
             return self.outcome
         reason = f"The job ran into its maximum execution time of {self.job.limit:g} seconds."
@@ -55,15 +55,16 @@ class _Run:
 
 
 class Engine(threading.Thread):
-    """Starts queued jobs, ends running ones and lets sessions run out, each at its moment.
+    """Starts queued jobs, ends running jobs and lets sessions expire, each when it is due.
 
     Args:
         runs: The running jobs in the store.
-        clock: The platform's clock, which the engine holds where something is due.
-        simulate: Runs a job's circuits; None if the event was set meanwhile. Called in threads.
-        job_seconds: The QPU time of a job on a backend, apart from that of its circuits.
-        is_paused: Whether a backend starts no jobs.
-        after_turn: Called when the engine has done all that was due.
+        clock: The platform's clock; the engine holds it when something is due.
+        simulate: Runs a job's circuits and returns the outcome, or None if the event was set in
+            the meantime. Called in one thread per job.
+        job_seconds: The QPU time of a job on a backend, without the time of its circuits.
+        is_paused: Whether a backend is paused and so starts no jobs.
+        after_turn: Called when the engine has done everything that was due.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class Engine(threading.Thread):
         self._stopping = False
 
     def wake(self) -> None:
-        """Let the engine look at once, since something has changed."""
+        """Make the engine look now, because something has changed."""
         self._woken.set()
 
     def abandon(self, job_id: str) -> None:
-        """Stop caring for a job that was cancelled, if it runs."""
+        """Drop a cancelled job if it is running, and stop its simulation."""
         with self._lock:
             run = self._running.pop(job_id, None)
         if run is not None:
@@ -101,7 +102,7 @@ class Engine(threading.Thread):
         self.wake()
 
     def stop(self) -> None:
-        """Do nothing more, and leave the running jobs as they are in the store."""
+        """Stop the thread and the simulations; running jobs stay as they are in the store."""
         self._stopping = True
         self.wake()
         self.join()
@@ -116,13 +117,13 @@ class Engine(threading.Thread):
             try:
                 pause = self._turn()
             except Exception:
-                _LOGGER.exception("the engine failed and goes on")
+                _LOGGER.exception("a turn of the engine failed; trying again")
                 pause = _LOOK_SECONDS
             if pause > 0:
                 self._woken.wait(min(pause, _LOOK_SECONDS))
 
     def _turn(self) -> float:
-        """Do all that is due, let the clock go on, and return the seconds until more is due."""
+        """Do everything due, let the clock run on, and return the seconds until more is due."""
         mark, now = self._clock.look()
         while self._do_first_due(now):
             pass
@@ -161,7 +162,7 @@ class Engine(threading.Thread):
             return min(self._running.values(), key=lambda run: run.end, default=None)
 
     def _start_jobs(self, now: float) -> float | None:
-        """Start what can start now; return when the next job may that has to wait."""
+        """Start the jobs that can start now; return when the first of the others may start."""
         later = []
         for backend in self._runs.free_backends():
             if self._is_paused(backend):

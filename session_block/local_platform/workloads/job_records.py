@@ -1,4 +1,4 @@
-"""Jobs as records: as submitted, as listed, as run by the engine, as the API shows them."""
+"""Records of jobs: submitted, claimed by the engine, ended, and as the API shows them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 PROGRAMS = ("sampler", "estimator", "executor")
 PENDING = ("queued", "running")
 MAX_EXECUTION_SECONDS = 10_800
-# The client recognises a job that exceeded its maximum execution time by this code.
+# The client recognises a job that reached its maximum execution time by this code.
 MAX_TIME_CODE = 1305
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job as a client submits it, checked as far as its JSON goes.
+    """A job as a client submits it. Its JSON is checked; its circuits are not.
 
-    ``ending`` is the JSON text of a planned :class:`Outcome`: the job is not run, it ends so.
+    ``ending`` is the JSON text of a planned :class:`Outcome`: the job is not run but ends this way.
     ``caller`` is the name that the client's software gives itself.
     """
 
@@ -44,7 +44,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs of an instance a listing wants, and which page of them."""
+    """Which jobs of an instance to list, and which page of them."""
 
     instance: str
     backend: str | None = None
@@ -89,7 +89,7 @@ class Outcome:
     reason: str | None = None
     reason_code: int | None = None
     qpu_seconds: float | None = None
-    """QPU time of the circuits, or None if it was not asked for."""
+    """QPU time of the circuits in seconds, or None if it was not computed."""
 
 
 def describe(row: sqlite3.Row) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Jobs in the store: accepted, looked at, listed, cancelled. A deleted job stays counted.
+"""Jobs in the store: submit, read, list, cancel and delete them. A deleted job stays counted.
 
-An instance sees its own jobs only. All moments are the platform clock's.
+An instance sees only its own jobs. All times are those of the platform's clock.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _PAGE = f"""
 class Jobs:
     """All jobs of the platform, as its API treats them.
 
-    Methods that name one job raise ApiError 404 when the instance has none of that ID.
+    Methods that take a job ID raise ApiError 404 if the instance has no job with that ID.
     """
 
     def __init__(self, store: Store, sessions: Sessions, clock: Clock, other_jobs: int) -> None:
@@ -58,11 +58,11 @@ class Jobs:
         self._clock = clock
 
     def submit(self, new: NewJob) -> str:
-        """Accept a job durably and return its ID. It is there, whole, or not at all.
+        """Accept a job durably and return its ID. The job is stored whole or not at all.
 
         Raises:
-            ApiError: 404 for an unknown session, 400 for one that takes no jobs or has another
-                backend.
+            ApiError: 404 for an unknown session, 400 for a session that accepts no jobs or has
+                another backend.
         """
         job_id = new_id()
         now = self._clock.pin()
@@ -112,7 +112,7 @@ class Jobs:
             self._end(db, row, "Cancelled by the user.", now)
 
     def delete(self, job_id: str, instance: str) -> None:
-        """Hide a job and drop its payload; a pending one is cancelled first."""
+        """Hide a job and delete its payload; cancel it first if it is pending."""
         now = self._clock.pin()
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, now)
@@ -137,14 +137,14 @@ class Jobs:
             return content
 
     def state(self, job_id: str, instance: str) -> sqlite3.Row:
-        """Return a job's row."""
+        """Return a job's row, with its session advanced to now."""
         with self._store.transaction() as db:
             return self._current(db, job_id, instance, self._clock.now())
 
     def result(self, job_id: str, instance: str) -> str | None:
-        """Return the result text, the text of a failure, or None.
+        """Return the result text, the reason of a failure, or None.
 
-        The result of a private job can be read once, and is then gone.
+        The result of a private job can be read only once.
         """
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, self._clock.now())
@@ -155,7 +155,7 @@ class Jobs:
             return row["reason"] if text is None and row["state"] == "failed" else text
 
     def list(self, wanted: JobFilter, *, with_params: bool) -> dict[str, Any]:
-        """Return one page of jobs, with the total number that matches."""
+        """Return one page of jobs, with the total number of matching jobs."""
         values = {**asdict(wanted), "tags": json.dumps(wanted.tags)}
         with self._store.reading() as db:
             (count,) = db.execute(_COUNT, values).fetchone()
@@ -173,7 +173,7 @@ class Jobs:
         }
 
     def queue_length(self, backend: str) -> int:
-        """Return how many jobs wait or run on a backend, those of other users included."""
+        """Return how many jobs wait or run on a backend, including jobs of other users."""
         with self._store.reading() as db:
             (length,) = db.execute(
                 "SELECT COUNT(*) FROM jobs WHERE backend=? AND state IN ('queued', 'running')",
@@ -182,9 +182,10 @@ class Jobs:
             return int(length) + self._other_jobs
 
     def position(self, job: sqlite3.Row) -> int | None:
-        """Return a queued job's place in line: its active session's, else its backend's.
+        """Return a queued job's position, from 1, in its active session, else on its backend.
 
-        A backend's line begins with the jobs of other users, and goes by arrival.
+        A backend's queue begins with the jobs of other users; the rest is in order of arrival.
+        Return None for a job that is not queued.
         """
         if job["state"] != "queued":
             return None
@@ -201,7 +202,7 @@ class Jobs:
             return int(before) + 1 + (0 if in_session else self._other_jobs)
 
     def usage_seconds(self, instance: str) -> float:
-        """Return what an instance has used: its sessions' active time, and its other jobs' time."""
+        """Return an instance's usage: active time of dedicated sessions plus time of other jobs."""
         now = self._clock.now()
         with self._store.reading() as db:
             (of_jobs,) = db.execute(
@@ -260,7 +261,7 @@ def end_job(
     reason_code: int | None = None,
     result: str | None = None,
 ) -> None:
-    """Write how a job ended. Its session is the caller's to advance."""
+    """Record how a job ended. The caller advances its session."""
     used = now - row["running_at"] if row["state"] == "running" else 0.0
     db.execute(
         "UPDATE jobs SET state=?, finished_at=?, usage_seconds=?, reason=?, reason_code=? "

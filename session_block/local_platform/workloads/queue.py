@@ -1,8 +1,8 @@
-"""The queue: which job a backend takes next, and the running jobs in the store.
+"""The queue: which job a backend runs next, and the running jobs in the store.
 
-A dedicated session has its backend for itself while it is active. Whatever has to queue (a job
-outside a session, and the first job of a session or batch that is not active) waits behind the
-jobs of other users; apart from that, jobs run in order of arrival.
+A dedicated session has its backend to itself while it is active. A job outside a session, and the
+first job of a session or batch that is not active, must queue: it waits behind the jobs of other
+users. Apart from that, jobs run in order of arrival.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Turn:
-    """The job whose turn it is, or ``None`` and the earliest time that one may run."""
+    """The job to run next, or None and the earliest moment at which a job may run."""
 
     job_id: str | None = None
     session_id: str | None = None
@@ -40,9 +40,9 @@ def backends_with_work(db: sqlite3.Connection) -> list[str]:
 
 
 def next_turn(db: sqlite3.Connection, backend: str, now: float, others_seconds: float) -> Turn:
-    """Return whose turn it is on a free backend with queued jobs.
+    """Return the next job to run on a free backend with queued jobs.
 
-    ``others_seconds`` is how long the jobs of other users ahead in the queue take.
+    ``others_seconds`` is how long the jobs of other users ahead in the queue take in total.
     """
     holder = db.execute(
         "SELECT id FROM sessions WHERE backend=? AND state='active' AND mode='dedicated' "
@@ -75,7 +75,7 @@ def next_turn(db: sqlite3.Connection, backend: str, now: float, others_seconds: 
 
 
 class Runs:
-    """What the engine changes in jobs and sessions, each change in one transaction."""
+    """The engine's changes to jobs and sessions, each in one transaction."""
 
     def __init__(self, store: Store, sessions: Sessions, others_seconds: float) -> None:
         self._store = store
@@ -83,17 +83,17 @@ class Runs:
         self._others_seconds = others_seconds
 
     def requeue_all(self) -> None:
-        """Put back what a server that was killed had been running; call once, at the start."""
+        """Requeue the jobs that the last server was running; call once, at the start."""
         with self._store.transaction() as db:
             db.execute("UPDATE jobs SET state='queued', running_at=NULL WHERE state='running'")
 
     def next_session_change(self) -> tuple[float, str] | None:
-        """Return the next time a session changes by itself, and which one."""
+        """Return the moment of the next timed transition of any session, and the session's ID."""
         with self._store.reading() as db:
             return self._sessions.first_due(db)
 
     def advance_session(self, session_id: str, now: float) -> None:
-        """Bring a session to a moment."""
+        """Advance a session to a moment."""
         with self._store.transaction() as db:
             self._sessions.advance(db, session_id, now)
 
@@ -103,7 +103,11 @@ class Runs:
             return backends_with_work(db)
 
     def claim(self, backend: str, now: float) -> ClaimedJob | float | None:
-        """Start the job whose turn it is on a free backend; else say when the next may start."""
+        """Start the next job on a free backend and return it.
+
+        If no job may start yet, return the moment at which the next one may. Return None if an
+        active session has the backend and no queued job.
+        """
         with self._store.transaction() as db:
             turn = next_turn(db, backend, now, self._others_seconds)
             if turn.job_id is None:
@@ -126,7 +130,7 @@ class Runs:
             )
 
     def finish(self, job_id: str, outcome: Outcome, moment: float) -> None:
-        """Record how a run ended, unless the job was cancelled meanwhile."""
+        """Record how a run ended, unless the job was cancelled in the meantime."""
         with self._store.transaction() as db:
             row = db.execute("SELECT * FROM jobs WHERE id=?", (job_id,)).fetchone()
             if row["state"] != "running":

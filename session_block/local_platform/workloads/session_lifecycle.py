@@ -1,13 +1,16 @@
 """The life of a session as pure functions of its record, facts about its jobs, and the time.
 
-Every timed transition is stamped with the moment it was due, not with the moment somebody
-looked, so that the result does not depend on when or how often a session is read. Callers
-advance a session *before* they change its jobs.
+Every timed transition is stamped with the moment it was due, not with the moment of the read, so
+that the result does not depend on when or how often a session is read. Callers advance a session
+*before* they change its jobs.
 
-Source: IBM's public documentation of execution modes. What it leaves open is this platform's
-choice: a queued job keeps a session from going inactive, a session whose queued jobs were all
-cancelled before any ran counts its 30 unused minutes from the last of those cancellations, and
-``pending_inactive`` and ``pending_closed``, which the client knows of, last ``pending_seconds``.
+Source: IBM's public documentation of execution modes. Where it says nothing, this platform
+chooses:
+
+- A queued job keeps a session from becoming inactive.
+- If all queued jobs of a session are cancelled before any has run, its 30 unused minutes count
+  from the last cancellation.
+- ``pending_inactive`` and ``pending_closed``, which the client knows, last ``pending_seconds``.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class Transition:
 
 @dataclass(frozen=True)
 class Session:
-    """All that the platform knows of a session, apart from its jobs. Times are Unix seconds."""
+    """All that the platform knows about a session except its jobs. Times are Unix seconds."""
 
     id: str
     mode: SessionMode
@@ -63,13 +66,16 @@ class Session:
 
     @property
     def ended(self) -> bool:
-        """Whether no job of the session will ever start again."""
+        """Whether the session has ended, so that none of its jobs can start any more."""
         return self.state in ENDED
 
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What a session's life depends on in its jobs: how many wait and run, and since when none."""
+    """The facts about a session's jobs that its life depends on.
+
+    ``idle_since`` is when its last job ended, or None if no job has ended.
+    """
 
     queued: int = 0
     running: int = 0
@@ -83,12 +89,12 @@ class JobFacts:
 
 
 def opened(session: Session) -> Session:
-    """Return a new session with its first transition noted."""
+    """Return a new session with its first transition recorded."""
     return replace(session, timestamps=(Transition("open", session.created_at),))
 
 
 def advance(session: Session, jobs: JobFacts, now: float) -> Session:
-    """Return the session after every timed transition that was due by ``now``.
+    """Return the session after all timed transitions that were due by ``now``.
 
     A session that has ended may still have queued jobs; the caller fails them.
     """
@@ -98,13 +104,13 @@ def advance(session: Session, jobs: JobFacts, now: float) -> Session:
 
 
 def due(session: Session, jobs: JobFacts) -> float | None:
-    """Return the moment of the next timed transition, or None if only a job can change it."""
+    """Return the moment of the next timed transition, or None if nothing is due without a job."""
     step = _next_step(session, jobs)
     return None if step is None else step[0]
 
 
 def job_started(session: Session, now: float) -> Session:
-    """Return a session that has not ended, whose next job starts to run: it becomes active."""
+    """Return the session, which has not ended, after a job starts to run: it becomes active."""
     if session.state != "active":
         session = replace(_entered(session, "active", now), activated_at=now)
     return replace(
@@ -116,7 +122,7 @@ def job_started(session: Session, now: float) -> Session:
 
 
 def job_ended(session: Session, jobs: JobFacts, now: float) -> Session:
-    """Return the session after a running job ended; ``jobs`` no longer counts it as running."""
+    """Return the session after a running job has ended; ``jobs`` no longer counts it as running."""
     session = replace(session, last_job_completed=now)
     if session.ended and not jobs.running:
         session = _end_usage(session, now)
@@ -126,7 +132,7 @@ def job_ended(session: Session, jobs: JobFacts, now: float) -> Session:
 def stop_accepting(session: Session, jobs: JobFacts, now: float) -> Session:
     """Return the session after ``accepting_jobs: false``: ended at once if nothing is pending.
 
-    For a cancellation the caller first cancels the queued jobs and leaves the running one.
+    To cancel a session, first cancel its queued jobs and leave the running one.
     """
     if session.ended:
         return session
@@ -140,7 +146,7 @@ def expire(session: Session, jobs: JobFacts, now: float) -> Session:
 
 
 def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
-    """Return the usage: wall clock while active, or for a batch the sum of its jobs' usage."""
+    """Return the usage in seconds: the time while active, or for a batch the sum over its jobs."""
     if session.mode == "batch":
         return jobs.usage_seconds
     running = 0.0 if session.active_since is None else max(0.0, now - session.active_since)
@@ -148,7 +154,7 @@ def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
 
 
 def remaining_seconds(session: Session, now: float) -> int:
-    """Return how many whole seconds of the maximum time are left; all of them before the start."""
+    """Return the whole seconds left of the maximum time, which starts with the first job."""
     if session.ended:
         return 0
     if session.started_at is None:

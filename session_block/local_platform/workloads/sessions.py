@@ -1,4 +1,4 @@
-"""Sessions in the store: read, advanced to the present, and changed with their jobs."""
+"""Sessions in the store: open, read and end them, and advance them with time and jobs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ HowToEnd = Literal["max_time", "close", "cancel"]
 class Sessions:
     """All sessions of the platform.
 
-    Methods whose first argument is a connection work inside the caller's transaction, and at the
-    moment that the caller gives.
+    Methods that take a connection first work inside the caller's transaction. If they take ``now``
+    too, they work at that moment.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -88,7 +88,7 @@ class Sessions:
         """Return a session as it is now, with the facts about its jobs.
 
         Raises:
-            ApiError: 404 when the instance has none of that ID.
+            ApiError: 404 if the instance has no session with that ID.
         """
         with self._store.transaction() as db:
             self.check_owner(db, session_id, instance)
@@ -96,13 +96,13 @@ class Sessions:
             return session, self.facts(db, session_id)
 
     def end(self, session_id: str, how: HowToEnd) -> None:
-        """End a session: as at its maximum time, or by closing or cancelling it.
+        """End a session as if its maximum time were over, or close or cancel it.
 
-        A closed session takes no more jobs, and its queued and running ones still finish. Of a
-        cancelled one the queued jobs are cancelled; the running one finishes.
+        A closed session accepts no more jobs, but its queued and running jobs still finish.
+        Cancelling a session also cancels its queued jobs; its running job still finishes.
 
         Raises:
-            ApiError: 404 when there is none of that ID.
+            ApiError: 404 if no session has that ID.
         """
         now = self._clock.pin()
         with self._store.transaction() as db:
@@ -121,10 +121,10 @@ class Sessions:
             self.advance(db, session_id, now)
 
     def check_owner(self, db: sqlite3.Connection, session_id: str, instance: str) -> None:
-        """Make sure that a session is the instance's own.
+        """Check that a session belongs to the instance.
 
         Raises:
-            ApiError: 404 when the instance has none of that ID.
+            ApiError: 404 if the instance has no session with that ID.
         """
         found = db.execute(
             "SELECT 1 FROM sessions WHERE id=? AND instance=?", (session_id, instance)
@@ -133,17 +133,17 @@ class Sessions:
             raise not_found("Session", session_id)
 
     def first_due(self, db: sqlite3.Connection) -> tuple[float, str] | None:
-        """Return the next time a session changes by itself, and which one."""
+        """Return the moment of the next timed transition of any session, and the session's ID."""
         row = db.execute(
             "SELECT due_at, id FROM sessions WHERE due_at IS NOT NULL ORDER BY due_at, seq LIMIT 1"
         ).fetchone()
         return None if row is None else (row["due_at"], row["id"])
 
     def advance(self, db: sqlite3.Connection, session_id: str, now: float) -> Session:
-        """Apply the timed transitions that are due; fail the queued jobs of a session that ended.
+        """Apply the timed transitions that are due; if the session has ended, fail its queued jobs.
 
         Raises:
-            ApiError: 404 when there is none of that ID.
+            ApiError: 404 if no session has that ID.
         """
         session = self._load(db, session_id)
         facts = self.facts(db, session_id)
@@ -155,22 +155,22 @@ class Sessions:
         return advanced
 
     def job_started(self, db: sqlite3.Connection, session_id: str, now: float) -> None:
-        """Note that a job of the session, whose row already says so, starts to run."""
+        """Record that a job of the session starts to run; its row already says so."""
         session = session_lifecycle.job_started(self._load(db, session_id), now)
         self._save(db, session, self.facts(db, session_id))
 
     def job_ended(self, db: sqlite3.Connection, session_id: str, now: float) -> None:
-        """Note that a running job of the session has ended; its row already says so."""
+        """Record that a running job of the session has ended; its row already says so."""
         facts = self.facts(db, session_id)
         self._save(db, session_lifecycle.job_ended(self._load(db, session_id), facts, now), facts)
 
     def assign_backend(self, db: sqlite3.Connection, session: Session, backend: str) -> None:
-        """Bind a session that was opened without a backend to that of its first job."""
+        """Bind a session that was opened without a backend to the backend of its first job."""
         bound = replace(session, backend=backend)
         self._save(db, bound, self.facts(db, session.id))
 
     def facts(self, db: sqlite3.Connection, session_id: str) -> JobFacts:
-        """Return what the session's life depends on in its jobs."""
+        """Return the facts about the session's jobs that its life depends on."""
         row = db.execute(
             "SELECT COALESCE(SUM(state='queued'), 0) AS queued, "
             "COALESCE(SUM(state='running'), 0) AS running, "
@@ -181,7 +181,7 @@ class Sessions:
         return JobFacts(row["queued"], row["running"], row["idle_since"], row["usage"])
 
     def all(self, db: sqlite3.Connection, instance: str) -> Iterable[tuple[int, Session]]:
-        """Return every session that an instance ever opened, with its place in the arrivals."""
+        """Return every session that an instance ever opened, with its arrival number, in order."""
         rows = db.execute(
             "SELECT seq, record FROM sessions WHERE instance=? ORDER BY seq", (instance,)
         )
@@ -189,7 +189,7 @@ class Sessions:
 
     @staticmethod
     def _fail_queued(db: sqlite3.Connection, session: Session) -> None:
-        # Which state and code IBM gives such jobs is not public: this is the platform's choice.
+        # IBM's state and code for such jobs are not public: these are the platform's choice.
         reason = (
             f"Session {session.id} has been closed ({session.state_reason}) before the job ran."
         )
@@ -256,7 +256,7 @@ def details(session: Session, facts: JobFacts, now: float) -> dict[str, Any]:
 
 
 def new_id() -> str:
-    """Return an unguessable ID of 20 lower-case characters, as jobs and sessions have at IBM."""
+    """Return an unguessable ID of 20 lower-case characters, like IBM's job and session IDs."""
     alphabet = "0123456789abcdefghijklmnopqrstuv"
     return "d" + "".join(secrets.choice(alphabet) for _ in range(19))
 

@@ -109,7 +109,7 @@ class Store:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, SCHEMA_VERSION):
             raise RuntimeError(
-                f"{path} has schema version {version}, this platform knows only "
+                f"{path} has schema version {version}, but this platform knows only "
                 f"{SCHEMA_VERSION}: use the version that wrote it, or another state directory"
             )
         self._connection.executescript(_SCHEMA)
@@ -117,7 +117,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for one atomic change: durable on exit, undone on an exception."""
+        """Yield the connection for one atomic change: durable on exit, undone on an exception."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -129,7 +129,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for queries that belong together and change nothing."""
+        """Yield the connection for queries that see one state and change nothing."""
         with self._lock:
             self._connection.execute("BEGIN")
             try:
@@ -144,6 +144,6 @@ class Store:
 
 
 def next_arrival(db: sqlite3.Connection) -> int:
-    """Return the ``seq`` of the next session or job: they are numbered together."""
+    """Return the ``seq`` of the next session or job; both share one numbering."""
     (number,) = db.execute(_NEXT_ARRIVAL).fetchone()
     return int(number)
