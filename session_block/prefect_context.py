@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterId,
 )
-from prefect.client.schemas.objects import State, TaskRunResult
+from prefect.client.schemas.objects import TaskRunResult
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
@@ -35,6 +35,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CLIENT_SECONDS = 30.0
+
+_RUNS_ASKED = 100
+"""How many runs one request asks about; Prefect answers with 200 at most."""
 
 _logger = logging.getLogger(__name__)
 
@@ -109,30 +112,31 @@ def outermost_run() -> Run | None:
     return None if attempt is None else ("task-run", attempt.parent or attempt.task_run_id)
 
 
-def have_ended(runs: Sequence[Run]) -> dict[Run, bool]:
-    """Return for each run whether it has ended; runs that Prefect does not know are left out.
+def ended_among(runs: Sequence[Run]) -> set[Run]:
+    """Return the runs that Prefect knows to have ended; none if it does not answer.
 
-    A run that waits for a retry has not ended. If Prefect does not answer, runs are missing.
+    A run that waits for a retry has not ended.
     """
-    ids = {kind: [UUID(one) for of, one in runs if of == kind] for kind, _ in runs}
-    ended: dict[Run, bool] = {}
+    ended: set[Run] = set()
     try:
         with get_client(sync_client=True) as client:
-            if "flow-run" in ids:
-                of_flows = FlowRunFilter(id=FlowRunFilterId(any_=ids["flow-run"]))
-                for flow_run in client.read_flow_runs(flow_run_filter=of_flows):
-                    ended["flow-run", str(flow_run.id)] = _is_over(flow_run.state)
-            if "task-run" in ids:
-                of_tasks = TaskRunFilter(id=TaskRunFilterId(any_=ids["task-run"]))
-                for task_run in client.read_task_runs(task_run_filter=of_tasks):
-                    ended["task-run", str(task_run.id)] = _is_over(task_run.state)
+            for start in range(0, len(runs), _RUNS_ASKED):
+                asked = runs[start : start + _RUNS_ASKED]
+                flows = [UUID(one) for kind, one in asked if kind == "flow-run"]
+                tasks = [UUID(one) for kind, one in asked if kind == "task-run"]
+                if flows:
+                    of_flows = FlowRunFilter(id=FlowRunFilterId(any_=flows))
+                    for flow_run in client.read_flow_runs(flow_run_filter=of_flows):
+                        if flow_run.state is not None and flow_run.state.is_final():
+                            ended.add(("flow-run", str(flow_run.id)))
+                if tasks:
+                    of_tasks = TaskRunFilter(id=TaskRunFilterId(any_=tasks))
+                    for task_run in client.read_task_runs(task_run_filter=of_tasks):
+                        if task_run.state is not None and task_run.state.is_final():
+                            ended.add(("task-run", str(task_run.id)))
     except (httpx.HTTPError, PrefectException) as unanswered:
         _logger.warning("Could not ask Prefect whether earlier runs have ended: %s", unanswered)
     return ended
-
-
-def _is_over(state: State[Any] | None) -> bool:
-    return state is not None and state.is_final()
 
 
 def task_attempt() -> TaskAttempt | None:

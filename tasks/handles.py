@@ -71,7 +71,7 @@ def checked(reference: object, kind: type[R], made_by: str) -> R:
 
     Args:
         reference: What a task was given.
-        kind: What it has to be.
+        kind: The expected class.
         made_by: The tasks that return such references.
 
     Raises:
@@ -92,8 +92,8 @@ def experiment_of(session: SessionRef) -> Experiment:
     """Return a reference's experiment; join it if another process opened it.
 
     Raises:
-        InvalidInputError: It is no session reference, or another process opened the experiment with
-            a Block that was never saved.
+        InvalidInputError: It is not a session reference, or another process opened the experiment
+            with a Block that was never saved.
     """
     session = checked(session, SessionRef, "open_session or reattach_session")
     opened = OPENINGS.find(session.opening)

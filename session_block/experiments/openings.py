@@ -14,8 +14,8 @@ from session_block import prefect_context
 from session_block.experiments.experiment import Experiment
 from session_block.prefect_context import Run
 
-_MOST_UNKNOWN = 16
-"""How many openings to keep if it is unknown when they end; the latest ones are kept."""
+_MOST_FINISHED = 16
+"""How many finished experiments to keep that were opened outside a run; the latest ones."""
 
 _Place = tuple[tuple[str, int] | None, Hashable]
 """An attempt of a flow run, and an experiment's key in that attempt."""
@@ -59,7 +59,11 @@ class Openings:
                 return
             outside = self._of_runs.setdefault(None, {})
             outside[None, experiment.opening] = experiment
-            _release([outside.pop(place) for place in list(outside)[:-_MOST_UNKNOWN]])
+            if len(outside) <= _MOST_FINISHED:
+                return
+            # One that is not finished is still in use: its requests are counted here.
+            finished = [place for place, one in outside.items() if one.sealed]
+            _release([outside.pop(place) for place in finished[:-_MOST_FINISHED]])
 
     def find(self, opening: str | None) -> Experiment | None:
         """Return the experiment with this opening's token; ``None`` if this process has none."""
@@ -71,15 +75,18 @@ class Openings:
         return None
 
     def _drop_ended(self) -> None:
-        """Drop the experiments of ended runs. Done only for a new run: it asks Prefect."""
+        """Drop the experiments of ended runs. Done only for a new run: it asks Prefect.
+
+        A run is kept unless Prefect says that it has ended. Dropping a live one would count its
+        requests from 1 again, so that an equal request would get an earlier one's result. Limit:
+        what a task outside any flow opened stays if its end never reaches a Prefect server.
+        """
         with self._lock:
             others = [one for one in self._of_runs if one is not None]
         if not others:
             return
-        ended = prefect_context.have_ended(others)
-        unknown = [one for one in others if one not in ended][:-_MOST_UNKNOWN]
-        with self._lock:
-            for run in [one for one in others if ended.get(one)] + unknown:
+        for run in prefect_context.ended_among(others):
+            with self._lock:
                 _release(list(self._of_runs.pop(run, {}).values()))
 
 

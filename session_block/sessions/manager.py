@@ -276,6 +276,7 @@ class SessionManager:
             return
         if self.plan.on_recalibration == "stop":
             self.calibrated_at(None)
+        renewals = self.connection.renewals
         try:
             session = self._opener.open(number, mode)
         except SessionsNotAllowedError as error:
@@ -283,21 +284,19 @@ class SessionManager:
                 raise
             return
         if session is not None:
-            self._use(self.records()[number - 1], session)
+            self._current = _Current(self.records()[number - 1], session, renewals)
             renewed = any(one.opened and one.number < number for one in self.records())
             kind = EventKind.SESSION_RENEWED if renewed else EventKind.SESSION_OPENED
             self._context.publish(kind, session.session_id, f"on {self.backend_choice.name}")
 
     def _reattach(self, record: SessionRecord) -> None:
+        renewals = self.connection.renewals
         details = self.details_of(record)
         if details.accepts_jobs:
-            self._use(record, self._closer.attach(record, details))
+            self._current = _Current(record, self._closer.attach(record, details), renewals)
             self._context.publish(EventKind.SESSION_REATTACHED, record.session_id, details.status)
         else:
             self._end(record, record.closing or CLOSED_BY_PLATFORM)
-
-    def _use(self, record: SessionRecord, session: Session) -> None:
-        self._current = _Current(record, session, self.connection.renewals)
 
     def _forget_other_connections(self) -> None:
         """Drop the client's session object if its connection has been renewed since."""

@@ -50,6 +50,7 @@ class JobCache:
 
     def keep(self, job: RuntimeJobV2, like: Hashable) -> None:
         """Keep a job that was just sent; see :class:`Sent`."""
+        self._drop_older_connections()
         self._jobs[job.job_id()] = job
         self._sent[job.job_id()] = Sent(self._context.environment.monotonic(), like)
 
@@ -59,9 +60,7 @@ class JobCache:
         Raises:
             SubmissionHeldError: The job was sent to another instance.
         """
-        if self._renewals != self._connection.renewals:
-            self._renewals = self._connection.renewals
-            self._jobs.clear()
+        self._drop_older_connections()
         job_id = str(generation.job_id)
         if job_id not in self._jobs:
             self.check_instance(generation)
@@ -129,3 +128,9 @@ class JobCache:
         """Drop a job that is no longer needed."""
         self._jobs.pop(job_id, None)
         self._sent.pop(job_id, None)
+
+    def _drop_older_connections(self) -> None:
+        """Drop jobs of a connection that has been renewed since: their token is refused."""
+        if self._renewals != self._connection.renewals:
+            self._renewals = self._connection.renewals
+            self._jobs.clear()

@@ -156,7 +156,7 @@ def test_credentials_that_the_form_forgot_are_an_error(
     _edit(page, ui, prefect_server, QuantumSession, "forgotten")
     expect(page.get_by_label("Select a block")).to_be_visible()
     save(page)
-    with pytest.raises(InvalidInputError, match=r"'forgotten'.* token only .*choose its credent"):
+    with pytest.raises(InvalidInputError, match=r"'forgotten'.* for token.*choose its credent"):
         aside(lambda: load_block("forgotten"))
 
     _edit(page, ui, prefect_server, QuantumSession, "forgotten")

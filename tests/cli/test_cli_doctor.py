@@ -247,7 +247,8 @@ def test_a_live_check_records_what_the_platform_does(
     assert report["found"]["batch_interactive_timeout"] == 60
     assert "elapsed_time" in report["fields"]["session"]
     assert "timestamps" in report["fields"]["metrics"]
-    assert report["timings"]["ran_by_platform"] == pytest.approx(1.5, abs=0.2)
+    # The platform's own clock: a job takes its 1.5 seconds, and more on a busy machine.
+    assert 1.4 < report["timings"]["ran_by_platform"] < 30
     assert [one["what"] for one in report["assumptions"] if one["agrees"] is not True] == []
     recorded = block.experiment(report["experiment"])
     assert recorded.report() == {"live_check": report["found"]}

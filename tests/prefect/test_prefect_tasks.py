@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,9 +20,17 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
+from prefect.context import SyncClientContext
 from prefect.runtime import task_run
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    temporary_settings,
+)
 from prefect_helpers import eventually, flipped, rotated, run_python
 from qiskit.quantum_info import SparsePauliOp
+from support import BACKEND, free_port
 
 from session_block import JobRef, QuantumSession, SessionRef
 from session_block.errors import InvalidInputError, LabelRequiredError, SessionClosedError
@@ -44,6 +55,8 @@ pytestmark = pytest.mark.usefixtures("quick_flows")
 
 Z = SparsePauliOp("Z")
 StateOf = Callable[[str], str]
+LIVE_RUNS = 20
+SCRIPTS_OPENINGS = 20
 
 
 class InterruptedByTestError(Exception):
@@ -494,3 +507,67 @@ def test_a_wrong_reference_is_told_before_anything_is_sent(
         return counts
 
     assert through_json() == {"1": 20}
+
+
+@pytest.mark.rest
+def test_live_runs_are_never_dropped(
+    platform: Platform, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many runs have experiments open while Prefect does not answer: all go on counting.
+
+    After the outage each asks for what it asked for before, which is a second job of its own, and
+    not the first one's result.
+    """
+    block = QuantumSession(credentials=platform.credentials(), backend_name=BACKEND, mode="job")
+    asked, outage_is_over = threading.Barrier(LIVE_RUNS + 1), threading.Event()
+    outage = {
+        PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api",
+        PREFECT_CLIENT_MAX_RETRIES: 0,
+        PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,
+    }
+
+    @flow
+    def live() -> str:
+        block.experiment().run_sampler([flipped()], shots=10)
+        asked.wait(60)
+        assert outage_is_over.wait(60)
+        experiment = block.experiment()
+        experiment.run_sampler([flipped()], shots=10)
+        experiment.finish()
+        return experiment.uid
+
+    @flow
+    def newcomer() -> None:
+        # The engine's own client keeps Prefect's address; ours is made anew and finds nobody.
+        with (
+            temporary_settings(outage),
+            SyncClientContext(httpx_settings={"timeout": 5}),
+        ):
+            block.experiment(name)
+
+    with ThreadPoolExecutor(LIVE_RUNS) as pool:
+        runs = [pool.submit(copy_context().run, live) for _ in range(LIVE_RUNS)]
+        asked.wait(60)
+        try:
+            with caplog.at_level(logging.WARNING):
+                newcomer()
+        finally:
+            outage_is_over.set()
+        assert "Could not ask Prefect whether earlier runs have ended" in caplog.text
+        uids = [run.result(120) for run in runs]
+    assert len(set(uids)) == LIVE_RUNS
+    assert [platform.jobs_of(uid) for uid in uids] == [2] * LIVE_RUNS
+
+
+@pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs'")
+def test_what_is_opened_outside_a_run_stays_while_it_is_used(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """A script opens many experiments by tasks, and then goes on with the first one."""
+    first = open_session(saved_block, name)
+    for number in range(SCRIPTS_OPENINGS):
+        close_session(open_session(saved_block, f"{name}-{number}"))
+    job = submit_sampler(first, [flipped()], shots=10)
+    assert fetch_result(job)[0].data.c.get_counts() == {"1": 10}
+    close_session(first)
+    assert platform.jobs_of(first.uid) == 1
