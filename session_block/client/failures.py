@@ -27,7 +27,6 @@ _SESSION_CLOSED_TEXTS = ("Session has been closed", "The session is closed")
 UNAUTHORIZED = 401
 _TOO_MANY = 429
 _FOR_NOW = frozenset({UNAUTHORIZED, 403, _TOO_MANY})
-_PASSING_CODES = (9707,)
 _CODE = re.compile(r'"code": ?(\d+)|Error code (\d+);')
 _SENDING = {"qiskit_runtime_service.py", "api"}
 
@@ -105,15 +104,6 @@ def tells_of_closed_session(message: str) -> bool:
 def tells_of_no_sessions(message: str) -> bool:
     """Whether a message from the platform says that the instance's plan has no sessions."""
     return f'"code":{NO_SESSIONS_CODE}' in message
-
-
-def tells_of_passing_failure(reason: str) -> bool:
-    """Whether a job failed for a temporary reason on the platform's side.
-
-    IBM publishes no list of such codes. 9707 (temporary internal error) is known from other
-    clients.
-    """
-    return any(f"Error code {code};" in reason for code in _PASSING_CODES)
 
 
 def tells_of_refused_token(error: BaseException) -> bool:

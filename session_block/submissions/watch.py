@@ -12,7 +12,7 @@ from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import crashpoints
 from session_block.client import is_known_to_have_failed, reason_of
-from session_block.client.failures import tells_of_closed_session, tells_of_passing_failure
+from session_block.client.failures import tells_of_closed_session
 from session_block.client.jobs import Duration
 from session_block.environment.backoff import Backoff
 from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
@@ -24,11 +24,9 @@ from session_block.sessions.manager import SessionManager
 from session_block.submissions import polling
 from session_block.submissions.decisions import Answer
 from session_block.submissions.job_cache import JobCache
+from session_block.submissions.passing_failures import is_passing_failure
 from session_block.submissions.polling import Expectation, PollSchedule
 from session_block.submissions.reconcile import Reconciler
-
-MAX_FAILURES_IN_PASSING = 3
-"""How many jobs of a submission may fail for a passing reason before no more are run."""
 
 OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 """Errors that only prolong a wait."""
@@ -198,8 +196,8 @@ class JobWatch:
         if tells_of_closed_session(reason):
             return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
         failures = read_submission(self._context.journal, submission).failures_in_passing
-        passes = tells_of_passing_failure(reason) and failures < MAX_FAILURES_IN_PASSING
-        return Answer.FAILED_IN_PASSING if passes else Answer.FAILED
+        passing = is_passing_failure(reason, failures)
+        return Answer.FAILED_IN_PASSING if passing else Answer.FAILED
 
     def _session_ended_under(self, job: RuntimeJobV2) -> bool:
         """Whether a cancelled job was cancelled with its session, not by the user."""

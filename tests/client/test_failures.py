@@ -20,7 +20,6 @@ from urllib3.util.retry import RequestHistory, Retry
 from session_block.client.failures import (
     refusal,
     tells_of_closed_session,
-    tells_of_passing_failure,
     tells_of_refused_token,
 )
 
@@ -217,8 +216,6 @@ def test_refused_tokens_are_known() -> None:
 
 
 def test_reasons_of_failed_jobs() -> None:
-    """Only listed codes pass by themselves, and only a session's end takes its jobs along."""
-    assert tells_of_passing_failure("Error code 9707; Temporary Internal Error")
-    assert not tells_of_passing_failure("Error code 97075; something else")
+    """Only a session's end takes its jobs along."""
     assert tells_of_closed_session("Error code 1217; Session d1 has been closed")
     assert not tells_of_closed_session("Error code 9707; Temporary Internal Error")
