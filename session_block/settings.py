@@ -103,6 +103,21 @@ class SessionPlan:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Whose sessions a Block opens. Secrets are no part of it, so a key may be replaced.
+
+    Attributes:
+        block: The saved Block, if its account, instance, mode and backend are as they were saved.
+        account: The account; ``None`` if it is unknown.
+        instance: The instance, as the Block names it.
+    """
+
+    block: str | None = None
+    account: str | None = None
+    instance: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings that experiments take from their Block.
 
@@ -110,8 +125,10 @@ class Settings:
         plan: Where jobs run, and how sessions are opened and replaced.
         policies: The user's other choices.
         block: The name with which other processes load the Block; ``None`` if it was never saved.
+        source: Whose sessions the Block opens.
     """
 
     plan: SessionPlan
     policies: Policies = field(default_factory=Policies)
     block: str | None = None
+    source: Source = field(default_factory=Source)

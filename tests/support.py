@@ -51,6 +51,11 @@ class Platform:
         by_tag = self.stats()["jobs"]["by_tag"]
         return sum(n for tag, n in by_tag.items() if tag.startswith(f"qs-sub:{uid}.{submission}."))
 
+    def jobs_of_run(self, root: str) -> int:
+        """Return how many jobs the unnamed experiments of an outermost flow run have."""
+        tags = (job["tags"] for job in self.admin.jobs())
+        return sum(any(tag.startswith(f"qs-exp:{root}.") for tag in one) for one in tags)
+
     def jobs_named(self, experiment: str) -> int:
         """Return how many jobs bear the tag of an experiment's name."""
         return int(self.stats()["jobs"]["by_tag"].get(f"qs-exp:{experiment}", 0))

@@ -165,6 +165,7 @@ def run_qaoa(
     """
     if (sealed := experiment.report()) is not None:
         return _finished(experiment, sealed, problem)
+    experiment.require_problem({"problem": [type(problem).__name__, problem.model_dump()]})
     landscape = Landscape(
         experiment,
         problem,

@@ -20,6 +20,7 @@ from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.primitives import DurableEstimator
 from session_block.experiments.report import RunFacts, run_facts
+from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 from session_block.pubs.request import estimator_request
 from session_block.references import Implementation
 
@@ -126,15 +127,20 @@ def run_vqe(
         on_evaluation: Called after each evaluation with its number, counted from 1.
 
     Raises:
-        InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other, or options
-            and precision are wrong; nothing was sent.
+        InvalidInputError: Hamiltonian, ansatz and initial point do not fit each other, options
+            and precision are wrong, or the experiment began with another Hamiltonian or ansatz;
+            nothing was sent.
         SubmissionError: A job went wrong; the next run continues at that evaluation.
     """
-    if (sealed := experiment.report()) is not None:
-        return _sealed(experiment, sealed)
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
+    problem = {"hamiltonian": _terms(observable), "ansatz": _description(experiment, ansatz)}
+    if (sealed := experiment.report()) is not None:
+        report = _sealed(experiment, sealed)
+        experiment.require_problem(problem)
+        return report
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
     _check(observable, circuit, initial_point, restarts)
+    experiment.require_problem(problem)
     estimator_request(
         [(circuit, observable, np.zeros(circuit.num_parameters))],
         precision=precision,
@@ -198,6 +204,18 @@ def _sealed(experiment: Experiment, report: Mapping[str, Any]) -> VQEReport:
             f"Experiment {experiment.identity} is finished, and its report is not of a VQE. Use "
             "another name, or start anew with fresh=True."
         ) from error
+
+
+def _terms(observable: SparsePauliOp) -> list[tuple[str, float, float]]:
+    terms = [(label, complex(weight)) for label, weight in observable.to_list()]
+    return sorted((label, weight.real, weight.imag) for label, weight in terms)
+
+
+def _description(experiment: Experiment, ansatz: QuantumCircuit | None) -> str:
+    """Return what stays the same for one ansatz, also with another version of Qiskit."""
+    if ansatz is None:
+        return "real_amplitudes"
+    return CIRCUIT_FINGERPRINTS[experiment.versions.fingerprint](ansatz)
 
 
 def _optimum(

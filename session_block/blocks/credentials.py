@@ -30,6 +30,7 @@ from session_block.blocks.accounts import (
 )
 from session_block.blocks.forms import FormBlock
 from session_block.errors import PlatformError
+from session_block.settings import Source
 
 if TYPE_CHECKING:
     from qiskit_ibm_runtime import QiskitRuntimeService
@@ -283,3 +284,13 @@ class LocalPlatformCredentials(SessionCredentials):
             instance=info.instance,
         )
         return on_this_machine(account)
+
+
+def source_of(credentials: IBMSessionCredentials | LocalPlatformCredentials) -> Source:
+    """Return whose sessions these are, as far as the fields say, without secrets."""
+    if isinstance(credentials, LocalPlatformCredentials):
+        where = "" if credentials.state_dir is None else f" in {credentials.state_dir}"
+        return Source(account=f"the local platform{where}")
+    name = "" if credentials.account_name is None else f" {credentials.account_name}"
+    account = f"{credentials.url or 'IBM Quantum'}{name}"
+    return Source(account=account, instance=credentials.instance)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import UUID
 
 import prefect  # noqa: F401 - imported whole and first, Prefect loads a tenth faster
-from pydantic import ValidationError
+from prefect.client.orchestration import PrefectClient
+from pydantic import PrivateAttr, ValidationError, model_validator
 
 from session_block import aio
-from session_block.blocks.credentials import DOCUMENTATION_URL, LOGO_URL
+from session_block.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, source_of
 from session_block.blocks.fields import SessionSettings
 from session_block.blocks.forms import FormBlock, reasons
 from session_block.errors import InvalidInputError
-from session_block.settings import Settings
+from session_block.settings import Settings, Source
 
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment
     from session_block.ledger.store import Ledger
     from session_block.records.identity import Identity, Lost
+    from session_block.records.places import RunPlace
     from session_block.references import SessionRef
 
 
@@ -55,41 +60,86 @@ class QuantumSession(SessionSettings, FormBlock):
     _logo_url = LOGO_URL
     _documentation_url = DOCUMENTATION_URL
 
-    def experiment(
-        self, name: str | None = None, *, fresh: bool = False, uid: str | None = None
-    ) -> Experiment:
-        """Open a new experiment, or continue the one of this name where it was interrupted.
+    _opened_as_saved: str | None = PrivateAttr(None)
 
-        Makes no network call, unless the ledger is empty or does not know the ``uid``: then the
-        platform is asked for the name, so that a lost disk loses no job. The session is opened, or
-        reattached to, when it is first needed.
+    @model_validator(mode="after")
+    def _note_what_it_was_made_with(self) -> Self:
+        if self._opened_as_saved is None:  # and not again when a field is assigned
+            self._opened_as_saved = self._sessions_opened
+        return self
+
+    def save(
+        self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
+    ) -> UUID:
+        """Save the Block; see Prefect's :meth:`prefect.blocks.core.Block.save`."""
+        self._opened_as_saved = self._sessions_opened
+        saved: Any = super().save(name, overwrite, client)
+        return cast("UUID", saved)
+
+    async def asave(
+        self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
+    ) -> UUID:
+        """Async twin of :meth:`save`."""
+        self._opened_as_saved = self._sessions_opened
+        return await super().asave(name, overwrite, client)
+
+    def experiment(
+        self,
+        name: str | None = None,
+        *,
+        fresh: bool = False,
+        uid: str | None = None,
+        key: str | None = None,
+        problem: Any = None,
+    ) -> Experiment:
+        """Open a new experiment, or continue it where it was interrupted.
+
+        Makes no call to the platform, unless this process found the ledger empty, an earlier
+        attempt of the flow run may have used another ledger, or the ledger does not know the
+        ``uid``: then the platform is asked for the name, so that a lost disk loses no job. The
+        session is opened, or reattached to, when it is first needed.
         Within one attempt of a flow run, opening an experiment again returns the same object.
 
         Args:
-            name: A name resumes across flow runs. ``None`` stands for the outermost flow run; all
-                its retries are the same experiment.
+            name: A name resumes across flow runs. ``None`` stands for the place where it is opened:
+                the outermost flow run, each subflow on the way down, and this Block. So every retry
+                finds its own experiment, and two subflows or two Blocks never share one.
             fresh: Start the next experiment of this name. A retry of the flow run that started it
                 continues it.
             uid: Take the experiment of this name that has this UID.
+            key: In a subflow, what tells this call from other calls of the same flow, in place of
+                its parameters. Use it if a retry gets other parameters, such as a temporary folder.
+            problem: What the experiment is about, as a JSON value; if it began with another
+                problem, it is refused. See :meth:`session_block.Experiment.require_problem`.
 
         Raises:
-            InvalidInputError: There is neither a flow run nor a name, the experiment began on
-                another backend, or the ledger is empty and the platform has several of this name.
-            ConnectionFailedError: The ledger is empty, and the platform cannot be reached.
+            LabelRequiredError: Without a name: there is no flow run, or its place cannot be
+                counted, as in a flow that a task calls.
+            ExperimentDivergedError: Without a name: a retried flow run calls a subflow with other
+                parameters.
+            InvalidInputError: The experiment began with another account, instance, mode, backend or
+                problem, or the ledger does not know it and the platform has several of this name.
+            ConnectionFailedError: The platform has to be asked, and cannot be reached.
             LedgerError: The ledger cannot be read or trusted.
         """
         from session_block import prefect_context
         from session_block.experiments.experiment import Experiment
+        from session_block.experiments.flow_places import place_of_outermost_run
         from session_block.experiments.openings import OPENINGS
         from session_block.records.identity import identify
 
         ledger = self.ledger()
+        if name is None:
+            place = OPENINGS.place((ledger, key), lambda: self._place(ledger, key))
+        else:
+            place = place_of_outermost_run()
         identity = identify(
             ledger,
             name,
             fresh=fresh,
             uid=uid,
-            flow_run_id=prefect_context.root_flow_run_id(),
+            place=place,
+            block=self._source.block or json.dumps([self._sessions_opened, self.max_time]),
             find_lost=self._experiments_named,
         )
         # Only flow runs are retried automatically; outside a flow, a repeated call is on purpose.
@@ -102,7 +152,10 @@ class QuantumSession(SessionSettings, FormBlock):
                 experiment.watch()
             return experiment
 
-        return OPENINGS.open((identity.uid, self.backend_name), make)
+        opened = OPENINGS.open((identity.uid, self.backend_name), make)
+        if problem is not None:
+            opened.require_problem(problem)
+        return opened
 
     def attach(self, session: SessionRef) -> Experiment:
         """Join an experiment that another process has opened; requests then need labels.
@@ -135,7 +188,27 @@ class QuantumSession(SessionSettings, FormBlock):
         return Experiment(identity, self.ledger(), self.credentials, settings, opener=False)
 
     def _settings(self, block: str | None = None) -> Settings:
-        return Settings(self._plan, self._policies, block or self._block_document_name)
+        name = block or self._block_document_name
+        return Settings(self._plan, self._policies, name, self._source)
+
+    def _place(self, ledger: Ledger, key: str | None) -> RunPlace | None:
+        from session_block.experiments.flow_places import place_of_this_run
+
+        return place_of_this_run(ledger, key, may_diverge=self._policies.may_diverge)
+
+    @property
+    def _source(self) -> Source:
+        """Whose sessions the Block opens; by its saved name only if it is as it was saved."""
+        unchanged = self._sessions_opened == self._opened_as_saved
+        name = self._block_document_name if unchanged else None
+        return replace(source_of(self.credentials), block=name)
+
+    @property
+    def _sessions_opened(self) -> str:
+        """What tells the Block's sessions from others', as text without secrets."""
+        source, name = source_of(self.credentials), self.credentials._block_document_name  # noqa: SLF001 - as Prefect's own Blocks do
+        told = [source.account, name, source.instance, self.backend_name]
+        return json.dumps([*told, self.mode])
 
     def _experiments_named(self, name: str) -> list[Lost]:
         """Return the experiments of this name that have jobs at the platform."""

@@ -81,13 +81,13 @@ class Experiment(ExperimentRecords):
     ) -> None:
         super().__init__(identity, ledger)
         self.events = EventBus()
-        self._began = begin(self._journal, identity, settings.plan.backend_name)
+        self._began = begin(self._journal, identity, settings)
         self._context = ExperimentContext(
             identity, self._journal, self._began.versions, self.events
         )
         self.opening = self._context.environment.new_id() if opener else None
         self._settings = settings
-        self._check_backend()
+        self._check_block()
         self._connection = Connection(account)
         self._parts = Assembly.of(self._context, self._connection, settings, opener=opener)
         self._sessions = self._parts.sessions
@@ -228,6 +228,17 @@ class Experiment(ExperimentRecords):
     aestimate_estimator = aio.async_twin(estimate_estimator)
     afetch_result = aio.async_twin(fetch_result)
 
+    def require_problem(self, problem: Any) -> None:
+        """State what the experiment is about, as a JSON value; another problem is refused later.
+
+        So a name that is used again for something else does not give the first one's result.
+
+        Raises:
+            InvalidInputError: It is not a JSON value, or the experiment is about another problem;
+                the message names what differs.
+        """
+        self._parts.inputs.require_problem(problem)
+
     def once(self, key: str, draw: Callable[[], Any]) -> Any:
         """Return the value of the first ``draw()`` under this key, as a JSON value.
 
@@ -334,6 +345,7 @@ class Experiment(ExperimentRecords):
         """
         return self._parts.inputs.repin(circuit, optimization_level, seed_transpiler)
 
+    arequire_problem = aio.async_twin(require_problem)
     atranspile = aio.async_twin(transpile)
     afitting = aio.async_twin(fitting)
     arepin = aio.async_twin(repin)
@@ -628,15 +640,26 @@ class Experiment(ExperimentRecords):
         )
         return one.times(0) if recorded else one
 
-    def _check_backend(self) -> None:
-        wanted, began_with = self._settings.plan.backend_name, self._began.backend
-        if wanted == began_with:
+    def _check_block(self) -> None:
+        """Check that the Block opens the sessions that the experiment began with."""
+        began, plan, source = self._began, self._settings.plan, self._settings.source
+        self._check("on", began.backend, plan.backend_name, "the least busy backend")
+        if began.mode is None or source.account is None:  # begun by an older version, or unknown
+            return
+        self._check("in mode", began.mode, plan.mode)
+        self._check("with account", began.account, source.account)
+        self._check("in instance", began.instance, source.instance, "no certain one")
+
+    def _check(self, what: str, began: str | None, now: str | None, empty: str = "none") -> None:
+        if now == began:
             return
         chosen = self._journal.get(BackendChosen)
-        if chosen is None or wanted != chosen.name:
-            raise InvalidInputError(
-                f"Experiment {self.identity} began on {began_with or 'the least busy backend'}, "
-                f"but the Block names {wanted or 'none'}. Use the Block it began with, or start a "
-                "new experiment with fresh=True.",
-                experiment=self.uid,
-            )
+        # What was left open then, or named in another way, may be named now as it was chosen.
+        if chosen is not None and now in {chosen.name, chosen.instance} - {None}:
+            return
+        raise InvalidInputError(
+            f"Experiment {self.identity} began {what} {began or empty}, but the Block says "
+            f"{now or empty}. Change the Block back, or start a new experiment: with fresh=True if "
+            "it has a name, in a new flow run if not.",
+            experiment=self.uid,
+        )

@@ -13,12 +13,13 @@ from collections.abc import Callable, Hashable
 from session_block import prefect_context
 from session_block.experiments.experiment import Experiment
 from session_block.prefect_context import Run
+from session_block.records.places import RunPlace
 
 _MOST_FINISHED = 16
 """How many finished experiments to keep that were opened outside a run; the latest ones."""
 
 _Place = tuple[tuple[str, int] | None, Hashable]
-"""An attempt of a flow run, and an experiment's key in that attempt."""
+"""An attempt of a flow run, and a key in that attempt."""
 
 
 class Openings:
@@ -27,6 +28,24 @@ class Openings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of_runs: dict[Run | None, dict[_Place, Experiment]] = {}
+        self._places: dict[Run, dict[_Place, RunPlace | None]] = {}
+
+    def place(self, key: Hashable, find: Callable[[], RunPlace | None]) -> RunPlace | None:
+        """Return where this attempt of the run opens experiments; it is found out only once.
+
+        Args:
+            key: What the place depends on beside the attempt.
+            find: Finds the place.
+        """
+        run = prefect_context.outermost_run()
+        if run is None:
+            return find()
+        place = (prefect_context.flow_attempt(), key)
+        with self._lock:
+            places = self._places.setdefault(run, {})
+        if place not in places:
+            places[place] = find()
+        return places[place]
 
     def open(self, key: Hashable, make: Callable[[], Experiment]) -> Experiment:
         """Return the experiment that this attempt of the run has open; open it if there is none.
@@ -87,6 +106,7 @@ class Openings:
             return
         for run in prefect_context.ended_among(others):
             with self._lock:
+                self._places.pop(run, None)
                 _release(list(self._of_runs.pop(run, {}).values()))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.transpiler import Target, TranspilerError
@@ -19,7 +20,7 @@ from session_block.errors import FaultyQubitError, InvalidInputError, LedgerErro
 from session_block.pubs.encoding import decode_circuit, encode_circuit
 from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import CircuitFits, Draw, PinnedCircuit
+from session_block.records.keys import CircuitFits, Draw, PinnedCircuit, ProblemStated
 from session_block.sessions.manager import SessionManager
 
 OPTIMIZATION_LEVEL = 1
@@ -67,6 +68,34 @@ class RecordedInputs:
                 ) from error
             known, _ = self._journal.record(Draw(digest=place, key=key, value=value))
         return known.value
+
+    def require_problem(self, problem: Any) -> None:
+        """Record what the experiment is about, or check that it is what was recorded.
+
+        Raises:
+            InvalidInputError: It is not a JSON value, or another problem is recorded.
+        """
+        try:
+            stated = to_jsonable_python(problem, fallback=_listed)
+            json.dumps(stated, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"The problem of experiment {self._context.identity} is no JSON value ({error}). "
+                "State it with numbers, text, lists and dicts.",
+                experiment=self._context.uid,
+            ) from error
+        known = self._journal.get(ProblemStated)
+        if known is None:
+            if self._context.sealed:  # by a version that recorded no problem
+                return
+            known, _ = self._journal.record(ProblemStated(problem=stated))
+        if known.problem != stated:
+            raise InvalidInputError(
+                f"Experiment {self._context.identity} is about another problem: "
+                f"{_differing(known.problem, stated)}. Nothing was submitted. Use another name, or "
+                "start a new experiment with fresh=True.",
+                experiment=self._context.uid,
+            )
 
     def was_drawn(self, key: str) -> bool:
         """Whether a value is recorded under this key of :meth:`once`."""
@@ -266,6 +295,21 @@ def _with_parameters_of(circuit: QuantumCircuit, pinned: QuantumCircuit) -> Quan
     )
     found.name = pinned.name
     return found
+
+
+def _listed(value: Any) -> Any:
+    """Return a NumPy value as numbers or lists."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__qualname__}")
+
+
+def _differing(known: Any, stated: Any) -> str:
+    """Name what differs between two problems."""
+    if not isinstance(known, Mapping) or not isinstance(stated, Mapping):
+        return "all of it differs"
+    names = [name for name in {**known, **stated} if known.get(name) != stated.get(name)]
+    return f"{', '.join(names)} {'differs' if len(names) == 1 else 'differ'}"
 
 
 def _or(given: int | None, usual: int) -> int:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
-from session_block.errors import InvalidInputError
+from session_block.errors import InvalidInputError, LabelRequiredError
 from session_block.ledger.store import Ledger
 from session_block.records.journal import Journal
-from session_block.records.keys import ExperimentBegan, NameGiven, OpenedByRun
+from session_block.records.keys import NAMES, ExperimentBegan, NameGiven, OpenedByRun
+from session_block.records.places import RunPlace
 from session_block.records.versions import CURRENT, FIRST, Versions
+from session_block.settings import Settings
 from session_block.tags import SubmissionTag, name_tag, uid_of, uid_tag
 
 MAX_NAME_LENGTH = 120
-_NAMES = "@names"
-"""The pseudo-experiment whose facts say which UIDs a name has had."""
+
+
+_FOUND_EMPTY: WeakKeyDictionary[Ledger, bool] = WeakKeyDictionary()
+"""Whether this process found a ledger without any name, so that each name may be a lost one."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Identity:
         lost: The ledger had lost it; it was found by its jobs at the platform.
         versions: The versions of the rules that recognise its jobs, if they were read from the
             jobs' tags.
+        opened_in: The subflows on the way to where it is opened, in words; only for an experiment
+            without a name that is opened in a subflow.
     """
 
     name: str
@@ -35,6 +42,7 @@ class Identity:
     resumed: bool = False
     lost: bool = False
     versions: Versions | None = None
+    opened_in: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name!r} (number {self.number})" if self.number > 1 else repr(self.name)
@@ -83,57 +91,85 @@ def identify(
     *,
     fresh: bool = False,
     uid: str | None = None,
-    flow_run_id: str | None = None,
+    place: RunPlace | None = None,
+    block: str = "",
     find_lost: Callable[[str], Sequence[Lost]] = lambda _: (),
 ) -> Identity:
-    """Return the experiment that a name stands for; create it if it is new.
+    """Return the experiment that a name stands for, or a place without one; create it if it is new.
 
     Args:
         ledger: Where names are kept.
-        name: The user's name; ``None`` to use the flow run's ID.
+        name: The user's name; ``None`` for the place.
         fresh: Start the next experiment of this name.
         uid: Take the experiment of this name with this UID.
-        flow_run_id: The outermost flow run, if there is one. It always opens the experiment that it
-            first opened by a name, so that its retries continue that experiment.
+        place: Where it is opened, if that is in a flow run. An outermost flow run always opens the
+            experiment that it first opened by a name, so that its retries continue that one.
+        block: What tells the Block from other Blocks that open experiments at this place.
         find_lost: Returns the experiments of a name that have jobs at the platform. Called only if
-            the ledger knows no name at all, as after the loss of a disk, or if it does not know
-            this UID.
+            this process found the ledger without any name, as after the loss of a disk, or if an
+            earlier attempt of the flow run may have opened it with another ledger, or if the ledger
+            does not know this UID.
 
     Raises:
-        InvalidInputError: There is no name, or it is not a valid one, or the ledger is empty and
-            the platform shows several experiments of this name.
+        LabelRequiredError: There is neither a name nor a place.
+        InvalidInputError: The name is not a valid one, or the ledger has lost the name and the
+            platform shows several experiments of it.
     """
-    name = _checked(flow_run_id if name is None else name)
-    names = _Names(ledger, name, find_lost)
-    if flow_run_id is None or uid is not None:
+    opened_in = None
+    if name is None and place is not None:
+        name = _name_at(ledger, place, block, find_lost)
+        opened_in = " / ".join(place.words) or None
+    name = _checked(name)
+    names = _Names(ledger, name, find_lost, retried=place is not None and place.retried)
+    if place is None or uid is not None:
         return names.identity(*names.choose(fresh=fresh, uid=uid))
-    journal = Journal(ledger, _NAMES)
-    known = journal.get(OpenedByRun, flow_run_id, name)
+    journal = Journal(ledger, NAMES)
+    known = journal.get(OpenedByRun, place.root, name)
     if known is not None:
-        return names.identity(known, existed=True)
+        return replace(names.identity(known, existed=True), opened_in=opened_in)
     found, existed = names.choose(fresh=fresh, uid=None)
     chosen, _ = journal.record(
         OpenedByRun(
-            flow_run_id=flow_run_id,
+            flow_run_id=place.root,
             name=name,
             uid=found.uid,
             number=found.number,
             lost=found.lost,
             versions=found.versions,
+            paths=list(place.paths) if opened_in else None,
         )
     )
-    return names.identity(chosen, existed=existed)
+    return replace(names.identity(chosen, existed=existed), opened_in=opened_in)
+
+
+def _name_at(
+    ledger: Ledger, place: RunPlace, block: str, find_lost: Callable[[str], Sequence[Lost]]
+) -> str:
+    """Return the name of the experiment at a place: by the first identity rule if it has one."""
+    first = place.root
+    if Journal(ledger, NAMES).get(OpenedByRun, place.root, first) is not None:
+        return first
+    name = place.name(block)
+    names = _Names(ledger, name, find_lost, retried=place.retried)
+    unknown = Journal(ledger, NAMES).get(OpenedByRun, place.root, name) is None
+    return first if unknown and names.may_be_lost() and find_lost(first) else name
 
 
 class _Names:
     """The experiments that a name has stood for."""
 
     def __init__(
-        self, ledger: Ledger, name: str, find_lost: Callable[[str], Sequence[Lost]]
+        self,
+        ledger: Ledger,
+        name: str,
+        find_lost: Callable[[str], Sequence[Lost]],
+        *,
+        retried: bool,
     ) -> None:
-        self._journal = Journal(ledger, _NAMES)
+        self._journal = Journal(ledger, NAMES)
         self._name = name
         self._find_lost = find_lost
+        self._retried = retried
 
     def identity(self, given: NameGiven | OpenedByRun, existed: bool) -> Identity:
         versions = given.versions
@@ -172,9 +208,19 @@ class _Names:
             if ours:
                 return given, found is not None
 
+    def may_be_lost(self) -> bool:
+        """Whether the name may have experiments that only the platform shows."""
+        if self._retried:
+            return True
+        ledger = self._journal.ledger
+        if ledger not in _FOUND_EMPTY:
+            known = self._journal.count(NameGiven) or self._journal.count(OpenedByRun)
+            _FOUND_EMPTY[ledger] = not known
+        return _FOUND_EMPTY[ledger]
+
     def _lost(self, uid: str | None) -> Lost | None:
         """Return the experiment that the platform shows: by UID, or by name for an empty ledger."""
-        if uid is None and (self._journal.count(NameGiven) or self._journal.count(OpenedByRun)):
+        if uid is None and not self.may_be_lost():
             return None
         found = self._find_lost(self._name)
         if uid is not None:
@@ -182,15 +228,20 @@ class _Names:
             return one or Lost(uid, 1, CURRENT)
         if len(found) > 1:
             raise InvalidInputError(
-                f"The ledger is empty, and the platform shows jobs of {len(found)} experiments "
-                f"named {self._name!r}: {', '.join(one.uid for one in found)}. Continue one of "
-                "them with uid=, or start a new experiment with fresh=True."
+                f"The ledger does not know {self._name!r}, and the platform shows jobs of "
+                f"{len(found)} experiments of that name: {', '.join(one.uid for one in found)}. "
+                "Continue one of them with uid=, or start a new experiment with fresh=True."
             )
         return found[0] if found else None
 
 
-def begin(journal: Journal, identity: Identity, backend: str | None) -> ExperimentBegan:
+def begin(journal: Journal, identity: Identity, settings: Settings) -> ExperimentBegan:
     """Record the first fact of an experiment unless there is one; return the recorded fact.
+
+    Args:
+        journal: The experiment's journal.
+        identity: The experiment.
+        settings: The settings of the Block that opens it.
 
     Raises:
         LedgerVersionError: A newer version of this package began it.
@@ -205,10 +256,15 @@ def begin(journal: Journal, identity: Identity, backend: str | None) -> Experime
             ExperimentBegan(
                 name=identity.name,
                 number=identity.number,
-                backend=backend,
+                backend=settings.plan.backend_name,
                 identity_version=versions.identity,
                 fingerprint_version=versions.fingerprint,
                 tags_version=versions.tags,
+                block=settings.source.block,
+                account=settings.source.account,
+                instance=settings.source.instance,
+                mode=settings.plan.mode,
+                opened_in=identity.opened_in,
             )
         )
     began.versions.check_known(str(identity))
@@ -219,13 +275,13 @@ def opened_by(ledger: Ledger, flow_run_id: str) -> list[Identity]:
     """Return the experiments that an outermost flow run opened."""
     return [
         Identity(one.name, one.number, one.uid, resumed=True)
-        for one in Journal(ledger, _NAMES).all(OpenedByRun, flow_run_id)
+        for one in Journal(ledger, NAMES).all(OpenedByRun, flow_run_id)
     ]
 
 
 def flow_runs_of(ledger: Ledger, uid: str) -> list[str]:
     """Return the IDs of the outermost flow runs that opened an experiment, oldest first."""
-    opened = Journal(ledger, _NAMES).all(OpenedByRun)
+    opened = Journal(ledger, NAMES).all(OpenedByRun)
     return [one.flow_run_id for one in opened if one.uid == uid]
 
 
@@ -233,15 +289,16 @@ def known_experiments(ledger: Ledger) -> list[Identity]:
     """Return every named experiment in a ledger, oldest first."""
     return [
         Identity(one.name, one.number, one.uid, resumed=True, lost=one.lost)
-        for one in Journal(ledger, _NAMES).all(NameGiven)
+        for one in Journal(ledger, NAMES).all(NameGiven)
     ]
 
 
 def _checked(name: str | None) -> str:
     if name is None:
-        raise InvalidInputError(
+        raise LabelRequiredError(
             "Outside a flow run an experiment needs a name, so that it can be found again: "
-            "experiment('h2-scan')."
+            "experiment('h2-scan'). A thread that a flow starts is outside, unless its work runs "
+            "in contextvars.copy_context()."
         )
     if not name.strip() or len(quote(name, safe="")) > MAX_NAME_LENGTH or not name.isprintable():
         raise InvalidInputError(

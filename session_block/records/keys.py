@@ -8,7 +8,7 @@ set.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
@@ -21,6 +21,9 @@ from session_block.references import ExecutionMode, Implementation, SessionMode
 
 SessionKind = Literal["opened", "borrowed", "lost", "refused"]
 OutcomeKind = Literal["job", "rejected", "abandoned"]
+
+NAMES = "@names"
+"""The pseudo-experiment whose facts say which UIDs a name has had."""
 
 _AROUND = frozenset({"recorded_at", "payload"})
 
@@ -151,6 +154,11 @@ class ExperimentBegan(Kind):
         fingerprint_version: The version of the rule that recognises its requests.
         tags_version: The version of its jobs' tag grammar.
         family: The family of primitives that it began with.
+        block: The saved Block that opened it; ``None`` if it was not saved as it was.
+        account: The Block's account, without secrets; ``None`` if an older version began it.
+        instance: The Block's instance.
+        mode: The Block's execution mode; ``None`` if an older version began it.
+        opened_in: The flows between the outermost flow run and the opening, in words.
     """
 
     KIND = "experiment"
@@ -162,6 +170,11 @@ class ExperimentBegan(Kind):
     fingerprint_version: int = 1
     tags_version: int = 1
     family: Implementation = "v2"
+    block: str | None = _if_set()
+    account: str | None = _if_set()
+    instance: str | None = _if_set()
+    mode: ExecutionMode | None = _if_set()
+    opened_in: str | None = _if_set()
 
     @property
     def versions(self) -> Versions:
@@ -185,6 +198,19 @@ class Sealed(Kind):
     @classmethod
     def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"report": body}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemStated(Kind):
+    """What the experiment is about; another problem is refused.
+
+    Attributes:
+        problem: A JSON value.
+    """
+
+    KIND = "problem"
+
+    problem: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -572,7 +598,12 @@ class NameGiven(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedByRun(Kind):
-    """The experiment that an outermost flow run opened by a name, and always opens by it."""
+    """The experiment that an outermost flow run opened by a name, and always opens by it.
+
+    Attributes:
+        paths: For an experiment without a name, the calls of subflows on the way to where it was
+            opened; see :class:`session_block.records.places.RunPlace`.
+    """
 
     KIND = "run"
 
@@ -582,6 +613,36 @@ class OpenedByRun(Kind):
     number: int
     lost: bool = False
     versions: list[int] | None = _if_set()
+    paths: Sequence[str] | None = _if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubflowCalled(Kind):
+    """A flow run called a subflow, which opened an experiment or called a subflow that did.
+
+    Attributes:
+        parent: The caller's place; see :mod:`session_block.records.places`.
+        flow: The called flow.
+        number: The position in the list of these calls.
+        call: The ID of Prefect's tracking task run, which the call has in every attempt.
+        attempt: The number of the caller's attempt.
+        digest: The digest of all parameters, or of the user's key instead.
+        parameters: The digest of each parameter, by its name.
+        rank: The call's rank among equal ones, counted from 1.
+        concurrent: Whether other calls of the caller were running.
+    """
+
+    KIND = "subflow"
+
+    parent: str = _place()
+    flow: str = _place()
+    number: int = _place(6)
+    call: str
+    attempt: int
+    digest: str
+    parameters: Mapping[str, str]
+    rank: int
+    concurrent: bool = _if_set(default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -629,6 +690,7 @@ class Written(Kind):
 KINDS: tuple[type[Kind], ...] = (
     ExperimentBegan,
     Sealed,
+    ProblemStated,
     BackendChosen,
     ModeChosen,
     CalibrationSeen,
@@ -653,6 +715,7 @@ KINDS: tuple[type[Kind], ...] = (
     CircuitFits,
     NameGiven,
     OpenedByRun,
+    SubflowCalled,
     BudgetMember,
     Ticket,
     TicketVoid,

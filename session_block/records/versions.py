@@ -8,7 +8,8 @@ running experiment would not find its jobs and would buy them again.
 ========  ===================================================================================
 rule      versions
 ========  ===================================================================================
-identity  1: the outermost flow run's ID, or the name that the user gives
+identity  1: the outermost flow run's ID, or the name that the user gives;
+          2: without a name, the place where it is opened (:mod:`session_block.records.places`)
 finger-   1: :func:`session_block.pubs.fingerprint.fingerprint_request`
 print
 tags      1: core and flags, which are matched together;
@@ -71,5 +72,5 @@ class Versions:
 FIRST = Versions()
 """The versions of experiments that record none."""
 
-CURRENT = Versions(tags=2)
+CURRENT = Versions(identity=2, tags=2)
 """The versions of new experiments."""

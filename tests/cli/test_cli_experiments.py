@@ -30,6 +30,7 @@ from session_block.cli import app
 from session_block.experiments.experiment import Experiment
 from session_block.ledger.store import Ledger
 from session_block.records.identity import identify
+from session_block.records.places import RunPlace
 
 pytestmark = pytest.mark.rest
 
@@ -253,7 +254,7 @@ def test_an_ended_flow_run_is_scheduled_again(
     ledger = Ledger(ledger_url)
     earlier, latest = _flow_run_in(Failed()), _flow_run_in(state)
     for one in (earlier, latest):
-        identify(ledger, "retried", flow_run_id=str(one.id))
+        identify(ledger, "retried", place=RunPlace(str(one.id)))
     told = _json("retry", "retried", "--ledger-url", ledger_url)
     assert told == {"flow_run_id": str(latest.id), "name": latest.name, "was": state.name}
     now = flow_run(latest.id).state
@@ -280,7 +281,7 @@ def test_a_flow_run_that_cannot_be_retried_is_left_alone(
     }
     for reason, run_id in refused.items():
         name = f"because {reason}"
-        identify(ledger, name, flow_run_id=str(run_id))
+        identify(ledger, name, place=RunPlace(str(run_id)))
         told = _run("retry", name, "--ledger-url", ledger_url, "--json", code=1)
         assert told.stdout == ""
         assert reason in json.loads(told.stderr)["error"]

@@ -6,6 +6,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
-from support import BACKEND, Platform, attached, wait_until
+from session_support import block_for
+from support import Platform, attached, wait_until
 
 from session_block import JobRef, QuantumSession
 from session_block.client import Connection
@@ -34,6 +36,7 @@ from session_block.errors import (
 )
 from session_block.experiments.experiment import Experiment
 from session_block.ledger.store import REAL
+from session_block.local_platform import LocalPlatform
 from session_block.pubs.fingerprint import submission_id
 from session_block.pubs.request import sampler_request
 from session_block.records.journal import Journal
@@ -469,25 +472,17 @@ def test_a_session_closed_between_two_jobs_is_replaced(
     experiment.close_session()
 
 
-def test_a_failed_connection_loses_nothing(block: QuantumSession, ledger_url: str) -> None:
-    """With the platform away a request fails clearly, and the same run goes on when it is back."""
-    experiment = block.experiment("e")
-    counts = _counts(experiment)
-    away = QuantumSession(
-        credentials={  # type: ignore[arg-type]
-            "token": "x",
-            "url": "http://127.0.0.1:9/experimental/api/v1",
-            "instance": "crn:v1:a:b:c:us-east:a/b:c::",
-        },
-        backend_name=BACKEND,
-        ledger_url=ledger_url,  # type: ignore[arg-type]
-    )
-    offline = away.experiment("e")
-    assert _counts(offline) == counts
+def test_a_failed_connection_loses_nothing(ledger_url: str, tmp_path: Path) -> None:
+    """With the platform away a request fails clearly; what is recorded still answers."""
+    with LocalPlatform(tmp_path / "platform", interactive_seconds=1) as own:
+        block = block_for(own.info, ledger_url, instance=own.info.instance)
+        experiment = block.experiment("e")
+        counts = _counts(experiment)
+    away = block.experiment("e")
+    assert _counts(away) == counts
     with pytest.raises(ConnectionFailedError):
-        offline.run_sampler([_bell(0.3)], shots=8)
+        away.run_sampler([_bell(0.3)], shots=8)
     assert block.experiment("e").session_id == experiment.session_id
-    experiment.close_session()
 
 
 def test_a_job_unknown_to_the_platform_is_held(

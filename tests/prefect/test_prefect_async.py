@@ -38,6 +38,10 @@ pytestmark = [
 ]
 
 
+class _GivenUpError(Exception):
+    """The failure of a test's flow."""
+
+
 class InterruptedByTestError(Exception):
     """The interruption that a test makes."""
 
@@ -290,3 +294,33 @@ def test_a_blocking_load_in_an_event_loop_names_its_twin(saved_block: str) -> No
 
     assert asyncio.run(main()).backend_name is not None
     assert load_block(saved_block).backend_name is not None
+
+
+@flow
+async def asynchronous_child(block: str, turns: int) -> str:
+    """Open an experiment in an async flow."""
+    loaded = await QuantumSession.aload(block)
+    async with await loaded.aexperiment() as experiment:
+        await experiment.arun_sampler([flipped()], shots=turns)
+        return experiment.uid
+
+
+def test_asynchronous_subflows_have_their_own_experiments(
+    platform: Platform, saved_block: str
+) -> None:
+    """Children in ``gather`` find their own again, in whatever order they begin."""
+    answers: list[list[str]] = []
+
+    @flow(retries=1)
+    async def parent() -> str:
+        turns = [3, 1, 2] if not answers else [2, 3, 1]
+        uids = await asyncio.gather(*(asynchronous_child(saved_block, one) for one in turns))
+        answers.append([uid for _, uid in sorted(zip(turns, uids, strict=True))])
+        if len(answers) == 1:
+            raise _GivenUpError
+        return str(this_run.id)
+
+    root = asyncio.run(parent())
+    assert platform.jobs_of_run(root) == 3
+    assert answers[0] == answers[1]
+    assert len(set(answers[0])) == 3

@@ -9,6 +9,7 @@ import pytest
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.records.identity import identify
+from session_block.records.places import RunPlace
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def ledger(ledger_url: str) -> Ledger:
 
 def test_a_name_resumes(ledger: Ledger) -> None:
     """The second opening of a name finds the first one's UID, in whatever flow run."""
-    first = identify(ledger, "h2", flow_run_id="run-1")
-    again = identify(ledger, "h2", flow_run_id="run-2")
+    first = identify(ledger, "h2", place=RunPlace("run-1"))
+    again = identify(ledger, "h2", place=RunPlace("run-2"))
     assert again.uid == first.uid
     assert (first.resumed, again.resumed) == (False, True)
     assert identify(ledger, "h2o").uid != first.uid
@@ -37,27 +38,27 @@ def test_fresh_starts_a_numbered_new_one(ledger: Ledger) -> None:
 
 def test_a_retry_of_a_fresh_flow_run_does_not_start_another(ledger: Ledger) -> None:
     """The flow run that started an experiment with ``fresh`` goes on with it when it is retried."""
-    identify(ledger, "h2", flow_run_id="run-1")
-    started = identify(ledger, "h2", fresh=True, flow_run_id="run-2")
-    assert identify(ledger, "h2", fresh=True, flow_run_id="run-2").uid == started.uid
-    assert identify(ledger, "h2", fresh=True, flow_run_id="run-3").number == 3
+    identify(ledger, "h2", place=RunPlace("run-1"))
+    started = identify(ledger, "h2", fresh=True, place=RunPlace("run-2"))
+    assert identify(ledger, "h2", fresh=True, place=RunPlace("run-2")).uid == started.uid
+    assert identify(ledger, "h2", fresh=True, place=RunPlace("run-3")).number == 3
 
 
 def test_a_flow_run_stays_with_what_it_opened(ledger: Ledger) -> None:
     """Other flow runs may start newer ones; a retry goes on with its own, fresh or resumed."""
-    started = identify(ledger, "h2", fresh=True, flow_run_id="run-1")
-    resumed = identify(ledger, "h2", flow_run_id="run-2")
-    newer = identify(ledger, "h2", fresh=True, flow_run_id="run-3")
+    started = identify(ledger, "h2", fresh=True, place=RunPlace("run-1"))
+    resumed = identify(ledger, "h2", place=RunPlace("run-2"))
+    newer = identify(ledger, "h2", fresh=True, place=RunPlace("run-3"))
     assert resumed.uid == started.uid != newer.uid
-    assert identify(ledger, "h2", fresh=True, flow_run_id="run-1").uid == started.uid
-    assert identify(ledger, "h2", flow_run_id="run-2").uid == started.uid
+    assert identify(ledger, "h2", fresh=True, place=RunPlace("run-1")).uid == started.uid
+    assert identify(ledger, "h2", place=RunPlace("run-2")).uid == started.uid
 
 
 def test_without_a_name_the_flow_run_is_the_experiment(ledger: Ledger) -> None:
     """All retries of one flow run share it; another flow run has its own."""
-    first = identify(ledger, None, flow_run_id="run-1")
-    assert identify(ledger, None, flow_run_id="run-1").uid == first.uid
-    assert identify(ledger, None, flow_run_id="run-2").uid != first.uid
+    first = identify(ledger, None, place=RunPlace("run-1"))
+    assert identify(ledger, None, place=RunPlace("run-1")).uid == first.uid
+    assert identify(ledger, None, place=RunPlace("run-2")).uid != first.uid
 
 
 def test_openers_at_once_agree(ledger: Ledger) -> None:

@@ -109,17 +109,21 @@ def run_sweep(
     Raises:
         InvalidInputError: Circuits, grid, observables and options do not fit each other, one point
             alone is too large for a job, or the sweep is too large for a report; nothing was sent.
-        ExperimentDivergedError: The experiment began as another sweep; nothing was sent.
+        ExperimentDivergedError: The experiment began as another sweep, which may be finished;
+            nothing was sent.
         SubmissionError: A job went wrong; the next run continues there.
     """
-    if (sealed := experiment.report()) is not None:
-        return SweepReport.model_validate(checked_report(sealed, experiment.identity))
+    sealed = experiment.report()
+    if sealed is not None:
+        checked_report(sealed, experiment.identity)
     if jobs_ahead < 1:
         raise InvalidInputError(f"jobs_ahead is {jobs_ahead}; a sweep needs 1 or more.")
     if on_failure not in get_args(OnFailure):
         raise InvalidInputError(f"on_failure must be 'stop' or 'skip', not {on_failure!r}.")
     work = SweepWork.of(circuits, observables, shots, precision, options, implementation)
     plan = _recorded(experiment, work.plan(grid, repetitions, limits, experiment.versions))
+    if sealed is not None:
+        return SweepReport.model_validate(sealed)
     experiment.progress(of=len(plan.chunks))
     submit = work.runner(experiment)
     collected = _Collected(plan, set(experiment.job_ids), on_failure, on_chunk)

@@ -1,0 +1,221 @@
+"""Ask Prefect where in a tree of flow runs this code runs.
+
+See :mod:`session_block.records.places` for what a place is. What Prefect answers was measured; see
+``docs/contributing/prefect.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import Flow, get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterParentTaskRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterId,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
+
+from session_block import prefect_context
+from session_block.errors import LabelRequiredError
+from session_block.experiments.parameter_digests import digests_of
+from session_block.ledger.store import Ledger
+from session_block.records.places import RunPlace, Standing, SubflowCall, place_of_call
+
+_ASKED_AT_ONCE = 50
+"""How many runs one request asks about; Prefect answers with 200 at most."""
+
+_LATEST_FIRST = FlowRunSort.EXPECTED_START_TIME_DESC
+_LIVE = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
+_LOADED_BY_PATH = ("__main__", "__prefect_loader")
+
+_logger = logging.getLogger(__name__)
+
+
+def place_of_this_run(ledger: Ledger, key: str | None, *, may_diverge: bool) -> RunPlace | None:
+    """Return the place of the flow run around this code; ``None`` outside a flow run.
+
+    Args:
+        ledger: Where the calls of subflows are recorded.
+        key: The user's key, which replaces the parameters of the innermost subflow.
+        may_diverge: Whether a caller that has diverged continues, with a warning.
+
+    Raises:
+        LabelRequiredError: The place cannot be counted here.
+        ExperimentDivergedError: A retried flow run calls a subflow with other parameters.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow is None:
+        return None
+    if context.detached:
+        raise LabelRequiredError(
+            "This task runs in another process than its flow, as with Dask or Ray, where an "
+            "experiment without a name cannot be recognised. Give it a name, or open it in the "
+            "flow and pass the session reference."
+        )
+    run = context.flow_run
+    if run.parent_task_run_id is None:
+        return RunPlace(str(run.id), retried=run.run_count > 1)
+    try:
+        with get_client(sync_client=True) as client:
+            return _Tree(client, ledger, may_diverge=may_diverge).place(
+                run, _name_of(context.flow), digests_of(context.parameters or {}), key
+            )
+    except (httpx.HTTPError, PrefectException) as error:
+        raise LabelRequiredError(
+            f"Prefect did not say where flow run {run.name} was called ({error}), and without that "
+            "an experiment needs a name. Name it, or retry the run when the server answers."
+        ) from error
+
+
+def place_of_outermost_run() -> RunPlace | None:
+    """Return the outermost flow run around this code, for an experiment with a name."""
+    root, attempt = prefect_context.root_flow_run_id(), prefect_context.flow_attempt()
+    if root is None:
+        return None
+    return RunPlace(root, retried=attempt is not None and attempt[1] > 1)
+
+
+class _Tree:
+    """The flow runs from a subflow up to the outermost one."""
+
+    def __init__(self, client: SyncPrefectClient, ledger: Ledger, *, may_diverge: bool) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._warn = _logger.warning if may_diverge else None
+
+    def place(
+        self, run: FlowRun, flow: str, parameters: Mapping[str, str], key: str | None = None
+    ) -> RunPlace:
+        """Return a run's place, which includes the places of the runs around it."""
+        if run.parent_task_run_id is None:
+            states = self._client.read_flow_run_states(run.id)
+            return RunPlace(str(run.id), retried=_attempt(states) > 1)
+        tracking = self._client.read_task_run(run.parent_task_run_id)
+        # Prefect counts the calls that a flow makes; a call in a task has a random key instead.
+        if tracking.flow_run_id is None or not tracking.dynamic_key.isdecimal():
+            raise LabelRequiredError(
+                f"Flow run {run.name} was called by a task, so a retry could not recognise the "
+                "call. Give its experiment a name, or call it from the flow."
+            )
+        parent = self._client.read_flow_run(tracking.flow_run_id)
+        # What is passed to a flow further up is known from Prefect's server alone.
+        around = self.place(
+            parent, self._client.read_flow(parent.flow_id).name, digests_of(parent.parameters)
+        )
+        caller = _PrefectCaller(self._client, parent, run, tracking)
+        call = SubflowCall(str(tracking.id), flow, parameters, key)
+        return place_of_call(self._ledger, around, call, caller, self._warn)
+
+
+class _PrefectCaller:
+    """A flow run that calls subflows, as Prefect's server shows it.
+
+    Args:
+        client: The client.
+        caller: The calling run.
+        called: The run that it called.
+        tracking: Prefect's tracking task run of that call.
+    """
+
+    def __init__(
+        self, client: SyncPrefectClient, caller: FlowRun, called: FlowRun, tracking: TaskRun
+    ) -> None:
+        self._client = client
+        self._caller = caller
+        self._called = called
+        self._order = int(tracking.dynamic_key)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the caller's attempt."""
+        return max(_attempt(self._states), 1)
+
+    def standing(self, calls: Collection[str]) -> Mapping[str, Standing]:
+        """Return what became of other calls in this attempt."""
+        found: dict[str, Standing] = dict.fromkeys(calls, Standing.OPEN)
+        ids = [UUID(one) for one in calls]
+        for start in range(0, len(ids), _ASKED_AT_ONCE):
+            asked = ids[start : start + _ASKED_AT_ONCE]
+            of_runs = FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=asked))
+            of_calls = TaskRunFilter(id=TaskRunFilterId(any_=asked))
+            orders = {
+                one.id: int(one.dynamic_key)
+                for one in self._client.read_task_runs(task_run_filter=of_calls)
+                if one.dynamic_key.isdecimal()
+            }
+            latest: dict[UUID | None, FlowRun] = {}
+            for run in self._client.read_flow_runs(flow_run_filter=of_runs, sort=_LATEST_FIRST):
+                latest.setdefault(run.parent_task_run_id, run)
+            for call, run in latest.items():
+                earlier = call is not None and orders.get(call, self._order) < self._order
+                found[str(call)] = self._standing_of(run.state, earlier=earlier)
+        return found
+
+    def calls_others(self) -> bool:
+        """Whether other subflows of the caller's attempt are running."""
+        of_caller = FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self._caller.id]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)),
+        )
+        live = self._client.read_flow_runs(flow_run_filter=of_caller)
+        return any(one.id != self._called.id and self._is_recent(one.state) for one in live)
+
+    def _standing_of(self, state: State[Any] | None, *, earlier: bool) -> Standing:
+        if state is None or not state.is_final():
+            return Standing.OPEN
+        if not state.is_completed():
+            return Standing.FAILED
+        # A completed call is not repeated if its result was kept, and Prefect shows no trace of it.
+        done = earlier and (state.data is not None or self._is_recent(state))
+        return Standing.DONE if done else Standing.OPEN
+
+    def _is_recent(self, state: State[Any] | None) -> bool:
+        """Whether a state is one of the caller's attempt, and not left by an earlier one."""
+        began = max((one.timestamp for one in _beginnings(self._states)), default=None)
+        return state is not None and (began is None or state.timestamp >= began)
+
+    @cached_property
+    def _states(self) -> list[State[Any]]:
+        return self._client.read_flow_run_states(self._caller.id)
+
+
+def _attempt(states: list[State[Any]]) -> int:
+    return len(_beginnings(states))
+
+
+def _beginnings(states: list[State[Any]]) -> list[State[Any]]:
+    """Return the states in which attempts began: each *Running*, but for the end of a pause."""
+    ordered = sorted(states, key=lambda one: one.timestamp)
+    return [
+        one
+        for before, one in zip([None, *ordered], ordered, strict=False)
+        if one.is_running() and not _is_pause(before)
+    ]
+
+
+def _is_pause(state: State[Any] | None) -> bool:
+    return state is not None and state.is_paused()
+
+
+def _name_of(flow: Flow[..., Any]) -> str:
+    """Return a flow's function, by the last part of its module, which is alike however loaded."""
+    module, code = flow.fn.__module__, getattr(flow.fn, "__code__", None)
+    by_path = module.startswith(_LOADED_BY_PATH) and code is not None
+    file = Path(code.co_filename) if by_path and code is not None else None
+    stem = file.stem if file is not None and file.suffix == ".py" else module.rpartition(".")[2]
+    return f"{stem}.{flow.fn.__qualname__}"

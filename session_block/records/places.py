@@ -1,0 +1,259 @@
+"""Where an unnamed experiment is opened, so that every retry finds its own one again.
+
+The place is made of the outermost flow run, each subflow on the way down, and the Block. A subflow
+is known by its flow, its parameters and its rank among equal calls of the same caller. A caller's
+retry may give a subflow another flow run ID; Prefect's *tracking task run* of the call stays: the
+n-th call of a flow has the same one in each attempt. The ledger records which rank each call got.
+So calls that change their order, because they are concurrent, still find their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import chain, count
+from typing import Protocol
+
+from session_block.errors import ExperimentDivergedError
+from session_block.ledger.store import Ledger
+from session_block.records.journal import Journal
+from session_block.records.keys import NAMES, Intent, OpenedByRun, SubflowCalled
+
+_CALLS = "@subflows"
+"""The pseudo-experiment whose facts are the calls of subflows."""
+
+_DIGITS = 12
+_WHOLE_CALL = "the call"
+
+
+class Standing(StrEnum):
+    """What became of another call of the same caller.
+
+    Attributes:
+        FAILED: Its run failed, crashed or was cancelled: its place goes to the next equal call.
+        DONE: It came before this call, and completed in this attempt or had its kept result used.
+        OPEN: Anything else: it runs, or the caller may still call it.
+    """
+
+    FAILED = "failed"
+    DONE = "done"
+    OPEN = "open"
+
+
+class Caller(Protocol):
+    """A flow run that calls subflows, as Prefect's server shows it."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of its attempt, counted from 1; a resumption after a suspension counts."""
+
+    def standing(self, calls: Collection[str]) -> Mapping[str, Standing]:
+        """Return what became of these calls in this attempt."""
+
+    def calls_others(self) -> bool:
+        """Whether other calls are running, so that their order is not certain."""
+
+
+@dataclass(frozen=True)
+class SubflowCall:
+    """A call of a subflow.
+
+    Attributes:
+        id: The ID of Prefect's tracking task run.
+        flow: The called flow.
+        parameters: The digest of each parameter, by its name.
+        key: The user's key, which replaces the parameters.
+    """
+
+    id: str
+    flow: str
+    parameters: Mapping[str, str]
+    key: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest of what tells it from other calls of the same flow."""
+        return _digest(dict(self.parameters) if self.key is None else ["key", self.key])
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """A place in a tree of flow runs.
+
+    Attributes:
+        root: The ID of the outermost flow run.
+        paths: For each call on the way down, the digest of it and of the calls before; none in the
+            outermost run itself.
+        words: The calls in words.
+        retried: Whether an earlier attempt of the outermost run may have opened experiments.
+    """
+
+    root: str
+    paths: tuple[str, ...] = ()
+    words: tuple[str, ...] = field(default=(), compare=False)
+    retried: bool = field(default=False, compare=False)
+
+    @property
+    def path(self) -> str:
+        """The digest of all calls on the way down."""
+        return self.paths[-1] if self.paths else ""
+
+    def name(self, block: str) -> str:
+        """Return the name of an experiment that is opened here without one.
+
+        Args:
+            block: What tells the Block from others.
+        """
+        return f"{self.root}.{_digest([self.path, block])[:_DIGITS]}"
+
+    def called(self, call: SubflowCall, rank: int) -> RunPlace:
+        """Return the place of a subflow that is called here."""
+        path = _path(self, call.flow, call.digest, rank)
+        words = call.flow if rank == 1 else f"{call.flow} ({rank})"
+        return RunPlace(self.root, (*self.paths, path), (*self.words, words), self.retried)
+
+
+def place_of_call(
+    ledger: Ledger,
+    caller_place: RunPlace,
+    call: SubflowCall,
+    caller: Caller,
+    warn: Callable[[str], None] | None,
+) -> RunPlace:
+    """Return the place of a subflow; recorded for the caller's later attempts.
+
+    Args:
+        ledger: Where calls are recorded.
+        caller_place: The caller's place.
+        call: The call.
+        caller: The caller.
+        warn: What to do if the caller has diverged; ``None`` to raise an error.
+
+    Raises:
+        ExperimentDivergedError: A retried caller makes a new call of a flow, although it has not
+            made all recorded calls of that flow, so it does not repeat the interrupted attempt.
+    """
+    journal = Journal(ledger, _CALLS)
+    parent = f"{caller_place.root}.{caller_place.path[:_DIGITS]}"
+    while True:
+        recorded = journal.all(SubflowCalled, parent, call.flow)
+        known = _Calls(recorded, call, caller)
+        if known.mine_now is not None:
+            return caller_place.called(call, known.mine_now.rank)
+        rank = known.free_rank()
+        place = caller_place.called(call, rank)
+        missed = known.missed(rank)
+        concurrent = caller.calls_others()
+        if missed and not concurrent and any(_bought(ledger, caller_place, one) for one in missed):
+            _diverged(caller_place, call, missed, warn)
+        _, ours = journal.record(
+            SubflowCalled(
+                parent=parent,
+                flow=call.flow,
+                number=len(recorded) + 1,
+                call=call.id,
+                attempt=caller.attempt,
+                digest=call.digest,
+                parameters=dict(call.parameters),
+                rank=rank,
+                concurrent=concurrent,
+            )
+        )
+        if ours:
+            return place
+
+
+class _Calls:
+    """The recorded calls of one flow by one caller, as seen by a call that is made now."""
+
+    def __init__(self, recorded: list[SubflowCalled], call: SubflowCall, caller: Caller) -> None:
+        self._recorded = recorded
+        self._call = call
+        self._caller = caller
+        self._latest = {one.call: one for one in recorded}
+        self._mine = [one for one in recorded if (one.call, one.digest) == (call.id, call.digest)]
+
+    @property
+    def mine_now(self) -> SubflowCalled | None:
+        """What this call got earlier in this attempt."""
+        latest = self._latest.get(self._call.id)
+        mine = latest is not None and latest.digest == self._call.digest
+        return latest if latest is not None and mine and self._is_of_now(latest) else None
+
+    def free_rank(self) -> int:
+        """Return the rank that this call had before, or the lowest one that no equal call has."""
+        equal = [
+            one
+            for one in self._latest.values()
+            if one.call != self._call.id and one.digest == self._call.digest
+        ]
+        standing = self._standing(equal)
+        held = {one.rank for one in equal if self._holds(one, standing[one.call])}
+        before = [one.rank for one in reversed(self._mine)]
+        return next(rank for rank in chain(before, count(1)) if rank not in held)
+
+    def missed(self, rank: int) -> list[SubflowCalled]:
+        """Return recorded calls that this attempt has not made, if this call is a new one."""
+        by_place = {(one.digest, one.rank): one for one in self._recorded}
+        if (self._call.digest, rank) in by_place or any(one.concurrent for one in self._recorded):
+            return []
+        unmade = [one for one in by_place.values() if not self._is_of_now(one)]
+        still = [one for one in unmade if self._latest[one.call] is one]
+        standing = self._standing([one for one in still if one.call != self._call.id])
+        return [one for one in unmade if standing.get(one.call, Standing.OPEN) is Standing.OPEN]
+
+    def _standing(self, calls: list[SubflowCalled]) -> Mapping[str, Standing]:
+        return self._caller.standing([one.call for one in calls]) if calls else {}
+
+    def _holds(self, one: SubflowCalled, standing: Standing) -> bool:
+        if self._is_of_now(one):
+            return standing is not Standing.FAILED
+        return standing is Standing.DONE
+
+    def _is_of_now(self, one: SubflowCalled) -> bool:
+        return one.attempt == self._caller.attempt
+
+
+def _bought(ledger: Ledger, caller_place: RunPlace, one: SubflowCalled) -> bool:
+    """Whether something was bought for a recorded call, with any Block."""
+    path = _path(caller_place, one.flow, one.digest, one.rank)
+    opened = Journal(ledger, NAMES).all(OpenedByRun, caller_place.root)
+    return any(
+        path in (found.paths or ()) and Journal(ledger, found.uid).count(Intent) > 0
+        for found in opened
+    )
+
+
+def _path(caller_place: RunPlace, flow: str, digest: str, rank: int) -> str:
+    return _digest([caller_place.path, flow, digest, rank])
+
+
+def _diverged(
+    caller_place: RunPlace,
+    call: SubflowCall,
+    missed: list[SubflowCalled],
+    warn: Callable[[str], None] | None,
+) -> None:
+    def differing(one: SubflowCalled) -> list[str]:
+        names = sorted({*one.parameters, *call.parameters})
+        return [name for name in names if one.parameters.get(name) != call.parameters.get(name)]
+
+    differ = min((differing(one) for one in missed), key=len) or [_WHOLE_CALL]
+    what = (
+        f"Flow run {caller_place.root} called {call.flow} in an earlier attempt with other values "
+        f"of {', '.join(differ)}, and has not repeated that call, so its new call would buy again."
+    )
+    if warn is not None:
+        warn(f"{what} It continues, because the Block says on_divergence='warn'.")
+        return
+    raise ExperimentDivergedError(
+        f"{what} Nothing was submitted. Give the subflow the same values in every attempt (no "
+        "times, random numbers or temporary folders), or tell its calls apart: experiment(key=...)."
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,446 @@
+"""Subflows and Blocks: each opens an experiment of its own, which every retry finds again."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from prefect import flow, task
+from prefect.runtime import flow_run as this_run
+from prefect_helpers import flipped, rotated
+from qiskit import ClassicalRegister, QuantumCircuit
+from support import BACKEND, Platform
+
+from session_block import IBMSessionCredentials, QuantumSession
+from session_block.blocks.quantum_session import load_block
+from session_block.errors import ExperimentDivergedError, InvalidInputError, LabelRequiredError
+from session_block.flows.qaoa import qaoa
+from session_block.flows.sweep import sweep
+from session_block.flows.vqe import vqe
+from session_block.local_platform import Layout, LocalPlatform
+from session_block.tasks import close_session, open_session, run_sampler
+
+pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
+
+CIRCUIT = """OPENQASM 3; include "stdgates.inc"; input float theta; bit[1] c; qubit[1] q;
+ry(theta) q[0]; c[0] = measure q[0];"""
+
+
+class _GivenUpError(Exception):
+    """The failure of a test's flow."""
+
+
+@flow
+def child(block: str, turns: int, *, close: bool = False) -> tuple[str, float]:
+    """Open the Block's session by a task, run one circuit, and maybe close it."""
+    session = open_session(block)
+    value = run_sampler(session, [_measured(turns)], shots=64)[0].data.c.get_counts().get("1", 0)
+    if close:
+        close_session(session)
+    return session.uid, float(value)
+
+
+def _measured(turns: int) -> QuantumCircuit:
+    circuit = rotated(turns)
+    circuit.add_register(ClassicalRegister(1, "c"))
+    circuit.measure(0, 0)
+    return circuit
+
+
+def _different(block: str) -> list[Any]:
+    return [child(block, 0), child(block, 1)]
+
+
+def _equal(block: str) -> list[Any]:
+    return [child(block, 0), child(block, 0)]
+
+
+def _closing(block: str) -> list[Any]:
+    return [child(block, 0, close=True), child(block, 1, close=True)]
+
+
+def _parent_asks_too(block: str) -> list[Any]:
+    session = open_session(block)
+    run_sampler(session, [flipped()], shots=10)
+    found = child(block, 1)
+    run_sampler(session, [flipped()], shots=10)
+    return [found]
+
+
+def _nested(block: str) -> list[Any]:
+    @flow
+    def middle(turns: int) -> Any:
+        return child(block, turns), child(block, 7)
+
+    return [middle(1), middle(2)]
+
+
+def _threads(block: str) -> list[Any]:
+    with ThreadPoolExecutor(3) as pool:
+        calls = [
+            pool.submit(contextvars.copy_context().run, child, block, turns) for turns in (1, 2, 2)
+        ]
+        return [call.result() for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("body", "jobs"),
+    [
+        (_different, 2),
+        (_equal, 2),
+        (_closing, 2),
+        (_parent_asks_too, 3),
+        pytest.param(_nested, 4, marks=pytest.mark.rest),
+        pytest.param(_threads, 3, marks=pytest.mark.rest),
+    ],
+)
+def test_each_subflow_has_its_own_experiment(
+    platform: Platform, saved_block: str, body: Callable[[str], list[Any]], jobs: int
+) -> None:
+    """Each buys its own jobs once, and a retry of the parent buys none."""
+    answers: list[list[Any]] = []
+
+    @flow(retries=1)
+    def parent() -> str:
+        answers.append(body(saved_block))
+        if len(answers) == 1:
+            raise _GivenUpError
+        return str(this_run.id)
+
+    root = parent()
+    assert platform.jobs_of_run(root) == jobs
+    first, again = answers
+    assert sorted(map(str, first)) == sorted(map(str, again))
+    if body is not _threads:
+        assert first == again
+
+
+@pytest.mark.rest
+@pytest.mark.parametrize("who", ["child", "parent", "both"])
+def test_a_retry_of_either_buys_nothing(platform: Platform, saved_block: str, who: str) -> None:
+    """A child's own retry, its parent's, or both."""
+    failures = {"child": ["child"], "parent": ["parent"], "both": ["child", "parent"]}[who]
+    seen: list[str] = []
+
+    @flow(retries=1)
+    def fragile(number: int) -> str:
+        with load_block(saved_block).experiment() as experiment:
+            experiment.run_sampler([flipped()], shots=10)
+            experiment.run_sampler([flipped()], shots=10)
+            seen.append(experiment.uid)
+            if number == 1 and "child" in failures:
+                failures.remove("child")
+                raise _GivenUpError
+            return experiment.uid
+
+    @flow(retries=1)
+    def parent() -> tuple[str, list[str]]:
+        uids = [fragile(0), fragile(1), fragile(1)]
+        if "parent" in failures:
+            failures.remove("parent")
+            raise _GivenUpError
+        return str(this_run.id), uids
+
+    root, uids = parent()
+    assert platform.jobs_of_run(root) == 6
+    assert len(set(uids)) == 3
+    assert set(seen) == set(uids)
+
+
+def test_an_equal_call_takes_the_place_of_one_that_failed(
+    platform: Platform, saved_block: str
+) -> None:
+    """A caller that tries again in its own loop goes on where the failed call stopped."""
+    tries: list[str] = []
+
+    @flow
+    def fragile() -> str:
+        with load_block(saved_block).experiment() as experiment:
+            experiment.run_sampler([flipped()], shots=10)
+            tries.append(experiment.uid)
+            if len(tries) == 1:
+                raise _GivenUpError
+            experiment.run_sampler([flipped()], shots=11)
+            return experiment.uid
+
+    @flow
+    def stubborn() -> str:
+        try:
+            fragile()
+        except _GivenUpError:
+            fragile()
+        fragile()
+        return str(this_run.id)
+
+    root = stubborn()
+    assert tries[0] == tries[1] != tries[2]
+    assert platform.jobs_of_run(root) == 4
+
+
+@pytest.mark.rest
+def test_a_kept_result_counts_as_a_call(platform: Platform, saved_block: str) -> None:
+    """Prefect does not run the first child again; the second, equal one still finds its own."""
+    uids: list[str] = []
+    failures = ["second", "parent"]
+
+    @flow(persist_result=True)
+    def kept() -> str:
+        with load_block(saved_block).experiment() as experiment:
+            experiment.run_sampler([flipped()], shots=10)
+            uids.append(experiment.uid)
+            if len(uids) == 2:
+                raise _GivenUpError
+            return experiment.uid
+
+    @flow(retries=1)
+    def parent() -> tuple[str, list[str]]:
+        return str(this_run.id), [kept(), kept()]
+
+    root, found = parent()
+    assert failures
+    assert uids == [found[0], found[1], found[1]]
+    assert found[0] != found[1]
+    assert platform.jobs_of_run(root) == 2
+
+
+@pytest.mark.parametrize("key", [None, "the folder's child"])
+def test_a_retry_with_other_parameters_stops_before_it_buys(
+    platform: Platform, saved_block: str, key: str | None
+) -> None:
+    """A parameter that differs in each attempt is named; a key takes its place."""
+    attempts: list[str] = []
+
+    @flow
+    def in_folder(folder: str, shots: int) -> str:
+        assert folder
+        with load_block(saved_block).experiment(key=key) as experiment:
+            experiment.run_sampler([flipped()], shots=shots)
+            return experiment.uid
+
+    @flow(retries=1)
+    def parent() -> str:
+        attempts.append(str(this_run.id))
+        in_folder(f"/tmp/{len(attempts)}", 10)  # noqa: S108 - no file is made there
+        if len(attempts) == 1:
+            raise _GivenUpError
+        return attempts[0]
+
+    if key is None:
+        with pytest.raises(ExperimentDivergedError, match=r"other values of folder, "):
+            parent()
+    else:
+        parent()
+    assert platform.jobs_of_run(attempts[0]) == 1
+
+
+def test_a_place_that_cannot_be_counted_asks_for_a_name(saved_block: str, name: str) -> None:
+    """A subflow that a task calls, and a thread unknown to Prefect."""
+    found: list[Exception] = []
+
+    @flow
+    def inner(experiment: str | None) -> str:
+        return load_block(saved_block).experiment(experiment).uid
+
+    @task
+    def calls(experiment: str | None) -> str:
+        return inner(experiment)
+
+    @flow
+    def parent() -> str:
+        with pytest.raises(LabelRequiredError, match="was called by a task"):
+            calls(None)
+
+        def in_thread() -> None:
+            try:
+                load_block(saved_block).experiment()
+            except LabelRequiredError as error:
+                found.append(error)
+
+        thread = threading.Thread(target=in_thread)
+        thread.start()
+        thread.join()
+        return calls(name)
+
+    assert parent()
+    assert "copy_context" in str(found[0])
+
+
+TERMS = [[("ZZ", 1.0), ("XI", 0.1)], [("ZZ", 5.0), ("XI", 0.2)], [("ZZ", -9.0), ("XI", 0.2)]]
+GROUND = [-1.005, -5.004, -9.002]
+
+
+@pytest.mark.rest
+def test_the_shipped_flows_as_subflows_answer_their_own_problem(saved_block: str) -> None:
+    """Three Hamiltonians give three energies, two grids two tables, and VQE and QAOA mix."""
+
+    @flow
+    def scan() -> list[float]:
+        return [
+            vqe(saved_block, hamiltonian=one, optimizer_options={"maxiter": 30}, seed=1).energy
+            for one in TERMS
+        ]
+
+    @flow
+    def tables() -> list[list[dict[str, float]]]:
+        circuits = [{"name": "a", "circuit": CIRCUIT}]
+        grids = [[0.0, 0.1], [2.0, 3.0, 3.1]]
+        return [
+            [
+                row.parameters
+                for row in sweep(
+                    saved_block,
+                    circuits=circuits,
+                    grid={"axes": [{"name": "theta", "values": values}]},
+                    shots=20,
+                ).rows
+            ]
+            for values in grids
+        ]
+
+    @flow
+    def mixed() -> tuple[str, str]:
+        one = vqe(saved_block, hamiltonian=TERMS[0], optimizer_options={"maxiter": 3})
+        other = qaoa(saved_block, problem={"edges": [[0, 1]]}, optimizer_options={"maxiter": 3})
+        return one.optimizer, other.best_bitstring
+
+    assert scan() == pytest.approx(GROUND, abs=0.1)
+    assert [len(table) for table in tables()] == [2, 3]
+    assert mixed()[0] == "COBYLA"
+
+
+@pytest.mark.rest
+def test_a_name_that_is_used_for_another_problem_is_refused(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """Also when its experiment is finished; the message names what differs."""
+    once = {"optimizer_options": {"maxiter": 2}, "experiment": f"{name}-vqe"}
+    vqe(saved_block, hamiltonian=TERMS[0], **once)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"another problem: hamiltonian differs\."):
+        vqe(saved_block, hamiltonian=TERMS[1], **once)  # type: ignore[arg-type]
+    swept: dict[str, Any] = {
+        "circuits": [{"name": "a", "circuit": CIRCUIT}],
+        "shots": 20,
+        "experiment": f"{name}-sweep",
+    }
+    sweep(saved_block, grid={"axes": [{"name": "theta", "values": [0.0]}]}, **swept)
+    with pytest.raises(ExperimentDivergedError, match="began as a sweep with another value"):
+        sweep(saved_block, grid={"axes": [{"name": "theta", "values": [1.0]}]}, **swept)
+    assert platform.jobs_named(f"{name}-sweep") == 1
+
+
+def test_a_users_own_problem_is_kept(block: QuantumSession, name: str) -> None:
+    """NumPy values count as numbers; another problem under the name is refused before it buys."""
+    import numpy as np
+
+    block.experiment(name, problem={"J": np.float64(1.5), "sites": [1, 2]})
+    block.experiment(name, problem={"J": 1.5, "sites": (1, 2)})
+    with pytest.raises(InvalidInputError, match=r"another problem: J differs\. Nothing was"):
+        block.experiment(name, problem={"J": 2.5, "sites": [1, 2]})
+    with pytest.raises(InvalidInputError, match="is no JSON value"):
+        block.experiment(name, problem={"J": object()})
+
+
+ACCOUNTS = {
+    "accounts": [
+        {
+            "instances": [
+                {"name": "mine", "plan": "premium", "backends": [BACKEND, "ibm_fez"]},
+                {"name": "too", "backends": [BACKEND]},
+            ]
+        },
+        {"instances": [{"name": "theirs", "backends": [BACKEND]}]},
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A platform with two accounts, one of which has two instances."""
+    directory = tmp_path_factory.mktemp("accounts") / "platform"
+    with LocalPlatform(directory, layout=Layout.model_validate(ACCOUNTS)) as own:
+        yield own
+
+
+@pytest.mark.rest
+@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"account": 1, "instance": "theirs"},
+        {"instance": "too"},
+        {"mode": "batch"},
+        {"max_time": "20m"},
+        {"backend_name": "ibm_fez"},
+    ],
+    ids="-".join,
+)
+def test_two_blocks_in_one_flow_have_two_experiments_and_sessions(
+    accounts: LocalPlatform, ledger_url: str, other: dict[str, Any], *, saved: bool
+) -> None:
+    """Whatever differs between the Blocks, each one's jobs go into its own session."""
+
+    def made(account: int = 0, instance: str = "mine", **fields: Any) -> QuantumSession:
+        credentials = IBMSessionCredentials(
+            token=accounts.accounts[account].token,  # type: ignore[arg-type]
+            url=accounts.info.url,
+            instance=instance,
+        )
+        plan = {"backend_name": BACKEND, "max_time": "10m", **fields}
+        return QuantumSession(credentials=credentials, ledger_url=ledger_url, **plan)
+
+    blocks = [made(), made(**other)]
+    if saved:
+        for number, one in enumerate(blocks):
+            one.save(f"t-two-blocks-{number}", overwrite=True)
+    attempts: list[list[str]] = []
+
+    @flow(retries=1)
+    def both() -> list[tuple[str, str | None]]:
+        found = []
+        opened = [one.experiment() for one in blocks]
+        for experiment in opened:
+            experiment.run_sampler([flipped()], shots=10)
+            found.append((experiment.uid, experiment.session_id))
+        attempts.append([uid for uid, _ in found])
+        if len(attempts) == 1:
+            raise _GivenUpError
+        for experiment in opened:
+            experiment.finish()
+        return found
+
+    found = both()
+    assert attempts[0] == attempts[1]
+    assert len({uid for uid, _ in found}) == len({session for _, session in found}) == 2
+    jobs = [job for job in accounts.jobs() if job["session_id"] in dict(map(reversed, found))]
+    assert len(jobs) == 2
+    if "instance" in other:
+        assert {job["instance"] for job in jobs} == {"mine", other["instance"]}
+
+
+def test_a_saved_block_may_be_edited_between_attempts(platform: Platform, saved_block: str) -> None:
+    """Limits and times apply at once; another mode is refused, and both are named."""
+    attempts: list[str] = []
+
+    @flow(retries=2)
+    def edited() -> str:
+        attempts.append(str(this_run.id))
+        with load_block(saved_block).experiment() as experiment:
+            experiment.run_sampler([flipped()], shots=10)
+            if len(attempts) < 3:
+                loaded = load_block(saved_block)
+                change = (
+                    {"max_jobs": 5, "max_time": "30m"} if len(attempts) == 1 else {"mode": "batch"}
+                )
+                for field, value in change.items():
+                    setattr(loaded, field, value)
+                loaded.save(saved_block, overwrite=True)
+                raise _GivenUpError
+            return experiment.uid
+
+    with pytest.raises(InvalidInputError, match="began in mode session, but the Block says batch"):
+        edited()
+    assert platform.jobs_of_run(attempts[0]) == 1
