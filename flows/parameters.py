@@ -81,3 +81,33 @@ class OptimizerOptions(BaseModel):
 
 METHODS_OWN = OptimizerOptions()
 """No options: the method's defaults."""
+
+
+class SweepCircuit(BaseModel):
+    """A circuit of a sweep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(title="name", description="What the report calls it.")
+    circuit: Text = Field(
+        title="circuit",
+        description=(
+            "OpenQASM 3 whose input variables are the parameters, or module:function for a "
+            "function that returns a QuantumCircuit."
+        ),
+    )
+
+
+class SweepObservable(BaseModel):
+    """An observable of a sweep."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(title="name", description="What the report calls it.")
+    observable: Terms | Annotated[Text, Field(title="Name or function")] = Field(
+        title="observable",
+        description=(
+            "Pairs of a Pauli label (rightmost letter is qubit 0) and a coefficient, or "
+            "module:function for a function that returns a SparsePauliOp."
+        ),
+    )

@@ -12,6 +12,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from session_block.algorithms.hamiltonians import named_hamiltonian
 from session_block.errors import InvalidInputError
+from session_block.flows.parameters import SweepCircuit
 
 PauliList = Sequence[tuple[str, float]]
 
@@ -62,6 +63,18 @@ def parse_ansatz(description: str) -> QuantumCircuit:
         return qasm3.loads(description)
     except Exception as error:
         raise InvalidInputError(f"The ansatz is not readable OpenQASM 3: {error}") from error
+
+
+def parse_circuit(described: SweepCircuit) -> QuantumCircuit:
+    """Return a sweep's circuit.
+
+    Raises:
+        InvalidInputError: It cannot be read. The circuit is named.
+    """
+    try:
+        return parse_ansatz(described.circuit)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"Circuit {described.name!r}: {error}") from error
 
 
 def _returned_by(reference: str, expected: type[Any]) -> Any:

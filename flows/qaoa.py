@@ -1,7 +1,5 @@
 """QAOA as a flow: schedule it, kill it, retry it; it continues in the same session."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger

@@ -1,12 +1,9 @@
 """A sweep as a flow: a grid of points in jobs of bounded size, resumable at each job."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect import flow, get_run_logger
-from pydantic import BaseModel, ConfigDict, Field
-from qiskit import QuantumCircuit
+from pydantic import Field
 
 from session_block.algorithms.sweep.run import (
     ChunkLimits,
@@ -16,7 +13,6 @@ from session_block.algorithms.sweep.run import (
     run_sweep,
 )
 from session_block.blocks.quantum_session import load_block
-from session_block.errors import InvalidInputError
 from session_block.flows.opening import opened
 from session_block.flows.parameters import (
     Count,
@@ -25,44 +21,14 @@ from session_block.flows.parameters import (
     Options,
     Precision,
     Shots,
-    Terms,
-    Text,
+    SweepCircuit,
+    SweepObservable,
 )
-from session_block.flows.problems import parse_ansatz, parse_hamiltonian
+from session_block.flows.problems import parse_circuit, parse_hamiltonian
 from session_block.operations.flow_runs import cancel_experiments
 from session_block.references import Implementation
 
 __all__ = ["SweepCircuit", "SweepObservable", "SweepReport", "run_sweep", "sweep"]
-
-
-class SweepCircuit(BaseModel):
-    """A circuit of a sweep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Name = Field(title="name", description="What the report calls it.")
-    circuit: Text = Field(
-        title="circuit",
-        description=(
-            "OpenQASM 3 whose input variables are the parameters, or module:function for a "
-            "function that returns a QuantumCircuit."
-        ),
-    )
-
-
-class SweepObservable(BaseModel):
-    """An observable of a sweep."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Name = Field(title="name", description="What the report calls it.")
-    observable: Terms | Annotated[Text, Field(title="Name or function")] = Field(
-        title="observable",
-        description=(
-            "Pairs of a Pauli label (rightmost letter is qubit 0) and a coefficient, or "
-            "module:function for a function that returns a SparsePauliOp."
-        ),
-    )
 
 
 @flow(name="sweep", on_cancellation=[cancel_experiments])
@@ -116,7 +82,7 @@ def sweep(
     def log(number: int, total: int, replayed: bool) -> None:
         logger.info("Chunk %d of %d%s", number, total, ", recorded before" if replayed else "")
 
-    parsed = [(one.name, _circuit(one)) for one in circuits]
+    parsed = [(one.name, parse_circuit(one)) for one in circuits]
     estimated = (
         None
         if observables is None
@@ -140,10 +106,3 @@ def sweep(
             on_failure=on_failure,
             on_chunk=log,
         )
-
-
-def _circuit(described: SweepCircuit) -> QuantumCircuit:
-    try:
-        return parse_ansatz(described.circuit)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"Circuit {described.name!r}: {error}") from error

@@ -1,7 +1,5 @@
 """A flow that closes the sessions left open by failed runs."""
 
-from __future__ import annotations
-
 from prefect import flow, get_run_logger
 
 from session_block.blocks.quantum_session import load_block

@@ -1,7 +1,5 @@
 """VQE as a flow: schedule it, kill it, retry it; it continues in the same session."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from prefect import flow, get_run_logger
@@ -9,9 +7,7 @@ from pydantic import Field
 
 from session_block.algorithms.optimizers import Gradient
 from session_block.algorithms.vqe import Evaluation, VQEReport, run_vqe
-from session_block.blocks.quantum_session import QuantumSession, load_block
-from session_block.errors import InvalidInputError
-from session_block.experiments.experiment import Experiment
+from session_block.blocks.quantum_session import load_block
 from session_block.flows.opening import opened
 from session_block.flows.parameters import (
     METHODS_OWN,
@@ -30,6 +26,7 @@ from session_block.flows.parameters import (
     Text,
 )
 from session_block.flows.problems import parse_ansatz, parse_hamiltonian
+from session_block.flows.warm_start import found_by
 from session_block.operations.flow_runs import cancel_experiments
 from session_block.references import Implementation
 
@@ -121,17 +118,3 @@ def vqe(
             implementation=implementation,
             on_evaluation=log,
         )
-
-
-def found_by(block: QuantumSession, experiment: str) -> list[float]:
-    """Return the best parameters of a finished VQE experiment in the Block's ledger.
-
-    Raises:
-        InvalidInputError: The ledger knows no such experiment, or it is not a finished VQE.
-    """
-    report = Experiment.load(experiment, block.ledger()).report()
-    if report is None or "parameters" not in report:
-        raise InvalidInputError(
-            f"Experiment {experiment!r} is not a finished VQE, so it has no parameters to take."
-        )
-    return VQEReport.model_validate(report).parameters

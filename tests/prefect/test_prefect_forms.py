@@ -15,17 +15,13 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.callables import parameter_schema
 from prefect_helpers import CHECKOUT
 from scipy.optimize._minimize import MINIMIZE_METHODS
+from shipped_flows import FLOWS
 
 from session_block.algorithms.optimizers import Optimizer
 from session_block.flows.parameters import OptimizerName, OptimizerOptions
-from session_block.flows.qaoa import qaoa
-from session_block.flows.sweep import sweep
-from session_block.flows.tidy import tidy
-from session_block.flows.vqe import vqe
 
 pytestmark = pytest.mark.rest
 
-FLOWS: dict[str, Flow[..., Any]] = {"vqe": vqe, "qaoa": qaoa, "sweep": sweep, "tidy": tidy}
 DEPLOYMENTS = yaml.safe_load((CHECKOUT / "deployments" / "prefect.yaml").read_text())["deployments"]
 DEPLOYED = {one["entrypoint"].rpartition(".")[2]: one["parameters"] for one in DEPLOYMENTS}
 
