@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect import flow, task
@@ -28,6 +29,12 @@ pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
 
 CIRCUIT = """OPENQASM 3; include "stdgates.inc"; input float theta; bit[1] c; qubit[1] q;
 ry(theta) q[0]; c[0] = measure q[0];"""
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses: they share the platform, where names are looked up."""
+    return f"t-{uuid4().hex[:8]}"
 
 
 class _GivenUpError(Exception):
