@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -28,8 +29,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402
+from session_block.experiments.unclosed import UNCLOSED  # noqa: E402
 from session_block.ledger.store import Ledger  # noqa: E402
 from session_block.records.identity import identify  # noqa: E402
+
+atexit.unregister(UNCLOSED.tell)  # tests leave many sessions open on purpose
 
 
 @pytest.fixture(scope="session", autouse=True)

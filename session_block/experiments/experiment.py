@@ -22,6 +22,7 @@ from session_block.experiments.job import DurableJob
 from session_block.experiments.recorded_inputs import PinnedTranspiler
 from session_block.experiments.replay import Admission
 from session_block.experiments.report import plain, run_facts
+from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
 from session_block.pubs.request import Request, asks, estimator_request, sampler_request
 from session_block.records.context import ExperimentContext
@@ -96,6 +97,8 @@ class Experiment(ExperimentRecords):
         )
         self._progress = Progress()
         self._reporter: PrefectReporter | None = None
+        if opener:
+            UNCLOSED.watch(self._context, settings.block)
 
     @property
     def versions(self) -> Versions:
