@@ -237,7 +237,7 @@ def test_the_ledger_moves_to_postgresql(newcomer: Newcomer, postgres: Postgres) 
     copy = _told("docs/how-to/postgresql.md", "session-block ledger copy")
     listing = _told("docs/how-to/postgresql.md", "session-block experiments list")
     newcomer.environment["SESSION_BLOCK_LEDGER_URL"] = postgres.new_store()
-    assert "0 were there already" in newcomer.types(copy)
+    assert "0 were already there" in newcomer.types(copy)
     (newcomer.home / "session-block" / "ledger.db").rename(newcomer.work / "put-away.db")
     assert json.loads(newcomer.types(f"{listing} --json")) == before
     jobs = newcomer.platform.stats()["requests"]["POST /jobs"]
