@@ -99,7 +99,9 @@ def test_type_checkers_see_the_arguments(tmp_path: Path) -> None:
         text=True,
         check=False,
     ).stdout
-    errors = [line for line in checked.splitlines() if ": error:" in line]
+    # Not the package's own: with the lowest versions of libraries it is not checked.
+    errors = [line for line in checked.splitlines() if f"{program.name}:" in line]
+    errors = [line for line in errors if ": error:" in line]
     assert len(errors) == TYPED.partition("def wrong")[2].count("\n    "), checked
     revealed = re.findall(r'Revealed type is "[\w.]*\.(\w+)"', checked)
     assert revealed == ["JobRef", "JobRef", "Estimate", "JobRef", "JobRef"], checked
