@@ -19,6 +19,7 @@ from session_block.records.keys import (
     AttemptBegan,
     AttemptFailed,
     BackendChosen,
+    ExperimentBegan,
     FinalJobUsage,
     FinalSessionUsage,
     Kind,
@@ -116,14 +117,16 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
 def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     """Return all that the ledger records about an experiment, as JSON values.
 
-    The overview, and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened
+    The overview, ``opened_in`` (the subflows around the opening of an experiment without a name),
+    and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened
     it), ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the
     limits refused), ``usage`` as far as it is recorded, and ``report``.
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
-    rows = view.submissions()
+    rows, began = view.submissions(), journal.get(ExperimentBegan)
     return {
         **overview(ledger, identity).described(),
+        "opened_in": None if began is None else began.opened_in,
         "sessions": [RecordedSession(identity, one).described() for one in view.sessions],
         "submissions": [_plain_times(row) for row in rows],
         "attempts": _attempts(journal),

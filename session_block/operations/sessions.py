@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Fact, Ledger
 from session_block.records.attempts import last_failure
-from session_block.records.identity import Identity, known_experiments
+from session_block.records.identity import Identity, experiments_called, known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import Sealed, SessionDeed, SessionFact
 from session_block.records.sessions import (
@@ -74,8 +74,11 @@ class SessionOperator:
         Raises:
             InvalidInputError: The ledger knows no such experiment.
         """
-        known = known_experiments(self._ledger)
-        wanted = [one for one in known if experiment in {None, one.name, one.uid}]
+        wanted = (
+            known_experiments(self._ledger)
+            if experiment is None
+            else experiments_called(self._ledger, experiment)
+        )
         if experiment is not None and not wanted:
             raise InvalidInputError(f"{self._ledger} has no experiment {experiment!r}.")
         return [

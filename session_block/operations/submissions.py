@@ -14,7 +14,7 @@ from typing import Any
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.records import submissions as records
-from session_block.records.identity import Identity, known_experiments
+from session_block.records.identity import Identity, experiments_called, known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import (
     Intent,
@@ -134,9 +134,10 @@ class Operator:
         self._note(identity, known, latest, "retry")
 
     def _experiments(self, wanted: str | None) -> list[Identity]:
-        known = known_experiments(self._ledger)
-        found = [one for one in known if wanted in (None, one.name, one.uid)]
-        if wanted is not None and not found:
+        if wanted is None:
+            return known_experiments(self._ledger)
+        found = experiments_called(self._ledger, wanted)
+        if not found:
             raise InvalidInputError(f"The ledger {self._ledger} has no experiment {wanted!r}.")
         return found
 

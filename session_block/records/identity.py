@@ -293,6 +293,14 @@ def known_experiments(ledger: Ledger) -> list[Identity]:
     ]
 
 
+def experiments_called(ledger: Ledger, wanted: str) -> list[Identity]:
+    """Return the experiments of this name or UID; if none, those that this flow run opened."""
+    known = known_experiments(ledger)
+    found = [one for one in known if wanted in (one.name, one.uid)]
+    uids = set() if found else {one.uid for one in opened_by(ledger, wanted)}
+    return found or [one for one in known if one.uid in uids]
+
+
 def _checked(name: str | None) -> str:
     if name is None:
         raise LabelRequiredError(

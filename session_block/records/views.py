@@ -11,7 +11,7 @@ from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
-from session_block.records.identity import Identity, known_experiments
+from session_block.records.identity import Identity, experiments_called
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result, Sealed
 from session_block.records.sessions import SessionRecord, read_sessions
@@ -170,17 +170,23 @@ def load_experiment(
     """Return a view of an experiment by its name or UID, without asking the platform.
 
     Args:
-        name: The experiment's name, or its UID.
+        name: The experiment's name or its UID; or, if it was opened without a name, the ID of its
+            outermost flow run.
         ledger: Where to look; by default the one that ``SESSION_BLOCK_LEDGER_URL`` names, or the
             embedded one.
         number: Which experiment of that name; by default the latest.
 
     Raises:
-        InvalidInputError: The ledger knows no such experiment.
+        InvalidInputError: The ledger knows no such experiment, or the flow run opened several.
         LedgerError: The ledger cannot be read or trusted.
     """
     ledger = Ledger(default_ledger_url()) if ledger is None else ledger
-    known = [one for one in known_experiments(ledger) if name in (one.name, one.uid)]
+    known = experiments_called(ledger, name)
+    if len(names := {one.name: None for one in known}) > 1:
+        raise InvalidInputError(
+            f"Flow run {name} opened {len(names)} experiments: {', '.join(names)}. Give one of "
+            "these names."
+        )
     found = [one for one in known if number in (None, one.number)]
     if not found:
         which = "" if number is None else f" number {number}"

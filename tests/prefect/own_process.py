@@ -12,9 +12,11 @@ from uuid import UUID
 
 from prefect import Flow, flow, get_client
 from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect_helpers import flipped, rotated
 
 from session_block import QuantumSession
+from session_block.blocks.quantum_session import load_block
 from session_block.tasks import (
     aclose_session,
     afetch_result,
@@ -43,6 +45,36 @@ async def by_tasks_and_handles(block: str) -> str:
     return session.uid
 
 
+@flow
+def leaf(block: str, turns: int) -> str:
+    """Run two equal circuits and one that depends on the parameter."""
+    with load_block(block).experiment() as experiment:
+        for number in (1, 1, turns + 2):
+            experiment.run_sampler([flipped()], shots=number)
+        return experiment.uid
+
+
+@flow
+def branch(block: str, first: int) -> list[str]:
+    """Call two leaves, of which one is equal to the other branch's."""
+    return [leaf(block, first), leaf(block, 9)]
+
+
+@flow
+def tree(block: str, other: str = "") -> str:
+    """Ask, call subflows with equal and other parameters, and ask again, of two Blocks."""
+    with load_block(block).experiment() as experiment:
+        experiment.run_sampler([flipped()], shots=1)
+        uids = [leaf(block, 0), leaf(block, 0), leaf(other or block, 0)]
+        uids += branch(block, 1) + branch(block, 2)
+        experiment.run_sampler([flipped()], shots=1)
+    assert len(set(uids)) == len(uids)
+    return str(uids)
+
+
+TREE_JOBS = 2 + 7 * 3
+
+
 def run(chosen: Flow[[str], str], block: str, flow_run_id: str | None) -> None:
     """Run a flow as an engine does that is given a flow run."""
     with get_client(sync_client=True) as client:
@@ -52,9 +84,11 @@ def run(chosen: Flow[[str], str], block: str, flow_run_id: str | None) -> None:
             else client.read_flow_run(UUID(flow_run_id))
         )
     print(made.id, flush=True)  # noqa: T201 - the answer
-    running = run_flow(chosen, flow_run=made, parameters={"block": block})
-    if chosen.isasync:
-        asyncio.run(running)
+    # Without heartbeats, whose thread prolongs each flow by a second.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        running = run_flow(chosen, flow_run=made, parameters={"block": block})
+        if chosen.isasync:
+            asyncio.run(running)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextvars
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from own_process import TREE_JOBS
 from prefect import flow, task
 from prefect.runtime import flow_run as this_run
-from prefect_helpers import flipped, rotated
+from prefect_helpers import flipped, flow_process, in_state, rotated
 from qiskit import ClassicalRegister, QuantumCircuit
 from support import BACKEND, Platform
 
 from session_block import IBMSessionCredentials, QuantumSession
 from session_block.blocks.quantum_session import load_block
+from session_block.crashpoints import CRASH_AT
 from session_block.errors import ExperimentDivergedError, InvalidInputError, LabelRequiredError
 from session_block.flows.qaoa import qaoa
 from session_block.flows.sweep import sweep
@@ -451,3 +454,29 @@ def test_a_saved_block_may_be_edited_between_attempts(platform: Platform, saved_
     with pytest.raises(InvalidInputError, match="began in mode session, but the Block says batch"):
         edited()
     assert platform.jobs_of_run(attempts[0]) == 1
+
+
+# Of the tree's 23 jobs: in the first leaf, in the second of two equal ones, and further down.
+KILLS = ["record intent, after:3", "submit, after:6", "record outcome, after:16"]
+
+
+@pytest.mark.rest
+@pytest.mark.parametrize("at", KILLS)
+def test_a_killed_tree_of_subflows_goes_on_in_another_process(
+    platform: Platform, saved_block: str, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Killed and run again until it ends, it has bought each job once, in as many sessions."""
+    monkeypatch.setenv(CRASH_AT, at)
+    with flow_process("tree", saved_block) as (first, run_id):
+        assert first.wait(120) == -signal.SIGKILL
+    before = platform.jobs_of_run(run_id)
+    assert before < TREE_JOBS
+    monkeypatch.delenv(CRASH_AT)
+    with flow_process("tree", saved_block, run_id) as (second, _):
+        assert second.wait(120) == 0
+    assert platform.jobs_of_run(run_id) == TREE_JOBS
+    assert in_state(UUID(run_id), "Completed")()
+    jobs = [job for job in platform.admin.jobs() if str(job["tags"]).find(run_id) >= 0]
+    uids = {tag for job in jobs for tag in job["tags"] if tag.startswith("qs-uid:")}
+    assert len(uids) == 8
+    assert {job["state"] for job in jobs} == {"completed"}
