@@ -9,31 +9,39 @@ from session_block.tasks.handles import durable_task, remember, task_of, twin_ta
 
 
 @durable_task(name="open-session")
-def open_session(block: str, experiment: str | None = None, *, fresh: bool = False) -> SessionRef:
+def open_session(
+    block: str, experiment: str | None = None, *, fresh: bool = False, key: str | None = None
+) -> SessionRef:
     """Open the experiment's session, or reattach to its open one.
 
     Args:
         block: Name of a ``QuantumSession`` Block.
-        experiment: The experiment's name; ``None`` for one that belongs to this flow run and its
-            retries.
+        experiment: The experiment's name; ``None`` for one that belongs to this place in the flow
+            run: the subflows on the way down, and the Block. See
+            :meth:`session_block.QuantumSession.experiment`.
         fresh: Start the next experiment of that name.
+        key: In a subflow, what tells this call from others of the same flow, in place of its
+            parameters.
 
     Returns:
         A reference for the other tasks. If the experiment is finished, it is ``sealed``: recorded
         results are replayed, and nothing is submitted.
 
     Raises:
-        InvalidInputError: There is neither a flow run nor a name.
+        LabelRequiredError: There is no name, and no flow run in which the place can be counted.
+        InvalidInputError: The experiment began with another account, instance, mode or backend.
         BackendNotFoundError: The instance has no such backend.
         ConnectionFailedError: The platform refused the credentials, or could not be reached.
     """
-    opened = load_block(block).experiment(experiment, fresh=fresh)
+    opened = load_block(block).experiment(experiment, fresh=fresh, key=key)
     opened.open_session()
     return remember(opened)
 
 
 @durable_task(name="reattach-session")
-def reattach_session(block: str, session_id: str, experiment: str | None = None) -> SessionRef:
+def reattach_session(
+    block: str, session_id: str, experiment: str | None = None, *, key: str | None = None
+) -> SessionRef:
     """Attach to an existing session by its ID.
 
     A session that this experiment did not open is borrowed: it is never closed or renewed.
@@ -41,15 +49,15 @@ def reattach_session(block: str, session_id: str, experiment: str | None = None)
     Args:
         block: Name of a ``QuantumSession`` Block for the session's instance and backend.
         session_id: The session's ID.
-        experiment: The experiment's name; ``None`` for one that belongs to this flow run and its
-            retries.
+        experiment: The experiment's name, or ``None``; see :func:`open_session`.
+        key: In a subflow, what tells this call from others of the same flow.
 
     Raises:
         SessionNotFoundError: The instance has no session with this ID.
         SessionMismatchError: Its backend or mode differs from the Block's.
         SessionClosedError: It accepts no more jobs.
     """
-    opened = load_block(block).experiment(experiment)
+    opened = load_block(block).experiment(experiment, key=key)
     opened.borrow_session(session_id)
     return remember(opened)
 

@@ -294,3 +294,17 @@ def source_of(credentials: IBMSessionCredentials | LocalPlatformCredentials) -> 
     name = "" if credentials.account_name is None else f" {credentials.account_name}"
     account = f"{credentials.url or 'IBM Quantum'}{name}"
     return Source(account=account, instance=credentials.instance)
+
+
+def may_be_one_account(
+    first: IBMSessionCredentials | LocalPlatformCredentials,
+    second: IBMSessionCredentials | LocalPlatformCredentials,
+) -> bool:
+    """Whether credentials with one source are those of one account, as far as that can be seen.
+
+    The key of a saved Block may have been replaced since it was loaded first. Of other Blocks, each
+    has its own key.
+    """
+    saved = any(one._block_document_name for one in (first, second))  # noqa: SLF001 - Prefect's
+    keys = [getattr(one, "token", None) for one in (first, second)]
+    return saved or keys[0] == keys[1]

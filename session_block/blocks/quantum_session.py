@@ -6,16 +6,24 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import prefect  # noqa: F401 - imported whole and first, Prefect loads a tenth faster
 from prefect.client.orchestration import PrefectClient
 from pydantic import PrivateAttr, ValidationError, model_validator
 
 from session_block import aio
-from session_block.blocks.credentials import DOCUMENTATION_URL, LOGO_URL, source_of
+from session_block.blocks.credentials import (
+    DOCUMENTATION_URL,
+    LOGO_URL,
+    IBMSessionCredentials,
+    LocalPlatformCredentials,
+    may_be_one_account,
+    source_of,
+)
 from session_block.blocks.fields import SessionSettings
 from session_block.blocks.forms import FormBlock, reasons
-from session_block.errors import InvalidInputError
+from session_block.errors import InvalidInputError, LabelRequiredError
 from session_block.settings import Settings, Source
 
 if TYPE_CHECKING:
@@ -24,6 +32,11 @@ if TYPE_CHECKING:
     from session_block.records.identity import Identity, Lost
     from session_block.records.places import RunPlace
     from session_block.references import SessionRef
+
+_Credentials = IBMSessionCredentials | LocalPlatformCredentials
+
+_OPENED_WITH: WeakKeyDictionary[Experiment, _Credentials] = WeakKeyDictionary()
+"""The credentials with which this process opened its experiments."""
 
 
 class QuantumSession(SessionSettings, FormBlock):
@@ -114,7 +127,8 @@ class QuantumSession(SessionSettings, FormBlock):
 
         Raises:
             LabelRequiredError: Without a name: there is no flow run, or its place cannot be
-                counted, as in a flow that a task calls.
+                counted, as in a flow that a task calls, or another Block without a name differs
+                only in its API key.
             ExperimentDivergedError: Without a name: a retried flow run calls a subflow with other
                 parameters.
             InvalidInputError: The experiment began with another account, instance, mode, backend or
@@ -147,12 +161,20 @@ class QuantumSession(SessionSettings, FormBlock):
 
         def make() -> Experiment:
             experiment = Experiment(identity, ledger, self.credentials, self._settings())
+            _OPENED_WITH[experiment] = self.credentials
             experiment.note_attempt(most)
             if prefect_context.inside():
                 experiment.watch()
             return experiment
 
         opened = OPENINGS.open((identity.uid, self.backend_name), make)
+        if name is None and not may_be_one_account(_OPENED_WITH[opened], self.credentials):
+            raise LabelRequiredError(
+                "Two Blocks that differ only in their API keys open experiments without names, "
+                "and a retry could not tell them apart. Save the Blocks, set their instances, or "
+                "name the experiments.",
+                experiment=opened.uid,
+            )
         if problem is not None:
             opened.require_problem(problem)
         return opened

@@ -72,10 +72,11 @@ def tree(block: str, other: str = "") -> str:
     return str(uids)
 
 
-TREE_JOBS = 2 + 7 * 3
+LEAF_JOBS = 3
+TREE_JOBS = 2 + 7 * LEAF_JOBS
 
 
-def run(chosen: Flow[[str], str], block: str, flow_run_id: str | None) -> None:
+def run(chosen: Flow[..., str], block: str, flow_run_id: str | None) -> None:
     """Run a flow as an engine does that is given a flow run."""
     with get_client(sync_client=True) as client:
         made = (
@@ -84,9 +85,10 @@ def run(chosen: Flow[[str], str], block: str, flow_run_id: str | None) -> None:
             else client.read_flow_run(UUID(flow_run_id))
         )
     print(made.id, flush=True)  # noqa: T201 - the answer
+    parameters = made.parameters or {"block": block}
     # Without heartbeats, whose thread prolongs each flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        running = run_flow(chosen, flow_run=made, parameters={"block": block})
+        running = run_flow(chosen, flow_run=made, parameters=parameters)
         if chosen.isasync:
             asyncio.run(running)
 

@@ -11,10 +11,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from own_process import TREE_JOBS
-from prefect import flow, task
+from own_process import LEAF_JOBS, TREE_JOBS, leaf
+from prefect import flow, get_client, task
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as this_run
 from prefect_helpers import flipped, flow_process, in_state, rotated
+from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit
 from support import BACKEND, Platform
 
@@ -375,6 +378,27 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield own
 
 
+def test_two_unsaved_blocks_with_other_keys_ask_for_names(ledger_url: str) -> None:
+    """Nothing but the key tells them apart, and it may be replaced; named, both are opened."""
+    block, other = (
+        QuantumSession(
+            credentials=IBMSessionCredentials(token=SecretStr(letter * 44)),
+            backend_name=BACKEND,
+            ledger_url=ledger_url,  # type: ignore[arg-type]
+        )
+        for letter in "ab"
+    )
+
+    @flow
+    def both() -> None:
+        assert block.experiment() is block.experiment()
+        with pytest.raises(LabelRequiredError, match="differ only in their API keys"):
+            other.experiment()
+        assert other.experiment("other").uid != block.experiment().uid
+
+    both()
+
+
 @pytest.mark.rest
 @pytest.mark.parametrize("saved", [True, False])
 @pytest.mark.parametrize(
@@ -480,3 +504,41 @@ def test_a_killed_tree_of_subflows_goes_on_in_another_process(
     uids = {tag for job in jobs for tag in job["tags"] if tag.startswith("qs-uid:")}
     assert len(uids) == 8
     assert {job["state"] for job in jobs} == {"completed"}
+
+
+@pytest.mark.rest
+@pytest.mark.parametrize("as_subflow", [True, False])
+def test_runs_of_a_deployment_find_their_own(
+    platform: Platform, saved_block: str, *, as_subflow: bool
+) -> None:
+    """In a process of its own each; a parent's retry makes other runs, which buy nothing more."""
+    with get_client(sync_client=True) as client:
+        client.create_deployment(flow_id=client.create_flow(leaf), name="subflows")
+    attempts: list[list[str]] = []
+
+    def run_leaf(turns: int) -> str:
+        called = run_deployment(
+            "leaf/subflows",
+            parameters={"block": saved_block, "turns": turns},
+            timeout=0,
+            as_subflow=as_subflow,
+        )
+        assert isinstance(called, FlowRun)
+        with flow_process("leaf", saved_block, str(called.id)) as (process, _):
+            assert process.wait(60) == 0
+        return str(called.id)
+
+    @flow(retries=1)
+    def parent() -> str:
+        attempts.append([run_leaf(turns) for turns in (1, 1, 2)])
+        if len(attempts) == 1 and as_subflow:
+            raise _GivenUpError
+        return str(this_run.id)
+
+    root = parent()
+    if as_subflow:
+        assert platform.jobs_of_run(root) == 3 * LEAF_JOBS
+        assert not set(attempts[0]) & set(attempts[1])
+    else:
+        assert platform.jobs_of_run(root) == 0
+        assert [platform.jobs_of_run(one) for one in attempts[0]] == [LEAF_JOBS] * 3
