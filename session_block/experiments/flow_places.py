@@ -6,6 +6,7 @@ See :mod:`session_block.records.places` for what a place is. What Prefect answer
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Collection, Mapping
 from functools import cached_property
@@ -23,10 +24,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
     TaskRunFilter,
-    TaskRunFilterId,
+    TaskRunFilterFlowRunId,
+    TaskRunFilterSubFlowRuns,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
@@ -38,6 +40,8 @@ from session_block.records.places import RunPlace, Standing, SubflowCall, place_
 
 _ASKED_AT_ONCE = 50
 """How many runs one request asks about; Prefect answers with 200 at most."""
+
+_PAGE = 200
 
 _LATEST_FIRST = FlowRunSort.EXPECTED_START_TIME_DESC
 _LIVE = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
@@ -118,7 +122,7 @@ class _Tree:
             parent, self._client.read_flow(parent.flow_id).name, digests_of(parent.parameters)
         )
         caller = _PrefectCaller(self._client, parent, run, tracking)
-        call = SubflowCall(str(tracking.id), flow, parameters, key)
+        call = SubflowCall(_count_of(tracking), flow, parameters, key)
         return place_of_call(self._ledger, around, call, caller, self._warn)
 
 
@@ -138,32 +142,28 @@ class _PrefectCaller:
         self._client = client
         self._caller = caller
         self._called = called
-        self._order = int(tracking.dynamic_key)
+        self._tracking = tracking
 
     @property
-    def attempt(self) -> int:
-        """The number of the caller's attempt."""
-        return max(_attempt(self._states), 1)
+    def attempt(self) -> str:
+        """The ID of the caller's attempt."""
+        return f"{self._caller.id}.{max(_attempt(self._states), 1)}"
 
     def standing(self, calls: Collection[str]) -> Mapping[str, Standing]:
         """Return what became of other calls in this attempt."""
-        found: dict[str, Standing] = dict.fromkeys(calls, Standing.OPEN)
-        ids = [UUID(one) for one in calls]
-        for start in range(0, len(ids), _ASKED_AT_ONCE):
-            asked = ids[start : start + _ASKED_AT_ONCE]
-            of_runs = FlowRunFilter(parent_task_run_id=FlowRunFilterParentTaskRunId(any_=asked))
-            of_calls = TaskRunFilter(id=TaskRunFilterId(any_=asked))
-            orders = {
-                one.id: int(one.dynamic_key)
-                for one in self._client.read_task_runs(task_run_filter=of_calls)
-                if one.dynamic_key.isdecimal()
-            }
-            latest: dict[UUID | None, FlowRun] = {}
-            for run in self._client.read_flow_runs(flow_run_filter=of_runs, sort=_LATEST_FIRST):
-                latest.setdefault(run.parent_task_run_id, run)
+        found = dict.fromkeys(calls, Standing.OPEN)
+        asked = [one for call, one in self._calls.items() if call in found]
+        for start in range(0, len(asked), _ASKED_AT_ONCE):
+            some = {one.id: one for one in asked[start : start + _ASKED_AT_ONCE]}
+            of_calls = FlowRunFilterParentTaskRunId(any_=list(some))
+            latest: dict[UUID, FlowRun] = {}
+            for run in self._client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_task_run_id=of_calls), sort=_LATEST_FIRST
+            ):
+                if run.parent_task_run_id is not None:
+                    latest.setdefault(run.parent_task_run_id, run)
             for call, run in latest.items():
-                earlier = call is not None and orders.get(call, self._order) < self._order
-                found[str(call)] = self._standing_of(run.state, earlier=earlier)
+                found[_count_of(some[call])] = self._standing_of(run.state, some[call])
         return found
 
     def calls_others(self) -> bool:
@@ -175,13 +175,15 @@ class _PrefectCaller:
         live = self._client.read_flow_runs(flow_run_filter=of_caller)
         return any(one.id != self._called.id and self._is_recent(one.state) for one in live)
 
-    def _standing_of(self, state: State[Any] | None, *, earlier: bool) -> Standing:
+    def _standing_of(self, state: State[Any] | None, call: TaskRun) -> Standing:
         if state is None or not state.is_final():
             return Standing.OPEN
         if not state.is_completed():
             return Standing.FAILED
         # A completed call is not repeated if its result was kept, and Prefect shows no trace of it.
-        done = earlier and (state.data is not None or self._is_recent(state))
+        same_flow = call.task_key == self._tracking.task_key
+        earlier = same_flow and int(call.dynamic_key) < int(self._tracking.dynamic_key)
+        done = self._is_recent(state) or (earlier and state.data is not None)
         return Standing.DONE if done else Standing.OPEN
 
     def _is_recent(self, state: State[Any] | None) -> bool:
@@ -190,8 +192,31 @@ class _PrefectCaller:
         return state is not None and (began is None or state.timestamp >= began)
 
     @cached_property
+    def _calls(self) -> dict[str, TaskRun]:
+        """The caller's calls so far, in all its attempts."""
+        of_caller = TaskRunFilter(
+            flow_run_id=TaskRunFilterFlowRunId(any_=[self._caller.id]),
+            subflow_runs=TaskRunFilterSubFlowRuns(exists_=True),
+        )
+        found: dict[str, TaskRun] = {}
+        while True:
+            page = self._client.read_task_runs(
+                task_run_filter=of_caller, sort=TaskRunSort.ID_DESC, offset=len(found)
+            )
+            counted = [one for one in page if one.dynamic_key.isdecimal()]
+            found |= {_count_of(one): one for one in counted}
+            if len(page) < _PAGE:
+                return found
+
+    @cached_property
     def _states(self) -> list[State[Any]]:
         return self._client.read_flow_run_states(self._caller.id)
+
+
+def _count_of(tracking: TaskRun) -> str:
+    """Return which of the calls of its flow it is; alike in each run of the caller."""
+    key = hashlib.sha256(tracking.task_key.encode()).hexdigest()[:8]
+    return f"{key}.{tracking.dynamic_key}"
 
 
 def _attempt(states: list[State[Any]]) -> int:

@@ -624,8 +624,8 @@ class SubflowCalled(Kind):
         parent: The caller's place; see :mod:`session_block.records.places`.
         flow: The called flow.
         number: The position in the list of these calls.
-        call: The ID of Prefect's tracking task run, which the call has in every attempt.
-        attempt: The number of the caller's attempt.
+        call: Which of the caller's calls it is, as Prefect counts them: alike in every attempt.
+        attempt: The ID of the caller's attempt.
         digest: The digest of all parameters, or of the user's key instead.
         parameters: The digest of each parameter, by its name.
         rank: The call's rank among equal ones, counted from 1.
@@ -638,7 +638,7 @@ class SubflowCalled(Kind):
     flow: str = _place()
     number: int = _place(6)
     call: str
-    attempt: int
+    attempt: str
     digest: str
     parameters: Mapping[str, str]
     rank: int

@@ -2,9 +2,10 @@
 
 The place is made of the outermost flow run, each subflow on the way down, and the Block. A subflow
 is known by its flow, its parameters and its rank among equal calls of the same caller. A caller's
-retry may give a subflow another flow run ID; Prefect's *tracking task run* of the call stays: the
-n-th call of a flow has the same one in each attempt. The ledger records which rank each call got.
-So calls that change their order, because they are concurrent, still find their own.
+retry may give a subflow another flow run ID, and a caller that is a subflow too may have another
+one itself. What stays is Prefect's count of a caller's calls of one flow. The ledger records which
+rank each call got. So calls that change their order, because they are concurrent, still find their
+own.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Caller(Protocol):
     """A flow run that calls subflows, as Prefect's server shows it."""
 
     @property
-    def attempt(self) -> int:
-        """The number of its attempt, counted from 1; a resumption after a suspension counts."""
+    def attempt(self) -> str:
+        """The ID of its attempt; a resumption after a suspension is another one."""
 
     def standing(self, calls: Collection[str]) -> Mapping[str, Standing]:
         """Return what became of these calls in this attempt."""
@@ -62,7 +63,7 @@ class SubflowCall:
     """A call of a subflow.
 
     Attributes:
-        id: The ID of Prefect's tracking task run.
+        id: Which of the caller's calls it is, as Prefect counts them.
         flow: The called flow.
         parameters: The digest of each parameter, by its name.
         key: The user's key, which replaces the parameters.

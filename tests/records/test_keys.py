@@ -246,8 +246,8 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     (
         "subflow/8d6f.ab/scan.child/000002",
         {
-            "call": "t",
-            "attempt": 1,
+            "call": "t.0",
+            "attempt": "9e70.1",
             "digest": "cd",
             "parameters": {"x": "ef"},
             "rank": 2,
@@ -257,8 +257,8 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             parent="8d6f.ab",
             flow="scan.child",
             number=2,
-            call="t",
-            attempt=1,
+            call="t.0",
+            attempt="9e70.1",
             digest="cd",
             parameters={"x": "ef"},
             rank=2,

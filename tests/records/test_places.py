@@ -31,11 +31,16 @@ class Run:
         kept: Calls whose result is kept, so that they do not run again.
     """
 
-    attempt: int = 0
+    attempts: int = 0
     made: int = 0
     states: dict[str, tuple[int, Standing]] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     running: int = 0
+
+    @property
+    def attempt(self) -> str:
+        """The ID of the attempt."""
+        return f"run.{self.attempts}"
 
     def standing(self, calls: Collection[str]) -> Mapping[str, Standing]:
         """As Prefect shows it: a completed call counts if it came before and is not run again."""
@@ -44,7 +49,7 @@ class Run:
             attempt, standing = self.states.get(call, (0, Standing.OPEN))
             earlier = int(call) < self.made
             if standing is Standing.DONE and not (
-                earlier and (attempt == self.attempt or call in self.kept)
+                earlier and (attempt == self.attempts or call in self.kept)
             ):
                 standing = Standing.OPEN
             found[call] = standing
@@ -56,7 +61,7 @@ class Run:
 
     def begin(self) -> None:
         """Begin the next attempt."""
-        self.attempt += 1
+        self.attempts += 1
         self.made = 0
 
 
@@ -118,7 +123,7 @@ def test_a_program_finds_its_places_again(
         cut = data.draw(st.integers(0, len(program) - 1), "cut at")
         _attempt(ledger, run, program, cut, found)
         if str(cut) not in run.kept:
-            run.states[str(cut)] = (run.attempt, data.draw(ENDS, "end"))
+            run.states[str(cut)] = (run.attempts, data.draw(ENDS, "end"))
         run.kept |= {str(one) for one in range(cut) if data.draw(st.booleans(), "kept")}
     _attempt(ledger, run, program, len(program), found)
     assert len(set(found.values())) == len(program)
@@ -133,7 +138,7 @@ def _attempt(ledger: Ledger, run: Run, program: list[int], cut: int, found: dict
         place = opened(ledger, run, number, value)
         assert found.setdefault(number, place.path) == place.path
         bought(ledger, place)
-        run.states[str(number)] = (run.attempt, Standing.DONE)
+        run.states[str(number)] = (run.attempts, Standing.DONE)
 
 
 @settings(
