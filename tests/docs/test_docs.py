@@ -46,6 +46,7 @@ LONG = (
     "tutorial.md",
     "how-to/kubernetes.md",
     "how-to/own-algorithm.md",
+    "how-to/subflows.md",
     "how-to/test.md",
     "explanation/crash-points.md",
 )
@@ -146,10 +147,16 @@ def test_what_a_page_shows_runs(
 ) -> None:
     """A page's files, Python and commands work in the order in which they are shown."""
     reader = {**_reader(platform, tmp_path / "home"), "PREFECT_API_URL": prefect_server}
+    before = platform.stats()["jobs"]["total"]
     printed = run_page(PAGES[name], tmp_path, reader)
+    jobs = platform.stats()["jobs"]["total"] - before
     if name == "tutorial.md":
         assert "9 evaluations are recorded already" in printed
         assert platform.jobs_named("chain-of-three") == 20
+    if name == "how-to/subflows.md":  # ten for each VQE, three, two, and one for both attempts
+        assert jobs == 2 * 10 + 3 + 2 + 1
+        assert printed.count("alike: True") == 2
+        assert "'my-chain' is about another problem: field differs." in printed
 
 
 def test_the_page_about_postgresql_runs(
