@@ -122,6 +122,7 @@ class QuantumSession(SessionSettings, FormBlock):
             uid: Take the experiment of this name that has this UID.
             key: In a subflow, what tells this call from other calls of the same flow, in place of
                 its parameters. Use it if a retry gets other parameters, such as a temporary folder.
+                In the outermost flow, it tells several experiments of one Block apart.
             problem: What the experiment is about, as a JSON value; if it began with another
                 problem, it is refused. See :meth:`session_block.Experiment.require_problem`.
 

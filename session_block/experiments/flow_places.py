@@ -55,7 +55,8 @@ def place_of_this_run(ledger: Ledger, key: str | None, *, may_diverge: bool) -> 
 
     Args:
         ledger: Where the calls of subflows are recorded.
-        key: The user's key, which replaces the parameters of the innermost subflow.
+        key: The user's key, which replaces the parameters of the innermost subflow. In the
+            outermost run, which no parameters tell from others, it is part of the place.
         may_diverge: Whether a caller that has diverged continues, with a warning.
 
     Raises:
@@ -73,7 +74,7 @@ def place_of_this_run(ledger: Ledger, key: str | None, *, may_diverge: bool) -> 
         )
     run = context.flow_run
     if run.parent_task_run_id is None:
-        return RunPlace(str(run.id), retried=run.run_count > 1)
+        return RunPlace(str(run.id), retried=run.run_count > 1).keyed(key)
     try:
         with get_client(sync_client=True) as client:
             return _Tree(client, ledger, may_diverge=may_diverge).place(

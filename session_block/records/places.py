@@ -110,6 +110,12 @@ class RunPlace:
         """
         return f"{self.root}.{_digest([self.path, block])[:_DIGITS]}"
 
+    def keyed(self, key: str | None) -> RunPlace:
+        """Return the place in the outermost run that the user tells from others by a key."""
+        if key is None:
+            return self
+        return RunPlace(self.root, (_digest(["key", key]),), (key,), self.retried)
+
     def called(self, call: SubflowCall, rank: int) -> RunPlace:
         """Return the place of a subflow that is called here."""
         path = _path(self, call.flow, call.digest, rank)

@@ -250,6 +250,19 @@ def test_a_retry_with_other_parameters_stops_before_it_buys(
     assert platform.jobs_of_run(attempts[0]) == 1
 
 
+def test_keys_tell_experiments_of_the_outermost_flow_apart(saved_block: str) -> None:
+    """Each key is an experiment, and none is another one."""
+
+    @flow
+    def several() -> list[str]:
+        block = load_block(saved_block)
+        return [block.experiment(key=key).uid for key in ("a", "b", None, "a")]
+
+    first, second, third, again = several()
+    assert first == again
+    assert len({first, second, third}) == 3
+
+
 def test_a_place_that_cannot_be_counted_asks_for_a_name(saved_block: str, name: str) -> None:
     """A subflow that a task calls, and a thread unknown to Prefect."""
     found: list[Exception] = []
