@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -51,14 +52,10 @@ class Platform:
         by_tag = self.stats()["jobs"]["by_tag"]
         return sum(n for tag, n in by_tag.items() if tag.startswith(f"qs-sub:{uid}.{submission}."))
 
-    def jobs_of_run(self, root: str) -> int:
-        """Return how many jobs the unnamed experiments of an outermost flow run have."""
-        tags = (job["tags"] for job in self.admin.jobs())
-        return sum(any(tag.startswith(f"qs-exp:{root}.") for tag in one) for one in tags)
-
     def jobs_named(self, experiment: str) -> int:
-        """Return how many jobs bear the tag of an experiment's name."""
-        return int(self.stats()["jobs"]["by_tag"].get(f"qs-exp:{experiment}", 0))
+        """Return how many jobs an experiment has, or a flow run's experiments without names."""
+        by_tag = self.stats()["jobs"]["by_tag"]
+        return sum(n for tag, n in by_tag.items() if names(tag, experiment))
 
     def sessions(self) -> int:
         """Return how many sessions were ever opened."""
@@ -72,6 +69,16 @@ class Platform:
     def credentials(self) -> LocalPlatformCredentials:
         """Return the Block that finds this platform."""
         return LocalPlatformCredentials(state_dir=self.info.state_dir)
+
+
+def names(tag: str, experiment: str) -> bool:
+    """Whether a tag is of an experiment, or of a flow run's experiments without names."""
+    return re.fullmatch(f"qs-exp:{re.escape(experiment)}(\\.[0-9a-f]{{12}})?", tag) is not None
+
+
+def tagged(job: dict[str, Any], experiment: str) -> bool:
+    """Whether a job is one of an experiment, or of a flow run's experiments without names."""
+    return any(names(tag, experiment) for tag in job["tags"])
 
 
 def free_port() -> int:

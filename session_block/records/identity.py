@@ -99,7 +99,8 @@ def identify(
 
     Args:
         ledger: Where names are kept.
-        name: The user's name; ``None`` for the place.
+        name: The user's name; ``None`` for the place. The ID of a flow run stands for the one
+            experiment that it opened without a name.
         fresh: Start the next experiment of this name.
         uid: Take the experiment of this name with this UID.
         place: Where it is opened, if that is in a flow run. An outermost flow run always opens the
@@ -116,6 +117,8 @@ def identify(
             platform shows several experiments of it.
     """
     opened_in = None
+    if name is not None and uid is None and not fresh:
+        name = _unnamed_of_run(ledger, name)
     if name is None and place is not None:
         name = _name_at(ledger, place, block, find_lost)
         opened_in = " / ".join(place.words) or None
@@ -140,6 +143,20 @@ def identify(
         )
     )
     return replace(names.identity(chosen, existed=existed), opened_in=opened_in)
+
+
+def _unnamed_of_run(ledger: Ledger, name: str) -> str:
+    """Return the name of the experiment that a flow run with this ID opened without a name."""
+    journal = Journal(ledger, NAMES)
+    if journal.count(NameGiven, name):
+        return name
+    found = [one.name for one in opened_by(ledger, name) if one.name.startswith(f"{name}.")]
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"Flow run {name} opened {len(found)} experiments without names: {', '.join(found)}. "
+            "Give one of these names."
+        )
+    return found[0] if found else name
 
 
 def _name_at(

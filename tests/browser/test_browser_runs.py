@@ -16,7 +16,7 @@ from pages import new_page, start_run
 from playwright.sync_api import Browser, Locator, Page, expect
 from prefect import get_client
 from prefect_helpers import eventually, flow_run, in_state
-from support import Platform
+from support import Platform, tagged
 
 pytestmark = pytest.mark.rest
 
@@ -37,7 +37,7 @@ def started(browser: Browser, ui: str, worker: object) -> UUID:  # noqa: ARG001 
 
 def _jobs(platform: Platform, experiment: str) -> list[dict[str, Any]]:
     """Return an experiment's jobs, as the platform's server has seen them."""
-    return [job for job in platform.admin.jobs() if f"qs-exp:{experiment}" in job["tags"]]
+    return [job for job in platform.admin.jobs() if tagged(job, experiment)]
 
 
 def _tab(page: Page, ui: str, run_id: UUID, name: str) -> None:

@@ -14,7 +14,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
-from support import Platform, wait_until
+from support import Platform, tagged, wait_until
 
 from session_block import QuantumSession
 
@@ -130,13 +130,13 @@ def test_an_interrupted_cell_goes_on_when_it_is_run_again(
         assert reply["parent_header"]["msg_id"] == asked
         assert reply["content"]["ename"] in ("KeyboardInterrupt", "CancelledError")
 
-        jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]]
+        jobs = [job for job in slow_platform.admin.jobs() if tagged(job, name)]
         [session_id] = {job["session_id"] for job in jobs}
         states = {one["id"]: one["state"] for one in slow_platform.admin.sessions()}
         assert states[session_id] != "closed"
         assert "cancelled" not in {job["state"] for job in jobs}
 
         _run(client, CELLS[form])
-    jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]]
+    jobs = [job for job in slow_platform.admin.jobs() if tagged(job, name)]
     assert [job["state"] for job in jobs] == ["completed"] * 3
     assert {job["session_id"] for job in jobs} == {session_id}

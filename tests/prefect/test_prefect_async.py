@@ -14,7 +14,7 @@ from own_process import JOBS
 from prefect import flow, task
 from prefect.runtime import flow_run as this_run
 from prefect_helpers import eventually, flipped, flow_process, in_state, rotated
-from support import Platform
+from support import Platform, tagged
 
 from session_block import QuantumSession, SessionRef
 from session_block.blocks.quantum_session import load_block
@@ -263,7 +263,7 @@ def test_a_killed_async_flow_run_goes_on_in_another_process(
     with flow_process("by_tasks_and_handles", "t-async-killed", run_id) as (second, _):
         assert second.wait(60) == 0
     assert slow_platform.jobs_named(run_id) == JOBS
-    jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{run_id}" in job["tags"]]
+    jobs = [job for job in slow_platform.admin.jobs() if tagged(job, run_id)]
     assert len({job["session_id"] for job in jobs}) == 1
     assert {job["state"] for job in jobs} == {"completed"}
     assert in_state(UUID(run_id), "Completed")()
@@ -321,6 +321,6 @@ def test_asynchronous_subflows_have_their_own_experiments(
         return str(this_run.id)
 
     root = asyncio.run(parent())
-    assert platform.jobs_of_run(root) == 3
+    assert platform.jobs_named(root) == 3
     assert answers[0] == answers[1]
     assert len(set(answers[0])) == 3

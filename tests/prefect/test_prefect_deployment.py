@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect_helpers import CHECKOUT, eventually, in_state, prefect_cli, working
-from support import Platform
+from support import Platform, tagged
 
 from session_block import LocalPlatformCredentials, QuantumSession, local_platform
 from session_block.flows.vqe import vqe
@@ -262,7 +262,7 @@ def test_a_run_whose_worker_ends_goes_on_at_another(
             for process in (first, *first.children(recursive=True)):
                 process.kill()
     assert not in_state(run.id, "Completed")()
-    jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]]
+    jobs = [job for job in slow_platform.admin.jobs() if tagged(job, name)]
     assert {job["state"] for job in jobs} <= {"queued", "running", "completed"}
     sessions = {one["id"]: one["state"] for one in slow_platform.admin.sessions()}
     assert sessions[jobs[0]["session_id"]] != "closed"
@@ -300,7 +300,7 @@ def test_a_suspended_run_goes_on_in_its_session(
 
 def _sessions_of(platform: Platform, experiment: str) -> set[str]:
     """Return the sessions in which an experiment's jobs ran."""
-    jobs = [job for job in platform.admin.jobs() if f"qs-exp:{experiment}" in job["tags"]]
+    jobs = [job for job in platform.admin.jobs() if tagged(job, experiment)]
     return {job["session_id"] for job in jobs}
 
 
@@ -319,7 +319,7 @@ def test_a_cancelled_run_leaves_no_bill(
 
     def session() -> dict[str, Any]:
         jobs = slow_platform.admin.jobs()
-        session_id = next(job["session_id"] for job in jobs if f"qs-exp:{name}" in job["tags"])
+        session_id = next(job["session_id"] for job in jobs if tagged(job, name))
         return next(one for one in slow_platform.admin.sessions() if one["id"] == session_id)
 
     eventually(lambda: session()["state"] == "closed", seconds=60, what="the session is closed")
@@ -329,7 +329,7 @@ def test_a_cancelled_run_leaves_no_bill(
     closed_at = datetime.fromisoformat(session()["closed"])
     assert (closed_at - cancelled_at).total_seconds() < CANCELLATION_SECONDS
     eventually(in_state(run.id, "Cancelled"), seconds=60, what="the run is Cancelled")
-    jobs = [job for job in slow_platform.admin.jobs() if f"qs-exp:{name}" in job["tags"]]
+    jobs = [job for job in slow_platform.admin.jobs() if tagged(job, name)]
     assert {job["state"] for job in jobs} <= {"completed", "cancelled"}
 
 

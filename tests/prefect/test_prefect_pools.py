@@ -36,7 +36,7 @@ from prefect.workers.process import ProcessJobConfiguration
 from prefect_docker.worker import DockerWorkerJobConfiguration
 from prefect_helpers import CHECKOUT, eventually, flow_run
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
-from support import Platform
+from support import Platform, tagged
 
 from session_block import IBMSessionCredentials, QuantumSession, local_platform
 from session_block.flows.vqe import vqe
@@ -281,7 +281,7 @@ def _job(pools: dict[str, WorkPool], run: FlowRun) -> dict[str, Any]:
 
 def _sessions_of(platform: Platform, run: FlowRun) -> set[str]:
     jobs = platform.admin.jobs()
-    return {job["session_id"] for job in jobs if f"qs-exp:{run.id}" in job["tags"]}
+    return {job["session_id"] for job in jobs if tagged(job, str(run.id))}
 
 
 @pytest.mark.nightly

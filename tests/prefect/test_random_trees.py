@@ -177,4 +177,4 @@ def test_each_request_of_a_drawn_tree_is_one_job(
     assert not played.failures
     assert len(played.answers) == requests(actions)
     assert max(Counter(played.answers.values()).values(), default=0) <= 1
-    assert platform.jobs_of_run(run_id) == requests(actions)
+    assert platform.jobs_named(run_id) == requests(actions)

@@ -125,7 +125,7 @@ def test_each_subflow_has_its_own_experiment(
         return str(this_run.id)
 
     root = parent()
-    assert platform.jobs_of_run(root) == jobs
+    assert platform.jobs_named(root) == jobs
     first, again = answers
     assert sorted(map(str, first)) == sorted(map(str, again))
     if body is not _threads:
@@ -159,7 +159,7 @@ def test_a_retry_of_either_buys_nothing(platform: Platform, saved_block: str, wh
         return str(this_run.id), uids
 
     root, uids = parent()
-    assert platform.jobs_of_run(root) == 6
+    assert platform.jobs_named(root) == 6
     assert len(set(uids)) == 3
     assert set(seen) == set(uids)
 
@@ -191,7 +191,7 @@ def test_an_equal_call_takes_the_place_of_one_that_failed(
 
     root = stubborn()
     assert tries[0] == tries[1] != tries[2]
-    assert platform.jobs_of_run(root) == 4
+    assert platform.jobs_named(root) == 4
 
 
 @pytest.mark.rest
@@ -217,7 +217,7 @@ def test_a_kept_result_counts_as_a_call(platform: Platform, saved_block: str) ->
     assert failures
     assert uids == [found[0], found[1], found[1]]
     assert found[0] != found[1]
-    assert platform.jobs_of_run(root) == 2
+    assert platform.jobs_named(root) == 2
 
 
 @pytest.mark.parametrize("key", [None, "the folder's child"])
@@ -247,7 +247,7 @@ def test_a_retry_with_other_parameters_stops_before_it_buys(
             parent()
     else:
         parent()
-    assert platform.jobs_of_run(attempts[0]) == 1
+    assert platform.jobs_named(attempts[0]) == 1
 
 
 def test_keys_tell_experiments_of_the_outermost_flow_apart(saved_block: str) -> None:
@@ -490,7 +490,7 @@ def test_a_saved_block_may_be_edited_between_attempts(platform: Platform, saved_
 
     with pytest.raises(InvalidInputError, match="began in mode session, but the Block says batch"):
         edited()
-    assert platform.jobs_of_run(attempts[0]) == 1
+    assert platform.jobs_named(attempts[0]) == 1
 
 
 # Of the tree's 23 jobs: in the first leaf, in the second of two equal ones, and further down.
@@ -506,12 +506,12 @@ def test_a_killed_tree_of_subflows_goes_on_in_another_process(
     monkeypatch.setenv(CRASH_AT, at)
     with flow_process("tree", saved_block) as (first, run_id):
         assert first.wait(120) == -signal.SIGKILL
-    before = platform.jobs_of_run(run_id)
+    before = platform.jobs_named(run_id)
     assert before < TREE_JOBS
     monkeypatch.delenv(CRASH_AT)
     with flow_process("tree", saved_block, run_id) as (second, _):
         assert second.wait(120) == 0
-    assert platform.jobs_of_run(run_id) == TREE_JOBS
+    assert platform.jobs_named(run_id) == TREE_JOBS
     assert in_state(UUID(run_id), "Completed")()
     jobs = [job for job in platform.admin.jobs() if str(job["tags"]).find(run_id) >= 0]
     uids = {tag for job in jobs for tag in job["tags"] if tag.startswith("qs-uid:")}
@@ -550,8 +550,8 @@ def test_runs_of_a_deployment_find_their_own(
 
     root = parent()
     if as_subflow:
-        assert platform.jobs_of_run(root) == 3 * LEAF_JOBS
+        assert platform.jobs_named(root) == 3 * LEAF_JOBS
         assert not set(attempts[0]) & set(attempts[1])
     else:
-        assert platform.jobs_of_run(root) == 0
-        assert [platform.jobs_of_run(one) for one in attempts[0]] == [LEAF_JOBS] * 3
+        assert platform.jobs_named(root) == 0
+        assert [platform.jobs_named(one) for one in attempts[0]] == [LEAF_JOBS] * 3
