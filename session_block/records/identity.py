@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
@@ -151,11 +151,7 @@ def _unnamed_of_run(ledger: Ledger, name: str) -> str:
     if journal.count(NameGiven, name):
         return name
     found = [one.name for one in opened_by(ledger, name) if one.name.startswith(f"{name}.")]
-    if len(found) > 1:
-        raise InvalidInputError(
-            f"Flow run {name} opened {len(found)} experiments without names: {', '.join(found)}. "
-            "Give one of these names."
-        )
+    check_one(name, found)
     return found[0] if found else name
 
 
@@ -316,6 +312,19 @@ def experiments_called(ledger: Ledger, wanted: str) -> list[Identity]:
     found = [one for one in known if wanted in (one.name, one.uid)]
     uids = set() if found else {one.uid for one in opened_by(ledger, wanted)}
     return found or [one for one in known if one.uid in uids]
+
+
+def check_one(flow_run_id: str, names: Collection[str]) -> None:
+    """Check that a flow run did not open several experiments.
+
+    Raises:
+        InvalidInputError: It did.
+    """
+    if len(names) > 1:
+        raise InvalidInputError(
+            f"Flow run {flow_run_id} opened {len(names)} experiments: {', '.join(names)}. Give one "
+            "of these names."
+        )
 
 
 def _checked(name: str | None) -> str:

@@ -11,7 +11,7 @@ from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
-from session_block.records.identity import Identity, experiments_called
+from session_block.records.identity import Identity, check_one, experiments_called
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result, Sealed
 from session_block.records.sessions import SessionRecord, read_sessions
@@ -182,11 +182,7 @@ def load_experiment(
     """
     ledger = Ledger(default_ledger_url()) if ledger is None else ledger
     known = experiments_called(ledger, name)
-    if len(names := {one.name: None for one in known}) > 1:
-        raise InvalidInputError(
-            f"Flow run {name} opened {len(names)} experiments: {', '.join(names)}. Give one of "
-            "these names."
-        )
+    check_one(name, {one.name: None for one in known})
     found = [one for one in known if number in (None, one.number)]
     if not found:
         which = "" if number is None else f" number {number}"

@@ -8,8 +8,10 @@ import pytest
 
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
-from session_block.records.identity import identify
-from session_block.records.places import RunPlace
+from session_block.records.identity import Lost, identify
+from session_block.records.places import RunPlace, SubflowCall
+from session_block.records.versions import CURRENT
+from session_block.records.views import load_experiment
 
 
 @pytest.fixture
@@ -86,3 +88,41 @@ def test_tags_fit_ibms_limit(ledger: Ledger) -> None:
     one, other = (identify(ledger, "n" * 119 + end) for end in "ab")
     assert all(len(tag) <= 86 for tag in [*one.tags, *other.tags])
     assert not set(one.tags) & set(other.tags)
+
+
+def test_a_flow_runs_id_stands_for_its_one_experiment(ledger: Ledger) -> None:
+    """A script continues it by the run's ID; if there are several, it is told their names."""
+    first = identify(ledger, None, place=RunPlace("run-1"), block="a")
+    assert identify(ledger, "run-1").uid == first.uid
+    assert load_experiment("run-1", ledger).uid == first.uid
+    second = identify(ledger, None, place=RunPlace("run-1"), block="b")
+    assert first.uid != second.uid
+    for find in (lambda: identify(ledger, "run-1"), lambda: load_experiment("run-1", ledger)):
+        with pytest.raises(InvalidInputError, match="Flow run run-1 opened 2 experiments: run-1"):
+            find()
+    assert identify(ledger, second.name).uid == second.uid
+
+
+def test_an_experiment_of_the_first_rule_is_looked_for_first(ledger: Ledger) -> None:
+    """It was begun under the flow run's ID alone, and every place of the run continues it."""
+    old = identify(ledger, "run-1", place=RunPlace("run-1"))
+    deep = RunPlace("run-1").called(SubflowCall("t.0", "scan.child", {}), 1)
+    for place in (RunPlace("run-1"), deep):
+        assert identify(ledger, None, place=place, block="lab").uid == old.uid
+
+
+def test_a_retried_run_asks_the_platform_for_what_its_ledger_does_not_know(ledger: Ledger) -> None:
+    """A new machine has an empty ledger; after its first experiment it is not empty any more."""
+    identify(ledger, "something else")
+    asked: list[str] = []
+
+    def find_lost(name: str) -> list[Lost]:
+        asked.append(name)
+        return [Lost("a0b1", 1, CURRENT)] if "." in name else []
+
+    first = RunPlace("run-1")
+    assert not identify(ledger, None, place=first, block="lab", find_lost=find_lost).lost
+    retried = RunPlace("run-2", retried=True)
+    found = identify(ledger, None, place=retried, block="lab", find_lost=find_lost)
+    assert (found.uid, found.lost) == ("a0b1", True)
+    assert asked == ["run-2", found.name]
