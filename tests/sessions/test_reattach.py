@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from support import BACKEND
 from session_block import QuantumSession
 from session_block.errors import (
     InvalidInputError,
-    SessionBlockError,
     SessionClosedError,
     SessionError,
     SessionMismatchError,
@@ -23,6 +23,7 @@ from session_block.errors import (
 )
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
+from session_block.settings import Source
 
 JOB_SECONDS = 60
 MAX_TIME = 600
@@ -242,14 +243,19 @@ def test_the_active_instance_stays_as_it_was(
 def test_an_experiment_stays_at_its_instance(
     platform: LocalPlatform, ledger_url: str, mode: str
 ) -> None:
-    """Resumed with a Block of another instance it only replays: nothing new is sent there."""
+    """A Block of another instance is refused, if it says so or if that shows when it connects."""
     fields = {"backend_name": "ibm_fez", "mode": mode, "max_time": MAX_TIME}
-    experiment = block_for(platform.info, ledger_url, **fields).experiment("instance")
+    here = block_for(platform.info, ledger_url, instance=platform.info.instance, **fields)
+    experiment = here.experiment("instance")
     _run(platform, experiment, 0)
     other = block_for(platform.info, ledger_url, instance="local-platform-open", **fields)
-    elsewhere = other.experiment("instance")
+    with pytest.raises(InvalidInputError, match="in instance crn:.* says local-platform-open"):
+        other.experiment("instance")
+    # As if the Block had left the instance to its account from the beginning.
+    settings = replace(other._settings(), source=Source())
+    elsewhere = Experiment(experiment.identity, other.ledger(), other.credentials, settings)
     submit(elsewhere, 0)
-    with pytest.raises(SessionBlockError, match="instance"):
+    with pytest.raises(InvalidInputError, match="began at the instance"):
         submit(elsewhere, 1)
     assert len(jobs_at(platform.info, experiment)) == 1
     experiment.cancel_session()
