@@ -249,7 +249,7 @@ def test_an_experiment_stays_at_its_instance(
     experiment = here.experiment("instance")
     _run(platform, experiment, 0)
     other = block_for(platform.info, ledger_url, instance="local-platform-open", **fields)
-    with pytest.raises(InvalidInputError, match="in instance crn:.* says local-platform-open"):
+    with pytest.raises(InvalidInputError, match=r"in instance crn:.* says local-platform-open"):
         other.experiment("instance")
     # As if the Block had left the instance to its account from the beginning.
     settings = replace(other._settings(), source=Source())
