@@ -329,8 +329,8 @@ def test_the_shipped_flows_as_subflows_answer_their_own_problem(saved_block: str
 
     @flow
     def mixed() -> tuple[str, str]:
-        one = vqe(saved_block, hamiltonian=TERMS[0], optimizer_options={"maxiter": 3})
-        other = qaoa(saved_block, problem={"edges": [[0, 1]]}, optimizer_options={"maxiter": 3})
+        one = vqe(saved_block, hamiltonian=TERMS[0], optimizer_options={"maxiter": 8})
+        other = qaoa(saved_block, problem={"edges": [[0, 1]]}, optimizer_options={"maxiter": 8})
         return one.optimizer, other.best_bitstring
 
     assert scan() == pytest.approx(GROUND, abs=0.1)
@@ -343,7 +343,7 @@ def test_a_name_that_is_used_for_another_problem_is_refused(
     platform: Platform, saved_block: str, name: str
 ) -> None:
     """Also when its experiment is finished; the message names what differs."""
-    once = {"optimizer_options": {"maxiter": 2}, "experiment": f"{name}-vqe"}
+    once = {"optimizer_options": {"maxiter": 8}, "experiment": f"{name}-vqe"}
     vqe(saved_block, hamiltonian=TERMS[0], **once)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"another problem: hamiltonian differs\."):
         vqe(saved_block, hamiltonian=TERMS[1], **once)  # type: ignore[arg-type]
