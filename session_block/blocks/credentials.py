@@ -302,9 +302,12 @@ def may_be_one_account(
 ) -> bool:
     """Whether credentials with one source are those of one account, as far as that can be seen.
 
-    The key of a saved Block may have been replaced since it was loaded first. Of other Blocks, each
-    has its own key.
+    The key of a saved Block may have been replaced since it was loaded first. Otherwise another key
+    may be another account's.
     """
-    saved = any(one._block_document_name for one in (first, second))  # noqa: SLF001 - Prefect's
-    keys = [getattr(one, "token", None) for one in (first, second)]
-    return saved or keys[0] == keys[1]
+    names = [one._block_document_name for one in (first, second)]  # noqa: SLF001 - Prefect's
+    if names[0] is not None and names[0] == names[1]:
+        return True
+    where = ("token", "token_secret", "account_name")
+    keys = [[getattr(one, field, None) for field in where] for one in (first, second)]
+    return keys[0] == keys[1]

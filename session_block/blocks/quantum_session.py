@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
 _Credentials = IBMSessionCredentials | LocalPlatformCredentials
 
-_OPENED_WITH: WeakKeyDictionary[Experiment, _Credentials] = WeakKeyDictionary()
-"""The credentials with which this process opened its experiments."""
+_OPENED_WITH: WeakKeyDictionary[Experiment, tuple[_Credentials, Settings]] = WeakKeyDictionary()
+"""The credentials and settings with which this process opened its experiments."""
+
+_logger = logging.getLogger(__name__)
 
 
 class QuantumSession(SessionSettings, FormBlock):
@@ -154,27 +157,36 @@ class QuantumSession(SessionSettings, FormBlock):
             fresh=fresh,
             uid=uid,
             place=place,
-            block=self._source.block or json.dumps([self._sessions_opened, self.max_time]),
+            block=self._source.block or self._as_unsaved,
             find_lost=self._experiments_named,
         )
         # Only flow runs are retried automatically; outside a flow, a repeated call is on purpose.
         most = None if prefect_context.flow_attempt() is None else self.max_attempts
 
+        settings = self._settings()
+
         def make() -> Experiment:
-            experiment = Experiment(identity, ledger, self.credentials, self._settings())
-            _OPENED_WITH[experiment] = self.credentials
+            experiment = Experiment(identity, ledger, self.credentials, settings)
+            _OPENED_WITH[experiment] = self.credentials, settings
             experiment.note_attempt(most)
             if prefect_context.inside():
                 experiment.watch()
             return experiment
 
         opened = OPENINGS.open((identity.uid, self.backend_name), make)
-        if name is None and not may_be_one_account(_OPENED_WITH[opened], self.credentials):
+        credentials, first = _OPENED_WITH[opened]
+        if name is None and not may_be_one_account(credentials, self.credentials):
             raise LabelRequiredError(
                 "Two Blocks that differ only in their API keys open experiments without names, "
                 "and a retry could not tell them apart. Save the Blocks, set their instances, or "
                 "name the experiments.",
                 experiment=opened.uid,
+            )
+        if first != settings:
+            _logger.warning(
+                "Experiment %s is open with other settings of its Block, and keeps them until the "
+                "flow run's next attempt. If this is another Block, name its experiment.",
+                identity,
             )
         if problem is not None:
             opened.require_problem(problem)
@@ -228,10 +240,17 @@ class QuantumSession(SessionSettings, FormBlock):
 
     @property
     def _sessions_opened(self) -> str:
-        """What tells the Block's sessions from others', as text without secrets."""
-        source, name = source_of(self.credentials), self.credentials._block_document_name  # noqa: SLF001 - as Prefect's own Blocks do
-        told = [source.account, name, source.instance, self.backend_name]
-        return json.dumps([*told, self.mode])
+        """What tells the Block's sessions and circuits from others', as text without secrets."""
+        source = source_of(self.credentials)
+        told = [source.account, source.instance, self.backend_name, self.mode]
+        circuits = [self.min_num_qubits, self.use_fractional_gates, self.calibration_id]
+        return json.dumps([*told, *circuits])
+
+    @property
+    def _as_unsaved(self) -> str:
+        """What tells the Block from others if it is not saved as it is."""
+        name = self.credentials._block_document_name  # noqa: SLF001 - as Prefect's own Blocks do
+        return json.dumps([self._sessions_opened, name, self.max_time])
 
     def _experiments_named(self, name: str) -> list[Lost]:
         """Return the experiments of this name that have jobs at the platform."""

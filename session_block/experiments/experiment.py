@@ -662,7 +662,7 @@ class Experiment(ExperimentRecords):
             return
         raise InvalidInputError(
             f"Experiment {self.identity} began {what} {began or empty}, but the Block says "
-            f"{now or empty}. Change the Block back, or start a new experiment: with fresh=True if "
-            "it has a name, in a new flow run if not.",
+            f"{now or empty}. Change the Block back, or start a new experiment "
+            f"{self.identity.anew}.",
             experiment=self.uid,
         )

@@ -78,7 +78,7 @@ def place_of_this_run(ledger: Ledger, key: str | None, *, may_diverge: bool) -> 
     try:
         with get_client(sync_client=True) as client:
             return _Tree(client, ledger, may_diverge=may_diverge).place(
-                run, _name_of(context.flow), digests_of(context.parameters or {}), key
+                run, _name_of(context.flow), digests_of(context.parameters or {}), key, opens=True
             )
     except (httpx.HTTPError, PrefectException) as error:
         raise LabelRequiredError(
@@ -104,7 +104,13 @@ class _Tree:
         self._warn = _logger.warning if may_diverge else None
 
     def place(
-        self, run: FlowRun, flow: str, parameters: Mapping[str, str], key: str | None = None
+        self,
+        run: FlowRun,
+        flow: str,
+        parameters: Mapping[str, str],
+        key: str | None = None,
+        *,
+        opens: bool = False,
     ) -> RunPlace:
         """Return a run's place, which includes the places of the runs around it."""
         if run.parent_task_run_id is None:
@@ -123,7 +129,7 @@ class _Tree:
             parent, self._client.read_flow(parent.flow_id).name, digests_of(parent.parameters)
         )
         caller = _PrefectCaller(self._client, parent, run, tracking)
-        call = SubflowCall(_count_of(tracking), flow, parameters, key)
+        call = SubflowCall(_count_of(tracking), flow, parameters, key, opens)
         return place_of_call(self._ledger, around, call, caller, self._warn)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -107,6 +108,7 @@ _REDUCERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
     (Mapping, _mapping),
     (AbstractSet, lambda value: ["set", sorted(map(digest_of, value))]),
     ((list, tuple), lambda value: [_reduced(one) for one in value]),
+    (partial, lambda value: ["partial", *map(_reduced, (value.func, value.args, value.keywords))]),
     (BaseModel, lambda value: {name: _reduced(one) for name, one in value}),
 )
 """How values of each kind are reduced; the first kind that fits counts."""

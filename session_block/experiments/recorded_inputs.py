@@ -93,7 +93,7 @@ class RecordedInputs:
             raise InvalidInputError(
                 f"Experiment {self._context.identity} is about another problem: "
                 f"{_differing(known.problem, stated)}. Nothing was submitted. Use another name, or "
-                "start a new experiment with fresh=True.",
+                f"start a new experiment {self._context.identity.anew}.",
                 experiment=self._context.uid,
             )
 

@@ -247,7 +247,7 @@ class ReplayGuard:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
-                "nothing was submitted. Start a new experiment with fresh=True.",
+                f"nothing was submitted. Start a new experiment {self._identity.anew}.",
                 experiment=self._identity.uid,
             )
         if not self._unasked or in_turn:
@@ -267,7 +267,7 @@ class ReplayGuard:
         )
         raise ExperimentDivergedError(
             f"{what} Nothing was submitted.{lost} Restore the code and the inputs (random ones "
-            "belong in experiment.once), or start a new experiment with fresh=True.",
+            f"belong in experiment.once), or start a new experiment {self._identity.anew}.",
             experiment=self._identity.uid,
         )
 

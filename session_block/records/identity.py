@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from urllib.parse import quote
@@ -18,6 +19,9 @@ from session_block.tags import SubmissionTag, name_tag, uid_of, uid_tag
 
 MAX_NAME_LENGTH = 120
 
+
+_UNNAMED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[0-9a-f]{12})?")
+"""The names of experiments without a name: by the second identity rule, and by the first."""
 
 _FOUND_EMPTY: WeakKeyDictionary[Ledger, bool] = WeakKeyDictionary()
 """Whether this process found a ledger without any name, so that each name may be a lost one."""
@@ -46,6 +50,13 @@ class Identity:
 
     def __str__(self) -> str:
         return f"{self.name!r} (number {self.number})" if self.number > 1 else repr(self.name)
+
+    @property
+    def anew(self) -> str:
+        """How to start another experiment instead, for messages."""
+        if _UNNAMED.fullmatch(self.name):
+            return "in a new flow run, or with experiment(key=...)"
+        return "with fresh=True"
 
     @property
     def tags(self) -> list[str]:

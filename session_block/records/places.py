@@ -67,12 +67,14 @@ class SubflowCall:
         flow: The called flow.
         parameters: The digest of each parameter, by its name.
         key: The user's key, which replaces the parameters.
+        opens: Whether it opens the experiment, or calls a subflow that does.
     """
 
     id: str
     flow: str
     parameters: Mapping[str, str]
     key: str | None = None
+    opens: bool = True
 
     @property
     def digest(self) -> str:
@@ -256,9 +258,11 @@ def _diverged(
     if warn is not None:
         warn(f"{what} It continues, because the Block says on_divergence='warn'.")
         return
+    apart = "experiment(key=...)" if call.opens else "a name: experiment('...')"
     raise ExperimentDivergedError(
         f"{what} Nothing was submitted. Give the subflow the same values in every attempt (no "
-        "times, random numbers or temporary folders), or tell its calls apart: experiment(key=...)."
+        f"times, random numbers or temporary folders), or tell its calls apart by {apart}. If it "
+        "leaves out calls on purpose, set on_divergence='warn' on the Block.",
     )
 
 

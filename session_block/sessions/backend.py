@@ -84,8 +84,8 @@ class CalibrationWatch:
                 f"Backend {backend} was calibrated at {self._seen}, but experiment "
                 f"{self._context.identity} began with its calibration of {began_with}, and its "
                 "Block says on_recalibration='stop'. Nothing was submitted. To continue anyway, "
-                "set on_recalibration='continue'; to begin with the new calibration, use "
-                "fresh=True.",
+                "set on_recalibration='continue'; to begin with the new calibration, start "
+                f"a new experiment {self._context.identity.anew}.",
                 experiment=self._context.uid,
             )
 
@@ -161,7 +161,8 @@ class PinnedBackend:
             raise InvalidInputError(
                 f"Experiment {self._context.identity} began at the instance {chosen.instance}, "
                 f"but the Block names {self._connection.instance}. Nothing was submitted. Use a "
-                "Block for the first instance, or start a new experiment with fresh=True.",
+                "Block for the first instance, or start a new experiment "
+                f"{self._context.identity.anew}.",
                 experiment=self._context.uid,
             )
         return BackendChoice(chosen.name, chosen.use_fractional_gates, chosen.calibration_id)

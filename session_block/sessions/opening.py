@@ -159,7 +159,7 @@ class SessionOpener:
                 f"Experiment {self._context.identity} has opened {len(opened)} sessions, the last "
                 f"one {opened[-1]}. Its Block allows no more (max_sessions). Find out why they end "
                 "so soon (max_time, or closed by somebody). Then raise the limit to continue, or "
-                "start a new experiment with fresh=True.",
+                f"start a new experiment {self._context.identity.anew}.",
                 experiment=self._context.uid,
                 session_id=opened[-1],
             )

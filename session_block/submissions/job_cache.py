@@ -81,7 +81,7 @@ class JobCache:
                 f"A job of experiment {self._context.identity} was sent to the instance "
                 f"{generation.intent.instance}, but the Block now names "
                 f"{self._connection.instance}. Run it with a Block for the first instance, or "
-                "start a new experiment with fresh=True.",
+                f"start a new experiment {self._context.identity.anew}.",
                 **generation.named(self._context.uid),
             )
 

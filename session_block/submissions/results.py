@@ -148,7 +148,7 @@ class ResultFetcher:
                 raise JobCancelledError(
                     f"Job {generation.job_id} of experiment {self._context.identity} was "
                     f"cancelled. To run it after all: {self._retry(submission)}. Or start a new "
-                    "experiment with fresh=True.",
+                    f"experiment {self._context.identity.anew}.",
                     **generation.named(self._experiment),
                 )
             case Action.RAISE:

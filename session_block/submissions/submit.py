@@ -276,7 +276,8 @@ class Submitter:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._context.identity} is finished, and submission {recorded.id} "
-                "has no result. Nothing is submitted. Start a new experiment with fresh=True.",
+                "has no result. Nothing is submitted. Start a new experiment "
+                f"{self._context.identity.anew}.",
                 experiment=self._experiment,
                 submission=recorded.id,
             )

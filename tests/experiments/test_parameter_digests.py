@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "another model": (Model(value=1), Model(value=2)),
     "another object": (Plain(1), Plain(2)),
     "another function": (_circuit, _session),
+    "another partial": (partial(_circuit, 0.1), partial(_circuit, 0.2)),
     "another time": (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
     "none and nothing": (None, ""),
     "an empty list": ([], {}),

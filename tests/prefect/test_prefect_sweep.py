@@ -82,7 +82,7 @@ def test_a_retry_of_the_flow_run_goes_on_at_the_job_where_it_stopped(
     assert len(report.rows) == 8
     assert (report.done, report.total) == (CHUNKS, CHUNKS)
     assert platform.jobs_of(report.run.uid) == CHUNKS
-    assert report.run.experiment == str(state.state_details.flow_run_id)
+    assert report.run.experiment.startswith(f"{state.state_details.flow_run_id}.")
     with get_client(sync_client=True) as client:
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
         (run,) = client.read_flow_runs(flow_run_filter=chosen)

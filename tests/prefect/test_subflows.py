@@ -21,10 +21,15 @@ from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit
 from support import BACKEND, Platform
 
-from session_block import IBMSessionCredentials, QuantumSession
+from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
 from session_block.blocks.quantum_session import load_block
 from session_block.crashpoints import CRASH_AT
-from session_block.errors import ExperimentDivergedError, InvalidInputError, LabelRequiredError
+from session_block.errors import (
+    ExperimentDivergedError,
+    ExperimentSealedError,
+    InvalidInputError,
+    LabelRequiredError,
+)
 from session_block.flows.qaoa import qaoa
 from session_block.flows.sweep import sweep
 from session_block.flows.vqe import vqe
@@ -466,6 +471,81 @@ def test_two_blocks_in_one_flow_have_two_experiments_and_sessions(
     assert len(jobs) == 2
     if "instance" in other:
         assert {job["instance"] for job in jobs} == {"mine", other["instance"]}
+
+
+def test_a_block_with_saved_credentials_counts_by_its_name(
+    platform: Platform, block: QuantumSession
+) -> None:
+    """As the README saves it: its time may be edited, and a second Block is another one."""
+    names = [f"t-saved-{letter}-{uuid4().hex[:6]}" for letter in "ab"]
+    platform.credentials().save("t-saved-credentials", overwrite=True)
+    credentials = LocalPlatformCredentials.load("t-saved-credentials")
+    for number, one in enumerate(names):
+        made = block.model_copy(update={"credentials": credentials, "max_jobs": number + 1})
+        made.save(one, overwrite=True)
+    attempts: list[str] = []
+
+    @flow(retries=1)
+    def edited() -> list[str]:
+        attempts.append(str(this_run.id))
+        uids = []
+        for one in names:
+            experiment = load_block(one).experiment()
+            experiment.run_sampler([flipped()], shots=10)
+            uids.append(experiment.uid)
+        if len(attempts) == 1:
+            loaded = load_block(names[0])
+            loaded.max_time = "2h"
+            loaded.save(names[0], overwrite=True)
+            raise _GivenUpError
+        for one in names:
+            load_block(one).experiment().finish()
+        return uids
+
+    assert len(set(edited())) == 2
+    assert platform.jobs_named(attempts[0]) == 2
+
+
+def test_what_decides_about_circuits_tells_blocks_apart(
+    block: QuantumSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other limits do not: the experiment keeps the first Block's, and says so."""
+
+    @flow
+    def several() -> None:
+        first = block.experiment()
+        for field, value in {"use_fractional_gates": True, "min_num_qubits": 3}.items():
+            other = block.model_copy(update={field: value})
+            assert other.experiment().uid != first.uid
+        assert "other settings" not in caplog.text
+        assert block.model_copy(update={"max_jobs": 3}).experiment() is first
+        assert "is open with other settings of its Block" in caplog.text
+
+    with caplog.at_level("WARNING"):
+        several()
+
+
+def test_the_advice_for_an_experiment_without_a_name_works(
+    platform: Platform, saved_block: str
+) -> None:
+    """``fresh=True`` is for names; the message of a finished experiment says what helps here."""
+
+    @flow
+    def twice() -> str:
+        for shots in (10, 11):
+            with load_block(saved_block).experiment() as experiment:
+                if not experiment.sealed:
+                    experiment.run_sampler([flipped()], shots=shots)
+                    continue
+                with pytest.raises(
+                    ExperimentSealedError, match=r"or with experiment\(key=\.\.\.\)"
+                ):
+                    experiment.run_sampler([flipped()], shots=shots)
+                with load_block(saved_block).experiment(key="second") as another:
+                    another.run_sampler([flipped()], shots=shots)
+        return str(this_run.id)
+
+    assert platform.jobs_named(twice()) == 2
 
 
 def test_a_saved_block_may_be_edited_between_attempts(platform: Platform, saved_block: str) -> None:
