@@ -156,12 +156,13 @@ def _close(command: str, *, in_a_shell: bool) -> str:
     ).stdout
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     ("script", "code", "mode"),
     [
         pytest.param(FORGETFUL, 0, "session", id="return"),
-        pytest.param(FAILING, 1, "batch", id="error", marks=pytest.mark.rest),
-        pytest.param(INTERRUPTED, -signal.SIGINT, "session", id="Ctrl-C", marks=pytest.mark.rest),
+        pytest.param(FAILING, 1, "batch", id="error"),
+        pytest.param(INTERRUPTED, -signal.SIGINT, "session", id="Ctrl-C"),
     ],
 )
 def test_a_script_that_leaves_its_session_open_is_told_what_closes_it(

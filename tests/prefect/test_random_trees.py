@@ -150,7 +150,7 @@ def kept_node(name: str, actions: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(one, marks=pytest.mark.nightly) for one in range(2, 16))]
+    "seed", [1, *(pytest.param(one, marks=pytest.mark.nightly) for one in (0, *range(2, 16)))]
 )
 def test_each_request_of_a_drawn_tree_is_one_job(
     platform: Platform, block: QuantumSession, seed: int

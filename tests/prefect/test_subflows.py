@@ -109,10 +109,10 @@ def _threads(block: str) -> list[Any]:
     ("body", "jobs"),
     [
         (_different, 2),
-        (_equal, 2),
-        (_closing, 2),
-        (_parent_asks_too, 3),
-        pytest.param(_nested, 4, marks=pytest.mark.rest),
+        *(
+            pytest.param(*one, marks=pytest.mark.rest)
+            for one in ((_equal, 2), (_closing, 2), (_parent_asks_too, 3), (_nested, 4))
+        ),
         pytest.param(_threads, 3, marks=pytest.mark.rest),
     ],
 )
@@ -138,7 +138,9 @@ def test_each_subflow_has_its_own_experiment(
 
 
 @pytest.mark.rest
-@pytest.mark.parametrize("who", ["child", "parent", "both"])
+@pytest.mark.parametrize(
+    "who", ["both", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("child", "parent"))]
+)
 def test_a_retry_of_either_buys_nothing(platform: Platform, saved_block: str, who: str) -> None:
     """A child's own retry, its parent's, or both."""
     failures = {"child": ["child"], "parent": ["parent"], "both": ["child", "parent"]}[who]
@@ -169,6 +171,7 @@ def test_a_retry_of_either_buys_nothing(platform: Platform, saved_block: str, wh
     assert set(seen) == set(uids)
 
 
+@pytest.mark.rest
 def test_an_equal_call_takes_the_place_of_one_that_failed(
     platform: Platform, saved_block: str
 ) -> None:
@@ -225,7 +228,7 @@ def test_a_kept_result_counts_as_a_call(platform: Platform, saved_block: str) ->
     assert platform.jobs_named(root) == 2
 
 
-@pytest.mark.parametrize("key", [None, "the folder's child"])
+@pytest.mark.parametrize("key", [None, pytest.param("the child", marks=pytest.mark.rest)])
 def test_a_retry_with_other_parameters_stops_before_it_buys(
     platform: Platform, saved_block: str, key: str | None
 ) -> None:
@@ -255,6 +258,7 @@ def test_a_retry_with_other_parameters_stops_before_it_buys(
     assert platform.jobs_named(attempts[0]) == 1
 
 
+@pytest.mark.rest
 def test_keys_tell_experiments_of_the_outermost_flow_apart(saved_block: str) -> None:
     """Each key is an experiment, and none is another one."""
 
@@ -268,6 +272,7 @@ def test_keys_tell_experiments_of_the_outermost_flow_apart(saved_block: str) -> 
     assert len({first, second, third}) == 3
 
 
+@pytest.mark.rest
 def test_a_place_that_cannot_be_counted_asks_for_a_name(saved_block: str, name: str) -> None:
     """A subflow that a task calls, and a thread unknown to Prefect."""
     found: list[Exception] = []
@@ -396,6 +401,7 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield own
 
 
+@pytest.mark.rest
 def test_two_unsaved_blocks_with_other_keys_ask_for_names(ledger_url: str) -> None:
     """Nothing but the key tells them apart, and it may be replaced; named, both are opened."""
     block, other = (
@@ -418,7 +424,7 @@ def test_two_unsaved_blocks_with_other_keys_ask_for_names(ledger_url: str) -> No
 
 
 @pytest.mark.rest
-@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("saved", [True, pytest.param(False, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(
     "other",
     [
@@ -473,6 +479,7 @@ def test_two_blocks_in_one_flow_have_two_experiments_and_sessions(
         assert {job["instance"] for job in jobs} == {"mine", other["instance"]}
 
 
+@pytest.mark.rest
 def test_a_block_with_saved_credentials_counts_by_its_name(
     platform: Platform, block: QuantumSession
 ) -> None:
@@ -506,6 +513,7 @@ def test_a_block_with_saved_credentials_counts_by_its_name(
     assert platform.jobs_named(attempts[0]) == 2
 
 
+@pytest.mark.rest
 def test_what_decides_about_circuits_tells_blocks_apart(
     block: QuantumSession, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -525,6 +533,7 @@ def test_what_decides_about_circuits_tells_blocks_apart(
         several()
 
 
+@pytest.mark.rest
 def test_the_advice_for_an_experiment_without_a_name_works(
     platform: Platform, saved_block: str
 ) -> None:
@@ -546,6 +555,7 @@ def test_the_advice_for_an_experiment_without_a_name_works(
     assert platform.jobs_named(twice()) == 2
 
 
+@pytest.mark.rest
 def test_a_saved_block_may_be_edited_between_attempts(platform: Platform, saved_block: str) -> None:
     """Limits and times apply at once; another mode is refused, and both are named."""
     attempts: list[str] = []
@@ -576,7 +586,9 @@ KILLS = ["record intent, after:3", "submit, after:6", "record outcome, after:16"
 
 
 @pytest.mark.rest
-@pytest.mark.parametrize("at", KILLS)
+@pytest.mark.parametrize(
+    "at", [KILLS[0], *(pytest.param(one, marks=pytest.mark.nightly) for one in KILLS[1:])]
+)
 def test_a_killed_tree_of_subflows_goes_on_in_another_process(
     platform: Platform, saved_block: str, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -598,7 +610,7 @@ def test_a_killed_tree_of_subflows_goes_on_in_another_process(
 
 
 @pytest.mark.rest
-@pytest.mark.parametrize("as_subflow", [True, False])
+@pytest.mark.parametrize("as_subflow", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_runs_of_a_deployment_find_their_own(
     platform: Platform, saved_block: str, *, as_subflow: bool
 ) -> None:
