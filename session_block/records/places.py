@@ -176,32 +176,34 @@ def place_of_call(
 
 
 class _Calls:
-    """The recorded calls of one flow by one caller, as seen by a call that is made now."""
+    """The recorded calls of one flow by one caller, as seen by a call that is made now.
+
+    A call has several records if it opens experiments under several keys.
+    """
 
     def __init__(self, recorded: list[SubflowCalled], call: SubflowCall, caller: Caller) -> None:
         self._recorded = recorded
         self._call = call
         self._caller = caller
-        self._latest = {one.call: one for one in recorded}
-        self._mine = [one for one in recorded if (one.call, one.digest) == (call.id, call.digest)]
+        self._latest = {(one.call, one.digest): one for one in recorded}
 
     @property
     def mine_now(self) -> SubflowCalled | None:
         """What this call got earlier in this attempt."""
-        latest = self._latest.get(self._call.id)
-        mine = latest is not None and latest.digest == self._call.digest
-        return latest if latest is not None and mine and self._is_of_now(latest) else None
+        latest = self._latest.get((self._call.id, self._call.digest))
+        return latest if latest is not None and self._is_of_now(latest) else None
 
     def free_rank(self) -> int:
         """Return the rank that this call had before, or the lowest one that no equal call has."""
+        same = [one for one in self._recorded if one.digest == self._call.digest]
         equal = [
             one
             for one in self._latest.values()
-            if one.call != self._call.id and one.digest == self._call.digest
+            if one.digest == self._call.digest and one.call != self._call.id
         ]
         standing = self._standing(equal)
         held = {one.rank for one in equal if self._holds(one, standing[one.call])}
-        before = [one.rank for one in reversed(self._mine)]
+        before = [one.rank for one in reversed(same) if one.call == self._call.id]
         return next(rank for rank in chain(before, count(1)) if rank not in held)
 
     def missed(self, rank: int) -> list[SubflowCalled]:
@@ -209,21 +211,36 @@ class _Calls:
         by_place = {(one.digest, one.rank): one for one in self._recorded}
         if (self._call.digest, rank) in by_place or any(one.concurrent for one in self._recorded):
             return []
-        unmade = [one for one in by_place.values() if not self._is_of_now(one)]
-        still = [one for one in unmade if self._latest[one.call] is one]
+        unmade = [
+            one
+            for one in by_place.values()
+            if not self._is_of_now(one) and not self._is_this_call(one)
+        ]
+        still = [one for one in unmade if not self._is_another_now(one)]
         standing = self._standing([one for one in still if one.call != self._call.id])
-        return [one for one in unmade if standing.get(one.call, Standing.OPEN) is Standing.OPEN]
+        made = {one.call for one in still if standing.get(one.call, Standing.OPEN) != Standing.OPEN}
+        return [one for one in unmade if one not in still or one.call not in made]
 
     def _standing(self, calls: list[SubflowCalled]) -> Mapping[str, Standing]:
-        return self._caller.standing([one.call for one in calls]) if calls else {}
+        return self._caller.standing({one.call for one in calls}) if calls else {}
 
     def _holds(self, one: SubflowCalled, standing: Standing) -> bool:
         if self._is_of_now(one):
             return standing is not Standing.FAILED
-        return standing is Standing.DONE
+        return standing is Standing.DONE and not self._is_another_now(one)
 
     def _is_of_now(self, one: SubflowCalled) -> bool:
         return one.attempt == self._caller.attempt
+
+    def _is_this_call(self, one: SubflowCalled) -> bool:
+        """Whether it is this call too, with another key."""
+        mine = dict(self._call.parameters)
+        return one.call == self._call.id and dict(one.parameters) == mine
+
+    def _is_another_now(self, one: SubflowCalled) -> bool:
+        """Whether the call of that count has other parameters in this attempt."""
+        now = [a for a in self._recorded if a.call == one.call and self._is_of_now(a)]
+        return bool(now) and all(dict(a.parameters) != dict(one.parameters) for a in now)
 
 
 def _bought(ledger: Ledger, caller_place: RunPlace, one: SubflowCalled) -> bool:

@@ -273,6 +273,34 @@ def test_keys_tell_experiments_of_the_outermost_flow_apart(saved_block: str) -> 
 
 
 @pytest.mark.rest
+def test_equal_calls_that_open_under_keys_share_nothing(
+    platform: Platform, saved_block: str
+) -> None:
+    """A child opens three experiments, and is called twice and retried."""
+    attempts: list[list[str]] = []
+
+    @flow
+    def several() -> list[str]:
+        uids = []
+        for key in (None, "a", "b"):
+            with load_block(saved_block).experiment(key=key) as experiment:
+                experiment.run_sampler([flipped()], shots=10)
+                uids.append(experiment.uid)
+        return uids
+
+    @flow(retries=1)
+    def parent() -> str:
+        attempts.append(several() + several())
+        if len(attempts) == 1:
+            raise _GivenUpError
+        return str(this_run.id)
+
+    assert platform.jobs_named(parent()) == 6
+    assert attempts[0] == attempts[1]
+    assert len(set(attempts[0])) == 6
+
+
+@pytest.mark.rest
 def test_a_place_that_cannot_be_counted_asks_for_a_name(saved_block: str, name: str) -> None:
     """A subflow that a task calls, and a thread unknown to Prefect."""
     found: list[Exception] = []

@@ -189,6 +189,27 @@ def test_a_place_goes_from_a_failed_call_to_the_next(ledger: Ledger) -> None:
     assert opened(ledger, run, 1, 7) == third
 
 
+def test_a_call_that_opens_under_several_keys_keeps_all_its_places(ledger: Ledger) -> None:
+    """An equal call has others, under each key and under none, in every attempt."""
+
+    def places(run: Run, number: int) -> list[str]:
+        run.made = number
+        found = []
+        for key in (None, "a", "b", None):
+            call = SubflowCall(str(number), FLOW, {"value": "1"}, key)
+            found.append(place_of_call(ledger, RunPlace("root"), call, run, None).path)
+        run.states[str(number)] = (run.attempts, Standing.DONE)
+        return found
+
+    run, found = Run(), list[list[list[str]]]()
+    for _ in range(2):
+        run.begin()
+        found.append([places(run, number) for number in range(2)])
+    first, second = found[0]
+    assert len({*first, *second}) == 6
+    assert found[0] == found[1]
+
+
 def test_a_callers_new_value_has_diverged_only_if_something_was_bought(ledger: Ledger) -> None:
     """The message names the value; a call that was repeated or bought nothing does not count."""
     run = Run()
