@@ -89,7 +89,7 @@ class QuantumSession(SessionSettings, FormBlock):
     ) -> UUID:
         """Save the Block; see Prefect's :meth:`prefect.blocks.core.Block.save`."""
         self._opened_as_saved = self._sessions_opened
-        saved: Any = super().save(name, overwrite, client)
+        saved: Any = super().save(name, overwrite, **_given(client))
         return cast("UUID", saved)
 
     async def asave(
@@ -97,7 +97,7 @@ class QuantumSession(SessionSettings, FormBlock):
     ) -> UUID:
         """Async twin of :meth:`save`."""
         self._opened_as_saved = self._sessions_opened
-        return await super().asave(name, overwrite, client)
+        return await super().asave(name, overwrite, **_given(client))
 
     def experiment(
         self,
@@ -275,6 +275,11 @@ class QuantumSession(SessionSettings, FormBlock):
     aattach = aio.async_twin(attach)  # type: ignore[pydantic-field]
     aopen = aio.async_twin(open)  # type: ignore[pydantic-field]  # noqa: A003 - this class's
     aledger = aio.async_twin(ledger)  # type: ignore[pydantic-field]
+
+
+def _given(client: PrefectClient | None) -> dict[str, PrefectClient]:
+    """Return the client as Prefect takes it: by name, and not at all if it is to make one."""
+    return {} if client is None else {"client": client}
 
 
 def load_block(name: str) -> QuantumSession:
