@@ -146,6 +146,11 @@ class QuantumSession(SessionSettings, FormBlock):
         from session_block.experiments.openings import OPENINGS
         from session_block.records.identity import identify
 
+        if key is not None and (name is not None or not isinstance(key, str)):
+            raise InvalidInputError(
+                f"key={key!r} does not fit: a key is text, for an experiment without a name. Leave "
+                "out the name or the key."
+            )
         ledger = self.ledger()
         if name is None:
             place = OPENINGS.place((ledger, key), lambda: self._place(ledger, key))

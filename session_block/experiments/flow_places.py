@@ -41,8 +41,6 @@ from session_block.records.places import RunPlace, Standing, SubflowCall, place_
 _ASKED_AT_ONCE = 50
 """How many runs one request asks about; Prefect answers with 200 at most."""
 
-_PAGE = 200
-
 _LATEST_FIRST = FlowRunSort.EXPECTED_START_TIME_DESC
 _LIVE = [StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
 _LOADED_BY_PATH = ("__main__", "__prefect_loader")
@@ -205,15 +203,12 @@ class _PrefectCaller:
             flow_run_id=TaskRunFilterFlowRunId(any_=[self._caller.id]),
             subflow_runs=TaskRunFilterSubFlowRuns(exists_=True),
         )
-        found: dict[str, TaskRun] = {}
-        while True:
-            page = self._client.read_task_runs(
-                task_run_filter=of_caller, sort=TaskRunSort.ID_DESC, offset=len(found)
-            )
-            counted = [one for one in page if one.dynamic_key.isdecimal()]
-            found |= {_count_of(one): one for one in counted}
-            if len(page) < _PAGE:
-                return found
+        read: list[TaskRun] = []
+        while page := self._client.read_task_runs(
+            task_run_filter=of_caller, sort=TaskRunSort.ID_DESC, offset=len(read)
+        ):
+            read += page
+        return {_count_of(one): one for one in read if one.dynamic_key.isdecimal()}
 
     @cached_property
     def _states(self) -> list[State[Any]]:

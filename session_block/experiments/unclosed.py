@@ -1,7 +1,7 @@
 """Say at the process's normal end which sessions it leaves open, and how to close them.
 
 A script or notebook that opens an experiment without ``with`` leaves its session open, and so does
-one that ends with an error. What a Prefect run opens is not told of: there the run's end decides.
+one that ends with an error. Sessions that a Prefect run opens are left out: the run's end decides.
 """
 
 from __future__ import annotations

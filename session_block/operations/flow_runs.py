@@ -12,9 +12,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry
 
 from session_block.blocks.quantum_session import QuantumSession, load_block
-from session_block.errors import InvalidInputError
+from session_block.errors import InvalidInputError, SessionBlockError
 from session_block.ledger.store import Ledger
 from session_block.records.identity import Identity, flow_runs_of, opened_by
+from session_block.records.journal import Journal
+from session_block.records.keys import ExperimentBegan
 from session_block.records.sessions import CANCELLED
 
 if TYPE_CHECKING:
@@ -35,17 +37,41 @@ def cancel_experiments(
     its own, so it needs only the ledger and the Block that the flow's parameter ``block`` names. A
     crash or the end of a worker is no cancellation, and closes nothing.
 
-    Limits: Prefect calls such hooks on a best-effort basis. A job that began to run finishes.
+    An experiment of another Block is cancelled with that Block, if it was saved. One that cannot be
+    cancelled does not keep the others from it.
+
+    Limits: Prefect calls such hooks on a best-effort basis. A job that began to run finishes. What
+    a Block with another ledger opened is not found.
 
     Args:
         flow: The flow.
         flow_run: The cancelled run.
         state: Its state.
+
+    Raises:
+        SessionBlockError: The first reason why an experiment was not cancelled; all are logged.
     """
     _logger.info("Flow run %s of %s is %s.", flow_run.name, flow.name, state.name)
     block = load_block(str(flow_run.parameters["block"]))
+    failures = []
     for identity in opened_by(block.ledger(), str(flow_run.id)):
-        cancel_experiment(block, identity)
+        try:
+            cancel_experiment(_block_of(identity, block), identity)
+        except SessionBlockError as error:
+            _logger.warning(
+                "Experiment %s was not cancelled, so its session may go on billing: %s",
+                identity,
+                error,
+            )
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _block_of(identity: Identity, block: QuantumSession) -> QuantumSession:
+    """Return the saved Block that began an experiment, or else the given one."""
+    began = Journal(block.ledger(), identity.uid).get(ExperimentBegan)
+    return block if began is None or began.block is None else load_block(began.block)
 
 
 def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:

@@ -16,10 +16,11 @@ from prefect import flow, get_client, task
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as this_run
-from prefect_helpers import flipped, flow_process, in_state, rotated
+from prefect.states import Cancelled
+from prefect_helpers import flipped, flow_process, flow_run, in_state, rotated
 from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit
-from support import BACKEND, Platform
+from support import BACKEND, Platform, tagged
 
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
 from session_block.blocks.quantum_session import load_block
@@ -34,6 +35,7 @@ from session_block.flows.qaoa import qaoa
 from session_block.flows.sweep import sweep
 from session_block.flows.vqe import vqe
 from session_block.local_platform import Layout, LocalPlatform
+from session_block.operations.flow_runs import cancel_experiments
 from session_block.tasks import close_session, open_session, run_sampler
 
 pytestmark = pytest.mark.usefixtures("quick_flows", "prefect_server")
@@ -267,6 +269,9 @@ def test_keys_tell_experiments_of_the_outermost_flow_apart(saved_block: str) -> 
         block = load_block(saved_block)
         return [block.experiment(key=key).uid for key in ("a", "b", None, "a")]
 
+    for wrong in ({"name": "n", "key": "a"}, {"key": 1}):
+        with pytest.raises(InvalidInputError, match="a key is text, for an experiment without"):
+            load_block(saved_block).experiment(**wrong)  # type: ignore[arg-type]
     first, second, third, again = several()
     assert first == again
     assert len({first, second, third}) == 3
@@ -607,6 +612,54 @@ def test_a_saved_block_may_be_edited_between_attempts(platform: Platform, saved_
     with pytest.raises(InvalidInputError, match="began in mode session, but the Block says batch"):
         edited()
     assert platform.jobs_named(attempts[0]) == 1
+
+
+@pytest.mark.rest
+def test_a_cancelled_run_closes_the_sessions_of_all_its_blocks(
+    slow_platform: Platform, slow_block: QuantumSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in a subflow; a Block that was changed since keeps no other session open."""
+    names = [f"t-cancelled-{number}-{uuid4().hex[:6]}" for number in range(3)]
+    backends = [BACKEND, "ibm_nairobi", "ibm_fez"]
+    for one, backend, mode in zip(names, backends, ["batch", "session", "batch"], strict=True):
+        other = slow_block.model_copy(update={"backend_name": backend, "mode": mode})
+        other.save(one, overwrite=True)
+
+    @flow
+    def inner(block: str) -> None:
+        load_block(block).experiment().submit_sampler([flipped()], shots=10)
+
+    @flow
+    def several(block: str) -> str:
+        for one in (names[1], block):
+            load_block(one).experiment().submit_sampler([flipped()], shots=10)
+        inner(names[2])
+        return str(this_run.id)
+
+    run_id = several(names[0])
+    changed = load_block(names[1])
+    changed.mode = "batch"
+    changed.save(names[1], overwrite=True)
+    state = Cancelled()
+    with pytest.raises(InvalidInputError, match="began in mode session"):
+        cancel_experiments(several, flow_run(UUID(run_id)), state)
+    assert "was not cancelled, so its session may go on billing" in caplog.text
+
+    def states() -> list[str]:
+        jobs = [job for job in slow_platform.admin.jobs() if tagged(job, run_id)]
+        found = {one["id"]: one for one in slow_platform.admin.sessions()}
+        sessions = [found[job["session_id"]] for job in jobs]
+        return [
+            one["state"] for backend in backends for one in sessions if one["backend"] == backend
+        ]
+
+    first, second, third = states()
+    assert (first, third) == ("closed", "closed")
+    assert second != "closed"
+    changed.mode = "session"
+    changed.save(names[1], overwrite=True)
+    cancel_experiments(several, flow_run(UUID(run_id)), state)
+    assert states() == ["closed"] * 3
 
 
 # Of the tree's 23 jobs: in the first leaf, in the second of two equal ones, and further down.
