@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilter,
     TaskRunFilterId,
 )
-from prefect.client.schemas.objects import TaskRunResult
+from prefect.client.schemas.objects import State, TaskRunResult
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
@@ -137,6 +137,43 @@ def ended_among(runs: Sequence[Run]) -> set[Run]:
     except (httpx.HTTPError, PrefectException) as unanswered:
         _logger.warning("Could not ask Prefect whether earlier runs have ended: %s", unanswered)
     return ended
+
+
+Ending = Literal["completed", "failed", "cancelled"]
+"""How a run ended, as far as it matters to its sessions; a crash is no end."""
+
+
+def ending_of(state: State[Any] | None) -> Ending | None:
+    """Return how a run in this state has ended; ``None`` if it has not, or has crashed."""
+    if state is None:
+        return None
+    if state.is_cancelling() or state.is_cancelled():
+        return "cancelled"
+    if state.is_completed():
+        return "completed"
+    return "failed" if state.is_failed() else None
+
+
+def endings_of(flow_runs: Sequence[str]) -> dict[str, Ending]:
+    """Return how flow runs have ended, for those that have; none if Prefect does not answer."""
+    endings: dict[str, Ending] = {}
+    try:
+        with get_client(sync_client=True) as client:
+            for start in range(0, len(flow_runs), _RUNS_ASKED):
+                ids = [UUID(one) for one in flow_runs[start : start + _RUNS_ASKED]]
+                asked = FlowRunFilter(id=FlowRunFilterId(any_=ids))
+                for flow_run in client.read_flow_runs(flow_run_filter=asked):
+                    ending = ending_of(flow_run.state)
+                    if ending is not None:
+                        endings[str(flow_run.id)] = ending
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Could not ask Prefect how flow runs have ended: %s", unanswered)
+    return endings
+
+
+def has_server_that_stays() -> bool:
+    """Whether a Prefect server is configured; the ephemeral one ends with this process."""
+    return get_current_settings().api.url is not None
 
 
 def task_attempt() -> TaskAttempt | None:

@@ -98,6 +98,7 @@ def experiment_of(session: SessionRef) -> Experiment:
     session = checked(session, SessionRef, "open_session or reattach_session")
     opened = OPENINGS.find(session.opening)
     if opened is not None:
+        opened.take_over()
         return opened
     if session.block is None:
         raise InvalidInputError(

@@ -142,8 +142,9 @@ class QuantumSession(SessionSettings, FormBlock):
         """
         from session_block import prefect_context
         from session_block.experiments.experiment import Experiment
-        from session_block.experiments.flow_places import place_of_outermost_run
+        from session_block.experiments.flow_places import place_of_outermost_run, shared_attempt
         from session_block.experiments.openings import OPENINGS
+        from session_block.experiments.run_end import seal_if_completed
         from session_block.records.identity import identify
 
         if key is not None and (name is not None or not isinstance(key, str)):
@@ -154,8 +155,10 @@ class QuantumSession(SessionSettings, FormBlock):
         ledger = self.ledger()
         if name is None:
             place = OPENINGS.place((ledger, key), lambda: self._place(ledger, key))
+            within = None
         else:
             place = place_of_outermost_run()
+            within = OPENINGS.place("shared", shared_attempt)
         identity = identify(
             ledger,
             name,
@@ -171,14 +174,17 @@ class QuantumSession(SessionSettings, FormBlock):
         settings = self._settings()
 
         def make() -> Experiment:
-            experiment = Experiment(identity, ledger, self.credentials, settings)
+            if identity.resumed:
+                seal_if_completed(identity, ledger, within)
+            experiment = Experiment(identity, ledger, self.credentials, settings, within=within)
             _OPENED_WITH[experiment] = self.credentials, settings
             experiment.note_attempt(most)
             if prefect_context.inside():
                 experiment.watch()
             return experiment
 
-        opened = OPENINGS.open((identity.uid, self.backend_name), make)
+        opened = OPENINGS.open((identity.uid, self.backend_name), make, within)
+        opened.note_attempt(most)  # of this flow run, if another one has opened it
         credentials, first = _OPENED_WITH[opened]
         if name is None and not may_be_one_account(credentials, self.credentials):
             raise LabelRequiredError(

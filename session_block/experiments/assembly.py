@@ -48,7 +48,13 @@ class Assembly:
 
     @classmethod
     def of(
-        cls, context: ExperimentContext, connection: Connection, settings: Settings, *, opener: bool
+        cls,
+        context: ExperimentContext,
+        connection: Connection,
+        settings: Settings,
+        *,
+        opener: bool,
+        shared: bool,
     ) -> Self:
         """Put the parts together for one opening of an experiment; nothing connects yet."""
         plan, policies = settings.plan, settings.policies
@@ -66,6 +72,12 @@ class Assembly:
             reconciler=reconciler,
             submitter=Submitter(context, sessions, budget, jobs, settler, reconciler),
             results=ResultFetcher(context, sessions, jobs, settler, reconciler),
-            guard=ReplayGuard(context, reconciler, opener=opener, may_diverge=policies.may_diverge),
+            guard=ReplayGuard(
+                context,
+                reconciler,
+                opener=opener,
+                may_diverge=policies.may_diverge,
+                shared=shared,
+            ),
             inputs=RecordedInputs(context, sessions),
         )

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from session_block import prefect_context
 from session_block.errors import SessionBlockError
 from session_block.experiments.assembly import Assembly
-from session_block.records.attempts import note_attempt, note_failure
+from session_block.records.attempts import (
+    RootAttempt,
+    note_attempt,
+    note_failure,
+    note_leaving,
+    others_are_inside,
+)
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Hold, Intent, Result, Sealed, SessionOutcome
+from session_block.records.identity import Identity
+from session_block.records.journal import Journal
+from session_block.records.keys import (
+    AttemptBegan,
+    Hold,
+    Intent,
+    Result,
+    Sealed,
+    SessionOutcome,
+)
 from session_block.records.states import SubmissionState
 from session_block.records.submissions import FACTS, fold_all
 
@@ -18,16 +35,24 @@ _logger = logging.getLogger(__name__)
 
 
 class Completion:
-    """Ends one opening. A killed process ends nothing, so that the next one can continue.
+    """Ends openings. A killed process ends nothing, so that the next one can continue.
+
+    An experiment that the flow runs of one tree share has several openings. Its session closes
+    when all have ended, and it is sealed when the outermost run has completed.
 
     Args:
         context: The experiment.
         parts: Its parts.
         keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
+        within: The attempt of the outermost flow run that shares it; ``None`` if nobody does.
     """
 
     def __init__(
-        self, context: ExperimentContext, parts: Assembly, keep_failed_seconds: int
+        self,
+        context: ExperimentContext,
+        parts: Assembly,
+        keep_failed_seconds: int,
+        within: RootAttempt | None = None,
     ) -> None:
         self._context = context
         self._journal = context.journal
@@ -35,40 +60,94 @@ class Completion:
         self._reconciler = parts.reconciler
         self._jobs = parts.jobs
         self._keep_failed_seconds = keep_failed_seconds
-        self._attempt: int | None = None
+        self._within = within
+        self._lock = threading.Lock()
+        self._openings: dict[str | None, int] = {}
+        self._over: set[str | None] = set()
+
+    @property
+    def context(self) -> ExperimentContext:
+        """The experiment."""
+        return self._context
+
+    @property
+    def within(self) -> RootAttempt | None:
+        """The attempt of the outermost flow run that shares the experiment, if one does."""
+        return self._within
 
     def begin(self, most: int | None) -> None:
         """Record that an attempt begins; see :func:`session_block.records.attempts.note_attempt`.
 
+        Once for each flow run that opens the experiment, until that has left it.
+
         Raises:
             CrashLoopError: ``most`` attempts in a row have begun without a new result.
         """
-        results = self._journal.count(Result)
-        self._attempt = note_attempt(self._journal, self._context.identity, results, most)
+        run = _this_run()
+        with self._lock:
+            known = run in self._openings
+            if known and (self._within is None or run not in self._over):
+                return
+            results = self._journal.count(Result)
+            identity = self._context.identity
+            self._openings[run] = note_attempt(self._journal, identity, results, most, self._within)
+            self._over.discard(run)
+
+    def take_over(self) -> None:
+        """Let this flow run end what another one opened, and handed over by a reference."""
+        run = _this_run()
+        with self._lock:
+            if not self._openings.keys() - self._over and run not in self._openings:
+                self._openings[run] = self._journal.count(AttemptBegan)
+
+    def hand_over(self, flow_run_id: str) -> None:
+        """Leave open what a flow run opened, because it returns a reference to it."""
+        self._end(flow_run_id)
+
+    def is_open_in(self, flow_run_id: str) -> bool:
+        """Whether a flow run has opened the experiment and not left it."""
+        return flow_run_id in self._openings and flow_run_id not in self._over
 
     def seal(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Finish the experiment; return the report that stands, the first one ever given."""
         sealed, _ = self._journal.record(Sealed(report=dict(report)))
         return dict(sealed.report)
 
-    def finish(self) -> bool:
+    def finish(self, flow_run_id: str | None = None) -> bool:
         """Close the session, and seal the experiment unless a submission waits for an operator.
+
+        A shared experiment is sealed later.
+
+        Args:
+            flow_run_id: The flow run whose opening ends; ``None`` for the one around this code.
 
         Returns:
             Whether a session was closed.
         """
+        run = flow_run_id or _this_run()
         closed = self.close_session()
-        if held := self._held():
-            _logger.warning(
-                "Experiment %s is not finished: %s held (%s). Run 'session-block submissions list "
-                "--held' to see what to decide, and then run the experiment again.",
-                self._context.identity,
-                "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
-                ", ".join(held),
-            )
-        else:
-            self.seal({})
+        self._note_leaving(run)
+        if self._within is None:
+            seal_settled(self._context.identity, self._journal)
         return closed
+
+    def leave(self, flow_run_id: str | None = None) -> bool:
+        """End an opening: as :meth:`finish` does, but let other openings keep the session."""
+        run = flow_run_id or _this_run()
+        self._note_leaving(run)
+        if self._within is not None and others_are_inside(self._journal, self._within):
+            return False
+        return self.finish(run)
+
+    def _note_leaving(self, run: str | None) -> None:
+        number = self._openings.get(run)
+        if self._within is not None and number is not None:
+            note_leaving(self._journal, number)
+        self._end(run)
+
+    def _end(self, run: str | None) -> None:
+        with self._lock:
+            self._over.add(run)
 
     def close_session(self) -> bool:
         """Close the session that this experiment opened.
@@ -94,25 +173,22 @@ class Completion:
         self._jobs.cancel_pending()
         return False
 
-    def failed(self) -> None:
+    def failed(self, flow_run_id: str | None = None) -> None:
         """Note that this attempt failed; its session is kept for the next attempt for a while."""
-        if self._attempt is None:
+        run = flow_run_id or _this_run()
+        number = self._openings.get(run)
+        if number is None:
             return
-        note_failure(self._journal, self._attempt, self._keep_failed_seconds)
-        if self._keep_failed_seconds == 0:
+        note_failure(self._journal, number, self._keep_failed_seconds)
+        self._end(run)
+        shared = self._within is not None and others_are_inside(self._journal, self._within)
+        if self._keep_failed_seconds == 0 and not shared:
             self._quietly(self.close_session)
 
     def cancelled(self) -> None:
         """End an attempt after a user has cancelled its run."""
+        self._over |= self._openings.keys()
         self._quietly(self.cancel)
-
-    def _held(self) -> list[str]:
-        """Return the IDs of the submissions that wait for an operator."""
-        # Counting is cheap, and few experiments ever have a hold; folding reads all the facts.
-        if not self._journal.count(Hold):
-            return []
-        recorded = fold_all(self._journal.several(*FACTS)).values()
-        return [one.id for one in recorded if one.state is SubmissionState.HELD]
 
     def _quietly(self, end: Callable[[], bool]) -> None:
         """End the session, and only log an error: the caller must see the first one."""
@@ -122,3 +198,33 @@ class Completion:
             _logger.warning(
                 "The session of experiment %s may still be open: %s", self._context.identity, error
             )
+
+
+def seal_settled(identity: Identity, journal: Journal) -> None:
+    """Seal an experiment, unless one of its submissions waits for an operator."""
+    held = _held(journal)
+    if not held:
+        journal.record(Sealed(report={}))
+        return
+    _logger.warning(
+        "Experiment %s is not finished: %s held (%s). Run 'session-block submissions list "
+        "--held' to see what to decide, and then run the experiment again.",
+        identity,
+        "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
+        ", ".join(held),
+    )
+
+
+def _this_run() -> str | None:
+    """Return the ID of the flow run around this code."""
+    attempt = prefect_context.flow_attempt()
+    return None if attempt is None else attempt[0]
+
+
+def _held(journal: Journal) -> list[str]:
+    """Return the IDs of the submissions that wait for an operator."""
+    # Counting is cheap, and few experiments ever have a hold; folding reads all the facts.
+    if not journal.count(Hold):
+        return []
+    recorded = fold_all(journal.several(*FACTS)).values()
+    return [one.id for one in recorded if one.state is SubmissionState.HELD]

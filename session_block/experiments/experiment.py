@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -22,9 +24,11 @@ from session_block.experiments.job import DurableJob
 from session_block.experiments.recorded_inputs import PinnedTranspiler
 from session_block.experiments.replay import Admission
 from session_block.experiments.report import plain, run_facts
+from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
 from session_block.pubs.request import Request, asks, estimator_request, sampler_request
+from session_block.records.attempts import RootAttempt
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity, begin
 from session_block.records.keys import BackendChosen
@@ -38,6 +42,7 @@ from session_block.records.views import (
 from session_block.references import ExecutionMode, JobRef, SessionDetails, SessionRef
 from session_block.sessions.manager import session_id_of
 from session_block.settings import Settings
+from session_block.submissions.submit import OccurrenceTakenError
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -65,6 +70,8 @@ class Experiment(ExperimentRecords):
         settings: The Block's settings.
         opener: Whether this process opens the experiment; a process that only joins it needs
             labels.
+        within: The attempt of the outermost flow run whose flow runs share the experiment by its
+            name; ``None`` if none do.
 
     Attributes:
         opening: Token of this opening; ``None`` in a process that did not open the experiment.
@@ -79,6 +86,7 @@ class Experiment(ExperimentRecords):
         settings: Settings,
         *,
         opener: bool = True,
+        within: RootAttempt | None = None,
     ) -> None:
         super().__init__(identity, ledger)
         self.events = EventBus()
@@ -90,10 +98,12 @@ class Experiment(ExperimentRecords):
         self._settings = settings
         self._check_block()
         self._connection = Connection(account)
-        self._parts = Assembly.of(self._context, self._connection, settings, opener=opener)
+        self._parts = Assembly.of(
+            self._context, self._connection, settings, opener=opener, shared=within is not None
+        )
         self._sessions = self._parts.sessions
         self._completion = Completion(
-            self._context, self._parts, settings.policies.keep_failed_seconds
+            self._context, self._parts, settings.policies.keep_failed_seconds, within
         )
         self._progress = Progress()
         self._reporter: PrefectReporter | None = None
@@ -542,7 +552,7 @@ class Experiment(ExperimentRecords):
     ) -> None:
         try:
             if error is None:
-                self._completion.finish()
+                self._completion.leave()
             elif isinstance(error, Exception):
                 self._completion.failed()
             elif prefect_context.is_cancelled(error):
@@ -562,7 +572,7 @@ class Experiment(ExperimentRecords):
         await aio.in_thread(self.__exit__, error_type, error, traceback)
 
     def note_attempt(self, most: int | None) -> None:
-        """Record that an attempt begins.
+        """Record that an attempt begins; its flow run's end ends it, if nothing else does.
 
         Args:
             most: Maximum number of attempts in a row without a new result; ``None`` for no limit.
@@ -571,6 +581,12 @@ class Experiment(ExperimentRecords):
             CrashLoopError: ``most`` attempts in a row have begun without a new result.
         """
         self._completion.begin(most)
+        RUN_ENDS.watch(self._completion)
+
+    def take_over(self) -> None:
+        """Let the flow run around this code end what another one has handed over to it."""
+        self._completion.take_over()
+        RUN_ENDS.watch(self._completion)
 
     def watch(self) -> None:
         """Show the experiment in the Prefect UI while this process works on it."""
@@ -612,18 +628,23 @@ class Experiment(ExperimentRecords):
 
     def _begin(self, request: Request) -> DurableJob:
         """Submit a request exactly once, and return its job without waiting for it."""
-        with self._parts.guard.admit(request) as admission:
-            return self._job(request, admission)
+        while True:
+            with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
+                return self._job(request, admission)
 
     def _run(self, request: Request) -> PrimitiveResult:
-        with self._parts.guard.admit(request) as admission:
-            recorded = self._parts.results.recorded(admission.submission)
-            if recorded is not None:
-                return recorded
-            return prefect_context.visibly(
-                f"{request.kind} {request.label or admission.submission[:8]}",
-                lambda: self._job(request, admission).wait(),
-            )
+        while True:
+            with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
+                recorded = self._parts.results.recorded(admission.submission)
+                if recorded is not None:
+                    return recorded
+                return prefect_context.visibly(
+                    f"{request.kind} {request.label or admission.submission[:8]}",
+                    partial(self._wait, request, admission),
+                )
+
+    def _wait(self, request: Request, admission: Admission) -> PrimitiveResult:
+        return self._job(request, admission).wait()
 
     def _job(self, request: Request, admission: Admission) -> DurableJob:
         recorded = self._parts.results.recorded_job(admission.submission)

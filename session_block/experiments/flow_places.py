@@ -36,6 +36,8 @@ from session_block import prefect_context
 from session_block.errors import LabelRequiredError
 from session_block.experiments.parameter_digests import digests_of
 from session_block.ledger.store import Ledger
+from session_block.records.attempts import RootAttempt
+from session_block.records.keys import Asker
 from session_block.records.places import RunPlace, Standing, SubflowCall, place_of_call
 
 _ASKED_AT_ONCE = 50
@@ -48,14 +50,17 @@ _LOADED_BY_PATH = ("__main__", "__prefect_loader")
 _logger = logging.getLogger(__name__)
 
 
-def place_of_this_run(ledger: Ledger, key: str | None, *, may_diverge: bool) -> RunPlace | None:
+def place_of_this_run(
+    ledger: Ledger, key: str | None, *, may_diverge: bool | None
+) -> RunPlace | None:
     """Return the place of the flow run around this code; ``None`` outside a flow run.
 
     Args:
         ledger: Where the calls of subflows are recorded.
         key: The user's key, which replaces the parameters of the innermost subflow. In the
             outermost run, which no parameters tell from others, it is part of the place.
-        may_diverge: Whether a caller that has diverged continues, with a warning.
+        may_diverge: Whether a caller that has diverged continues, with a warning; ``None`` for
+            without one.
 
     Raises:
         LabelRequiredError: The place cannot be counted here.
@@ -93,13 +98,51 @@ def place_of_outermost_run() -> RunPlace | None:
     return RunPlace(root, retried=attempt is not None and attempt[1] > 1)
 
 
+def asker_here(ledger: Ledger) -> Asker | None:
+    """Return which flow run asks here; ``None`` outside a flow run, or if it cannot be told.
+
+    So a retry finds the same requests again, also of an experiment that several flow runs share.
+    Unlike a place without a name, it may change: the requests are then told by their order alone.
+
+    Args:
+        ledger: Where the calls of subflows are recorded.
+    """
+    try:
+        place = place_of_this_run(ledger, None, may_diverge=None)
+    except LabelRequiredError as error:
+        _logger.info("Equal requests of this subflow are told by their order alone: %s", error)
+        return None
+    return None if place is None else place.asker
+
+
+def shared_attempt() -> RootAttempt | None:
+    """Return the outermost flow run's attempt, whose openings of one name are one experiment.
+
+    ``None`` outside a flow run. In a subflow, Prefect's server is asked; if it does not answer, the
+    subflow shares the experiment with nobody.
+    """
+    root, attempt = prefect_context.root_flow_run_id(), prefect_context.flow_attempt()
+    if root is None or attempt is None:
+        return None
+    try:
+        with get_client(sync_client=True) as client:
+            number = _attempt(client.read_flow_run_states(UUID(root)))
+    except (httpx.HTTPError, PrefectException) as error:
+        _logger.warning("Prefect did not say which attempt of its run this is: %s", error)
+        return RootAttempt(*attempt)
+    return RootAttempt(root, max(number, 1))
+
+
 class _Tree:
     """The flow runs from a subflow up to the outermost one."""
 
-    def __init__(self, client: SyncPrefectClient, ledger: Ledger, *, may_diverge: bool) -> None:
+    def __init__(
+        self, client: SyncPrefectClient, ledger: Ledger, *, may_diverge: bool | None
+    ) -> None:
         self._client = client
         self._ledger = ledger
-        self._warn = _logger.warning if may_diverge else None
+        may_warn = None if may_diverge is False else _logger.warning
+        self._warn = _logger.debug if may_diverge is None else may_warn
 
     def place(
         self,

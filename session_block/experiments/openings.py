@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from session_block import prefect_context
 from session_block.experiments.experiment import Experiment
 from session_block.prefect_context import Run
-from session_block.records.places import RunPlace
+from session_block.records.attempts import RootAttempt
+
+P = TypeVar("P")
 
 _MOST_FINISHED = 16
 """How many finished experiments to keep that were opened outside a run; the latest ones."""
@@ -28,10 +31,10 @@ class Openings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of_runs: dict[Run | None, dict[_Place, Experiment]] = {}
-        self._places: dict[Run, dict[_Place, RunPlace | None]] = {}
+        self._places: dict[Run, dict[_Place, Any]] = {}
 
-    def place(self, key: Hashable, find: Callable[[], RunPlace | None]) -> RunPlace | None:
-        """Return where this attempt of the run opens experiments; it is found out only once.
+    def place(self, key: Hashable, find: Callable[[], P]) -> P:
+        """Return what is true of this attempt of the run, such as its place; found out only once.
 
         Args:
             key: What the place depends on beside the attempt.
@@ -45,9 +48,12 @@ class Openings:
             places = self._places.setdefault(run, {})
         if place not in places:
             places[place] = find()
-        return places[place]
+        known: P = places[place]
+        return known
 
-    def open(self, key: Hashable, make: Callable[[], Experiment]) -> Experiment:
+    def open(
+        self, key: Hashable, make: Callable[[], Experiment], within: RootAttempt | None = None
+    ) -> Experiment:
         """Return the experiment that this attempt of the run has open; open it if there is none.
 
         Outside a run, every call opens the experiment again.
@@ -55,6 +61,8 @@ class Openings:
         Args:
             key: The experiment's key in the attempt.
             make: Opens the experiment.
+            within: The attempt of the outermost flow run, if all its flow runs share the
+                experiment.
         """
         run = prefect_context.outermost_run()
         if run is None:
@@ -63,7 +71,8 @@ class Openings:
             known = run in self._of_runs
         if not known:
             self._drop_ended()
-        place = (prefect_context.flow_attempt(), key)
+        attempt = None if within is None else (within.run, within.number)
+        place = (attempt or prefect_context.flow_attempt(), key)
         with self._lock:
             opened = self._of_runs.setdefault(run, {})
             if place not in opened:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,68 +16,17 @@ from session_block.errors import (
     LabelConflictError,
     LabelRequiredError,
 )
+from session_block.experiments.flow_places import asker_here
+from session_block.experiments.occurrences import Asking, Occurrences
 from session_block.prefect_context import TaskAttempt
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.pubs.request import Request
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Intent, Outcome, Result
+from session_block.records.keys import Asker, Intent, Outcome, Result
 from session_block.records.submissions import Asked
 from session_block.submissions.reconcile import Reconciler
 
 _logger = logging.getLogger(__name__)
-
-
-class Occurrences:
-    """Counts equal requests in one opening of an experiment.
-
-    A task's retry gets the occurrences of its first attempt. A request that raises an error leaves
-    its occurrence to the next equal request.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: Counter[str] = Counter()
-        self._returned: defaultdict[str, list[int]] = defaultdict(list)
-        self._calls: Counter[tuple[TaskAttempt, str]] = Counter()
-        self._bound: dict[tuple[str, str, int], int] = {}
-        self._holders: dict[tuple[str, int], tuple[str, str, int] | None] = {}
-
-    def take(self, fingerprint: str, task: TaskAttempt | None = None) -> int:
-        """Return the occurrence of a request with this fingerprint, counted from 1."""
-        with self._lock:
-            if task is None:
-                return self._next(fingerprint)
-            self._calls[task, fingerprint] += 1
-            place = (task.task_run_id, fingerprint, self._calls[task, fingerprint])
-            bound = self._bound.get(place)
-            if bound is None or self._holders.get((fingerprint, bound)) != place:
-                bound = self._bound[place] = self._next(fingerprint, place)
-            elif bound in self._returned[fingerprint]:
-                self._returned[fingerprint].remove(bound)
-            return bound
-
-    def give_back(self, fingerprint: str, occurrence: int) -> None:
-        """Leave a failed request's occurrence to the next equal request."""
-        with self._lock:
-            known = 0 < occurrence <= self._taken[fingerprint]
-            if known and occurrence not in self._returned[fingerprint]:
-                self._returned[fingerprint].append(occurrence)
-
-    def keep(self, fingerprint: str, occurrence: int) -> None:
-        """Take back an occurrence that was left, unless another request has it by now."""
-        with self._lock:
-            if occurrence in self._returned[fingerprint]:
-                self._returned[fingerprint].remove(occurrence)
-
-    def _next(self, fingerprint: str, place: tuple[str, str, int] | None = None) -> int:
-        if returned := self._returned[fingerprint]:
-            returned.sort()
-            occurrence = returned.pop(0)
-        else:
-            self._taken[fingerprint] += 1
-            occurrence = self._taken[fingerprint]
-        self._holders[fingerprint, occurrence] = place
-        return occurrence
 
 
 @dataclass(frozen=True)
@@ -102,6 +50,7 @@ class ReplayGuard:
         reconciler: Restores what the ledger lost, before the first new request.
         opener: Whether this process opened the experiment, and so may count equal requests.
         may_diverge: Whether a run that diverges continues, with a warning.
+        shared: Whether other flow runs of the same tree open the experiment too, by its name.
     """
 
     def __init__(
@@ -111,6 +60,7 @@ class ReplayGuard:
         *,
         opener: bool,
         may_diverge: bool,
+        shared: bool = False,
     ) -> None:
         self._context = context
         self._identity = context.identity
@@ -122,9 +72,17 @@ class ReplayGuard:
         self._pid = context.environment.pid() if opener else None
         self._in_run = prefect_context.inside()
         self._lock = threading.Lock()
-        self._askers: set[object] = {aio.current().asker}
-        self._occurrences = Occurrences()
+        self._threads: set[object] = {aio.current().asker}
+        opened_in = None if shared else prefect_context.flow_attempt()
+        self._opened_in = None if opened_in is None else opened_in[0]
+        self._askings: dict[tuple[str, int], Asking] = {}
         self._read_records()
+        asked = {
+            (str(one.fingerprint), one.occurrence): one.asker
+            for one in self._recorded.values()
+            if one.occurrence is not None and one.asker is not None
+        }
+        self._occurrences = Occurrences(asked, prefect_context.root_flow_run_id())
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[Admission]:
@@ -154,13 +112,13 @@ class ReplayGuard:
                 experiment=self._identity.uid,
             )
         fingerprint = self._fingerprint(request)
-        attempt = prefect_context.task_attempt()
+        task, asking = prefect_context.task_attempt(), self._asking()
         with aio.current().holding(
-            lambda: self._occurrences.take(fingerprint, attempt),
+            lambda: self._take(fingerprint, task, asking),
             lambda taken: self._occurrences.give_back(fingerprint, taken),
         ) as occurrence:
             self._places[submission_id(fingerprint, occurrence)] = (fingerprint, occurrence)
-            yield self._admitted(request, fingerprint, occurrence)
+            yield self._admitted(request, fingerprint, occurrence, asking.asker)
 
     def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
         """Hold a job's place while waiting for its result; leave the place if the wait fails.
@@ -198,7 +156,31 @@ class ReplayGuard:
         if submission in self._places:
             self._occurrences.keep(*self._places[submission])
 
-    def _admitted(self, request: Request, identifier: str, occurrence: int) -> Admission:
+    def _asking(self) -> Asking:
+        """Return who asks, if others may ask of the same experiment; Prefect is asked once."""
+        attempt = prefect_context.flow_attempt()
+        if attempt is None or attempt[0] == self._opened_in:
+            return Asking()
+        if attempt not in self._askings:
+            self._askings[attempt] = Asking(asker_here(self._journal.ledger), attempt)
+        return self._askings[attempt]
+
+    def _take(self, fingerprint: str, task: TaskAttempt | None, asking: Asking) -> int:
+        """Take a request's occurrence; not one that another process has taken for its own flow."""
+        while True:
+            occurrence = self._occurrences.take(fingerprint, task, asking)
+            if asking.asker is None:
+                return occurrence
+            recorded = self._record_of(submission_id(fingerprint, occurrence))
+            theirs = None if recorded is None else recorded.asker
+            if theirs is None or not self._occurrences.is_anothers(theirs, asking.asker):
+                return occurrence
+            self._occurrences.learn(fingerprint, occurrence, theirs)
+            self._occurrences.give_back(fingerprint, occurrence)
+
+    def _admitted(
+        self, request: Request, identifier: str, occurrence: int, asker: Asker | None = None
+    ) -> Admission:
         submission, label = submission_id(identifier, occurrence), request.label
         fingerprint = self._fingerprint(request)
         with self._lock:
@@ -213,17 +195,17 @@ class ReplayGuard:
             if recorded is not None:
                 self._check_label(label, recorded.fingerprint, fingerprint)
             else:
-                self._check_new(in_turn=label is not None or concurrent)
-        return Admission(submission, Asked(fingerprint, occurrence, label, concurrent))
+                self._check_new(asker, in_turn=label is not None or concurrent)
+        return Admission(submission, Asked(fingerprint, occurrence, label, concurrent, asker))
 
     def _fingerprint(self, request: Request) -> str:
         return request.fingerprint_by(self._context.versions.fingerprint)
 
     def _several_ask(self) -> bool:
         """Note who makes a request; return whether several threads or live asyncio tasks do."""
-        ended = {one for one in self._askers if isinstance(one, asyncio.Task) and one.done()}
-        self._askers = (self._askers - ended) | {aio.current().asker}
-        return len(self._askers) > 1
+        ended = {one for one in self._threads if isinstance(one, asyncio.Task) and one.done()}
+        self._threads = (self._threads - ended) | {aio.current().asker}
+        return len(self._threads) > 1
 
     def _record_of(self, submission: str) -> Intent | None:
         if submission not in self._recorded:
@@ -243,17 +225,25 @@ class ReplayGuard:
                 experiment=self._identity.uid,
             )
 
-    def _check_new(self, *, in_turn: bool) -> None:
+    def _check_new(self, asker: Asker | None, *, in_turn: bool) -> None:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
                 f"nothing was submitted. Start a new experiment {self._identity.anew}.",
                 experiment=self._identity.uid,
             )
-        if not self._unasked or in_turn:
+        if in_turn:
+            return
+        # What other subflows asked for is theirs to repeat, or Prefect kept their results.
+        unasked = [
+            one
+            for one in self._unasked
+            if not self._occurrences.is_anothers(self._recorded[one].asker, asker)
+        ]
+        if not unasked:
             return
         what = (
-            f"Experiment {self._identity} recorded {len(self._unasked)} requests that this run has "
+            f"Experiment {self._identity} recorded {len(unasked)} requests that this run has "
             "not made, but the run now makes a new one, so it does not repeat the interrupted run."
         )
         if self._may_diverge:

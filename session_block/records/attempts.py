@@ -8,10 +8,29 @@ from datetime import datetime, timedelta
 from session_block.errors import CrashLoopError
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
-from session_block.records.keys import AttemptBegan, AttemptFailed
+from session_block.records.keys import AttemptBegan, AttemptFailed, AttemptLeft
 
 
-def note_attempt(journal: Journal, identity: Identity, results: int, most: int | None) -> int:
+@dataclass(frozen=True)
+class RootAttempt:
+    """An attempt of an outermost flow run: all its openings of one name are one experiment.
+
+    Attributes:
+        run: The run's ID.
+        number: The attempt's number, counted from 1.
+    """
+
+    run: str
+    number: int
+
+
+def note_attempt(
+    journal: Journal,
+    identity: Identity,
+    results: int,
+    most: int | None,
+    within: RootAttempt | None = None,
+) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
 
     So a run that crashes repeatedly without progress is not retried for ever. A stopped attempt
@@ -23,6 +42,8 @@ def note_attempt(journal: Journal, identity: Identity, results: int, most: int |
         results: How many results are recorded now.
         most: How many limited attempts in a row may begin with the same number of results; ``None``
             if this attempt has no limit and does not count towards the limit of others.
+        within: The flow run's attempt that it belongs to, if others of its tree share the
+            experiment. Only the first of them counts.
 
     Returns:
         The number of the attempt, counted from 1.
@@ -31,6 +52,8 @@ def note_attempt(journal: Journal, identity: Identity, results: int, most: int |
         CrashLoopError: As many attempts have already begun without a new result.
     """
     attempts = journal.all(AttemptBegan)
+    if within is not None and _of(within, attempts):
+        most = None
     in_vain = 0
     for one in sorted(attempts, key=lambda one: one.attempt, reverse=True):
         if one.stopped or one.results != results:
@@ -38,7 +61,14 @@ def note_attempt(journal: Journal, identity: Identity, results: int, most: int |
         in_vain += one.limited
     stopped = most is not None and in_vain >= most
     number = len(attempts) + 1
-    began = AttemptBegan(attempt=number, results=results, limited=most is not None, stopped=stopped)
+    began = AttemptBegan(
+        attempt=number,
+        results=results,
+        limited=most is not None,
+        stopped=stopped,
+        flow_run_id=None if within is None else within.run,
+        flow_run_attempt=None if within is None else within.number,
+    )
     while not journal.record(began)[1]:
         number += 1  # another attempt began at the same time and took this number
         began = replace(began, attempt=number)
@@ -55,6 +85,40 @@ def note_attempt(journal: Journal, identity: Identity, results: int, most: int |
 def note_failure(journal: Journal, attempt: int, keep_seconds: int) -> None:
     """Record that an attempt has failed, and how long its session is kept for the next one."""
     journal.record(AttemptFailed(attempt=attempt, keep_seconds=keep_seconds))
+
+
+def note_leaving(journal: Journal, attempt: int) -> None:
+    """Record that an attempt ended without an error."""
+    journal.record(AttemptLeft(attempt=attempt))
+
+
+def others_are_inside(journal: Journal, within: RootAttempt) -> bool:
+    """Whether an opening of this attempt of the outermost run has not ended yet.
+
+    A killed one never ends, so the session stays open until the outermost run completes.
+    """
+    return any(not _has_ended(journal, one) for one in _of(within, journal.all(AttemptBegan)))
+
+
+def left_by(journal: Journal) -> str | None:
+    """Return the ID of the outermost run whose opening of a shared experiment is the latest one.
+
+    ``None`` if it has failed, or if the latest opening is not shared.
+    """
+    attempts = journal.all(AttemptBegan)
+    if not attempts or journal.has(AttemptFailed, attempts[-1].attempt):
+        return None
+    return attempts[-1].flow_run_id
+
+
+def _of(within: RootAttempt, attempts: list[AttemptBegan]) -> list[AttemptBegan]:
+    its = (within.run, within.number)
+    return [one for one in attempts if (one.flow_run_id, one.flow_run_attempt) == its]
+
+
+def _has_ended(journal: Journal, began: AttemptBegan) -> bool:
+    ended = (AttemptLeft, AttemptFailed)
+    return began.stopped or any(journal.has(kind, began.attempt) for kind in ended)
 
 
 @dataclass(frozen=True)
@@ -75,5 +139,10 @@ def last_failure(journal: Journal) -> Failure | None:
     failed = journal.get(AttemptFailed, journal.count(AttemptBegan))
     if failed is None or failed.recorded_at is None:
         return None
+    latest = journal.get(AttemptBegan, failed.attempt)
+    if latest is not None and latest.flow_run_id is not None:
+        within = RootAttempt(latest.flow_run_id, latest.flow_run_attempt or 0)
+        if others_are_inside(journal, within):
+            return None
     keep = timedelta(seconds=failed.keep_seconds)
     return Failure(failed.recorded_at, failed.recorded_at + keep)

@@ -66,7 +66,8 @@ class Kind:
             value = getattr(self, one.name)
             if one.if_set and value == one.default:
                 continue
-            body[one.written_as] = asdict(value) if isinstance(value, Sender) else value
+            nested = isinstance(value, Sender | Asker)
+            body[one.written_as] = asdict(value) if nested else value
         return body
 
     @classmethod
@@ -127,6 +128,21 @@ class Sender:
     boot: str
     pid: int
     started: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """The flow run that makes a request of an experiment which others of its tree may share.
+
+    Attributes:
+        run: The ID of the outermost flow run.
+        path: The digest of the calls of subflows down to it; empty in the outermost run itself.
+        call: The same calls as Prefect counts them, whatever their parameters.
+    """
+
+    run: str
+    path: str
+    call: str
 
 
 @dataclass(frozen=True)
@@ -247,12 +263,15 @@ class CalibrationSeen(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptBegan(Kind):
-    """An attempt began.
+    """An attempt began: the experiment was opened.
 
     Attributes:
         results: How many results were recorded then.
         limited: Whether it counts against the limit of attempts without progress.
         stopped: Whether it was stopped at once because the limit was reached.
+        flow_run_id: The outermost flow run; ``None`` outside a flow run, or if the experiment
+            belongs to one place of the run.
+        flow_run_attempt: The number of that run's attempt, whose openings share the experiment.
     """
 
     KIND = "attempt"
@@ -261,6 +280,8 @@ class AttemptBegan(Kind):
     results: int
     limited: bool
     stopped: bool
+    flow_run_id: str | None = _if_set()
+    flow_run_attempt: int | None = _if_set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +292,15 @@ class AttemptFailed(Kind):
 
     attempt: int = _place(6)
     keep_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptLeft(Kind):
+    """An attempt ended without an error, and does not need the session any more."""
+
+    KIND = "left"
+
+    attempt: int = _place(6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +375,8 @@ class Intent(Kind):
         kind: ``sampler`` or ``estimator``; ``None`` if the ledger had lost it.
         tag: The job's whole tag.
         sender: Who sends it; ``None`` if the job was sent before this fact was recorded.
+        asker: Which flow run asked for it; ``None`` if no other can share the experiment, or if it
+            is unknown.
         adopted: It was recorded for a job that appeared after all.
         restored: The ledger had lost it.
     """
@@ -366,11 +398,14 @@ class Intent(Kind):
     calibrated_at: str | None = _if_set()
     tag: str
     sender: Sender | None = _if_set(written_as="owner")
+    asker: Asker | None = _if_set()
     adopted: bool = _if_set(default=False)
     restored: bool = _if_set(default=False)
 
     def __post_init__(self) -> None:
         _make_sender(self)
+        if isinstance(self.asker, Mapping):
+            object.__setattr__(self, "asker", Asker(**self.asker))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -696,6 +731,7 @@ KINDS: tuple[type[Kind], ...] = (
     CalibrationSeen,
     AttemptBegan,
     AttemptFailed,
+    AttemptLeft,
     SessionIntent,
     SessionOutcome,
     SessionClosing,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain, count
 from typing import Protocol
@@ -21,7 +21,7 @@ from typing import Protocol
 from session_block.errors import ExperimentDivergedError
 from session_block.ledger.store import Ledger
 from session_block.records.journal import Journal
-from session_block.records.keys import NAMES, Intent, OpenedByRun, SubflowCalled
+from session_block.records.keys import NAMES, Asker, Intent, OpenedByRun, SubflowCalled
 
 _CALLS = "@subflows"
 """The pseudo-experiment whose facts are the calls of subflows."""
@@ -91,12 +91,14 @@ class RunPlace:
         paths: For each call on the way down, the digest of it and of the calls before; none in the
             outermost run itself.
         words: The calls in words.
+        calls: The calls as Prefect counts them, whatever their parameters.
         retried: Whether an earlier attempt of the outermost run may have opened experiments.
     """
 
     root: str
     paths: tuple[str, ...] = ()
     words: tuple[str, ...] = field(default=(), compare=False)
+    calls: tuple[str, ...] = field(default=(), compare=False)
     retried: bool = field(default=False, compare=False)
 
     @property
@@ -116,13 +118,25 @@ class RunPlace:
         """Return the place in the outermost run that the user tells from others by a key."""
         if key is None:
             return self
-        return RunPlace(self.root, (_digest(["key", key]),), (key,), self.retried)
+        paths = (_digest(["key", key]),)
+        return replace(self, paths=paths, words=(key,))
 
     def called(self, call: SubflowCall, rank: int) -> RunPlace:
         """Return the place of a subflow that is called here."""
         path = _path(self, call.flow, call.digest, rank)
         words = call.flow if rank == 1 else f"{call.flow} ({rank})"
-        return RunPlace(self.root, (*self.paths, path), (*self.words, words), self.retried)
+        return replace(
+            self,
+            paths=(*self.paths, path),
+            words=(*self.words, words),
+            calls=(*self.calls, call.id),
+        )
+
+    @property
+    def asker(self) -> Asker:
+        """The flow run here, as the intents of its requests record it."""
+        call = _digest(list(self.calls))[:_DIGITS] if self.calls else ""
+        return Asker(run=self.root, path=self.path[:_DIGITS], call=call)
 
 
 def place_of_call(

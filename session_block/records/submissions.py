@@ -16,6 +16,7 @@ from typing import TypedDict
 from session_block.errors import LedgerError
 from session_block.records.journal import Journal
 from session_block.records.keys import (
+    Asker,
     Hold,
     Intent,
     JobEnded,
@@ -80,12 +81,14 @@ class Asked:
         occurrence: Which of several equal requests it is, counted from 1.
         label: The user's label, or ``None``.
         concurrent: Whether several threads or tasks make requests.
+        asker: Which flow run asks, if others of its tree may ask of the same experiment.
     """
 
     fingerprint: str
     occurrence: int
     label: str | None
     concurrent: bool
+    asker: Asker | None = None
 
 
 @dataclass(frozen=True)

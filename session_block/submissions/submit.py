@@ -42,6 +42,10 @@ _LOOK_SECONDS = 0.05
 _logger = logging.getLogger(__name__)
 
 
+class OccurrenceTakenError(Exception):
+    """Another subflow has the occurrence; the request takes the next one. No user sees it."""
+
+
 class Submitter:
     """Submits the requests of one experiment.
 
@@ -92,6 +96,7 @@ class Submitter:
             BudgetExceededError: A limit was reached, so nothing was sent.
             ExperimentSealedError: The experiment is finished, and this submission has no result.
             SubmissionHeldError: It is unknown whether a job was made, and an operator must decide.
+            OccurrenceTakenError: Another subflow has this occurrence since.
             SubmissionNotSentError: Each try failed, and the platform shows no job; the next call
                 tries again.
             ConnectionFailedError: The platform could not be reached; the next call tries again.
@@ -102,6 +107,7 @@ class Submitter:
         began = self._environment.monotonic()
         while True:
             recorded = self.read(submission)
+            self._check_ours(recorded, about)
             latest = recorded.latest
             may_try = (
                 attempts < _ATTEMPTS_PER_CALL
@@ -135,6 +141,16 @@ class Submitter:
                         experiment=self._experiment,
                         submission=submission,
                     ) from failure
+
+    def _check_ours(self, recorded: Submission, about: Asked) -> None:
+        """Check that no subflow in another process has just asked for the same occurrence."""
+        theirs = recorded.generations[0].intent.asker if recorded.generations else None
+        if theirs is None or about.asker is None or about.label is not None:
+            return
+        # A run with another ID, or a call with other parameters, takes up what is recorded.
+        other_place = theirs.path != about.asker.path and theirs.call != about.asker.call
+        if theirs.run == about.asker.run and other_place:
+            raise OccurrenceTakenError(recorded.id)
 
     def _next_action(self, recorded: Submission) -> Action:
         """Decide from the ledger; read the platform's listing first if the ledger knows no job."""
@@ -195,6 +211,7 @@ class Submitter:
                 calibrated_at=calibrated_at,
                 tag=str(tag),
                 sender=sender,
+                asker=about.asker,
             )
             if not self._journal.record(intent)[1]:
                 return None

@@ -1,0 +1,369 @@
+"""A name that several flow runs of one tree open is one experiment; each finds its own requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from prefect import flow, task
+from prefect.runtime import flow_run as this_run
+from prefect_helpers import flipped
+from support import Platform
+
+from session_block import Experiment, JobRef, QuantumSession, SessionRef
+from session_block.blocks.quantum_session import load_block
+from session_block.errors import ExperimentDivergedError, ExperimentSealedError
+from session_block.experiments.experiment import Experiment as Opened
+from session_block.tasks import fetch_result, open_session, submit_sampler
+
+pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
+
+EQUAL = 7
+"""The shots of the requests that all flows make alike."""
+
+
+class _GivenUpError(Exception):
+    """The failure of a test's flow."""
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses: they share the platform, where names are looked up."""
+    return f"shared-{uuid4().hex[:8]}"
+
+
+def _ask(experiment: Opened, shots: int) -> str:
+    job: JobRef = experiment.submit_sampler([flipped()], shots=shots)
+    experiment.fetch_result(job)
+    return job.job_id
+
+
+@flow
+def child(block: str, name: str, shots: int, *, close: bool = True) -> list[str]:
+    """Make two equal requests and one of its own, and leave."""
+    experiment = load_block(block).experiment(name)
+    jobs = [_ask(experiment, one) for one in (EQUAL, EQUAL, shots)]
+    if close:
+        with experiment:
+            pass
+    return jobs
+
+
+def _flat(found: list[list[str]]) -> list[str]:
+    return [one for jobs in found for one in jobs]
+
+
+def test_the_second_subflow_goes_on_where_the_first_left_it(
+    platform: Platform,
+    block: QuantumSession,
+    saved_block: str,
+    name: str,
+    session_state: Callable[[str], str],
+) -> None:
+    """Each request is one job, in every attempt; the seal comes with the outermost run's end."""
+    found: list[list[str]] = []
+    sealed: list[bool] = []
+
+    @flow(retries=2)
+    def root() -> None:
+        jobs = [*child(saved_block, name, 1), *child(saved_block, name, 2)]
+        with load_block(saved_block).experiment(name) as experiment:
+            jobs.append(_ask(experiment, EQUAL))
+            jobs += child(saved_block, name, 1)
+            jobs.append(_ask(experiment, 3))
+        sealed.append(experiment.sealed)
+        found.append(jobs)
+        if len(found) < 3:
+            raise _GivenUpError
+
+    root()
+    assert len(found[0]) == len(set(found[0])) == 11
+    assert found[1] == found[2] == found[0]
+    assert platform.jobs_named(name) == 11
+    assert sealed == [False] * 3
+    view = Experiment.load(name, block.ledger())
+    assert view.sealed
+    assert view.identity.number == 1
+    assert all(session_state(str(one.session_id)) == "closed" for one in view.sessions)
+
+    @flow
+    def later() -> list[str]:
+        with load_block(saved_block).experiment(name) as experiment:
+            with pytest.raises(ExperimentSealedError, match="finished"):
+                _ask(experiment, 99)
+            return [_ask(experiment, EQUAL)]
+
+    assert set(later()) <= set(found[0])
+    assert platform.jobs_named(name) == 11
+
+
+def test_a_session_lasts_while_one_of_the_flows_uses_it(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str
+) -> None:
+    """A subflow that leaves closes nothing under its parent."""
+
+    @flow
+    def root() -> None:
+        with load_block(saved_block).experiment(name) as experiment:
+            for turn in range(3):
+                child(saved_block, name, turn + 1)
+                _ask(experiment, 3)
+
+    root()
+    view = Experiment.load(name, block.ledger())
+    assert len(view.sessions) == 1
+    assert view.sealed
+    assert platform.jobs_named(name) == 12
+
+
+def test_a_subflows_own_retry_takes_its_own_requests(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """Also of a handle, and of a reference, that the parent has opened without a name."""
+    tries: list[list[str]] = []
+
+    @flow(retries=1)
+    def failing(how: str, passed: SessionRef | None = None) -> None:
+        if passed is not None:
+            jobs = [submit_sampler(passed, [flipped()], shots=EQUAL).job_id for _ in range(2)]
+        else:
+            experiment = handles.get(how) or load_block(saved_block).experiment(name)
+            jobs = [_ask(experiment, EQUAL) for _ in range(2)]
+        tries.append(jobs)
+        if len(tries) % 2:
+            raise _GivenUpError
+
+    handles: dict[str, Opened] = {}
+
+    @flow
+    def root() -> list[str]:
+        others = []
+        with load_block(saved_block).experiment() as unnamed:
+            handles["handle"] = unnamed
+            others.append(_ask(unnamed, EQUAL))
+            failing("handle")
+            others.append(_ask(unnamed, EQUAL))
+            failing("reference", unnamed.session_ref)
+        with load_block(saved_block).experiment(name) as named:
+            others.append(_ask(named, EQUAL))
+            failing("name")
+            others.append(_ask(named, EQUAL))
+        return others
+
+    others = root()
+    assert tries[0::2] == tries[1::2]
+    assert len({*others, *_flat(tries)}) == 4 + 6
+    assert platform.jobs_named(name) == 4
+
+
+def test_a_kept_subflow_keeps_its_requests(platform: Platform, saved_block: str, name: str) -> None:
+    """Prefect does not run it again; another subflow does not get its recorded results."""
+    found: list[list[str]] = []
+
+    @flow(persist_result=True)
+    def kept() -> list[str]:
+        with load_block(saved_block).experiment(name) as experiment:
+            return [_ask(experiment, EQUAL) for _ in range(2)]
+
+    @flow(retries=1)
+    def root() -> None:
+        jobs = kept()
+        with load_block(saved_block).experiment(name) as experiment:
+            jobs = [*jobs, _ask(experiment, EQUAL)]
+        if not found:
+            found.append(jobs)
+            raise _GivenUpError
+        found.append([*jobs, *child(saved_block, name, 5)])
+
+    root()
+    assert found[1][:3] == found[0]
+    assert len(set(found[1])) == 6 == platform.jobs_named(name)
+
+
+def test_a_named_subflow_may_get_other_parameters(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """A name is there for parameters that change, such as a time."""
+    found: list[list[str]] = []
+
+    @flow
+    def timed(now: float) -> list[str]:
+        with load_block(saved_block).experiment(name) as experiment:
+            return [_ask(experiment, one) for one in (EQUAL, EQUAL, int(now > 0))]
+
+    @flow(retries=1)
+    def root() -> None:
+        found.append([*timed(time.time()), *timed(time.time())])
+        if len(found) == 1:
+            raise _GivenUpError
+
+    root()
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 6 == platform.jobs_named(name)
+
+
+def test_concurrent_subflows_share_nothing_but_the_experiment(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str
+) -> None:
+    """In threads, in each of two attempts."""
+    found: list[dict[int, list[str]]] = []
+
+    @flow(retries=1)
+    def root() -> None:
+        with ThreadPoolExecutor(3) as pool:
+            calls = {
+                shots: pool.submit(contextvars.copy_context().run, child, saved_block, name, shots)
+                for shots in (1, 2, 3)
+            }
+            found.append({shots: call.result() for shots, call in calls.items()})
+        if len(found) == 1:
+            raise _GivenUpError
+
+    root()
+    assert found[0] == found[1]
+    assert len(set(_flat(list(found[0].values())))) == 9 == platform.jobs_named(name)
+    # The outermost run did not open it itself: the next opening finds that it has completed.
+    assert block.experiment(name).sealed
+
+
+def test_gathered_subflows_share_nothing_but_the_experiment(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """Async subflows too."""
+    found: list[list[list[str]]] = []
+
+    @flow
+    async def leaf(shots: int) -> list[str]:
+        loaded = await QuantumSession.aload(saved_block)
+        async with await loaded.aexperiment(name) as experiment:
+            return [
+                (await experiment.asubmit_sampler([flipped()], shots=one)).job_id
+                for one in (EQUAL, EQUAL, shots)
+            ]
+
+    @flow(retries=1)
+    async def root() -> None:
+        found.append(await asyncio.gather(leaf(1), leaf(2), leaf(3)))
+        if len(found) == 1:
+            raise _GivenUpError
+
+    asyncio.run(root())
+    assert found[0] == found[1]
+    assert len(set(_flat(found[0]))) == 9 == platform.jobs_named(name)
+
+
+def test_a_failed_run_goes_on_in_another_run(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """A name resumes across flow runs, also if the requests have moved into another flow."""
+    found: list[list[str]] = []
+
+    @flow
+    def first() -> None:
+        found.append([*child(saved_block, name, 1), *child(saved_block, name, 2)])
+        raise _GivenUpError
+
+    @flow
+    def second() -> None:
+        with load_block(saved_block).experiment(name) as experiment:
+            found.append([_ask(experiment, one) for one in (EQUAL, EQUAL, 1, EQUAL, EQUAL, 2, 3)])
+
+    with pytest.raises(_GivenUpError):
+        first()
+    second()
+    assert found[1][:6] == found[0]
+    assert platform.jobs_named(name) == 7
+
+
+def test_a_subflow_that_differs_stops_before_it_buys(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """Divergence is judged for each flow run by itself."""
+    tries: list[int] = []
+
+    @flow
+    def drifting() -> None:
+        with load_block(saved_block).experiment(name) as experiment:
+            tries.append(1)
+            _ask(experiment, 10 * len(tries))
+
+    @flow(retries=1)
+    def root() -> None:
+        child(saved_block, name, 1)
+        drifting()
+        raise _GivenUpError
+
+    with pytest.raises(ExperimentDivergedError, match="recorded 1 requests"):
+        root()
+    assert platform.jobs_named(name) == 4
+
+
+def test_many_openings_of_a_name_are_one_attempt(
+    platform: Platform, block: QuantumSession, name: str
+) -> None:
+    """Replays of subflows do not count as attempts in vain."""
+    saved = f"t-{name}"
+    block.model_copy(update={"max_attempts": 3}).save(saved, overwrite=True)
+    runs: list[str] = []
+
+    @flow
+    def leaf(number: int) -> str:
+        with load_block(saved).experiment(name) as experiment:
+            return _ask(experiment, 1 + number)
+
+    @flow(retries=1)
+    def root() -> None:
+        for number in range(6):
+            leaf(number)
+        runs.append(str(this_run.id))
+        if len(runs) == 1:
+            raise _GivenUpError
+
+    root()
+    assert platform.jobs_named(name) == 6
+
+
+def test_a_subflow_hands_its_session_to_its_parent(
+    block: QuantumSession,
+    saved_block: str,
+    session_state: Callable[[str], str],
+) -> None:
+    """A reference that it returns stays usable, and the parent's end closes the session."""
+
+    @flow
+    def opens() -> SessionRef:
+        return open_session(saved_block)
+
+    @flow
+    def root() -> SessionRef:
+        session = opens()
+        fetch_result(submit_sampler(session, [flipped()], shots=EQUAL))
+        assert session_state(str(session.session_id)) != "closed"
+        return session
+
+    session = root()
+    assert session_state(str(session.session_id)) == "closed"
+    view = Experiment.load(session.uid, block.ledger())
+    assert view.sealed
+    assert len(view.sessions) == 1
+
+
+@task
+def _asks(block: str, name: str) -> str:
+    with load_block(block).experiment(name) as experiment:
+        return _ask(experiment, EQUAL)
+
+
+def test_tasks_of_one_flow_share_a_name(platform: Platform, saved_block: str, name: str) -> None:
+    """Two tasks that open it one after another make two requests."""
+
+    @flow
+    def root() -> list[str]:
+        return [_asks(saved_block, name), _asks(saved_block, name)]
+
+    assert len(set(root())) == 2 == platform.jobs_named(name)
