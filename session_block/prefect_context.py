@@ -171,6 +171,23 @@ def endings_of(flow_runs: Sequence[str]) -> dict[str, Ending]:
     return endings
 
 
+def was_cancelled(flow_run_id: str) -> bool:
+    """Whether a person has cancelled a flow run that goes on, as that of a script does.
+
+    ``False`` if Prefect does not answer.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            states = client.read_flow_run_states(UUID(flow_run_id))
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Could not ask Prefect whether the run was cancelled: %s", unanswered)
+        return False
+    later: list[Ending | None] = []
+    for one in sorted(states, key=lambda one: one.timestamp):
+        later = [] if one.is_running() else [*later, ending_of(one)]
+    return "cancelled" in later
+
+
 def has_server_that_stays() -> bool:
     """Whether a Prefect server is configured; the ephemeral one ends with this process."""
     return get_current_settings().api.url is not None

@@ -45,6 +45,9 @@ class Completion:
         parts: Its parts.
         keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
         within: The attempt of the outermost flow run that shares it; ``None`` if nobody does.
+
+    Attributes:
+        entered: Whether the user's ``with`` block ends it.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Completion:
         self._lock = threading.Lock()
         self._openings: dict[str | None, int] = {}
         self._over: set[str | None] = set()
+        self.entered = False
 
     @property
     def context(self) -> ExperimentContext:

@@ -542,6 +542,7 @@ class Experiment(ExperimentRecords):
     afinish = aio.async_twin(finish)
 
     def __enter__(self) -> Self:
+        self._completion.entered = True
         return self
 
     def __exit__(
@@ -561,7 +562,7 @@ class Experiment(ExperimentRecords):
             self.release()
 
     async def __aenter__(self) -> Self:
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self,

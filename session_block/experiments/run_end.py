@@ -25,6 +25,7 @@ from prefect.utilities.collections import visit_collection
 
 from session_block import aio, prefect_context
 from session_block.errors import SessionBlockError
+from session_block.events import Event, EventKind
 from session_block.experiments.completion import Completion, seal_settled
 from session_block.ledger.store import Ledger
 from session_block.prefect_context import Ending
@@ -38,6 +39,24 @@ from session_block.references import JobRef, SessionRef
 _HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_crashed_hooks", "on_cancellation_hooks")
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Unseen:
+    """Tells that nobody will see the end of what opens a session."""
+
+    completion: Completion
+
+    def observe(self, event: Event) -> None:
+        used = event.kind in {EventKind.SESSION_OPENED, EventKind.SESSION_RENEWED}
+        if used and not self.completion.entered:
+            _logger.warning(
+                "Session %s of experiment %s was opened by a task outside a flow, or in another "
+                "process than its flow, so no flow run's end closes it. Open the experiment by "
+                "'with', or call close_session.",
+                event.subject,
+                self.completion.context.identity,
+            )
 
 
 @dataclass
@@ -68,6 +87,8 @@ class RunEnds:
         context = FlowRunContext.get()
         # A detached task is in another process than its flow, whose end it does not see.
         if context is None or context.detached or context.flow_run is None or context.flow is None:
+            if prefect_context.outermost_run() is not None:
+                completion.context.events.subscribe(_Unseen(completion).observe)
             return
         run, flow = context.flow_run, context.flow
         key = str(run.id)
@@ -126,6 +147,9 @@ class RunEnds:
             # A new list, because Prefect may be going through the old one.
             kept = [one for one in getattr(opened.flow, name) if one is not opened.hook]
             setattr(opened.flow, name, kept)
+        is_used = any(one.is_open_in(key) for one in opened.completions)
+        if is_used and ending != "cancelled" and prefect_context.was_cancelled(key):
+            ending = "cancelled"  # the state is that of the process, which nobody interrupted
         handed_over = _returned(state) if ending == "completed" and not opened.is_root else set()
         for completion in opened.completions:
             if completion.context.uid in handed_over:

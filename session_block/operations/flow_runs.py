@@ -11,13 +11,20 @@ from prefect import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry
 
+from session_block import prefect_context
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import InvalidInputError, SessionBlockError
+from session_block.experiments.run_end import seal_left
 from session_block.ledger.store import Ledger
-from session_block.records.identity import Identity, flow_runs_of, opened_by
+from session_block.records.identity import (
+    Identity,
+    flow_runs_of,
+    known_experiments,
+    opened_by,
+)
 from session_block.records.journal import Journal
 from session_block.records.keys import ExperimentBegan
-from session_block.records.sessions import CANCELLED
+from session_block.records.sessions import CANCELLED, read_sessions
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -91,6 +98,51 @@ def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
     experiment.cancel_session()
     _logger.info("Experiment %s is %s.", identity, CANCELLED)
     return True
+
+
+def end_with_their_runs(block: QuantumSession) -> list[str]:
+    """Close the sessions whose flow runs ended, but whose processes could not close them.
+
+    If a run completed, its experiments are finished; if a person cancelled it, they are cancelled.
+    Its process does so itself, unless it is killed first.
+
+    Args:
+        block: A Block for the ledger; an experiment of another saved Block is ended with that one.
+
+    Returns:
+        The IDs of the closed sessions. One that cannot be closed is logged.
+    """
+    ledger = block.ledger()
+    left = {
+        one.uid: one
+        for one in known_experiments(ledger)
+        if _own_open(Journal(ledger, one.uid)) and flow_runs_of(ledger, one.uid)
+    }
+    runs = {uid: flow_runs_of(ledger, uid)[-1] for uid in left}
+    endings = prefect_context.endings_of(list(dict.fromkeys(runs.values())))
+    closed = []
+    for uid, identity in left.items():
+        ending = endings.get(runs[uid])
+        if ending not in {"completed", "cancelled"}:
+            continue
+        session_ids = _own_open(Journal(ledger, uid))
+        try:
+            own = _block_of(identity, block)
+            if ending == "cancelled":
+                cancel_experiment(own, identity)
+            else:
+                own.open(identity).close_session()
+                seal_left(identity, Journal(ledger, uid), runs[uid])
+        except SessionBlockError as error:
+            _logger.warning("The session of experiment %s may still be open: %s", identity, error)
+        else:
+            closed += session_ids
+    return closed
+
+
+def _own_open(journal: Journal) -> list[str]:
+    """Return the IDs of the sessions that an experiment opened, and that may be open."""
+    return [str(one.session_id) for one in read_sessions(journal) if one.opened and one.usable]
 
 
 @dataclass(frozen=True)

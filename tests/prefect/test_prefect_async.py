@@ -188,13 +188,13 @@ def test_an_async_task_timeout_ends_the_wait_and_not_the_job(
     async def impatient() -> SessionRef:
         session = await aopen_session("t-async-timeout")
         await wait_for(session)
+        found = {one["id"]: one["state"] for one in slow_platform.admin.sessions()}
+        assert found[str(session.session_id)] != "closed"
         return session
 
     session = asyncio.run(impatient())
     assert len(tries) > 1
     assert slow_platform.jobs_of(session.uid) == 1
-    [known] = [one for one in slow_platform.admin.sessions() if one["id"] == session.session_id]
-    assert known["state"] != "closed"
 
 
 def test_a_cancelled_wait_ends_alone(
