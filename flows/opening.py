@@ -8,13 +8,15 @@ from session_block.blocks.quantum_session import QuantumSession
 from session_block.experiments.experiment import Experiment
 
 
-def opened(block: QuantumSession, experiment: str | None, *, fresh: bool) -> Experiment:
+def opened(
+    block: QuantumSession, experiment: str | None, *, fresh: bool, extend: bool
+) -> Experiment:
     """Open an experiment; if it is finished, log a warning in the flow run."""
-    found = block.experiment(experiment, fresh=fresh)
+    found = block.experiment(experiment, fresh=fresh, extend=extend)
     if found.sealed:
         get_run_logger().warning(
             "Experiment %s is finished: this is its report, and nothing was submitted. Use "
-            "fresh=True to start a new one.",
+            "extend=True to go on with it, or fresh=True to start a new one.",
             found.identity,
         )
     return found

@@ -50,6 +50,7 @@ def qaoa(
     implementation: Implementation = "v2",
     experiment: ExperimentName = None,
     fresh: bool = False,
+    extend: bool = False,
 ) -> QAOAReport:
     """Find a large cut, or spins of low energy, in one session.
 
@@ -78,6 +79,8 @@ def qaoa(
         experiment: Name under which other flow runs can resume the experiment. By default each flow
             run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.
+        extend: If the experiment of that name is finished, go on with it: what is recorded is
+            replayed, and more evaluations, as by a larger maxiter, are submitted.
 
     Returns:
         The best cut or spins, the angles, the samples and all evaluations.
@@ -87,7 +90,7 @@ def qaoa(
     def log(number: int, evaluation: QAOAEvaluation) -> None:
         logger.info("Evaluation %d: %.6f", number, evaluation.value)
 
-    with opened(load_block(block), experiment, fresh=fresh) as durable:
+    with opened(load_block(block), experiment, fresh=fresh, extend=extend) as durable:
         return run_qaoa(
             durable,
             problem,

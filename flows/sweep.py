@@ -48,6 +48,7 @@ def sweep(
     on_failure: OnFailure = "stop",
     experiment: ExperimentName = None,
     fresh: bool = False,
+    extend: bool = False,
 ) -> SweepReport:
     """Run circuits over a grid of parameter values, in one session.
 
@@ -73,6 +74,8 @@ def sweep(
         experiment: Name under which other flow runs can resume the experiment. By default each flow
             run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.
+        extend: If the experiment of that name is finished, go on with it: with another grid,
+            or more repetitions. What the same sweep has recorded is replayed.
 
     Returns:
         The rows in order, and the jobs that measured them.
@@ -90,7 +93,7 @@ def sweep(
     )
     if shots is not None and estimated is not None:
         options, shots, precision = {**(options or {}), "default_shots": shots}, None, None
-    with opened(load_block(block), experiment, fresh=fresh) as durable:
+    with opened(load_block(block), experiment, fresh=fresh, extend=extend) as durable:
         return run_sweep(
             durable,
             parsed,

@@ -53,6 +53,7 @@ def vqe(
     implementation: Implementation = "v2",
     experiment: ExperimentName = None,
     fresh: bool = False,
+    extend: bool = False,
 ) -> VQEReport:
     """Minimise a Hamiltonian's energy in one session.
 
@@ -83,6 +84,8 @@ def vqe(
         experiment: Name under which other flow runs can resume the experiment. By default each flow
             run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.
+        extend: If the experiment of that name is finished, go on with it: what is recorded is
+            replayed, and more evaluations, as by a larger maxiter, are submitted.
 
     Returns:
         The energy, its parameters and all evaluations.
@@ -102,7 +105,7 @@ def vqe(
     loaded = load_block(block)
     if warm_start is not None:
         initial_point = found_by(loaded, warm_start)
-    with opened(loaded, experiment, fresh=fresh) as durable:
+    with opened(loaded, experiment, fresh=fresh, extend=extend) as durable:
         return run_vqe(
             durable,
             observable,

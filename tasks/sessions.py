@@ -10,7 +10,12 @@ from session_block.tasks.handles import durable_task, remember, task_of, twin_ta
 
 @durable_task(name="open-session")
 def open_session(
-    block: str, experiment: str | None = None, *, fresh: bool = False, key: str | None = None
+    block: str,
+    experiment: str | None = None,
+    *,
+    fresh: bool = False,
+    extend: bool = False,
+    key: str | None = None,
 ) -> SessionRef:
     """Open the experiment's session, or reattach to its open one.
 
@@ -20,6 +25,7 @@ def open_session(
             run: the subflows on the way down, and the Block. See
             :meth:`session_block.QuantumSession.experiment`.
         fresh: Start the next experiment of that name.
+        extend: If the experiment is finished, go on with it: open its next chapter.
         key: In a subflow, what tells this call from others of the same flow, in place of its
             parameters.
 
@@ -33,7 +39,7 @@ def open_session(
         BackendNotFoundError: The instance has no such backend.
         ConnectionFailedError: The platform refused the credentials, or could not be reached.
     """
-    opened = load_block(block).experiment(experiment, fresh=fresh, key=key)
+    opened = load_block(block).experiment(experiment, fresh=fresh, extend=extend, key=key)
     opened.open_session()
     return remember(opened)
 

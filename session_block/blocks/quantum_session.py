@@ -104,6 +104,7 @@ class QuantumSession(SessionSettings, FormBlock):
         name: str | None = None,
         *,
         fresh: bool = False,
+        extend: bool = False,
         uid: str | None = None,
         key: str | None = None,
         problem: Any = None,
@@ -122,6 +123,10 @@ class QuantumSession(SessionSettings, FormBlock):
                 finds its own experiment, and two subflows or two Blocks never share one.
             fresh: Start the next experiment of this name. A retry of the flow run that started it
                 continues it.
+            extend: If the experiment is finished, go on with it: open its next chapter. A retry of
+                the flow run that opened the chapter goes on with that one. Recorded requests are
+                answered from the records, of earlier chapters too, and new ones are submitted.
+                :attr:`session_block.Experiment.previous` is the report of the chapter before.
             uid: Take the experiment of this name that has this UID.
             key: In a subflow, what tells this call from other calls of the same flow, in place of
                 its parameters. Use it if a retry gets other parameters, such as a temporary folder.
@@ -145,13 +150,12 @@ class QuantumSession(SessionSettings, FormBlock):
         from session_block.experiments.flow_places import place_of_outermost_run, shared_attempt
         from session_block.experiments.openings import OPENINGS
         from session_block.experiments.run_end import seal_if_completed
+        from session_block.records.chapters import extend as open_next_chapter
+        from session_block.records.chapters import latest_chapter
         from session_block.records.identity import identify
+        from session_block.records.journal import Journal
 
-        if key is not None and (name is not None or not isinstance(key, str)):
-            raise InvalidInputError(
-                f"key={key!r} does not fit: a key is text, for an experiment without a name. Leave "
-                "out the name or the key."
-            )
+        _check_arguments(name, key, fresh=fresh, extend=extend)
         ledger = self.ledger()
         if name is None:
             place = OPENINGS.place((ledger, key), lambda: self._place(ledger, key))
@@ -171,11 +175,14 @@ class QuantumSession(SessionSettings, FormBlock):
         # Only flow runs are retried automatically; outside a flow, a repeated call is on purpose.
         most = None if prefect_context.flow_attempt() is None else self.max_attempts
 
+        if identity.resumed:
+            seal_if_completed(identity, ledger, within)
+        if extend:
+            root = None if place is None else place.root
+            open_next_chapter(Journal(ledger, identity.uid), root)
         settings = self._settings()
 
         def make() -> Experiment:
-            if identity.resumed:
-                seal_if_completed(identity, ledger, within)
             experiment = Experiment(identity, ledger, self.credentials, settings, within=within)
             _OPENED_WITH[experiment] = self.credentials, settings
             experiment.note_attempt(most)
@@ -183,7 +190,8 @@ class QuantumSession(SessionSettings, FormBlock):
                 experiment.watch()
             return experiment
 
-        opened = OPENINGS.open((identity.uid, self.backend_name), make, within)
+        chapter = latest_chapter(Journal(ledger, identity.uid)) if identity.resumed else 1
+        opened = OPENINGS.open((identity.uid, chapter, self.backend_name), make, within)
         opened.note_attempt(most)  # of this flow run, if another one has opened it
         credentials, first = _OPENED_WITH[opened]
         if name is None and not may_be_one_account(credentials, self.credentials):
@@ -286,6 +294,19 @@ class QuantumSession(SessionSettings, FormBlock):
     aattach = aio.async_twin(attach)  # type: ignore[pydantic-field]
     aopen = aio.async_twin(open)  # type: ignore[pydantic-field]  # noqa: A003 - this class's
     aledger = aio.async_twin(ledger)  # type: ignore[pydantic-field]
+
+
+def _check_arguments(name: str | None, key: object, *, fresh: bool, extend: bool) -> None:
+    if key is not None and (name is not None or not isinstance(key, str)):
+        raise InvalidInputError(
+            f"key={key!r} does not fit: a key is text, for an experiment without a name. Leave "
+            "out the name or the key."
+        )
+    if extend and (fresh or name is None):
+        raise InvalidInputError(
+            "extend=True goes on with a finished experiment, so it needs the experiment's name, "
+            "and fresh=True does not go with it. Leave out one of them, or give the name."
+        )
 
 
 def _given(client: PrefectClient | None) -> dict[str, PrefectClient]:

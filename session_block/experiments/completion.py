@@ -10,6 +10,7 @@ from typing import Any
 from session_block import prefect_context
 from session_block.errors import SessionBlockError
 from session_block.experiments.assembly import Assembly
+from session_block.records import chapters
 from session_block.records.attempts import (
     RootAttempt,
     note_attempt,
@@ -25,7 +26,6 @@ from session_block.records.keys import (
     Hold,
     Intent,
     Result,
-    Sealed,
     SessionOutcome,
 )
 from session_block.records.states import SubmissionState
@@ -114,8 +114,7 @@ class Completion:
 
     def seal(self, report: Mapping[str, Any]) -> dict[str, Any]:
         """Finish the experiment; return the report that stands, the first one ever given."""
-        sealed, _ = self._journal.record(Sealed(report=dict(report)))
-        return dict(sealed.report)
+        return chapters.seal(self._context.identity, self._journal, report)
 
     def finish(self, flow_run_id: str | None = None) -> bool:
         """Close the session, and seal the experiment unless a submission waits for an operator.
@@ -208,7 +207,7 @@ def seal_settled(identity: Identity, journal: Journal) -> None:
     """Seal an experiment, unless one of its submissions waits for an operator."""
     held = _held(journal)
     if not held:
-        journal.record(Sealed(report={}))
+        chapters.seal(identity, journal, {})
         return
     _logger.warning(
         "Experiment %s is not finished: %s held (%s). Run 'session-block submissions list "

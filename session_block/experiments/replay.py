@@ -21,6 +21,7 @@ from session_block.experiments.occurrences import Asking, Occurrences
 from session_block.prefect_context import TaskAttempt
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.pubs.request import Request
+from session_block.records.chapters import latest_chapter
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Asker, Intent, Outcome, Result
 from session_block.records.submissions import Asked
@@ -196,7 +197,8 @@ class ReplayGuard:
                 self._check_label(label, recorded.fingerprint, fingerprint)
             else:
                 self._check_new(asker, in_turn=label is not None or concurrent)
-        return Admission(submission, Asked(fingerprint, occurrence, label, concurrent, asker))
+        asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter)
+        return Admission(submission, asked)
 
     def _fingerprint(self, request: Request) -> str:
         return request.fingerprint_by(self._context.versions.fingerprint)
@@ -229,7 +231,7 @@ class ReplayGuard:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
-                f"nothing was submitted. Start a new experiment {self._identity.anew}.",
+                f"nothing was submitted. {self._identity.more}",
                 experiment=self._identity.uid,
             )
         if in_turn:
@@ -263,8 +265,11 @@ class ReplayGuard:
 
     def _read_records(self) -> None:
         intents = self._journal.all(Intent)
+        self._chapter = latest_chapter(self._journal)
         self._recorded = {one.submission: one for one in intents if one.generation == 1}
         counted = {key: one for key, one in self._recorded.items() if one.label is None}
         refused = {one.submission for one in self._journal.all(Outcome) if one.kind == "rejected"}
-        self._unasked = set(counted) - refused - self._asked
+        # An earlier chapter may be replayed or left out; only the open one must be repeated.
+        its = {key for key, one in counted.items() if one.chapter == self._chapter}
+        self._unasked = its - refused - self._asked
         self._concurrent = any(one.concurrent for one in counted.values())

@@ -30,10 +30,10 @@ from session_block.experiments.completion import Completion, seal_settled
 from session_block.ledger.store import Ledger
 from session_block.prefect_context import Ending
 from session_block.records.attempts import RootAttempt, left_by
+from session_block.records.chapters import is_sealed
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
-from session_block.records.keys import Sealed
 from session_block.references import JobRef, SessionRef
 
 _HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_crashed_hooks", "on_cancellation_hooks")
@@ -181,7 +181,7 @@ def seal_if_completed(identity: Identity, ledger: Ledger, within: RootAttempt | 
         within: The attempt of the outermost run that opens it now.
     """
     journal = Journal(ledger, identity.uid)
-    root = None if journal.has(Sealed) else left_by(journal)
+    root = None if is_sealed(journal) else left_by(journal)
     if root is None or (within is not None and root == within.run):
         return
     may_ask = prefect_context.inside() or prefect_context.has_server_that_stays()

@@ -12,6 +12,7 @@ from session_block.ledger.store import Ledger
 from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
 from session_block.records.attempts import last_failure
+from session_block.records.chapters import is_sealed
 from session_block.records.identity import Identity, flow_runs_of, known_experiments
 from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
@@ -25,7 +26,6 @@ from session_block.records.keys import (
     Kind,
     Outcome,
     Result,
-    Sealed,
 )
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
 from session_block.records.states import SubmissionState
@@ -120,7 +120,8 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     The overview, ``opened_in`` (the subflows around the opening of an experiment without a name),
     and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened
     it), ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the
-    limits refused), ``usage`` as far as it is recorded, and ``report``.
+    limits refused), ``usage`` as far as it is recorded, the number of the latest ``chapter``
+    and its ``report``.
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
     rows, began = view.submissions(), journal.get(ExperimentBegan)
@@ -136,6 +137,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
             "refused": sum(one.cause == records.BUDGET for one in journal.all(Outcome)),
         },
         "usage": recorded_usage(journal).described(),
+        "chapter": view.chapter,
         "report": view.report(),
     }
 
@@ -143,7 +145,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
 def _state(
     journal: Journal, facts: Sequence[Kind], sessions: Sequence[SessionRecord]
 ) -> ExperimentState:
-    if any(isinstance(one, Sealed) for one in facts):
+    if is_sealed(journal):
         return ExperimentState.FINISHED
     recorded = records.fold_all(facts).values()
     if any(one.state is SubmissionState.HELD for one in recorded):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Fact, Ledger
 from session_block.records.attempts import last_failure
+from session_block.records.chapters import is_sealed
 from session_block.records.identity import Identity, experiments_called, known_experiments
 from session_block.records.journal import Journal
-from session_block.records.keys import Sealed, SessionDeed, SessionFact
+from session_block.records.keys import SessionDeed, SessionFact
 from session_block.records.sessions import (
     CANCELLED,
     CLOSED_BY_PLATFORM,
@@ -178,7 +179,7 @@ def left_open(ledger: Ledger) -> list[RecordedSession]:
 
 
 def _is_over(journal: Journal) -> bool:
-    if journal.has(Sealed):
+    if is_sealed(journal):
         return True
     failure = last_failure(journal)
     return failure is not None and failure.kept_until <= datetime.now(UTC)

@@ -14,6 +14,7 @@ from typing import Any
 from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.records import submissions as records
+from session_block.records.chapters import is_sealed
 from session_block.records.identity import Identity, experiments_called, known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import (
@@ -21,7 +22,6 @@ from session_block.records.keys import (
     JobEnded,
     Kind,
     Outcome,
-    Sealed,
     SubmissionDeed,
     Twin,
 )
@@ -146,7 +146,7 @@ class Operator:
     ) -> tuple[Identity, Submission, Generation]:
         """Return a submission to decide about."""
         found = identity, _, _ = self._find(experiment, submission)
-        if self._journal(identity).has(Sealed):
+        if is_sealed(self._journal(identity)):
             raise InvalidInputError(
                 f"Experiment {identity} is finished and submits nothing more, so there is nothing "
                 "to decide. Start a new one with fresh=True."

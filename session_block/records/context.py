@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from session_block.environment.environment import Environment
 from session_block.events import Event, EventBus, EventKind
+from session_block.records.chapters import is_sealed
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
-from session_block.records.keys import Sealed
 from session_block.records.versions import FIRST, Versions
 
 
@@ -41,7 +41,7 @@ class ExperimentContext:
     @property
     def sealed(self) -> bool:
         """Whether it is finished: it answers from its records and submits nothing."""
-        return self.journal.has(Sealed)
+        return is_sealed(self.journal)
 
     def publish(self, kind: EventKind, subject: object, text: str = "") -> None:
         """Publish an event that happened now."""

@@ -59,6 +59,13 @@ class Identity:
         return "with fresh=True"
 
     @property
+    def more(self) -> str:
+        """How to submit more after the experiment is finished, as a sentence for messages."""
+        if _UNNAMED.fullmatch(self.name):
+            return f"Start a new experiment {self.anew}."
+        return f"Go on with it with extend=True, or start a new experiment {self.anew}."
+
+    @property
     def tags(self) -> list[str]:
         """The tags of all jobs of this experiment: its name, for people, and its UID."""
         return [name_tag(self.name), uid_tag(self.uid)]

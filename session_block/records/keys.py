@@ -217,6 +217,50 @@ class Sealed(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChapterOpened(Kind):
+    """A finished experiment goes on: its next chapter is open.
+
+    Attributes:
+        chapter: Its number; the first chapter, which begins with the experiment, has no such fact.
+        flow_run_id: The outermost flow run that opened it; ``None`` outside a flow run.
+    """
+
+    KIND = "chapter"
+
+    chapter: int = _place(6)
+    flow_run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterOfRun(Kind):
+    """The chapter that an outermost flow run, and each of its retries, goes on with."""
+
+    KIND = "chapter-of-run"
+
+    flow_run_id: str = _place()
+    chapter: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChapterSealed(Kind):
+    """A later chapter is finished; the fact's body is the report."""
+
+    KIND = "chapter-sealed"
+
+    chapter: int = _place(6)
+    report: Mapping[str, Any]
+
+    @property
+    def fact_body(self) -> dict[str, Any]:
+        """The report itself."""
+        return dict(self.report)
+
+    @classmethod
+    def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"report": body}
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProblemStated(Kind):
     """What the experiment is about; another problem is refused.
 
@@ -377,6 +421,7 @@ class Intent(Kind):
         sender: Who sends it; ``None`` if the job was sent before this fact was recorded.
         asker: Which flow run asked for it; ``None`` if no other can share the experiment, or if it
             is unknown.
+        chapter: The experiment's chapter then.
         adopted: It was recorded for a job that appeared after all.
         restored: The ledger had lost it.
     """
@@ -399,6 +444,7 @@ class Intent(Kind):
     tag: str
     sender: Sender | None = _if_set(written_as="owner")
     asker: Asker | None = _if_set()
+    chapter: int = _if_set(default=1)
     adopted: bool = _if_set(default=False)
     restored: bool = _if_set(default=False)
 
@@ -725,6 +771,9 @@ class Written(Kind):
 KINDS: tuple[type[Kind], ...] = (
     ExperimentBegan,
     Sealed,
+    ChapterOpened,
+    ChapterOfRun,
+    ChapterSealed,
     ProblemStated,
     BackendChosen,
     ModeChosen,

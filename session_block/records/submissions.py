@@ -82,6 +82,7 @@ class Asked:
         label: The user's label, or ``None``.
         concurrent: Whether several threads or tasks make requests.
         asker: Which flow run asks, if others of its tree may ask of the same experiment.
+        chapter: The experiment's chapter.
     """
 
     fingerprint: str
@@ -89,6 +90,7 @@ class Asked:
     label: str | None
     concurrent: bool
     asker: Asker | None = None
+    chapter: int = 1
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
+from session_block.records.chapters import is_sealed, latest_chapter, report_of
 from session_block.records.identity import Identity, check_one, experiments_called
 from session_block.records.journal import Journal
-from session_block.records.keys import BackendChosen, Intent, Result, Sealed
+from session_block.records.keys import BackendChosen, Intent, Result
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.records.states import SubmissionState
 from session_block.records.submissions import Submission
@@ -48,12 +49,24 @@ class ExperimentRecords:
     @property
     def sealed(self) -> bool:
         """Whether the experiment is finished: it answers from its records and submits nothing."""
-        return self._journal.has(Sealed)
+        return is_sealed(self._journal)
 
     def report(self) -> dict[str, Any] | None:
-        """Return the report that the experiment was sealed with; ``None`` if it is not sealed."""
-        sealed = self._journal.get(Sealed)
-        return None if sealed is None else dict(sealed.report)
+        """Return the report that the experiment was sealed with; ``None`` if it is not sealed.
+
+        The report is that of its latest chapter.
+        """
+        return report_of(self._journal, self.chapter)
+
+    @property
+    def chapter(self) -> int:
+        """The number of its latest chapter, counted from 1; see ``extend``."""
+        return latest_chapter(self._journal)
+
+    @property
+    def previous(self) -> dict[str, Any] | None:
+        """The report of the chapter before the latest one; ``None`` in the first chapter."""
+        return report_of(self._journal, self.chapter - 1) if self.chapter > 1 else None
 
     @property
     def sessions(self) -> list[SessionRecord]:

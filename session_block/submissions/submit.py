@@ -212,6 +212,7 @@ class Submitter:
                 tag=str(tag),
                 sender=sender,
                 asker=about.asker,
+                chapter=about.chapter,
             )
             if not self._journal.record(intent)[1]:
                 return None
@@ -293,8 +294,7 @@ class Submitter:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._context.identity} is finished, and submission {recorded.id} "
-                "has no result. Nothing is submitted. Start a new experiment "
-                f"{self._context.identity.anew}.",
+                f"has no result. Nothing is submitted. {self._context.identity.more}",
                 experiment=self._experiment,
                 submission=recorded.id,
             )

@@ -94,6 +94,9 @@ def test_a_completed_run_closes_its_session_and_jobs_finish(
     assert not _accepts(slow_platform, str(session.session_id))
 
 
+# The engine of Prefect's asynchronous flows leaves a connection open.
+@pytest.mark.usefixtures("collected")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_an_async_run_closes_its_session(slow_platform: Platform, slow: str) -> None:
     """Its hook does not block the event loop."""
 
@@ -328,6 +331,7 @@ def test_a_cancelled_run_of_a_deployment_is_cancelled_at_the_platform(
     assert "cancelled" in {one["state"] for one in _tagged(slow_platform, run.id)}
 
 
+@pytest.mark.nightly
 def test_a_cancelled_run_of_a_script_is_cancelled_as_the_script_ends(
     slow_platform: Platform, slow: str, tmp_path: Path
 ) -> None:
@@ -342,6 +346,7 @@ def test_a_cancelled_run_of_a_script_is_cancelled_as_the_script_ends(
     assert "cancelled" in {one["state"] for one in jobs}
 
 
+@pytest.mark.nightly
 def test_a_killed_and_cancelled_run_is_tidied_up(
     slow_platform: Platform, slow: str, tmp_path: Path
 ) -> None:

@@ -231,6 +231,9 @@ def test_concurrent_subflows_share_nothing_but_the_experiment(
     assert block.experiment(name).sealed
 
 
+# The engine of Prefect's asynchronous flows leaves a connection open.
+@pytest.mark.usefixtures("collected")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_gathered_subflows_share_nothing_but_the_experiment(
     platform: Platform, saved_block: str, name: str
 ) -> None:

@@ -17,6 +17,7 @@ from session_block.records import keys
 from session_block.records.keys import KINDS, Kind, Sender, typed
 
 PACKAGE = Path(session_block.__file__).parent
+ASKER = {"run": "r", "path": "p", "call": "c"}
 SENDER = {"token": "t", "machine": "m", "boot": "b", "pid": 7, "started": 1.5}
 PLACE: dict[str, Any] = {"backend": "ibm_x", "instance": "crn:1", "url": "https://x"}
 ASKED = {"fingerprint": "f", "occurrence": 1, "label": None, "concurrent": False}
@@ -65,6 +66,13 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         ),
     ),
     ("sealed", {"energy": -1.5}, keys.Sealed(report={"energy": -1.5})),
+    ("chapter/000002", {"flow_run_id": "r"}, keys.ChapterOpened(chapter=2, flow_run_id="r")),
+    ("chapter-of-run/r", {"chapter": 2}, keys.ChapterOfRun(flow_run_id="r", chapter=2)),
+    (
+        "chapter-sealed/000002",
+        {"energy": -2.5},
+        keys.ChapterSealed(chapter=2, report={"energy": -2.5}),
+    ),
     (
         "backend",
         {
@@ -98,6 +106,25 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         {"keep_seconds": 900},
         keys.AttemptFailed(attempt=12, keep_seconds=900),
     ),
+    (
+        "attempt/000013",
+        {
+            "results": 0,
+            "limited": False,
+            "stopped": False,
+            "flow_run_id": "r",
+            "flow_run_attempt": 2,
+        },
+        keys.AttemptBegan(
+            attempt=13,
+            results=0,
+            limited=False,
+            stopped=False,
+            flow_run_id="r",
+            flow_run_attempt=2,
+        ),
+    ),
+    ("left/000013", {}, keys.AttemptLeft(attempt=13)),
     (
         "session-intent/2",
         {**PLACE, "mode": "session", "max_time_seconds": 600, "owner": SENDER},
@@ -164,6 +191,20 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             session_id=None,
             tag="qs-sub:u.ab.2",
             restored=True,
+        ),
+    ),
+    (
+        "intent/ab/3",
+        {**ASKED, **PLACE, "session_id": None, "tag": "t", "asker": ASKER, "chapter": 2},
+        keys.Intent(
+            submission="ab",
+            generation=3,
+            **ASKED,
+            **PLACE,
+            session_id=None,
+            tag="t",
+            asker=keys.Asker(**ASKER),
+            chapter=2,
         ),
     ),
     (
@@ -290,7 +331,7 @@ def test_every_kind_is_pinned_with_every_field() -> None:
     unwritten = {
         f"{kind.KIND}.{one.name}"
         for kind in KINDS
-        if kind is not keys.Sealed
+        if kind not in {keys.Sealed, keys.ChapterSealed}
         for one in fields(kind)
         if "digits" not in one.metadata and one.name not in {"recorded_at", "payload"}
         if (one.metadata.get("written_as") or one.name) not in written[kind]

@@ -22,8 +22,7 @@ from session_block.records.views import load_experiment
 if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult, PubResult
 
-PLAN_KEY = "sweep/plan"
-"""The key of ``experiment.once`` under which the plan is recorded."""
+_PLAN_KEY = "sweep/plan"
 
 ChunkState = Literal["waiting", "submitted", "done", "failed"]
 
@@ -114,6 +113,11 @@ class SweepReport(SweepTable):
     run: RunFacts
 
 
+def plan_key(chapter: int) -> str:
+    """Return the key of ``experiment.once`` under which a chapter's plan is recorded."""
+    return _PLAN_KEY if chapter == 1 else f"{_PLAN_KEY}/{chapter}"
+
+
 def rows_of(plan: SweepPlan, chunk: Chunk, result: PrimitiveResult) -> Iterator[SweepRow]:
     """Yield the rows of a chunk's result, in order.
 
@@ -159,7 +163,7 @@ def partial_sweep(
     if (report := view.report()) is not None:
         return SweepTable.model_validate(checked_report(report, view.identity))
 
-    recorded = Journal(ledger, view.uid).get(Draw, Draw.digest_of(PLAN_KEY))
+    recorded = Journal(ledger, view.uid).get(Draw, Draw.digest_of(plan_key(view.chapter)))
     if recorded is None:
         raise InvalidInputError(
             f"The ledger holds no sweep of experiment {view.identity}. If one was started, it has "

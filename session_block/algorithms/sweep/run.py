@@ -19,7 +19,6 @@ from qiskit.quantum_info import SparsePauliOp
 
 from session_block.algorithms.sweep.plan import Axis, Chunk, ChunkLimits, SweepGrid, SweepPlan
 from session_block.algorithms.sweep.report import (
-    PLAN_KEY,
     SweepChunk,
     SweepReport,
     SweepRow,
@@ -27,6 +26,7 @@ from session_block.algorithms.sweep.report import (
     checked_report,
     chunk_record,
     partial_sweep,
+    plan_key,
     rows_of,
 )
 from session_block.algorithms.sweep.work import Grid, Named, SweepWork, plan_sweep
@@ -175,7 +175,8 @@ class _Collected:
 
 def _recorded(experiment: Experiment, plan: SweepPlan) -> SweepPlan:
     """Return the plan that the experiment began with; only its limits may differ from this one."""
-    recorded = SweepPlan.model_validate(experiment.once(PLAN_KEY, plan.model_dump))
+    key = plan_key(experiment.chapter)
+    recorded = SweepPlan.model_validate(experiment.once(key, plan.model_dump))
     if different := recorded.differences(plan):
         raise ExperimentDivergedError(
             f"Experiment {experiment.identity} began as a sweep with another value of: "

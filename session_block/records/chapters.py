@@ -1,0 +1,88 @@
+"""The chapters of an experiment: more of a finished one, under the same name and UID.
+
+The first chapter needs no fact but the seal. A later one is opened when the one before is sealed.
+It belongs to the outermost flow run that opened it, so that a retry of that run goes on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from session_block.records.identity import Identity
+from session_block.records.journal import Journal
+from session_block.records.keys import (
+    ChapterOfRun,
+    ChapterOpened,
+    ChapterSealed,
+    Intent,
+    Sealed,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+def latest_chapter(journal: Journal) -> int:
+    """Return the number of an experiment's latest chapter, counted from 1."""
+    return 1 + journal.count(ChapterOpened)
+
+
+def is_sealed(journal: Journal) -> bool:
+    """Whether an experiment is finished: its latest chapter is sealed."""
+    # Most are not sealed at all, and this is asked before every new request.
+    if not journal.has(Sealed):
+        return False
+    opened = journal.count(ChapterOpened)
+    return not opened or journal.has(ChapterSealed, 1 + opened)
+
+
+def report_of(journal: Journal, chapter: int) -> dict[str, Any] | None:
+    """Return the report that a chapter was sealed with; ``None`` if it is not sealed."""
+    sealed = journal.get(Sealed) if chapter == 1 else journal.get(ChapterSealed, chapter)
+    return None if sealed is None else dict(sealed.report)
+
+
+def extend(journal: Journal, flow_run_id: str | None) -> int:
+    """Open the next chapter, unless the latest one is open or belongs to this flow run.
+
+    Args:
+        journal: The experiment's journal.
+        flow_run_id: The outermost flow run; ``None`` outside a flow run.
+
+    Returns:
+        The number of the chapter to go on with.
+    """
+    if flow_run_id is not None:
+        known = journal.get(ChapterOfRun, flow_run_id)
+        if known is not None:
+            return known.chapter
+    chapter = latest_chapter(journal)
+    if is_sealed(journal):
+        chapter += 1
+        journal.record(ChapterOpened(chapter=chapter, flow_run_id=flow_run_id))
+    if flow_run_id is not None:
+        own, _ = journal.record(ChapterOfRun(flow_run_id=flow_run_id, chapter=chapter))
+        chapter = own.chapter
+    return chapter
+
+
+def seal(identity: Identity, journal: Journal, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Seal the latest chapter; return its report, the first one ever given.
+
+    If a later chapter bought nothing, a warning says so.
+    """
+    chapter = latest_chapter(journal)
+    if chapter == 1:
+        first, _ = journal.record(Sealed(report=dict(report)))
+        return dict(first.report)
+    sealed, ours = journal.record(ChapterSealed(chapter=chapter, report=dict(report)))
+    if ours and not any(one.chapter == chapter for one in journal.all(Intent)):
+        _logger.warning(
+            "Chapter %d of experiment %s bought nothing: all its requests were answered from the "
+            "records of earlier chapters. To measure again, make more requests, or start a new "
+            "experiment with fresh=True.",
+            chapter,
+            identity,
+        )
+    return dict(sealed.report)
