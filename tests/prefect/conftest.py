@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,13 @@ def quick_flows(prefect_server: str) -> Iterator[None]:  # noqa: ARG001 - flows 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
     APILogWorker.drain_all()  # while the server still answers
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Collect here what Prefect leaves open, and not in other tests."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

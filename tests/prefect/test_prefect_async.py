@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
 from contextlib import suppress
 from uuid import UUID
 
@@ -44,13 +42,6 @@ class _GivenUpError(Exception):
 
 class InterruptedByTestError(Exception):
     """The interruption that a test makes."""
-
-
-@pytest.fixture
-def collected() -> Iterator[None]:
-    """Collect here what Prefect leaves open, and not in other tests."""
-    yield
-    gc.collect()
 
 
 def _task_runs(server: str, flow_run_id: str, count: int) -> list[str]:
