@@ -19,17 +19,12 @@ from session_block.records.attempts import (
     others_are_inside,
 )
 from session_block.records.context import ExperimentContext
-from session_block.records.identity import Identity
-from session_block.records.journal import Journal
 from session_block.records.keys import (
     AttemptBegan,
-    Hold,
     Intent,
     Result,
     SessionOutcome,
 )
-from session_block.records.states import SubmissionState
-from session_block.records.submissions import FACTS, fold_all
 
 _logger = logging.getLogger(__name__)
 
@@ -131,7 +126,7 @@ class Completion:
         closed = self.close_session()
         self._note_leaving(run)
         if self._within is None:
-            seal_settled(self._context.identity, self._journal)
+            chapters.seal_settled(self._context.identity, self._journal)
         return closed
 
     def leave(self, flow_run_id: str | None = None) -> bool:
@@ -203,31 +198,7 @@ class Completion:
             )
 
 
-def seal_settled(identity: Identity, journal: Journal) -> None:
-    """Seal an experiment, unless one of its submissions waits for an operator."""
-    held = _held(journal)
-    if not held:
-        chapters.seal(identity, journal, {})
-        return
-    _logger.warning(
-        "Experiment %s is not finished: %s held (%s). Run 'session-block submissions list "
-        "--held' to see what to decide, and then run the experiment again.",
-        identity,
-        "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
-        ", ".join(held),
-    )
-
-
 def _this_run() -> str | None:
     """Return the ID of the flow run around this code."""
     attempt = prefect_context.flow_attempt()
     return None if attempt is None else attempt[0]
-
-
-def _held(journal: Journal) -> list[str]:
-    """Return the IDs of the submissions that wait for an operator."""
-    # Counting is cheap, and few experiments ever have a hold; folding reads all the facts.
-    if not journal.count(Hold):
-        return []
-    recorded = fold_all(journal.several(*FACTS)).values()
-    return [one.id for one in recorded if one.state is SubmissionState.HELD]

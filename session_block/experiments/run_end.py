@@ -26,11 +26,11 @@ from prefect.utilities.collections import visit_collection
 from session_block import aio, prefect_context
 from session_block.errors import SessionBlockError
 from session_block.events import Event, EventKind
-from session_block.experiments.completion import Completion, seal_settled
+from session_block.experiments.completion import Completion
 from session_block.ledger.store import Ledger
 from session_block.prefect_context import Ending
 from session_block.records.attempts import RootAttempt, left_by
-from session_block.records.chapters import is_sealed
+from session_block.records.chapters import is_sealed, seal_left
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
@@ -187,18 +187,6 @@ def seal_if_completed(identity: Identity, ledger: Ledger, within: RootAttempt | 
     may_ask = prefect_context.inside() or prefect_context.has_server_that_stays()
     if may_ask and prefect_context.endings_of([root]).get(root) == "completed":
         seal_left(identity, journal, root)
-
-
-def seal_left(identity: Identity, journal: Journal, root: str) -> None:
-    """Seal a shared experiment whose outermost run has completed, unless it was left by an error.
-
-    Args:
-        identity: The experiment.
-        journal: Its journal.
-        root: The ID of the run.
-    """
-    if left_by(journal) == root:
-        seal_settled(identity, journal)
 
 
 def _end_one(completion: Completion, run: str, ending: Ending | None, *, is_root: bool) -> None:

@@ -10,15 +10,19 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from session_block.records.attempts import left_by
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import (
     ChapterOfRun,
     ChapterOpened,
     ChapterSealed,
+    Hold,
     Intent,
     Sealed,
 )
+from session_block.records.states import SubmissionState
+from session_block.records.submissions import FACTS, fold_all
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ def is_sealed(journal: Journal) -> bool:
     return not opened or journal.has(ChapterSealed, 1 + opened)
 
 
-def report_of(journal: Journal, chapter: int) -> dict[str, Any] | None:
+def chapter_report(journal: Journal, chapter: int) -> dict[str, Any] | None:
     """Return the report that a chapter was sealed with; ``None`` if it is not sealed."""
     sealed = journal.get(Sealed) if chapter == 1 else journal.get(ChapterSealed, chapter)
     return None if sealed is None else dict(sealed.report)
@@ -86,3 +90,39 @@ def seal(identity: Identity, journal: Journal, report: Mapping[str, Any]) -> dic
             identity,
         )
     return dict(sealed.report)
+
+
+def seal_settled(identity: Identity, journal: Journal) -> None:
+    """Seal an experiment, unless one of its submissions waits for an operator."""
+    held = _held(journal)
+    if not held:
+        seal(identity, journal, {})
+        return
+    _logger.warning(
+        "Experiment %s is not finished: %s held (%s). Run 'session-block submissions list "
+        "--held' to see what to decide, and then run the experiment again.",
+        identity,
+        "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
+        ", ".join(held),
+    )
+
+
+def seal_left(identity: Identity, journal: Journal, root: str) -> None:
+    """Seal a shared experiment whose outermost run has completed, unless it was left by an error.
+
+    Args:
+        identity: The experiment.
+        journal: Its journal.
+        root: The ID of the run.
+    """
+    if left_by(journal) == root:
+        seal_settled(identity, journal)
+
+
+def _held(journal: Journal) -> list[str]:
+    """Return the IDs of the submissions that wait for an operator."""
+    # Counting is cheap, and few experiments ever have a hold; folding reads all the facts.
+    if not journal.count(Hold):
+        return []
+    recorded = fold_all(journal.several(*FACTS)).values()
+    return [one.id for one in recorded if one.state is SubmissionState.HELD]

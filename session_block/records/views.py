@@ -11,7 +11,7 @@ from session_block.errors import InvalidInputError
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
-from session_block.records.chapters import is_sealed, latest_chapter, report_of
+from session_block.records.chapters import chapter_report, is_sealed, latest_chapter
 from session_block.records.identity import Identity, check_one, experiments_called
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result
@@ -56,7 +56,7 @@ class ExperimentRecords:
 
         The report is that of its latest chapter.
         """
-        return report_of(self._journal, self.chapter)
+        return chapter_report(self._journal, self.chapter)
 
     @property
     def chapter(self) -> int:
@@ -66,7 +66,7 @@ class ExperimentRecords:
     @property
     def previous(self) -> dict[str, Any] | None:
         """The report of the chapter before the latest one; ``None`` in the first chapter."""
-        return report_of(self._journal, self.chapter - 1) if self.chapter > 1 else None
+        return chapter_report(self._journal, self.chapter - 1) if self.chapter > 1 else None
 
     @property
     def sessions(self) -> list[SessionRecord]:

@@ -72,6 +72,7 @@ def _blocking(cls: type) -> Iterator[str]:
         "job_id",
         "note_attempt",
         "progress",
+        "take_over",
         "transpiler",
         "wait",
         "watch",
