@@ -1,4 +1,4 @@
-"""Drawn trees of flows, subflows, tasks and Blocks, with failures, kept results and retries.
+"""Drawn trees of flows, subflows, tasks, Blocks and names, with failures, kept results and retries.
 
 The model knows nothing of places: each request in the program's text, as far as the program reaches
 it, is one job, whose ID stays the same in every attempt.
@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from contextlib import ExitStack
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect import flow, task
@@ -23,6 +24,7 @@ from session_block.blocks.quantum_session import load_block
 
 pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
+ASKING = {"ask", "task", "name"}
 DEEPEST = 2
 MOST_FAILURES = 3
 
@@ -63,9 +65,9 @@ def drawn(source: random.Random, depth: int = 0) -> list[list[Any]]:
     """Draw a node: its actions in order."""
     actions: list[list[Any]] = []
     for _ in range(source.randint(1, 3)):
-        kinds = ["ask", "task"] if depth == DEEPEST else ["ask", "task", "call", "call", "twice"]
-        kind = source.choice(kinds)
-        if kind in {"ask", "task"}:
+        kinds = ["ask", "task", "name"]
+        kind = source.choice(kinds if depth == DEEPEST else [*kinds, "call", "call", "twice"])
+        if kind in ASKING:
             actions.append([kind, source.randint(0, 1), source.choice([5, 6])])
         else:
             child = drawn(source, depth + 1)
@@ -90,7 +92,7 @@ def positions(actions: list[list[Any]], where: str = "") -> list[str]:
 
 def requests(actions: list[list[Any]]) -> int:
     """Return how many requests a tree makes: the model."""
-    return sum(1 if kind in {"ask", "task"} else requests(what[0]) for kind, *what in actions)
+    return sum(1 if kind in ASKING else requests(what[0]) for kind, *what in actions)
 
 
 def play(name: str, where: str, actions: list[list[Any]]) -> None:
@@ -100,8 +102,10 @@ def play(name: str, where: str, actions: list[list[Any]]) -> None:
         for number, (kind, *what) in enumerate(actions):
             here = f"{where}/{number}"
             played.fail_once(here)
-            if kind == "ask":
-                experiment = load_block(played.blocks[what[0]]).experiment()
+            if kind in {"ask", "name"}:
+                # The name is opened all over the tree.
+                shared = f"{name}-{what[0]}" if kind == "name" else None
+                experiment = load_block(played.blocks[what[0]]).experiment(shared)
                 stack.enter_context(experiment)
                 job = experiment.submit_sampler([flipped()], shots=what[1])
                 assert experiment.fetch_result(job)[0].data.c.get_counts() == {"1": what[1]}
@@ -158,7 +162,7 @@ def test_each_request_of_a_drawn_tree_is_one_job(
     """However often its parts fail and are retried."""
     source = random.Random(seed)  # noqa: S311 - the test's own draws
     actions = drawn(source)
-    name = f"tree-{seed}"
+    name = f"tree-{seed}-{uuid4().hex[:6]}"
     blocks = [f"t-{name}-{number}" for number in range(2)]
     for number, one in enumerate(blocks):
         other = block.model_copy(update={"max_time": "2h" if number else "1h"})
@@ -177,4 +181,5 @@ def test_each_request_of_a_drawn_tree_is_one_job(
     assert not played.failures
     assert len(played.answers) == requests(actions)
     assert max(Counter(played.answers.values()).values(), default=0) <= 1
-    assert platform.jobs_named(run_id) == requests(actions)
+    names = [run_id, *(f"{name}-{block}" for block in range(2))]
+    assert sum(platform.jobs_named(one) for one in names) == requests(actions)
