@@ -1,4 +1,4 @@
-"""The uninterrupted run, with which all others are compared."""
+"""The uninterrupted runs, with which all others are compared."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from session_block.crashpoints import CRASH_LOG
 
 from .child import EVALUATIONS
+from .flows import PROGRAMS
 from .harness import Rig
 from .judging import Allowed, Reference, by_submission, jobs_of, judge
 
 
-def take_reference(rig: Rig) -> Reference:
-    """Run the experiment without any disturbance.
+def take_reference(rig: Rig, deed: str = "run") -> Reference:
+    """Run the experiment, or a flow, without any disturbance.
 
     Raises:
         RuntimeError: Even so it does not end right.
@@ -22,7 +23,7 @@ def take_reference(rig: Rig) -> Reference:
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "passages"
         before = rig.requests()
-        run = rig.begin("reference")
+        run = rig.begin("reference", deed)
         ending = run.start(environment={CRASH_LOG: str(log)}).end()
         if ending.result is None:
             raise RuntimeError(f"the uninterrupted run failed: {run.children[0].tail(50)}")
@@ -37,8 +38,10 @@ def take_reference(rig: Rig) -> Reference:
                 if count > before.get(route, 0)
             },
         )
-        verdict = judge(run, Allowed(), [ending], reference)
-        if not verdict.good or len(reference.submissions) < EVALUATIONS:
+        program = PROGRAMS.get(deed)
+        sessions, jobs = (program.experiments, program.jobs) if program else (1, EVALUATIONS)
+        verdict = judge(run, Allowed(sessions=sessions), [ending], reference)
+        if not verdict.good or len(reference.submissions) < jobs:
             raise RuntimeError(f"the uninterrupted run is not right: {verdict}")
         return reference
 
