@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +70,7 @@ def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
     return {"cancelled": cancelled}
 
 
-_DEEDS = {
+_DEEDS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "run": _experiment,
     "cancel": _cancellation,
     **{name: partial(flows.go_on, program) for name, program in flows.PROGRAMS.items()},

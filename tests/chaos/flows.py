@@ -87,7 +87,7 @@ def go_on(program: Program, order: dict[str, Any]) -> dict[str, Any]:
     with temporary_settings(settings):
         with get_client(sync_client=True) as client:
             made = client.read_flow_run(UUID(order["name"]))
-        answers = run_flow(program.flow, flow_run=made, parameters={})
+        answers: Any = run_flow(program.flow, flow_run=made, parameters={})
     numbers = {uid: number for number, uid in enumerate(dict.fromkeys(u for u, _ in answers), 1)}
     return {"answers": [[numbers[uid], counts] for uid, counts in answers]}
 
