@@ -42,7 +42,7 @@ def run(order: dict[str, Any]) -> int:
         crashpoints.signal = SimpleNamespace(SIGKILL=signal.SIGSTOP)  # type: ignore[attr-defined]
     controls.apply(order["control"])
     try:
-        ending = {"result": _DEEDS[order["deed"]](order)}
+        ending: dict[str, Any] = {"result": _DEEDS[order["deed"]](order)}
         code = FINISHED
     except SessionBlockError as error:
         traceback.print_exc()
