@@ -39,10 +39,15 @@ def take_reference(rig: Rig, deed: str = "run") -> Reference:
             },
         )
         program = PROGRAMS.get(deed)
-        sessions, jobs = (program.experiments, program.jobs) if program else (1, EVALUATIONS)
-        verdict = judge(run, Allowed(sessions=sessions), [ending], reference)
-        if not verdict.good or len(reference.submissions) < jobs:
-            raise RuntimeError(f"the uninterrupted run is not right: {verdict}")
+        experiments, jobs = (program.experiments, program.jobs) if program else (1, EVALUATIONS)
+        verdict = judge(run, Allowed(sessions=experiments), [ending], reference)
+        opened = len({one.partition(".")[0] for one in reference.submissions})
+        made = len(reference.submissions)
+        if not verdict.good or opened != experiments or made < jobs:
+            raise RuntimeError(
+                f"the uninterrupted run is not right: {made} submissions for {jobs} in {opened} "
+                f"experiments for {experiments}, {verdict}"
+            )
         return reference
 
 
