@@ -5,12 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 _HOME = Path(tempfile.mkdtemp(prefix="session-block-tests-"))
@@ -22,11 +18,11 @@ os.environ.update(
     DO_NOT_TRACK="1",
 )
 
-import httpx  # noqa: E402
 import pytest  # noqa: E402
 from postgres import postgres, store_url  # noqa: E402, F401
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
-from support import BACKEND, Platform, free_port, wait_until  # noqa: E402
+from prefect_server import running_prefect_server  # noqa: E402
+from support import BACKEND, Platform  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402
 from session_block.experiments.unclosed import UNCLOSED  # noqa: E402
@@ -81,34 +77,11 @@ def block(platform: Platform, ledger_url: str) -> QuantumSession:
 @pytest.fixture(scope="session")
 def prefect_server(_home: None) -> Iterator[str]:
     """Give the API URL of a real Prefect server, which all flows and Blocks of the tests use."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    log = (_HOME / "prefect-server.log").open("wb")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-        env={**os.environ, "PREFECT_UI_API_URL": url},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-    def healthy() -> bool:
-        with suppress(httpx.HTTPError):
-            return httpx.get(f"{url}/health").is_success
-        return False
-
-    try:
-        wait_until(healthy, seconds=90, what="the Prefect server answers")
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-        log.close()
+    with (
+        running_prefect_server(_HOME / "prefect") as url,
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
+        yield url
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The program under test: a small VQE whose result is the same, bit for bit, whenever it ends."""
+"""The programs under test, whose results are the same, bit for bit, whenever they end.
+
+A small VQE, and the flows of :mod:`chaos.flows`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import logging
 import os
 import signal
 import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +20,16 @@ import qiskit.transpiler.preset_passmanagers  # noqa: F401 - imported once, for 
 import qiskit_ibm_runtime.executor_estimator
 import qiskit_ibm_runtime.qiskit_runtime_service  # noqa: F401 - likewise
 
-from session_block import IBMSessionCredentials, QuantumSession, crashpoints
+from session_block import crashpoints
 from session_block.algorithms.vqe import run_vqe
 from session_block.errors import SessionBlockError
 from session_block.operations.flow_runs import cancel_experiment
 from session_block.records.identity import known_experiments
 
-from . import controls
+from . import controls, flows
+from .attempt import block_of
 
 EVALUATIONS = 8
-BACKEND = "ibm_manila"
 FINISHED, WRONG, RAISED = 0, 1, 3
 
 
@@ -37,7 +42,7 @@ def run(order: dict[str, Any]) -> int:
         crashpoints.signal = SimpleNamespace(SIGKILL=signal.SIGSTOP)  # type: ignore[attr-defined]
     controls.apply(order["control"])
     try:
-        ending = {"result": _DEEDS[order["deed"]](order)}
+        ending: dict[str, Any] = {"result": _DEEDS[order["deed"]](order)}
         code = FINISHED
     except SessionBlockError as error:
         traceback.print_exc()
@@ -50,19 +55,8 @@ def run(order: dict[str, Any]) -> int:
     return code
 
 
-def _block(order: dict[str, Any]) -> QuantumSession:
-    return QuantumSession(
-        credentials=IBMSessionCredentials(
-            token=order["token"], instance=order["instance"], url=order["url"]
-        ),
-        backend_name=BACKEND,
-        ledger_url=order["ledger_url"],
-        **order["block"],
-    )
-
-
 def _experiment(order: dict[str, Any]) -> dict[str, Any]:
-    with _block(order).experiment(order["name"]) as experiment:
+    with block_of(order).experiment(order["name"]) as experiment:
         report = run_vqe(
             experiment, seed=5, optimizer_options={"maxiter": EVALUATIONS}, precision=0.05
         )
@@ -70,10 +64,14 @@ def _experiment(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
-    block = _block(order)
+    block = block_of(order)
     known = [one for one in known_experiments(block.ledger()) if one.name == order["name"]]
     cancelled = [one.uid for one in known if cancel_experiment(block, one)]
     return {"cancelled": cancelled}
 
 
-_DEEDS = {"run": _experiment, "cancel": _cancellation}
+_DEEDS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "run": _experiment,
+    "cancel": _cancellation,
+    **{name: partial(flows.go_on, program) for name, program in flows.PROGRAMS.items()},
+}

@@ -5,6 +5,7 @@ They patch the process under test. The product itself has no such switch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from qiskit_ibm_runtime.api.client import RuntimeClient
 from session_block.ledger.database import DatabaseStore
 from session_block.ledger.schema import facts_table
 from session_block.ledger.store import Fact, Ledger
+from session_block.records.places import RunPlace
 
 
 def intent_after_post() -> None:
@@ -66,10 +68,17 @@ def overwrite() -> None:
     DatabaseStore.write = last_writer_wins  # type: ignore[method-assign]
 
 
+def other_places() -> None:
+    """Let each process be another place: no retry finds an experiment without a name again."""
+    name = RunPlace.name
+    RunPlace.name = lambda self, block: name(self, f"{block} {os.getpid()}")  # type: ignore[method-assign]
+
+
 CONTROLS: Mapping[str, Callable[[], None]] = {
     "intent-after-post": intent_after_post,
     "no-look-up": look_up_finds_nothing,
     "overwrite": overwrite,
+    "other-places": other_places,
 }
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .child import BACKEND
+from .attempt import BACKEND
 from .harness import Rig
 from .judging import Allowed
 from .scenarios import Attempt, Scenario, in_turn

@@ -17,10 +17,13 @@ from typing import Any, Self
 from uuid import uuid4
 
 import psutil
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
 
 from session_block.crashpoints import CRASH_AT
 from session_block.local_platform import LocalPlatform
 
+from .flows import PROGRAMS
 from .zygote import STOPPED
 
 ATTEMPT_SECONDS = 240.0
@@ -162,12 +165,20 @@ class Rig:
     Args:
         ledger_url: A database for the ledgers of all runs; ``None`` for a new SQLite file each.
         control: How the product is broken in the children, to see that the harness notices.
+        prefect_url: API of the Prefect server for flows; ``None`` if none are run.
     """
 
     platform: LocalPlatform
 
-    def __init__(self, *, ledger_url: str | None = None, control: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ledger_url: str | None = None,
+        control: str | None = None,
+        prefect_url: str | None = None,
+    ) -> None:
         self._shared_ledger = ledger_url
+        self._prefect_url = prefect_url
         self.control = control
         self._stack = ExitStack()
 
@@ -189,18 +200,29 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def begin(self, label: str) -> Run:
-        """Begin a run: a new name, a new ledger, no faults."""
+    def begin(self, label: str, deed: str = "run") -> Run:
+        """Begin a run: a new name, a new ledger, no faults.
+
+        The name is the experiment's, or a new flow run's ID.
+        """
         self.platform.clear_faults()
-        name = f"{label}-{uuid4().hex[:8]}"
+        program = PROGRAMS.get(deed)
+        name = f"{label}-{uuid4().hex[:8]}" if program is None else self._new_flow_run(program.flow)
         path = self._directory / f"{name}.db"
-        return Run(self, name, self._shared_ledger or f"sqlite:///{path}", self._directory)
+        return Run(self, name, self._shared_ledger or f"sqlite:///{path}", self._directory, deed)
+
+    def _new_flow_run(self, flow: Flow[[], Any]) -> str:
+        """Make a flow run, which each attempt will run."""
+        assert self._prefect_url is not None
+        # Prefect's own client tries again when the server is busy.
+        with SyncPrefectClient(self._prefect_url) as client:
+            return str(client.create_flow_run(flow).id)
 
     def child(self, order: Mapping[str, Any], zygote: int) -> Child:
         """Fork a child of one of the zygotes."""
         info = self.platform.info
         connection = {"token": info.token, "instance": info.instance, "url": info.url}
-        more = {**connection, "control": self.control}
+        more = {**connection, "control": self.control, "prefect": self._prefect_url}
         return Child(self._zygotes[zygote % ZYGOTES], {**order, **more})
 
     def requests(self) -> dict[str, int]:
@@ -216,11 +238,14 @@ class Rig:
 
 
 class Run:
-    """The attempts at one experiment."""
+    """The attempts at one experiment, or at one flow run."""
 
-    def __init__(self, rig: Rig, name: str, ledger_url: str, directory: Path) -> None:
+    def __init__(
+        self, rig: Rig, name: str, ledger_url: str, directory: Path, deed: str = "run"
+    ) -> None:
         self.rig = rig
         self.name = name
+        self.deed = deed
         self.ledger_url = ledger_url
         self.sessions_before = rig.platform.stats()["sessions"]["total"]
         self.children: list[Child] = []
@@ -235,7 +260,7 @@ class Run:
         environment: Mapping[str, str] | None = None,
         rules: tuple[Mapping[str, Any], ...] = (),
         block: Mapping[str, Any] | None = None,
-        deed: str = "run",
+        deed: str | None = None,
     ) -> Child:
         """Start an attempt.
 
@@ -245,12 +270,12 @@ class Run:
             environment: More environment variables.
             rules: Faults of the platform; their ``pid`` may be ``child`` or ``platform``.
             block: More fields of the attempt's Block.
-            deed: Whether to ``run`` the experiment, or to ``cancel`` it.
+            deed: Another deed than the run's, such as to ``cancel`` the experiment.
         """
         number = len(self.children)
         at = kill_at or pause_at
         order = {
-            "deed": deed,
+            "deed": deed or self.deed,
             "name": self.name,
             "ledger_url": self.ledger_url,
             "block": dict(block or {}),

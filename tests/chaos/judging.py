@@ -1,18 +1,21 @@
-"""Counts at the platform's server what became of an experiment, and compares it with the ledger."""
+"""Counts at the platform's server what became of a run, and compares it with the ledger."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from support import tagged
 
 from session_block.ledger.store import Fact, Ledger
 
 from .harness import Ending, Run
 
 _PAGE = 200
+_NAME, _UID = "qs-exp:", "qs-uid:"
 _SUBMISSION = re.compile(r"qs-sub:(?P<uid>[^.]+)\.(?P<submission>[^.]+)\.\d+(\..+)?")
 _UNDONE = frozenset({"failed", "cancelled"})
 _OVER = frozenset({"completed", *_UNDONE})
@@ -93,35 +96,65 @@ class Verdict:
 
 
 def jobs_of(run: Run) -> list[dict[str, Any]]:
-    """Return all jobs that the server ever saw of an experiment, oldest first."""
+    """Return all jobs that the server ever saw of a run's experiments, oldest first."""
     found: list[dict[str, Any]] = []
     offset = 0
     while page := run.rig.platform.jobs(limit=_PAGE, offset=offset):
-        found += [job for job in page if f"qs-exp:{run.name}" in job["tags"]]
+        found += [job for job in page if tagged(job, run.name)]
         offset += _PAGE
         # A run's jobs follow each other: no other run is on this platform meanwhile.
-        if f"qs-exp:{run.name}" not in page[-1]["tags"]:
+        if not tagged(page[-1], run.name):
             break
     return found[::-1]
 
 
 def by_submission(jobs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the jobs of each submission, over all its generations."""
+    """Return the jobs of each submission, over all its generations.
+
+    A submission is known by its ID and its experiment's number: a flow run has several experiments,
+    which are counted in the order of their first jobs.
+    """
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    numbers = _numbers(jobs)
     for job in jobs:
         match = next(filter(None, map(_SUBMISSION.fullmatch, job["tags"])), None)
-        grouped[match["submission"] if match else f"untagged {job['id']}"].append(job)
+        number = numbers[_tag(job, _NAME)]
+        grouped[f"{number}.{match['submission']}" if match else f"untagged {job['id']}"].append(job)
     return dict(grouped)
 
 
 def facts_of(run: Run, jobs: list[dict[str, Any]]) -> list[Fact]:
-    """Return what the ledger holds about the experiments whose tags the jobs bear."""
-    tags = {tag for job in jobs for tag in job["tags"] if tag.startswith("qs-uid:")}
+    """Return what the ledger holds about the experiments whose tags the jobs bear.
+
+    Each fact bears its experiment's number in place of the UID.
+    """
+    numbers = _numbers(jobs)
+    experiments = {_tag(job, _UID): numbers[_tag(job, _NAME)] for job in jobs}
     ledger = Ledger(run.ledger_url)
     try:
-        return [fact for tag in tags for fact in ledger.facts(tag.removeprefix("qs-uid:"))]
+        return [
+            replace(fact, experiment=str(number))
+            for uid, number in experiments.items()
+            for fact in ledger.facts(uid)
+        ]
     finally:
         ledger.close()
+
+
+def _numbers(jobs: list[dict[str, Any]]) -> dict[str, int]:
+    names = dict.fromkeys(_tag(job, _NAME) for job in jobs)
+    return {name: number for number, name in enumerate(names, 1)}
+
+
+def _tag(job: Mapping[str, Any], beginning: str) -> str:
+    """Return the rest of the job's tag that begins so."""
+    found = next((tag for tag in job["tags"] if tag.startswith(beginning)), "")
+    return str(found.removeprefix(beginning))
+
+
+def _submission(fact: Fact) -> str:
+    """Return the submission that a fact is about, as :func:`by_submission` knows it."""
+    return f"{fact.experiment}.{fact.key.split('/')[1]}"
 
 
 def judge(run: Run, allowed: Allowed, endings: list[Ending], reference: Reference) -> Verdict:
@@ -154,13 +187,17 @@ def _judge_submission(
         str(fact.body["job_id"])
         for fact in facts
         if fact.key.startswith(("result/", "outcome/"))
-        and fact.key.split("/")[1] == submission
+        and _submission(fact) == submission
         and "job_id" in fact.body
     ]
-    result = next((f for f in facts if f.key == f"result/{submission}"), None)
+    result = next(
+        (f for f in facts if f.key.startswith("result/") and _submission(f) == submission), None
+    )
     best = str(result.body["job_id"]) if result is not None else (chosen or [jobs[0]["id"]])[-1]
     twins = {
-        fact.key.rsplit("/", 1)[1] for fact in facts if fact.key.startswith(f"twin/{submission}/")
+        fact.key.rsplit("/", 1)[1]
+        for fact in facts
+        if fact.key.startswith("twin/") and _submission(fact) == submission
     }
     for job in jobs:
         if job["id"] == best:
@@ -183,7 +220,7 @@ def _judge_losses(
     for fact in facts:
         if "job_id" in fact.body and fact.body["job_id"] not in at_server:
             verdict.lost_job(f"the server does not know the job of {fact.key}")
-    results = {fact.key.split("/")[1] for fact in facts if fact.key.startswith("result/")}
+    results = {_submission(fact) for fact in facts if fact.key.startswith("result/")}
     outcomes = {str(fact.body.get("job_id")) for fact in facts if fact.key.startswith("outcome/")}
     if allowed.error is None:
         for submission in reference.submissions - results:

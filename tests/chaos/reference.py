@@ -1,4 +1,4 @@
-"""The uninterrupted run, with which all others are compared."""
+"""The uninterrupted runs, with which all others are compared."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from session_block.crashpoints import CRASH_LOG
 
 from .child import EVALUATIONS
+from .flows import PROGRAMS
 from .harness import Rig
 from .judging import Allowed, Reference, by_submission, jobs_of, judge
 
 
-def take_reference(rig: Rig) -> Reference:
-    """Run the experiment without any disturbance.
+def take_reference(rig: Rig, deed: str = "run") -> Reference:
+    """Run the experiment, or a flow, without any disturbance.
 
     Raises:
         RuntimeError: Even so it does not end right.
@@ -22,7 +23,7 @@ def take_reference(rig: Rig) -> Reference:
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "passages"
         before = rig.requests()
-        run = rig.begin("reference")
+        run = rig.begin("reference", deed)
         ending = run.start(environment={CRASH_LOG: str(log)}).end()
         if ending.result is None:
             raise RuntimeError(f"the uninterrupted run failed: {run.children[0].tail(50)}")
@@ -37,9 +38,16 @@ def take_reference(rig: Rig) -> Reference:
                 if count > before.get(route, 0)
             },
         )
-        verdict = judge(run, Allowed(), [ending], reference)
-        if not verdict.good or len(reference.submissions) < EVALUATIONS:
-            raise RuntimeError(f"the uninterrupted run is not right: {verdict}")
+        program = PROGRAMS.get(deed)
+        experiments, jobs = (program.experiments, program.jobs) if program else (1, EVALUATIONS)
+        verdict = judge(run, Allowed(sessions=experiments), [ending], reference)
+        opened = len({one.partition(".")[0] for one in reference.submissions})
+        made = len(reference.submissions)
+        if not verdict.good or opened != experiments or made < jobs:
+            raise RuntimeError(
+                f"the uninterrupted run is not right: {made} submissions for {jobs} in {opened} "
+                f"experiments for {experiments}, {verdict}"
+            )
         return reference
 
 

@@ -7,20 +7,26 @@ import argparse
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
 
 from postgres import Postgres
+from prefect_server import running_prefect_server
 
 from . import scenarios, workers
 from .cancellation import cancellations
 from .controls import CONTROLS
 from .faults import faults
+from .flow_runs import flow_runs
+from .flows import PROGRAMS
 from .harness import Rig
 from .judging import Reference, Verdict
 from .recovery import recoveries
@@ -36,9 +42,11 @@ _UNREACHED_SHARE = 0.05
 
 @contextmanager
 def started(count: int, *, ledger_url: str | None, control: str | None) -> Iterator[list[Rig]]:
-    """Start rigs, all at the same time."""
+    """Start rigs, all at the same time, and one Prefect server for the flows of all of them."""
     with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
-        rigs = [Rig(ledger_url=ledger_url, control=control) for _ in range(count)]
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-prefect-")))
+        url = stack.enter_context(running_prefect_server(home))
+        rigs = [Rig(ledger_url=ledger_url, control=control, prefect_url=url) for _ in range(count)]
         yield list(pool.map(stack.enter_context, rigs))
 
 
@@ -58,7 +66,7 @@ def shared_ledger(*, wanted: bool) -> Iterator[str | None]:
 def carry_out(rig: Rig, scenario: Scenario, reference: Reference) -> Verdict:
     """Play a scenario and judge it."""
     began = time.monotonic()
-    run = rig.begin("chaos")
+    run = rig.begin("chaos", scenario.deed)
     try:
         endings = scenario.play(run)
         verdict = scenario.judge(run, scenario.allowed, endings, reference)
@@ -78,10 +86,17 @@ def carry_out(rig: Rig, scenario: Scenario, reference: Reference) -> Verdict:
 def carry_out_all(
     rigs: Sequence[Rig],
     chosen: Sequence[Scenario],
-    reference: Reference,
+    references: Mapping[str, Reference],
     tell: Callable[[Scenario, Verdict], None],
 ) -> dict[str, Verdict]:
-    """Carry scenarios out, as many at once as there are rigs."""
+    """Carry scenarios out, as many at once as there are rigs.
+
+    Args:
+        rigs: Where.
+        chosen: The scenarios.
+        references: The uninterrupted run of each deed.
+        tell: Is told of each verdict.
+    """
     free: queue.SimpleQueue[Rig] = queue.SimpleQueue()
     for rig in rigs:
         free.put(rig)
@@ -90,7 +105,7 @@ def carry_out_all(
     def one(scenario: Scenario) -> tuple[str, Verdict]:
         rig = free.get()
         try:
-            verdict = carry_out(rig, scenario, reference)
+            verdict = carry_out(rig, scenario, references[scenario.deed])
         finally:
             free.put(rig)
         with telling:
@@ -106,9 +121,10 @@ def carry_out_all(
 
 
 def everything(
-    rig: Rig, reference: Reference, *, seed: int, rounds: int, wipe: bool
+    rig: Rig, references: Mapping[str, Reference], *, seed: int, rounds: int, wipe: bool
 ) -> list[Scenario]:
     """Return the scenarios of the full run; the rig finds out what an attempt passes."""
+    reference = references["run"]
     return [
         *scenarios.crash_points(reference),
         *recoveries(rig, reference, wipe=wipe),
@@ -121,6 +137,7 @@ def everything(
         *workers.rounds(rounds, seed),
         *cancellations(rig, reference),
         *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
+        *chain.from_iterable(flow_runs(deed, references[deed]) for deed in PROGRAMS),
     ]
 
 
@@ -216,11 +233,11 @@ def main() -> int:
         shared_ledger(wanted=asked.postgresql) as ledger_url,
         started(asked.jobs, ledger_url=ledger_url, control=asked.negative_control) as rigs,
     ):
-        reference = take_reference(rigs[0])
+        references = {deed: take_reference(rigs[0], deed) for deed in ("run", *PROGRAMS)}
         wipe = ledger_url is None
-        available = everything(rigs[0], reference, seed=asked.seed, rounds=asked.rounds, wipe=wipe)
+        available = everything(rigs[0], references, seed=asked.seed, rounds=asked.rounds, wipe=wipe)
         chosen = _chosen(available, asked.only, 10 if asked.quick else 1)
-        verdicts = carry_out_all(rigs, chosen, reference, _tell)
+        verdicts = carry_out_all(rigs, chosen, references, _tell)
     line, good = summary(verdicts.values())
     print(f"\n{_matrix(verdicts)}\n\n{_table(verdicts)}")
     print(f"\n{time.monotonic() - began:.0f} s\n{line}")

@@ -29,6 +29,7 @@ class Scenario:
         kills: How many attempts must have been killed, else the run did not reach its points.
         strict: Every fault must have acted, or it did not either.
         judge: Counts what became of it.
+        deed: What its attempts do: ``run`` the experiment, or one of the flows.
     """
 
     group: str
@@ -38,6 +39,7 @@ class Scenario:
     kills: int = 0
     strict: bool = True
     judge: Callable[[Run, Allowed, list[Ending], Reference], Verdict] = judge
+    deed: str = "run"
 
     @property
     def title(self) -> str:

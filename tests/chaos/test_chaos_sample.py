@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from . import scenarios, workers
-from .controls import CONTROLS
 from .faults import faults
+from .flow_runs import flow_runs
 from .harness import Rig, Run
 from .judging import Allowed, Reference, judge
 from .reference import take_reference
@@ -83,7 +83,7 @@ def test_whatever_happens_it_ends_as_if_nothing_had(
 
 
 @pytest.mark.rest
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", FAILS_WITH)
 def test_the_harness_fails_when_the_product_is_broken(
     rig: Rig, reference: Reference, control: str
 ) -> None:
@@ -97,6 +97,20 @@ def test_the_harness_fails_when_the_product_is_broken(
     line, good = summary([verdict])
     assert not good
     assert f"{verdict.double} double" in line
+
+
+@pytest.mark.rest
+def test_a_killed_flow_goes_on_unless_its_places_are_lost(prefect_server: str) -> None:
+    """P1, P8: Blocks without names find their own again; the harness sees when they do not."""
+    with Rig(prefect_url=prefect_server) as rig:
+        reference = take_reference(rig, "two Blocks")
+        known = {one.name: one for one in flow_runs("two Blocks", reference)}
+        killed = known["submit, after:3"]
+        verdict = carry_out(rig, killed, reference)
+        assert verdict.good, verdict.problems
+        assert not verdict.unreached
+        rig.control = "other-places"
+        assert carry_out(rig, killed, reference).double
 
 
 def test_what_is_double_lost_or_different_is_counted(rig: Rig, reference: Reference) -> None:
