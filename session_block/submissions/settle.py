@@ -157,7 +157,8 @@ class Settler:
         """
         for job_id in job_ids:
             _logger.warning(
-                "Job %s is a twin of submission %s of experiment %s; cancelling it if it is ours.",
+                "Job %s is a twin of submission %s of experiment %s; cancelling it, unless another "
+                "owner sent it.",
                 job_id,
                 submission,
                 self._experiment,
