@@ -110,11 +110,13 @@ class Source:
         block: The saved Block, if its account, instance, mode and backend are as they were saved.
         account: The account; ``None`` if it is unknown.
         instance: The instance, as the Block names it.
+        owner: Whose its experiments are; ``None`` for the account's identity.
     """
 
     block: str | None = None
     account: str | None = None
     instance: str | None = None
+    owner: str | None = None
 
 
 @dataclass(frozen=True)

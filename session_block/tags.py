@@ -7,7 +7,8 @@ the user.
 A submission's tag begins with its core: UID, submission and generation. Jobs are looked up by the
 UID's tag, and told apart by the core. In the second version of the grammar everything else is in a
 suffix, which is parsed and never matched: ``.2``, then tokens of a letter and a value. Unknown
-tokens are ignored. In the first version only flags followed the core.
+tokens are ignored. In the first version only flags followed the core. The third version adds a
+token: whose the job is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Self
 
 MAX_TAG_LENGTH = 86
-NEWEST = 2
+NEWEST = 3
 """The newest version of the grammar."""
 
 _NAME = "qs-exp:"
@@ -31,6 +32,10 @@ _FLAGS = {"borrowed": "b", "labelled": "l", "concurrent": "c"}
 _NUMBERS = {"number": "n", "occurrence": "o", "identity": "i", "fingerprint": "p"}
 _WITHOUT_TOKEN = {"number": 1, "identity": 1, "fingerprint": 1}
 """The values of numbers that have no token in the tag."""
+_OWNER = "w"
+_OWNER_SINCE = 3
+_OWNER_DIGITS = 8
+_DIGEST = re.compile(f"[0-9a-f]{{{_OWNER_DIGITS}}}")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class SubmissionTag:
         identity: Version of the rule that recognises the experiment.
         fingerprint: Version of the rule that recognises the submission.
         version: The version of the tag's grammar.
+        owner: Digest of whose job it is; see :func:`owner_digest`. ``None`` if the tag does not
+            say.
     """
 
     uid: str
@@ -59,6 +66,7 @@ class SubmissionTag:
     identity: int = 1
     fingerprint: int = 1
     version: int = 1
+    owner: str | None = None
 
     @property
     def core(self) -> tuple[str, str, int]:
@@ -77,6 +85,10 @@ class SubmissionTag:
             if (value := getattr(self, name)) not in {None, _WITHOUT_TOKEN.get(name)}
         ]
         tag = "-".join([f"{core}.{self.version}", *tokens])
+        if self.version >= _OWNER_SINCE and self.owner is not None:
+            # With very large numbers it is left out: the experiment's other jobs have it.
+            longer = f"{tag}-{_OWNER}{self.owner}"
+            tag = longer if len(longer) <= MAX_TAG_LENGTH else tag
         if len(tag) > MAX_TAG_LENGTH:
             raise ValueError(f"{tag} is longer than {MAX_TAG_LENGTH} characters")
         return tag
@@ -106,6 +118,7 @@ class SubmissionTag:
         cls, uid: str, submission: str, generation: str, tokens: Mapping[str, str], version: int
     ) -> Self:
         flags = tokens.get("f", "")
+        owner = tokens.get(_OWNER, "") if version >= _OWNER_SINCE else ""
         numbers = {
             name: int(tokens[letter])
             for name, letter in _NUMBERS.items()
@@ -123,7 +136,13 @@ class SubmissionTag:
             identity=numbers.get("identity", 1),
             fingerprint=numbers.get("fingerprint", 1),
             version=version,
+            owner=owner if _DIGEST.fullmatch(owner) else None,
         )
+
+
+def owner_digest(owner: str) -> str:
+    """Return what tags and facts say of an owner; short, because a tag is."""
+    return hashlib.sha256(owner.encode()).hexdigest()[:_OWNER_DIGITS]
 
 
 def name_tag(name: str) -> str:

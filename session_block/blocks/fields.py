@@ -92,6 +92,16 @@ class SessionSettings(BaseModel):
             "like their jobs. Empty for no limit."
         ),
     )
+    owner: str | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "Whose experiments these are: a person or a group, such as 'h2-team'. A process whose "
+            "ledger does not know a name takes up only its owner's experiment of that name. Empty "
+            "for the identity of the account at IBM."
+        ),
+        examples=["h2-team"],
+    )
     ledger_url: SecretStr | None = Field(
         default=None,
         title="Ledger URL",

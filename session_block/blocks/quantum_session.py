@@ -127,7 +127,8 @@ class QuantumSession(SessionSettings, FormBlock):
                 the flow run that opened the chapter goes on with that one. Recorded requests are
                 answered from the records, of earlier chapters too, and new ones are submitted.
                 :attr:`session_block.Experiment.previous` is the report of the chapter before.
-            uid: Take the experiment of this name that has this UID.
+            uid: Take the experiment of this name that has this UID. If the ledger does not know it
+                and it is another owner's, its session is borrowed: it stays open.
             key: In a subflow, what tells this call from other calls of the same flow, in place of
                 its parameters. Use it if a retry gets other parameters, such as a temporary folder.
                 In the outermost flow, it tells several experiments of one Block apart.
@@ -141,7 +142,8 @@ class QuantumSession(SessionSettings, FormBlock):
             ExperimentDivergedError: Without a name: a retried flow run calls a subflow with other
                 parameters.
             InvalidInputError: The experiment began with another account, instance, mode, backend or
-                problem, or the ledger does not know it and the platform has several of this name.
+                problem, or the ledger does not know it and the platform has several of this name,
+                or only those of another owner.
             ConnectionFailedError: The platform has to be asked, and cannot be reached.
             LedgerError: The ledger cannot be read or trusted.
         """
@@ -255,7 +257,7 @@ class QuantumSession(SessionSettings, FormBlock):
         """Whose sessions the Block opens; by its saved name only if it is as it was saved."""
         unchanged = self._sessions_opened == self._opened_as_saved
         name = self._block_document_name if unchanged else None
-        return replace(source_of(self.credentials), block=name)
+        return replace(source_of(self.credentials), block=name, owner=self.owner)
 
     @property
     def _sessions_opened(self) -> str:
@@ -275,10 +277,14 @@ class QuantumSession(SessionSettings, FormBlock):
         """Return the experiments of this name that have jobs at the platform."""
         from session_block.client import Connection
         from session_block.records.identity import lost_among
-        from session_block.tags import name_tag
+        from session_block.tags import name_tag, owner_digest
 
-        jobs = Connection(self.credentials).jobs.named(name_tag(name))
-        return lost_among(job.tags for job in jobs)
+        connection = Connection(self.credentials)
+        jobs = connection.jobs.named(name_tag(name))
+        owner = self.owner or connection.identity
+        return lost_among(
+            (job.tags for job in jobs), None if owner is None else owner_digest(owner)
+        )
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""

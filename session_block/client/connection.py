@@ -13,7 +13,7 @@ from session_block.account import Account, AccountSource
 from session_block.client.backends import Backends
 from session_block.client.failures import tells_of_refused_token
 from session_block.client.jobs import Jobs
-from session_block.client.service import connect, connecting, disconnect
+from session_block.client.service import connect, connecting, disconnect, identity_of
 from session_block.client.sessions import Sessions
 from session_block.errors import InstanceRequiredError
 
@@ -83,6 +83,7 @@ class Connection:
         self._source = source
         self._account: Account | None = None
         self._client: _Client | None = None
+        self._identity: str | None = None
         self._lock = threading.RLock()
         self.renewals = 0
 
@@ -114,6 +115,17 @@ class Connection:
     def instance(self) -> str:
         """CRN of the instance that all requests go to."""
         return self._connected().instance
+
+    @property
+    def identity(self) -> str | None:
+        """The account's identity; ``None`` before the first answer, or if there is none.
+
+        See :func:`session_block.client.service.identity_of`.
+        """
+        if self._identity is None:
+            client = self._connected()
+            self._identity = identity_of(client.service._get_api_client(client.instance))  # noqa: SLF001
+        return self._identity
 
     @property
     def backends(self) -> Backends:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
+import jwt
 import requests
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService, RuntimeInvalidStateError
 from qiskit_ibm_runtime.exceptions import IBMError
@@ -99,6 +100,24 @@ def connect(account: Account) -> QiskitRuntimeService:
 
     service._create_new_cloud_api_client = make_equipped_api  # noqa: SLF001
     return service
+
+
+def identity_of(api: Any) -> str | None:
+    """Return the IAM ID of who sends a client's requests; ``None`` if the platform gives none.
+
+    It is the claim ``iam_id`` of the access token that the requests bear, so it costs none. It
+    names a user, a service ID or a trusted profile, whatever API key is used [client source: IBM's
+    own CLI library reads it there]. The signature is not checked: the platform itself sent it.
+    """
+    token = api._session.auth.tm.access_token  # noqa: SLF001
+    if token is None:  # before the first request, or the client sends the API key itself
+        return None
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        return None
+    found = claims.get("iam_id")
+    return found if isinstance(found, str) and found else None
 
 
 def disconnect(service: QiskitRuntimeService) -> None:

@@ -92,7 +92,12 @@ class Experiment(ExperimentRecords):
         self.events = EventBus()
         self._began = begin(self._journal, identity, settings)
         self._context = ExperimentContext(
-            identity, self._journal, self._began.versions, self.events
+            identity,
+            self._journal,
+            self._began.versions,
+            self.events,
+            owner=settings.source.owner,
+            taken=self._began.taken,
         )
         self.opening = self._context.environment.new_id() if opener else None
         self._settings = settings

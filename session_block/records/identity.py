@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from session_block.records.keys import NAMES, ExperimentBegan, NameGiven, Opened
 from session_block.records.places import RunPlace
 from session_block.records.versions import CURRENT, FIRST, Versions
 from session_block.settings import Settings
-from session_block.tags import SubmissionTag, name_tag, uid_of, uid_tag
+from session_block.tags import SubmissionTag, name_tag, owner_digest, uid_of, uid_tag
 
 MAX_NAME_LENGTH = 120
 
@@ -38,6 +39,7 @@ class Identity:
             jobs' tags.
         opened_in: The subflows on the way to where it is opened, in words; only for an experiment
             without a name that is opened in a subflow.
+        taken_from: Digest of the other owner whose it was when it was taken by its UID.
     """
 
     name: str
@@ -47,14 +49,20 @@ class Identity:
     lost: bool = False
     versions: Versions | None = None
     opened_in: str | None = None
+    taken_from: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name!r} (number {self.number})" if self.number > 1 else repr(self.name)
 
     @property
+    def named(self) -> bool:
+        """Whether somebody chose the name, so that others may choose it too."""
+        return not _UNNAMED.fullmatch(self.name)
+
+    @property
     def anew(self) -> str:
         """How to start another experiment instead, for messages."""
-        if _UNNAMED.fullmatch(self.name):
+        if not self.named:
             return "in a new flow run, or with experiment(key=...)"
         return "with fresh=True"
 
@@ -79,16 +87,27 @@ class Lost:
         uid: Its unique ID.
         number: Its number among experiments of its name.
         versions: The versions of the rules that recognise its jobs.
+        other_owner: Digest of its owner, if that is somebody else.
     """
 
     uid: str
     number: int
     versions: Versions
+    other_owner: str | None = None
 
 
-def lost_among(tags: Iterable[Sequence[str]]) -> list[Lost]:
-    """Return the experiments that the tags of these jobs name, in the order of the jobs."""
+def lost_among(tags: Iterable[Sequence[str]], owner: str | None = None) -> list[Lost]:
+    """Return the experiments that the tags of these jobs name, in the order of the jobs.
+
+    An experiment is somebody else's only if that is certain: its jobs say whose they are, and none
+    is this owner's.
+
+    Args:
+        tags: The tags of each job, oldest job first.
+        owner: Digest of who asks; ``None`` if that is unknown.
+    """
     found: dict[str, Lost] = {}
+    owners: defaultdict[str, list[str]] = defaultdict(list)
     for one in tags:
         uid = uid_of(tuple(one))
         if uid is None:
@@ -100,7 +119,10 @@ def lost_among(tags: Iterable[Sequence[str]]) -> list[Lost]:
         else:
             versions = Versions(tag.identity, tag.fingerprint, tag.version)
             found[uid] = Lost(uid, tag.number, versions)
-    return list(found.values())
+            if tag.owner is not None:
+                owners[uid].append(tag.owner)
+    others = {uid: of[0] for uid, of in owners.items() if owner is not None and owner not in of}
+    return [replace(one, other_owner=others.get(one.uid)) for one in found.values()]
 
 
 def identify(
@@ -131,8 +153,8 @@ def identify(
 
     Raises:
         LabelRequiredError: There is neither a name nor a place.
-        InvalidInputError: The name is not a valid one, or the ledger has lost the name and the
-            platform shows several experiments of it.
+        InvalidInputError: The name is not a valid one, or the ledger does not know it and the
+            platform shows several experiments of it, or only those of other owners.
     """
     opened_in = None
     if name is not None and uid is None and not fresh:
@@ -158,6 +180,7 @@ def identify(
             lost=found.lost,
             versions=found.versions,
             paths=list(place.paths) if opened_in else None,
+            taken_from=found.taken_from,
         )
     )
     return replace(names.identity(chosen, existed=existed), opened_in=opened_in)
@@ -211,6 +234,7 @@ class _Names:
             resumed=existed,
             lost=given.lost,
             versions=None if versions is None else Versions(*versions),
+            taken_from=given.taken_from,
         )
 
     def choose(self, *, fresh: bool, uid: str | None) -> tuple[NameGiven, bool]:
@@ -234,6 +258,7 @@ class _Names:
                     number=max(number, found.number) if found else number,
                     lost=found is not None,
                     versions=list(astuple(found.versions)) if found else None,
+                    taken_from=found.other_owner if found and uid else None,
                 )
             )
             if ours:
@@ -257,6 +282,8 @@ class _Names:
         if uid is not None:
             one = next((one for one in found if one.uid == uid), None)
             return one or Lost(uid, 1, CURRENT)
+        if not _UNNAMED.fullmatch(self._name):
+            found = self._own(found)
         if len(found) > 1:
             raise InvalidInputError(
                 f"The ledger does not know {self._name!r}, and the platform shows jobs of "
@@ -264,6 +291,21 @@ class _Names:
                 "Continue one of them with uid=, or start a new experiment with fresh=True."
             )
         return found[0] if found else None
+
+    def _own(self, found: Sequence[Lost]) -> list[Lost]:
+        """Return the experiments that are not somebody else's; refuse if only others' are."""
+        own = [one for one in found if one.other_owner is None]
+        if found and not own:
+            uids = ", ".join(f"uid={one.uid!r}" for one in found)
+            raise InvalidInputError(
+                f"The ledger does not know {self._name!r}, and the platform shows jobs of that "
+                f"name that another owner submitted: {uids}. Choose another name, or start your "
+                "own experiment with fresh=True. If it is yours, set the Block's owner to the "
+                "one it began with, which without a Block's owner is the account's IAM ID. To "
+                "work in another owner's, take it by its uid: its session is then borrowed, and "
+                "stays open."
+            )
+        return own
 
 
 def begin(journal: Journal, identity: Identity, settings: Settings) -> ExperimentBegan:
@@ -282,6 +324,7 @@ def begin(journal: Journal, identity: Identity, settings: Settings) -> Experimen
     if began is None:
         versions = identity.versions or CURRENT
         versions.check_known(str(identity))
+        owner = settings.source.owner
         journal.ledger.require_schema(versions.schema)
         began, _ = journal.record(
             ExperimentBegan(
@@ -296,6 +339,8 @@ def begin(journal: Journal, identity: Identity, settings: Settings) -> Experimen
                 instance=settings.source.instance,
                 mode=settings.plan.mode,
                 opened_in=identity.opened_in,
+                owner=identity.taken_from or (owner_digest(owner) if owner else None),
+                taken=identity.taken_from is not None,
             )
         )
     began.versions.check_known(str(identity))

@@ -175,6 +175,9 @@ class ExperimentBegan(Kind):
         instance: The Block's instance.
         mode: The Block's execution mode; ``None`` if an older version began it.
         opened_in: The flows between the outermost flow run and the opening, in words.
+        owner: Digest of its owner, if the Block named one, or if it was another owner's when it was
+            taken; see :func:`session_block.tags.owner_digest`.
+        taken: It was another owner's, and was taken by its UID.
     """
 
     KIND = "experiment"
@@ -191,6 +194,8 @@ class ExperimentBegan(Kind):
     instance: str | None = _if_set()
     mode: ExecutionMode | None = _if_set()
     opened_in: str | None = _if_set()
+    owner: str | None = _if_set()
+    taken: bool = _if_set(default=False)
 
     @property
     def versions(self) -> Versions:
@@ -665,6 +670,7 @@ class NameGiven(Kind):
         lost: The ledger had lost it; it was found by its jobs at the platform.
         versions: The versions of the rules that recognise its jobs (identity rule, fingerprint,
             tags), if they were read from the jobs' tags.
+        taken_from: Digest of the other owner whose it was when it was taken by its UID.
     """
 
     KIND = "name"
@@ -675,6 +681,7 @@ class NameGiven(Kind):
     number: int
     lost: bool = False
     versions: list[int] | None = _if_set()
+    taken_from: str | None = _if_set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -684,6 +691,7 @@ class OpenedByRun(Kind):
     Attributes:
         paths: For an experiment without a name, the calls of subflows on the way to where it was
             opened; see :class:`session_block.records.places.RunPlace`.
+        taken_from: As :class:`NameGiven` says it.
     """
 
     KIND = "run"
@@ -695,6 +703,7 @@ class OpenedByRun(Kind):
     lost: bool = False
     versions: list[int] | None = _if_set()
     paths: Sequence[str] | None = _if_set()
+    taken_from: str | None = _if_set()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ identity  1: the outermost flow run's ID, or the name that the user gives;
 finger-   1: :func:`session_block.pubs.fingerprint.fingerprint_request`
 print
 tags      1: core and flags, which are matched together;
-          2: the core alone is matched, and a suffix says everything else
+          2: the core alone is matched, and a suffix says everything else;
+          3: the suffix also says whose the job is
 ========  ===================================================================================
 """
 
@@ -72,5 +73,5 @@ class Versions:
 FIRST = Versions()
 """The versions of experiments that record none."""
 
-CURRENT = Versions(identity=2, tags=2)
+CURRENT = Versions(identity=2, tags=3)
 """The versions of new experiments."""

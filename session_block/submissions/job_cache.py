@@ -110,12 +110,16 @@ class JobCache:
     def cancel_pending(self) -> None:
         """Cancel only the queued and running jobs that bear the experiment's tag.
 
+        Those that another owner submitted go on.
+
         Raises:
             ConnectionFailedError: The platform could not be reached; some may still be pending.
         """
         jobs = self._connection.jobs
         with connecting(f"cancel the pending jobs of experiment {self._context.identity}"):
             for listed in jobs.tagged(uid_tag(self._context.uid)):
+                if self._context.is_anothers(listed.tags, self._connection.identity):
+                    continue
                 job = jobs.get(listed.job_id) if listed.pending else None
                 if job is not None:
                     try:

@@ -172,9 +172,16 @@ class Reconciler:
                 self._settler.decide(Outcome.abandoned(recorded.id, number, restored=True))
         self._settler.adopt(recorded.id, tag.generation, jobs)
         for job in jobs:
-            if job.session_id is not None:
+            if job.session_id is None:
+                continue
+            anothers = self._context.is_anothers(job.tags, self._connection.identity)
+            # Whoever takes another's experiment works in its session; its owner needs none else.
+            if self._context.taken or not anothers:
                 restore_session(
-                    self._journal, job.session_id, self._sessions.place, borrowed=tag.borrowed
+                    self._journal,
+                    job.session_id,
+                    self._sessions.place,
+                    borrowed=tag.borrowed or anothers,
                 )
         _logger.warning(
             "Submission %s of experiment %s was restored from the platform: job %s.",

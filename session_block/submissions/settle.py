@@ -151,10 +151,14 @@ class Settler:
         )
 
     def cancel_twins(self, submission: str, job_ids: Sequence[str]) -> None:
-        """Cancel surplus jobs if they can still be cancelled, and record them as twins."""
+        """Cancel surplus jobs if they can still be cancelled, and record them as twins.
+
+        Those that another owner submitted are only recorded.
+        """
         for job_id in job_ids:
             _logger.warning(
-                "Job %s is a twin of submission %s of experiment %s; cancelling it.",
+                "Job %s is a twin of submission %s of experiment %s; cancelling it, unless another "
+                "owner sent it.",
                 job_id,
                 submission,
                 self._experiment,
@@ -170,6 +174,8 @@ class Settler:
         job = self._connection.jobs.get(job_id)
         if job is None:
             return "deleted"
+        if self._context.is_anothers(job.tags, self._connection.identity):
+            return "left to its owner"
         try:
             with crashpoints.around("cancel job"):
                 job.cancel()

@@ -192,6 +192,7 @@ class Submitter:
             identity=self._context.versions.identity,
             fingerprint=self._context.versions.fingerprint,
             version=self._context.versions.tags,
+            owner=self._context.owner_digest(sessions.connection.identity),
         )
         place = sessions.place
         with sending(self._environment) as sender:

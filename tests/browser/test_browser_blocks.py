@@ -40,6 +40,7 @@ SESSION: dict[str, Any] = {
     "max_usage": "600",
     "block_max_jobs": 0,
     "block_max_usage": "1.5",
+    "owner": "h2-team",
     "ledger_url": "postgresql://me:a-password@db/ledger",
     "on_expiry": "reopen",
     "min_time_left": "5m",

@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import uuid4
 
+import jwt
 import pytest
 from pydantic import SecretStr
 from qiskit import QuantumCircuit, transpile
@@ -19,6 +20,7 @@ from session_block import IBMSessionCredentials
 from session_block.account import Account
 from session_block.client import BackendChoice, Connection
 from session_block.client.failures import refusal, tells_of_closed_session
+from session_block.client.service import identity_of
 from session_block.errors import (
     BackendNotFoundError,
     ConnectionFailedError,
@@ -60,6 +62,22 @@ def test_what_is_asked_for_less_often_is_still_asked_for() -> None:
     assert list(inspect.signature(QiskitRuntimeService._check_instance_usage).parameters) == [
         "self"
     ]
+
+
+@pytest.mark.rest
+def test_the_accounts_identity_costs_no_request(platform: Platform) -> None:
+    """It is in the token that the client already has; a token without it tells none."""
+    connection = Connection(platform.credentials().account())
+    assert connection.jobs.tagged("qs-uid:nobody") == []
+    api = connection.service._get_api_client(connection.instance)
+    token = api._session.auth.tm.access_token
+    before = platform.stats()["requests"]
+    assert connection.identity == jwt.decode(token, options={"verify_signature": False})["iam_id"]
+    after = platform.stats()["requests"]
+    assert {name for name in after if after[name] != before.get(name)} == {"GET /_local/stats"}
+    for other in (None, "opaque", jwt.encode({"exp": 0}, "k" * 32)):
+        api._session.auth.tm.access_token = other
+        assert identity_of(api) is None
 
 
 def test_a_job_costs_one_request(platform: Platform, bell: Request) -> None:

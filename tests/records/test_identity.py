@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,47 @@ def test_a_retried_run_asks_the_platform_for_what_its_ledger_does_not_know(ledge
     found = identify(ledger, None, place=retried, block="lab", find_lost=find_lost)
     assert (found.uid, found.lost) == ("a0b1", True)
     assert asked == ["run-2", found.name]
+
+
+def _others(*lost: Lost) -> Callable[[str], list[Lost]]:
+    return lambda _: list(lost)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Ledger:
+    """A new machine's ledger, which asks the platform for every name."""
+    return Ledger(f"sqlite:///{tmp_path}/empty.db")
+
+
+_OWN, _OTHERS = Lost("a0b1", 1, CURRENT), Lost("c2d3", 3, CURRENT, other_owner="0a1b2c3d")
+
+
+def test_an_empty_ledger_refuses_another_owners_experiment(empty: Ledger) -> None:
+    """It names its UID and what to do; nothing is recorded, so the next try is told so again."""
+    for _ in range(2):
+        with pytest.raises(InvalidInputError, match=r"another owner submitted: uid='c2d3'\. "):
+            identify(empty, "h2", find_lost=_others(_OTHERS))
+    assert not identify(empty, "h2", fresh=True, find_lost=_others(_OTHERS)).lost
+
+
+def test_an_empty_ledger_takes_its_owners_experiment_of_several(empty: Ledger) -> None:
+    """Others' experiments of the name do not count."""
+    found = identify(empty, "h2", find_lost=_others(_OTHERS, _OWN))
+    assert (found.uid, found.lost, found.taken_from) == ("a0b1", True, None)
+
+
+def test_another_owners_experiment_is_taken_by_its_uid(empty: Ledger) -> None:
+    """From then on the ledger knows whose it was, whoever opens it by the name."""
+    place = RunPlace("run-1")
+    taken = identify(empty, "h2", uid="c2d3", place=place, find_lost=_others(_OTHERS))
+    assert (taken.uid, taken.number, taken.taken_from) == ("c2d3", 3, "0a1b2c3d")
+    for _ in range(2):
+        again = identify(empty, "h2", place=place)
+        assert (again.uid, again.taken_from) == ("c2d3", "0a1b2c3d")
+
+
+def test_a_flow_runs_own_experiment_is_nobody_elses(empty: Ledger) -> None:
+    """A run's retry may have another account; no other person can have its name."""
+    place = RunPlace("8d6fc1f0-5a43-4c8f-9b7e-3d2a1c0b9e8f", retried=True)
+    found = identify(empty, None, place=place, block="lab", find_lost=_others(_OTHERS))
+    assert (found.uid, found.taken_from) == ("c2d3", None)

@@ -51,6 +51,8 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             "instance": "crn:1",
             "mode": "batch",
             "opened_in": "scan.child (2)",
+            "owner": "0a1b2c3d",
+            "taken": True,
         },
         keys.ExperimentBegan(
             name="8d6f.0a1b2c3d4e5f",
@@ -63,6 +65,8 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             instance="crn:1",
             mode="batch",
             opened_in="scan.child (2)",
+            owner="0a1b2c3d",
+            taken=True,
         ),
     ),
     ("sealed", {"energy": -1.5}, keys.Sealed(report={"energy": -1.5})),
@@ -273,9 +277,24 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         keys.NameGiven(name="h2 / café", place=2, uid="u", number=2),
     ),
     (
+        "name/h2/1",
+        {"uid": "u", "number": 1, "lost": True, "versions": [2, 1, 3], "taken_from": "0a1b2c3d"},
+        keys.NameGiven(
+            name="h2",
+            place=1,
+            uid="u",
+            number=1,
+            lost=True,
+            versions=[2, 1, 3],
+            taken_from="0a1b2c3d",
+        ),
+    ),
+    (
         "run/8d6f/h2%2Fscan",
-        {"uid": "u", "number": 2, "lost": False},
-        keys.OpenedByRun(flow_run_id="8d6f", name="h2/scan", uid="u", number=2),
+        {"uid": "u", "number": 2, "lost": False, "taken_from": "0a1b2c3d"},
+        keys.OpenedByRun(
+            flow_run_id="8d6f", name="h2/scan", uid="u", number=2, taken_from="0a1b2c3d"
+        ),
     ),
     (
         "run/8d6f/8d6f.0a1b2c3d4e5f",
@@ -337,7 +356,6 @@ def test_every_kind_is_pinned_with_every_field() -> None:
         if (one.metadata.get("written_as") or one.name) not in written[kind]
     }
     assert unwritten == {
-        "name.versions",
         "run.versions",
         "session-intent.restored",
         "session.restored",

@@ -167,10 +167,10 @@ def test_an_experiment_of_a_newer_version_is_refused(
         for fact in ledger.everything():
             if (fact.experiment, fact.key) != (uid, "experiment"):
                 target.take(fact)
-        body = {"name": "theirs", "number": 1, "backend": "ibm_manila", "tags_version": 3}
+        body = {"name": "theirs", "number": 1, "backend": "ibm_manila", "tags_version": 4}
         target.create(uid, "experiment", body)
     for _ in range(2):
-        with pytest.raises(LedgerVersionError, match=r"tags 3 .*up to 2.* Upgrade") as raised:
+        with pytest.raises(LedgerVersionError, match=r"tags 4 .*up to 3.* Upgrade") as raised:
             _block(old, f"sqlite:///{newer}").experiment("theirs")
         assert raised.value.experiment is not None
     assert len(_jobs(old)) == RECORDED + 1

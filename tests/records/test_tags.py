@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,9 +11,17 @@ from hypothesis import strategies as st
 from session_block.errors import LedgerVersionError
 from session_block.records.identity import Lost, lost_among
 from session_block.records.versions import CURRENT, FIRST, Versions
-from session_block.tags import MAX_TAG_LENGTH, NEWEST, SubmissionTag, name_tag, uid_tag
+from session_block.tags import (
+    MAX_TAG_LENGTH,
+    NEWEST,
+    SubmissionTag,
+    name_tag,
+    owner_digest,
+    uid_tag,
+)
 
 UID, SUBMISSION = "82e94c5ea36f4e09", "77c791163cb2970d5808713c"
+OWNER, OTHER = owner_digest("h2-team"), owner_digest("IBMid-550000ABCD")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +49,20 @@ UID, SUBMISSION = "82e94c5ea36f4e09", "77c791163cb2970d5808713c"
                 version=2,
             ),
         ),
+        (f"qs-sub:{UID}.{SUBMISSION}.1.3", SubmissionTag(UID, SUBMISSION, 1, version=3)),
+        (
+            f"qs-sub:{UID}.{SUBMISSION}.1.3-fb-o7-i2-w{OWNER}",
+            SubmissionTag(
+                UID,
+                SUBMISSION,
+                1,
+                borrowed=True,
+                occurrence=7,
+                identity=2,
+                version=3,
+                owner=OWNER,
+            ),
+        ),
     ],
 )
 def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> None:
@@ -58,7 +82,9 @@ def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> Non
         st.booleans(),
         number=st.integers(1, 999),
         occurrence=st.none() | st.integers(1, 99_999),
+        identity=st.just(CURRENT.identity),
         version=st.just(NEWEST),
+        owner=st.sampled_from([None, OWNER]),
     )
 )
 def test_whatever_a_tag_says_it_fits_and_is_read_again(tag: SubmissionTag) -> None:
@@ -67,7 +93,16 @@ def test_whatever_a_tag_says_it_fits_and_is_read_again(tag: SubmissionTag) -> No
     assert SubmissionTag.parse(str(tag)) == tag
 
 
-@pytest.mark.parametrize("suffix", ["2-x9-o7", "2-o7-wabc", "2-o7-zzz1"])
+def test_a_tag_without_room_leaves_out_its_owner() -> None:
+    """With numbers that nobody reaches; the other jobs of the experiment have it."""
+    tag = SubmissionTag(
+        UID, SUBMISSION, 10**9, number=10**9, occurrence=10**9, version=3, owner=OWNER
+    )
+    assert len(str(tag)) <= MAX_TAG_LENGTH
+    assert SubmissionTag.parse(str(tag)) == replace(tag, owner=None)
+
+
+@pytest.mark.parametrize("suffix", ["2-x9-o7", "2-o7-wabc", "2-o7-zzz1", "2-o7-w0a1b2c3d"])
 def test_what_a_tag_says_more_is_passed_over(suffix: str) -> None:
     """A token that this version does not know changes nothing of the others."""
     found = SubmissionTag.parse(f"qs-sub:{UID}.{SUBMISSION}.1.{suffix}")
@@ -99,6 +134,28 @@ def test_lost_experiments_tell_their_number_and_versions() -> None:
     new = SubmissionTag("ab", SUBMISSION, 1, number=3, version=2)
     found = lost_among([_job(UID, old), ["mine"], _job("ab", new), [uid_tag("cd")]])
     assert found == [Lost(UID, 1, FIRST), Lost("ab", 3, Versions(tags=2)), Lost("cd", 1, FIRST)]
+
+
+@pytest.mark.parametrize(
+    ("owners", "asks", "other"),
+    [
+        ([OTHER], OWNER, OTHER),
+        ([None, OTHER, OTHER], OWNER, OTHER),
+        ([OWNER], OWNER, None),
+        ([OTHER, OWNER], OWNER, None),
+        ([None], OWNER, None),
+        ([OTHER], None, None),
+    ],
+)
+def test_a_lost_experiment_is_anothers_only_for_certain(
+    owners: list[str | None], asks: str | None, other: str | None
+) -> None:
+    """Its jobs say whose they are, who asks is known, and none of the jobs is theirs."""
+    jobs = [
+        _job(UID, SubmissionTag(UID, SUBMISSION, n, version=3, owner=owner))
+        for n, owner in enumerate(owners, start=1)
+    ]
+    assert [one.other_owner for one in lost_among(jobs, asks)] == [other]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from session_block.local_platform.config.tenancy import PLANS
 from session_block.local_platform.errors import bad_request, not_found
 
 if TYPE_CHECKING:
-    from session_block.local_platform.config.tenancy import Account, Instance
+    from session_block.local_platform.config.tenancy import Instance
 
 SEARCH_PAGE = 10
 MAX_SEARCH_PAGE = 1000
@@ -77,27 +77,27 @@ def _resource(call: Call) -> dict[str, Any]:
     wanted = call.path["instance_id"]
     for instance in call.account.instances:
         if wanted in (instance.crn, _guid(instance)):
-            return _described(call.account, instance)
+            return _described(instance)
     raise not_found("Instance", wanted)
 
 
 def _resources(call: Call) -> dict[str, Any]:
     name, guid = call.text_query("name"), call.text_query("guid")
     found = [
-        _described(call.account, instance)
+        _described(instance)
         for instance in call.account.instances
         if name in (None, instance.name) and guid in (None, _guid(instance))
     ]
     return {"rows_count": len(found), "next_url": None, "resources": found}
 
 
-def _described(account: Account, instance: Instance) -> dict[str, Any]:
+def _described(instance: Instance) -> dict[str, Any]:
     return {
         "id": instance.crn,
         "guid": _guid(instance),
         "crn": instance.crn,
         "name": instance.name,
-        "account_id": account.id,
+        "account_id": instance.crn.split(":")[6].removeprefix("a/"),
         "region_id": instance.region,
         "resource_id": "quantum-computing",
         "resource_plan_id": instance.plan_id,

@@ -48,9 +48,10 @@ class InstanceSpec(_Spec):
 
 
 class AccountSpec(_Spec):
-    """One account, with one API key, and the instances that it may use."""
+    """One account, its users, each with an API key, and the instances that they may use."""
 
     instances: Annotated[tuple[InstanceSpec, ...], Field(min_length=1)]
+    users: Annotated[int, Field(ge=1)] = 1
 
 
 class Layout(_Spec):
@@ -120,9 +121,13 @@ def read_layout(path: Path) -> Layout:
 
 
 def new_accounts(layout: Layout) -> tuple[Account, ...]:
-    """Return the accounts of a layout with fresh API keys and CRNs."""
+    """Return the accounts of a layout with fresh API keys and CRNs.
+
+    The users of an account follow each other, as accounts with IDs of their own and the same
+    instances.
+    """
     devices = (*DEVICES, *(device.name for device in layout.devices))
-    accounts = []
+    accounts: list[Account] = []
     for account in layout.accounts:
         account_id = uuid.uuid4().hex
         instances = tuple(
@@ -139,5 +144,6 @@ def new_accounts(layout: Layout) -> tuple[Account, ...]:
             )
             for spec in account.instances
         )
-        accounts.append(Account(account_id, secrets.token_urlsafe(33), instances))
+        ids = [account_id, *(uuid.uuid4().hex for _ in range(account.users - 1))]
+        accounts += [Account(one, secrets.token_urlsafe(33), instances) for one in ids]
     return tuple(accounts)

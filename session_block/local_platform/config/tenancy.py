@@ -50,7 +50,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Account:
-    """An account: the ID shown on its jobs, its API key and its instances."""
+    """A user of an account: the ID shown on the user's jobs, the API key, and the instances."""
 
     id: str
     token: str = field(repr=False)

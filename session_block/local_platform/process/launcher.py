@@ -161,7 +161,10 @@ def _refuse_conflict(directory: Path, asked: dict[str, Any], layout: Layout | No
 
 
 def _refuse_other_layout(directory: Path, identity: Identity, layout: Layout | None) -> None:
-    if layout is not None and identity.layout != layout.model_dump_json():
+    if layout is None:
+        return
+    # Parsed, because a layout that an older version wrote lacks later fields.
+    if identity.layout is None or type(layout).model_validate_json(identity.layout) != layout:
         raise PlatformError(
             f"the platform in {directory} has another layout, with its own API keys and CRNs: "
             "leave the layout out, or use another state directory"
