@@ -8,14 +8,15 @@ from datetime import datetime, timedelta
 from session_block.errors import CrashLoopError
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
-from session_block.records.keys import AttemptBegan, AttemptFailed
+from session_block.records.keys import AttemptBegan, AttemptFailed, Sealed
 
 
 def note_attempt(journal: Journal, identity: Identity, results: int, most: int | None) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
 
     So a run that crashes repeatedly without progress is not retried for ever. A stopped attempt
-    starts a new count, so that a retry by hand gets the full number again.
+    starts a new count, so that a retry by hand gets the full number again. Attempts at a finished
+    experiment are not stopped: it has nothing left to do, so it is not what fails.
 
     Args:
         journal: The experiment's journal.
@@ -36,7 +37,7 @@ def note_attempt(journal: Journal, identity: Identity, results: int, most: int |
         if one.stopped or one.results != results:
             break
         in_vain += one.limited
-    stopped = most is not None and in_vain >= most
+    stopped = most is not None and in_vain >= most and not journal.has(Sealed)
     number = len(attempts) + 1
     began = AttemptBegan(attempt=number, results=results, limited=most is not None, stopped=stopped)
     while not journal.record(began)[1]:
