@@ -91,13 +91,15 @@ def stop_group(process: subprocess.Popen[bytes], *, patience: float) -> None:
 
 
 @contextmanager
-def flow_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run ``own_process.py`` with these arguments; give its process, and the flow run's ID.
+def flow_process(
+    *arguments: str, script: str = "own_process.py"
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a script of ``tests/prefect`` with these arguments; give its process, and the run's ID.
 
     None of its processes outlives the block.
     """
     process = subprocess.Popen(
-        [sys.executable, str(CHECKOUT / "tests/prefect/own_process.py"), *arguments],
+        [sys.executable, str(CHECKOUT / "tests/prefect" / script), *arguments],
         env=api_environment(PYTHONPATH=f"{CHECKOUT}:{CHECKOUT / 'tests'}"),
         stdout=subprocess.PIPE,
         start_new_session=True,

@@ -29,8 +29,8 @@ from session_block.events import Event, EventKind
 from session_block.experiments.completion import Completion
 from session_block.ledger.store import Ledger
 from session_block.prefect_context import Ending
-from session_block.records.attempts import RootAttempt, left_by
-from session_block.records.chapters import is_sealed, seal_left
+from session_block.records.attempts import RootAttempt, left_by, seal_left
+from session_block.records.chapters import is_sealed
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal

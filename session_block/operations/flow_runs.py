@@ -15,7 +15,7 @@ from session_block import prefect_context
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import InvalidInputError, SessionBlockError
 from session_block.ledger.store import Ledger
-from session_block.records.chapters import seal_left
+from session_block.records.attempts import seal_left
 from session_block.records.identity import (
     Identity,
     flow_runs_of,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from session_block.errors import CrashLoopError
+from session_block.records.chapters import is_sealed, seal_settled
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import AttemptBegan, AttemptFailed, AttemptLeft
@@ -34,7 +35,8 @@ def note_attempt(
     """Record that an attempt begins, and stop it after too many without progress.
 
     So a run that crashes repeatedly without progress is not retried for ever. A stopped attempt
-    starts a new count, so that a retry by hand gets the full number again.
+    starts a new count, so that a retry by hand gets the full number again. Attempts at a finished
+    experiment are not stopped: it has nothing left to do, so it is not what fails.
 
     Args:
         journal: The experiment's journal.
@@ -59,7 +61,7 @@ def note_attempt(
         if one.stopped or one.results != results:
             break
         in_vain += one.limited
-    stopped = most is not None and in_vain >= most
+    stopped = most is not None and in_vain >= most and not is_sealed(journal)
     number = len(attempts) + 1
     began = AttemptBegan(
         attempt=number,
@@ -109,6 +111,18 @@ def left_by(journal: Journal) -> str | None:
     if not attempts or journal.has(AttemptFailed, attempts[-1].attempt):
         return None
     return attempts[-1].flow_run_id
+
+
+def seal_left(identity: Identity, journal: Journal, root: str) -> None:
+    """Seal a shared experiment whose outermost run has completed, unless it was left by an error.
+
+    Args:
+        identity: The experiment.
+        journal: Its journal.
+        root: The ID of the run.
+    """
+    if left_by(journal) == root:
+        seal_settled(identity, journal)
 
 
 def _of(within: RootAttempt, attempts: list[AttemptBegan]) -> list[AttemptBegan]:

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from session_block.records.attempts import left_by
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import (
@@ -105,18 +104,6 @@ def seal_settled(identity: Identity, journal: Journal) -> None:
         "a submission is" if len(held) == 1 else f"{len(held)} submissions are",
         ", ".join(held),
     )
-
-
-def seal_left(identity: Identity, journal: Journal, root: str) -> None:
-    """Seal a shared experiment whose outermost run has completed, unless it was left by an error.
-
-    Args:
-        identity: The experiment.
-        journal: Its journal.
-        root: The ID of the run.
-    """
-    if left_by(journal) == root:
-        seal_settled(identity, journal)
 
 
 def _held(journal: Journal) -> list[str]:

@@ -217,6 +217,30 @@ def test_attempts_without_progress_are_stopped(block: QuantumSession) -> None:
         give_up.with_options(retries=0)()
 
 
+def test_attempts_of_a_finished_experiment_are_not_stopped(
+    platform: Platform, block: QuantumSession
+) -> None:
+    """A subflow that is done answers, however often its caller fails later on."""
+    block.model_copy(update={"max_attempts": 2}).save("t-done", overwrite=True)
+    attempts: list[str] = []
+
+    @flow
+    def done() -> None:
+        with load_block("t-done").experiment() as experiment:
+            experiment.run_estimator([(rotated(1), "Z")])
+
+    @flow(retries=3)
+    def unlucky() -> None:
+        attempts.append(str(this_run.id))
+        done()
+        if len(attempts) < 4:
+            raise _GivenUpError
+
+    unlucky()
+    assert len(attempts) == 4
+    assert platform.jobs_named(attempts[0]) == 1
+
+
 @pytest.mark.parametrize("wrong", ["soon", -1, "-5m"])
 def test_a_time_that_is_none_is_refused(block: QuantumSession, wrong: int | str) -> None:
     """What cannot be a duration is an error when the Block is made."""
