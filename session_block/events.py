@@ -102,6 +102,11 @@ class EventBus:
         with self._lock:
             self._listeners.append(listener)
 
+    def unsubscribe(self, listener: Listener) -> None:
+        """Pass no more events to a listener."""
+        with self._lock:
+            self._listeners = [one for one in self._listeners if one != listener]
+
     def publish(self, event: Event) -> None:
         """Pass an event to the listeners."""
         for listener in self._listeners:

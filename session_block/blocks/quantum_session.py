@@ -188,13 +188,13 @@ class QuantumSession(SessionSettings, FormBlock):
             experiment = Experiment(identity, ledger, self.credentials, settings, within=within)
             _OPENED_WITH[experiment] = self.credentials, settings
             experiment.note_attempt(most)
-            if prefect_context.inside():
-                experiment.watch()
             return experiment
 
         chapter = latest_chapter(Journal(ledger, identity.uid)) if identity.resumed else 1
         opened = OPENINGS.open((identity.uid, chapter, self.backend_name), make, within)
         opened.note_attempt(most)  # of this flow run, if another one has opened it
+        if prefect_context.inside():
+            opened.watch()
         credentials, first = _OPENED_WITH[opened]
         if name is None and not may_be_one_account(credentials, self.credentials):
             raise LabelRequiredError(

@@ -74,6 +74,12 @@ class Completion:
         """The attempt of the outermost flow run that shares the experiment, if one does."""
         return self._within
 
+    @property
+    def is_shared_now(self) -> bool:
+        """Whether another flow run of this process has the experiment open too."""
+        others = self._openings.keys() - self._over - {_this_run()}
+        return self._within is not None and bool(others)
+
     def begin(self, most: int | None) -> None:
         """Record that an attempt begins; see :func:`session_block.records.attempts.note_attempt`.
 

@@ -112,6 +112,7 @@ class Experiment(ExperimentRecords):
         )
         self._progress = Progress()
         self._reporter: PrefectReporter | None = None
+        self._is_watched = False
         if opener:
             UNCLOSED.watch(self._context, settings.block)
 
@@ -539,7 +540,7 @@ class Experiment(ExperimentRecords):
             Whether a session was closed; a borrowed one never is.
         """
         closed = self._completion.finish()
-        self.release()
+        self._release_unless_in_use()
         return closed
 
     areport = aio.async_twin(report)
@@ -564,7 +565,7 @@ class Experiment(ExperimentRecords):
             elif prefect_context.is_cancelled(error):
                 self._completion.cancelled()
         finally:
-            self.release()
+            self._release_unless_in_use()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -595,13 +596,21 @@ class Experiment(ExperimentRecords):
         RUN_ENDS.watch(self._completion)
 
     def watch(self) -> None:
-        """Show the experiment in the Prefect UI while this process works on it."""
+        """Show the experiment in the Prefect UI while this process works on it.
+
+        Called again after :meth:`release`, as by the next flow run that opens a shared experiment,
+        it shows it there.
+        """
+        if self._is_watched:
+            return
         from session_block.reporting.prefect_reporter import PrefectReporter
         from session_block.reporting.watched import Watched
 
         view = ExperimentView(self.identity, self._ledger)
         watched = Watched(view, self._progress, self._sessions, self._parts.budget)
-        self._reporter = PrefectReporter(watched)
+        if self._reporter is not None:
+            self.events.unsubscribe(self._reporter.observe)
+        self._reporter, self._is_watched = PrefectReporter(watched), True
         self.events.subscribe(self._reporter.observe)
 
     def progress(
@@ -626,9 +635,18 @@ class Experiment(ExperimentRecords):
         Later requests connect again. Called at the end of the ``with`` block, and after the run
         that opened the experiment has ended.
         """
-        if self._reporter is not None:
+        if self._reporter is not None and self._is_watched:
+            self._is_watched = False
             self._reporter.close()
         self._connection.close()
+
+    def _release_unless_in_use(self) -> None:
+        """Release, unless another flow run of this process shares the experiment and has it open.
+
+        After Ctrl-C a flow run may seem to, since nothing has ended its opening.
+        """
+        if not self._completion.is_shared_now:
+            self.release()
 
     arelease = aio.async_twin(release)
 

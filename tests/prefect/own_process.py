@@ -72,6 +72,33 @@ def tree(block: str, other: str = "") -> str:
     return str(uids)
 
 
+@flow
+def sharing(block: str, shots: int, name: str) -> list[str]:
+    """Run two equal circuits and one that depends on the parameter, under a name."""
+    with load_block(block).experiment(name) as experiment:
+        jobs = []
+        for number in (1, 1, shots):
+            job = experiment.submit_sampler([flipped()], shots=number)
+            experiment.fetch_result(job)
+            jobs.append(job.job_id)
+        return jobs
+
+
+@flow
+def named_tree(block: str) -> str:
+    """Ask of one name, by itself and by subflows that ask for equal things."""
+    name = f"{block}-named"
+    jobs = sharing(block, 2, name)
+    with load_block(block).experiment(name) as experiment:
+        jobs += [experiment.submit_sampler([flipped()], shots=1).job_id]
+        jobs += sharing(block, 3, name)
+        jobs += [experiment.submit_sampler([flipped()], shots=1).job_id]
+    jobs += sharing(block, 2, name)
+    assert len(set(jobs)) == len(jobs) == NAMED_JOBS, jobs
+    return str(jobs)
+
+
+NAMED_JOBS = 11
 LEAF_JOBS = 3
 TREE_JOBS = 2 + 7 * LEAF_JOBS
 

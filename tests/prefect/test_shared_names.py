@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from own_process import NAMED_JOBS
 from prefect import flow, task
 from prefect.runtime import flow_run as this_run
-from prefect_helpers import flipped
+from prefect_helpers import flipped, flow_process
 from support import Platform
 
 from session_block import Experiment, JobRef, QuantumSession, SessionRef
 from session_block.blocks.quantum_session import load_block
+from session_block.crashpoints import CRASH_AT
 from session_block.errors import ExperimentDivergedError, ExperimentSealedError
 from session_block.experiments.experiment import Experiment as Opened
 from session_block.tasks import fetch_result, open_session, submit_sampler
@@ -354,6 +357,33 @@ def test_a_subflow_hands_its_session_to_its_parent(
     view = Experiment.load(session.uid, block.ledger())
     assert view.sealed
     assert len(view.sessions) == 1
+
+
+# Of eleven jobs: in the first subflow, in the parent, and in the last subflow.
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("record intent, after:2", marks=pytest.mark.nightly),
+        "submit, after:4",
+        pytest.param("record outcome, after:10", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_killed_run_goes_on_with_its_name_in_another_process(
+    platform: Platform, block: QuantumSession, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Each flow run finds its own again, and the end seals the experiment."""
+    saved = f"t-killed-{uuid4().hex[:8]}"
+    block.save(saved)
+    monkeypatch.setenv(CRASH_AT, at)
+    with flow_process("named_tree", saved) as (first, run_id):
+        assert first.wait(120) == -signal.SIGKILL
+    monkeypatch.delenv(CRASH_AT)
+    with flow_process("named_tree", saved, run_id) as (second, _):
+        assert second.wait(120) == 0
+    assert platform.jobs_named(f"{saved}-named") == NAMED_JOBS
+    view = Experiment.load(f"{saved}-named", block.ledger())
+    assert view.sealed
+    assert len(view.job_ids) == NAMED_JOBS - 2  # the results of two were not fetched
 
 
 @task
