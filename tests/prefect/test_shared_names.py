@@ -8,11 +8,14 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
-from own_process import NAMED_JOBS
-from prefect import flow, task
+from own_process import NAMED_JOBS, sharing
+from prefect import flow, get_client, task
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as this_run
 from prefect_helpers import flipped, flow_process
 from support import Platform
@@ -384,6 +387,41 @@ def test_a_killed_run_goes_on_with_its_name_in_another_process(
     view = Experiment.load(f"{saved}-named", block.ledger())
     assert view.sealed
     assert len(view.job_ids) == NAMED_JOBS - 2  # the results of two were not fetched
+
+
+def test_flows_in_several_processes_share_a_name_at_once(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str
+) -> None:
+    """Runs of a deployment, and their caller, ask for equal things, and get a job each."""
+    with get_client(sync_client=True) as client:
+        client.create_deployment(flow_id=client.create_flow(sharing), name="sharing")
+    found: list[list[str]] = []
+
+    def run_sharing(shots: int) -> str:
+        called = run_deployment(
+            "sharing/sharing",
+            parameters={"block": saved_block, "shots": shots, "name": name},
+            timeout=0,
+        )
+        assert isinstance(called, FlowRun)
+        return str(called.id)
+
+    @flow(retries=1)
+    def root() -> None:
+        with load_block(saved_block).experiment(name) as experiment, ExitStack() as stack:
+            runs = [run_sharing(shots) for shots in (2, 3, 4)]
+            started = [
+                stack.enter_context(flow_process("sharing", saved_block, one)) for one in runs
+            ]
+            found.append([_ask(experiment, 1) for _ in range(3)])
+            assert [process.wait(120) for process, _ in started] == [0] * 3
+        if len(found) == 1:
+            raise _GivenUpError
+
+    root()
+    assert found[0] == found[1]
+    assert platform.jobs_named(name) == 3 + 3 * 3
+    assert Experiment.load(name, block.ledger()).sealed
 
 
 @task
