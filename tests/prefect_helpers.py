@@ -41,7 +41,7 @@ def rotated(turns: int) -> QuantumCircuit:
     return circuit
 
 
-def eventually(condition: Callable[[], T], *, seconds: float, what: str) -> T:
+def eventually(condition: Callable[[], T | None], *, seconds: float, what: str) -> T:
     """Return the first true value of ``condition()``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

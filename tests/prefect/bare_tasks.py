@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.runtime import task_run
@@ -35,7 +36,7 @@ def asks(block: str, name: str | None) -> Answer:
 @task
 async def asks_async(block: str, name: str | None) -> Answer:
     """Ask once by the async twins."""
-    loaded = await QuantumSession.aload(block)
+    loaded: QuantumSession = await QuantumSession.aload(block)
     async with await loaded.aexperiment(name) as experiment:
         result = await experiment.arun_sampler([flipped()], shots=10)
         return os.getpid(), experiment.uid, result[0].data.c.get_bitstrings()
@@ -45,7 +46,7 @@ async def asks_async(block: str, name: str | None) -> Answer:
 def asks_by_tasks(block: str, name: str | None) -> Answer:
     """Ask once by this package's tasks."""
     session = open_session(block, name)
-    result = run_sampler(session, [flipped()], shots=10)
+    result: Any = run_sampler(session, [flipped()], shots=10)
     close_session(session)
     return os.getpid(), session.uid, result[0].data.c.get_bitstrings()
 

@@ -15,6 +15,7 @@ import signal
 import sys
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from own_process import run
 from prefect import flow, serve
@@ -124,7 +125,7 @@ def parent(block: str, folder: str, numbers: list[int], *, again: bool = False) 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        served = child.from_source(str(Path(__file__).parent), "deployed_flows.py:child")
+        served: Any = child.from_source(str(Path(__file__).parent), "deployed_flows.py:child")
         serve(served.to_deployment(DEPLOYMENT))
     else:
-        run(globals()[sys.argv[1]], sys.argv[2], *sys.argv[3:] or [None])
+        run(globals()[sys.argv[1]], *sys.argv[2:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 from uuid import UUID
 
 from prefect import Flow, flow, get_client
@@ -37,7 +38,7 @@ async def by_tasks_and_handles(block: str) -> str:
     )
     await asyncio.gather(*(afetch_result(job) for job in jobs))
     await arun_estimator(session, [(rotated(0), "Z")])
-    loaded = await QuantumSession.aload(block)
+    loaded: QuantumSession = await QuantumSession.aload(block)
     async with await loaded.aexperiment() as experiment:
         for turns in (1, 2):
             await experiment.arun_estimator([(rotated(turns), "Z")])
@@ -103,7 +104,7 @@ LEAF_JOBS = 3
 TREE_JOBS = 2 + 7 * LEAF_JOBS
 
 
-def run(chosen: Flow[..., str], block: str, flow_run_id: str | None) -> None:
+def run(chosen: Flow[..., Any], block: str, flow_run_id: str | None = None) -> None:
     """Run a flow as an engine does that is given a flow run."""
     with get_client(sync_client=True) as client:
         made = (
@@ -115,10 +116,10 @@ def run(chosen: Flow[..., str], block: str, flow_run_id: str | None) -> None:
     parameters = made.parameters or {"block": block}
     # Without heartbeats, whose thread prolongs each flow by a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        running = run_flow(chosen, flow_run=made, parameters=parameters)
+        running: Any = run_flow(chosen, flow_run=made, parameters=parameters)
         if chosen.isasync:
             asyncio.run(running)
 
 
 if __name__ == "__main__":
-    run(globals()[sys.argv[1]], sys.argv[2], *sys.argv[3:] or [None])
+    run(globals()[sys.argv[1]], *sys.argv[2:])
