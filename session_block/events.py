@@ -107,6 +107,11 @@ class EventBus:
         with self._lock:
             self._listeners = [one for one in self._listeners if one != listener]
 
+    def silence(self) -> None:
+        """Pass no more events to anybody, as when the process ends."""
+        with self._lock:
+            self._listeners = []
+
     def publish(self, event: Event) -> None:
         """Pass an event to the listeners."""
         for listener in self._listeners:

@@ -139,18 +139,20 @@ def ended_among(runs: Sequence[Run]) -> set[Run]:
     return ended
 
 
-Ending = Literal["completed", "failed", "cancelled"]
-"""How a run ended, as far as it matters to its sessions; a crash is no end."""
+Ending = Literal["completed", "failed", "crashed", "cancelled"]
+"""How a run ended."""
 
 
 def ending_of(state: State[Any] | None) -> Ending | None:
-    """Return how a run in this state has ended; ``None`` if it has not, or has crashed."""
+    """Return how a run in this state has ended; ``None`` if it has not."""
     if state is None:
         return None
     if state.is_cancelling() or state.is_cancelled():
         return "cancelled"
     if state.is_completed():
         return "completed"
+    if state.is_crashed():
+        return "crashed"
     return "failed" if state.is_failed() else None
 
 

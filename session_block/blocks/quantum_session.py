@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -149,7 +150,11 @@ class QuantumSession(SessionSettings, FormBlock):
         """
         from session_block import prefect_context
         from session_block.experiments.experiment import Experiment
-        from session_block.experiments.flow_places import place_of_outermost_run, shared_attempt
+        from session_block.experiments.flow_places import (
+            asker_here,
+            place_of_outermost_run,
+            shared_attempt,
+        )
         from session_block.experiments.openings import OPENINGS
         from session_block.experiments.run_end import seal_if_completed
         from session_block.records.chapters import extend as open_next_chapter
@@ -180,8 +185,9 @@ class QuantumSession(SessionSettings, FormBlock):
         if identity.resumed:
             seal_if_completed(identity, ledger, within)
         if extend:
-            root = None if place is None else place.root
-            open_next_chapter(Journal(ledger, identity.uid), root)
+            calls = OPENINGS.place(("extended", identity.uid), count)
+            asker = None if place is None else asker_here(ledger) or place.asker
+            open_next_chapter(Journal(ledger, identity.uid), asker, next(calls) + 1)
         settings = self._settings()
 
         def make() -> Experiment:

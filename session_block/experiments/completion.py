@@ -62,6 +62,7 @@ class Completion:
         self._lock = threading.Lock()
         self._openings: dict[str | None, int] = {}
         self._over: set[str | None] = set()
+        self._handed_over = False
         self.entered = False
 
     @property
@@ -98,15 +99,37 @@ class Completion:
             self._openings[run] = note_attempt(self._journal, identity, results, most, self._within)
             self._over.discard(run)
 
-    def take_over(self) -> None:
-        """Let this flow run end what another one opened, and handed over by a reference."""
-        run = _this_run()
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether nobody has the experiment open, but there is something to end."""
+        if self._openings.keys() - self._over:
+            return False
+        if self._handed_over:
+            return True
+        if self._within is None:
+            return self._sessions.has_own_open()
+        return not others_are_inside(self._journal, self._within)
+
+    def take_over(self, flow_run_id: str | None = None) -> bool:
+        """Let a flow run end what another one opened, and handed over by a reference.
+
+        Args:
+            flow_run_id: The flow run; ``None`` for the one around this code.
+
+        Returns:
+            Whether it was handed over.
+        """
+        run = flow_run_id or _this_run()
         with self._lock:
-            if not self._openings.keys() - self._over and run not in self._openings:
+            if self._handed_over and run not in self._openings:
+                self._handed_over = False
                 self._openings[run] = self._journal.count(AttemptBegan)
+                return True
+        return False
 
     def hand_over(self, flow_run_id: str) -> None:
         """Leave open what a flow run opened, because it returns a reference to it."""
+        self._handed_over = True
         self._end(flow_run_id)
 
     def is_open_in(self, flow_run_id: str) -> bool:

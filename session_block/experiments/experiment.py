@@ -592,8 +592,8 @@ class Experiment(ExperimentRecords):
 
     def take_over(self) -> None:
         """Let the flow run around this code end what another one has handed over to it."""
-        self._completion.take_over()
-        RUN_ENDS.watch(self._completion)
+        if self._completion.take_over():
+            RUN_ENDS.watch(self._completion)
 
     def watch(self) -> None:
         """Show the experiment in the Prefect UI while this process works on it.

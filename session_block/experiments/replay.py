@@ -82,6 +82,7 @@ class ReplayGuard:
             (str(one.fingerprint), one.occurrence): one.asker
             for one in self._recorded.values()
             if one.occurrence is not None and one.asker is not None
+            if one.chapter == self._chapter  # what earlier chapters recorded is for all
         }
         self._occurrences = Occurrences(asked, prefect_context.root_flow_run_id())
 
@@ -173,7 +174,8 @@ class ReplayGuard:
             if asking.asker is None:
                 return occurrence
             recorded = self._record_of(submission_id(fingerprint, occurrence))
-            theirs = None if recorded is None else recorded.asker
+            known = recorded is not None and recorded.chapter == self._chapter
+            theirs = recorded.asker if known and recorded is not None else None
             if theirs is None or not self._occurrences.is_anothers(theirs, asking.asker):
                 return occurrence
             self._occurrences.learn(fingerprint, occurrence, theirs)

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,13 +31,14 @@ from session_block.events import Event, EventKind
 from session_block.experiments.completion import Completion
 from session_block.ledger.store import Ledger
 from session_block.prefect_context import Ending
-from session_block.records.attempts import RootAttempt, left_by, seal_left
+from session_block.records.attempts import RootAttempt, roots_of, seal_completed
 from session_block.records.chapters import is_sealed
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.references import JobRef, SessionRef
 
+_POLL_SECONDS = 2.0
 _HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_crashed_hooks", "on_cancellation_hooks")
 
 _logger = logging.getLogger(__name__)
@@ -64,11 +67,10 @@ class _Opened:
     """What one flow run has opened in this process.
 
     Attributes:
-        pid: The process; a fork inherits this object, but ends nothing.
+        hook: What was added to the flow.
     """
 
     flow: Flow[..., Any]
-    pid: int
     is_root: bool
     hook: Any = None
     completions: list[Completion] = field(default_factory=list)
@@ -79,8 +81,11 @@ class RunEnds:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._pid: int | None = None  # a fork inherits this object, but ends nothing
         self._runs: dict[str, _Opened] = {}
-        self._roots: dict[str, list[ExperimentContext]] = {}
+        self._shared: dict[str, list[ExperimentContext]] = {}
+        self._left: dict[str, list[Completion]] = {}
+        self._thread: threading.Thread | None = None
 
     def watch(self, completion: Completion) -> None:
         """End an experiment's opening with the flow run around this code, if there is one."""
@@ -95,8 +100,8 @@ class RunEnds:
         with self._lock:
             opened = self._runs.get(key)
             if opened is None:
-                pid = completion.context.environment.pid()
-                opened = _Opened(flow, pid, run.parent_task_run_id is None)
+                self._pid = os.getpid()
+                opened = _Opened(flow, run.parent_task_run_id is None)
                 opened.hook = self._hook(key)
                 self._runs[key] = opened
                 flow.on_completion(opened.hook)
@@ -106,23 +111,28 @@ class RunEnds:
             if completion not in opened.completions:
                 opened.completions.append(completion)
             if completion.within is not None:
-                shared = self._roots.setdefault(completion.within.run, [])
+                shared = self._shared.setdefault(completion.within.run, [])
                 if completion.context not in shared:
                     shared.append(completion.context)
 
     def at_exit(self) -> None:
         """End what is left when this process ends, as Prefect says that its run has ended."""
-        runs = {key: one for key, one in self._runs.items() if one.pid == _pid(one)}
-        asked = [*runs, *(one for one in self._roots if one not in runs)]
-        if not asked or not prefect_context.has_server_that_stays():
+        pid = os.getpid()
+        if self._pid != pid or not prefect_context.has_server_that_stays():
             return
-        endings = prefect_context.endings_of(asked)
-        for key in runs:
-            if key in endings:
-                self._end(key, endings[key], None)
-        for root in list(self._roots):
-            if endings.get(root) == "completed":
-                self._seal(root)
+        asked = dict.fromkeys([*self._runs, *self._left, *self._shared])
+        if not asked:
+            return
+        # Events could no more be sent: Prefect's worker for them ends with the process.
+        opened = [one.completions for one in self._runs.values()]
+        for completions in [*opened, *self._left.values()]:
+            for completion in completions:
+                completion.context.events.silence()
+        endings = prefect_context.endings_of(list(asked))
+        for key in list(self._runs):
+            self._end(key, endings.get(key), None)
+        for root in {*self._left, *self._shared}:
+            self._end_left(root, endings.get(root))
 
     def _hook(self, key: str) -> Any:
         def end_experiments(
@@ -150,22 +160,61 @@ class RunEnds:
         is_used = any(one.is_open_in(key) for one in opened.completions)
         if is_used and ending != "cancelled" and prefect_context.was_cancelled(key):
             ending = "cancelled"  # the state is that of the process, which nobody interrupted
-        handed_over = _returned(state) if ending == "completed" and not opened.is_root else set()
+        returned = _returned(state) if ending == "completed" else set()
         for completion in opened.completions:
-            if completion.context.uid in handed_over:
+            if completion.context.uid in returned:
                 completion.hand_over(key)
+                if opened.is_root:  # whoever goes on with it opens another session
+                    _close(completion)
             else:
                 _end_one(completion, key, ending, is_root=opened.is_root)
-        if opened.is_root and ending == "completed":
-            self._seal(key)
+            if not opened.is_root and completion.may_be_ended:
+                self._leave_to_root(completion)
+        if opened.is_root:
+            self._end_left(key, ending)
 
-    def _seal(self, root: str) -> None:
-        """Seal what the flow runs of a completed tree have shared."""
+    def _leave_to_root(self, completion: Completion) -> None:
+        """Let the outermost run's end end what a subflow hands over, shares or left by an error.
+
+        The outermost run's flow cannot be reached from a subflow, so a thread asks Prefect.
+        """
+        root = prefect_context.root_flow_run_id()
+        if root is None:
+            return
         with self._lock:
-            shared = self._roots.pop(root, [])
+            left = self._left.setdefault(root, [])
+            if completion not in left:
+                left.append(completion)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._wait_for_roots, name="session-block-run-ends", daemon=True
+                )
+                self._thread.start()
+
+    def _wait_for_roots(self) -> None:
+        while True:
+            time.sleep(_POLL_SECONDS)
+            with self._lock:
+                asked = list(self._left)
+                if not asked:
+                    self._thread = None
+                    return
+            for root, ending in prefect_context.endings_of(asked).items():
+                self._end_left(root, ending)
+
+    def _end_left(self, root: str, ending: Ending | None) -> None:
+        """End what subflows have left to the outermost run, and seal what they have shared."""
+        with self._lock:
+            left = self._left.pop(root, [])
+            shared = self._shared.pop(root, [])
+        for completion in left:
+            completion.take_over(root)
+            _end_one(completion, root, ending, is_root=True)
+        if ending != "completed":
+            return
         for context in shared:
             try:
-                seal_left(context.identity, context.journal, root)
+                seal_completed(context.identity, context.journal, root)
             except SessionBlockError as error:
                 _logger.warning("Experiment %s was not sealed: %s", context.identity, error)
 
@@ -181,26 +230,40 @@ def seal_if_completed(identity: Identity, ledger: Ledger, within: RootAttempt | 
         within: The attempt of the outermost run that opens it now.
     """
     journal = Journal(ledger, identity.uid)
-    root = None if is_sealed(journal) else left_by(journal)
-    if root is None or (within is not None and root == within.run):
+    if is_sealed(journal):
         return
+    roots = [one for one in roots_of(journal) if within is None or one != within.run]
     may_ask = prefect_context.inside() or prefect_context.has_server_that_stays()
-    if may_ask and prefect_context.endings_of([root]).get(root) == "completed":
-        seal_left(identity, journal, root)
+    if not roots or not may_ask:
+        return
+    endings = prefect_context.endings_of(roots)
+    for root in roots:
+        if endings.get(root) == "completed":
+            seal_completed(identity, journal, root)
 
 
 def _end_one(completion: Completion, run: str, ending: Ending | None, *, is_root: bool) -> None:
     try:
         match ending:
-            case "completed" if is_root and completion.within is not None:
-                if completion.close_session() or completion.is_open_in(run):
-                    completion.finish(run)
             case "completed" if completion.is_open_in(run):
                 completion.leave(run)
+            case "completed" if is_root and completion.may_be_ended:
+                completion.close_session()
             case "failed" if completion.is_open_in(run):
                 completion.failed(run)
             case "cancelled":
                 completion.cancelled()
+            case _:
+                pass  # a crash, which closes nothing
+    except SessionBlockError as error:
+        _logger.warning(
+            "The session of experiment %s may still be open: %s", completion.context.identity, error
+        )
+
+
+def _close(completion: Completion) -> None:
+    try:
+        completion.close_session()
     except SessionBlockError as error:
         _logger.warning(
             "The session of experiment %s may still be open: %s", completion.context.identity, error
@@ -223,10 +286,6 @@ def _returned(state: State[Any] | None) -> set[str]:
     result = aio.answered(state.result(raise_on_failure=False), "A result", "")
     visit_collection(result, visit_fn=look, return_data=False)
     return found
-
-
-def _pid(opened: _Opened) -> int:
-    return opened.completions[0].context.environment.pid() if opened.completions else opened.pid
 
 
 RUN_ENDS = RunEnds()

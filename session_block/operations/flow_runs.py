@@ -15,7 +15,7 @@ from session_block import prefect_context
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import InvalidInputError, SessionBlockError
 from session_block.ledger.store import Ledger
-from session_block.records.attempts import seal_left
+from session_block.records.attempts import seal_completed
 from session_block.records.identity import (
     Identity,
     flow_runs_of,
@@ -132,7 +132,7 @@ def end_with_their_runs(block: QuantumSession) -> list[str]:
                 cancel_experiment(own, identity)
             else:
                 own.open(identity).close_session()
-                seal_left(identity, Journal(ledger, uid), runs[uid])
+                seal_completed(identity, Journal(ledger, uid), runs[uid])
         except SessionBlockError as error:
             _logger.warning("The session of experiment %s may still be open: %s", identity, error)
         else:

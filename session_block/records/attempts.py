@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from session_block.errors import CrashLoopError
-from session_block.records.chapters import is_sealed, seal_settled
+from session_block.records.chapters import is_sealed, latest_chapter, seal_settled
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import AttemptBegan, AttemptFailed, AttemptLeft
@@ -70,6 +70,7 @@ def note_attempt(
         stopped=stopped,
         flow_run_id=None if within is None else within.run,
         flow_run_attempt=None if within is None else within.number,
+        chapter=latest_chapter(journal),
     )
     while not journal.record(began)[1]:
         number += 1  # another attempt began at the same time and took this number
@@ -102,26 +103,30 @@ def others_are_inside(journal: Journal, within: RootAttempt) -> bool:
     return any(not _has_ended(journal, one) for one in _of(within, journal.all(AttemptBegan)))
 
 
-def left_by(journal: Journal) -> str | None:
-    """Return the ID of the outermost run whose opening of a shared experiment is the latest one.
+def roots_of(journal: Journal) -> dict[str, RootAttempt]:
+    """Return the outermost runs that share an experiment's latest chapter, with their attempts.
 
-    ``None`` if it has failed, or if the latest opening is not shared.
+    By their IDs, each with its latest attempt.
     """
-    attempts = journal.all(AttemptBegan)
-    if not attempts or journal.has(AttemptFailed, attempts[-1].attempt):
-        return None
-    return attempts[-1].flow_run_id
+    chapter = latest_chapter(journal)
+    return {
+        one.flow_run_id: RootAttempt(one.flow_run_id, one.flow_run_attempt or 0)
+        for one in journal.all(AttemptBegan)
+        if one.flow_run_id is not None and one.chapter == chapter
+    }
 
 
-def seal_left(identity: Identity, journal: Journal, root: str) -> None:
-    """Seal a shared experiment whose outermost run has completed, unless it was left by an error.
+def seal_completed(identity: Identity, journal: Journal, root: str) -> None:
+    """Seal a shared experiment whose outermost run has completed.
 
     Args:
         identity: The experiment.
         journal: Its journal.
         root: The ID of the run.
     """
-    if left_by(journal) == root:
+    within = None if is_sealed(journal) else roots_of(journal).get(root)
+    # Somebody is inside if the run has not waited for a child, or has returned a reference.
+    if within is not None and not others_are_inside(journal, within):
         seal_settled(identity, journal)
 
 

@@ -1,7 +1,7 @@
 """The chapters of an experiment: more of a finished one, under the same name and UID.
 
 The first chapter needs no fact but the seal. A later one is opened when the one before is sealed.
-It belongs to the outermost flow run that opened it, so that a retry of that run goes on with it.
+It belongs to the call that opened it, so that a retry of the flow run goes on with it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import (
+    Asker,
     ChapterOfRun,
     ChapterOpened,
     ChapterSealed,
@@ -46,27 +47,29 @@ def chapter_report(journal: Journal, chapter: int) -> dict[str, Any] | None:
     return None if sealed is None else dict(sealed.report)
 
 
-def extend(journal: Journal, flow_run_id: str | None) -> int:
-    """Open the next chapter, unless the latest one is open or belongs to this flow run.
+def extend(journal: Journal, asker: Asker | None, number: int) -> int:
+    """Open the next chapter, unless the latest one is open, or this call has opened one before.
 
     Args:
         journal: The experiment's journal.
-        flow_run_id: The outermost flow run; ``None`` outside a flow run.
+        asker: The flow run that calls; ``None`` outside a flow run.
+        number: Which of its calls for this experiment it is, counted from 1.
 
     Returns:
         The number of the chapter to go on with.
     """
-    if flow_run_id is not None:
-        known = journal.get(ChapterOfRun, flow_run_id)
+    if asker is not None:
+        known = journal.get(ChapterOfRun, asker.run, asker.path, number)
         if known is not None:
             return known.chapter
     chapter = latest_chapter(journal)
     if is_sealed(journal):
         chapter += 1
-        journal.record(ChapterOpened(chapter=chapter, flow_run_id=flow_run_id))
-    if flow_run_id is not None:
-        own, _ = journal.record(ChapterOfRun(flow_run_id=flow_run_id, chapter=chapter))
-        chapter = own.chapter
+        root = None if asker is None else asker.run
+        journal.record(ChapterOpened(chapter=chapter, flow_run_id=root))
+    if asker is not None:
+        own = ChapterOfRun(flow_run_id=asker.run, path=asker.path, number=number, chapter=chapter)
+        chapter = journal.record(own)[0].chapter
     return chapter
 
 

@@ -281,7 +281,13 @@ class _Names:
         found = self._find_lost(self._name)
         if uid is not None:
             one = next((one for one in found if one.uid == uid), None)
-            return one or Lost(uid, 1, CURRENT)
+            if one is None:
+                raise InvalidInputError(
+                    f"Neither the ledger nor the platform knows an experiment {self._name!r} with "
+                    f"uid={uid!r}, so none is opened. Check the UID ('session-block experiments "
+                    "list' shows them), or leave it out."
+                )
+            return one
         if not _UNNAMED.fullmatch(self._name):
             found = self._own(found)
         if len(found) > 1:

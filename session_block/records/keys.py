@@ -238,11 +238,19 @@ class ChapterOpened(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class ChapterOfRun(Kind):
-    """The chapter that an outermost flow run, and each of its retries, goes on with."""
+    """The chapter that a call with ``extend`` goes on with, in each attempt of its flow run.
+
+    Attributes:
+        flow_run_id: The outermost flow run.
+        path: The calls of subflows down to it; see :class:`Asker`.
+        number: Which of such calls of that flow it is, counted from 1.
+    """
 
     KIND = "chapter-of-run"
 
     flow_run_id: str = _place()
+    path: str = _place()
+    number: int = _place()
     chapter: int
 
 
@@ -321,6 +329,7 @@ class AttemptBegan(Kind):
         flow_run_id: The outermost flow run; ``None`` outside a flow run, or if the experiment
             belongs to one place of the run.
         flow_run_attempt: The number of that run's attempt, whose openings share the experiment.
+        chapter: The experiment's chapter then.
     """
 
     KIND = "attempt"
@@ -331,6 +340,7 @@ class AttemptBegan(Kind):
     stopped: bool
     flow_run_id: str | None = _if_set()
     flow_run_attempt: int | None = _if_set()
+    chapter: int = _if_set(default=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,7 +144,8 @@ class Submitter:
 
     def _check_ours(self, recorded: Submission, about: Asked) -> None:
         """Check that no subflow in another process has just asked for the same occurrence."""
-        theirs = recorded.generations[0].intent.asker if recorded.generations else None
+        first = recorded.generations[0].intent if recorded.generations else None
+        theirs = None if first is None or first.chapter != about.chapter else first.asker
         if theirs is None or about.asker is None or about.label is not None:
             return
         # A run with another ID, or a call with other parameters, takes up what is recorded.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -137,6 +139,37 @@ def test_a_chapter_belongs_to_the_run_that_opened_it(
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_an_overlapping_run_that_fails_keeps_no_chapter_open(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str
+) -> None:
+    """Nor does a subflow whose failure its caller swallows: the completed run finishes it."""
+
+    @flow
+    def failing() -> None:
+        with QuantumSession.load(saved_block).experiment(name, extend=True) as experiment:
+            _ask(experiment, 77)
+            raise _GivenUpError
+
+    @flow
+    def nightly(number: int) -> None:
+        with QuantumSession.load(saved_block).experiment(name, extend=True) as experiment:
+            _ask(experiment, number)
+            if number == 2:
+                other = contextvars.Context()  # a run of its own
+                with pytest.raises((_GivenUpError, ExperimentDivergedError)):
+                    other.run(failing)
+        if number == 3:
+            with suppress(_GivenUpError):
+                failing()
+
+    for number in (1, 2, 3):
+        nightly(number)
+        view = Experiment.load(name, block.ledger())
+        assert (view.sealed, view.chapter) == (True, number)
+    assert platform.jobs_named(name) == 4
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_the_shipped_flows_go_on(platform: Platform, saved_block: str, name: str) -> None:
     """A VQE with more evaluations replays the ones before; a sweep gets another grid."""
     short = vqe(saved_block, optimizer_options={"maxiter": 6}, seed=3, experiment=name)
@@ -144,10 +177,27 @@ def test_the_shipped_flows_go_on(platform: Platform, saved_block: str, name: str
     longer = vqe(
         saved_block, optimizer_options={"maxiter": 9}, seed=3, experiment=name, extend=True
     )
-    assert longer.evaluations[:5] == short.evaluations
+    assert longer.evaluations[:6] == short.evaluations
     assert len(longer.evaluations) == 9
-    assert platform.jobs_named(name) == bought + 4
+    assert platform.jobs_named(name) == bought + 3
     assert vqe(saved_block, seed=3, experiment=name) == longer
+
+    @flow
+    def twice() -> list[int]:
+        reports = [
+            vqe(
+                saved_block,
+                optimizer_options={"maxiter": most},
+                seed=3,
+                experiment=name,
+                extend=True,
+            )
+            for most in (10, 11)
+        ]
+        return [len(one.evaluations) for one in reports]
+
+    assert twice() == [10, 11]
+    assert platform.jobs_named(name) == bought + 5
 
     circuit = """OPENQASM 3; include "stdgates.inc"; input float theta; bit[1] c; qubit[1] q;
     ry(theta) q[0]; c[0] = measure q[0];"""

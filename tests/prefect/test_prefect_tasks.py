@@ -373,11 +373,11 @@ def elsewhere(saved_block: str) -> tuple[SessionRef, JobRef, dict[str, Any]]:
     script = Path(__file__).with_name("another_process.py").read_text()
 
     @flow
-    def hands_out() -> JobRef:
-        return submit_sampler(open_session(saved_block), [flipped()], shots=30)
+    def hands_out() -> tuple[JobRef, str]:
+        job = submit_sampler(open_session(saved_block), [flipped()], shots=30)
+        return job, run_python(script, stdin=job.model_dump_json())
 
-    job = hands_out()
-    said = run_python(script, stdin=job.model_dump_json())
+    job, said = hands_out()
     return job.session, job, json.loads(said.splitlines()[-1])
 
 

@@ -69,20 +69,24 @@ def _jobs(platform: Platform, session: SessionRef) -> list[str]:
     return [one["state"] for one in jobs if one["session_id"] == session.session_id]
 
 
+OPENED: list[SessionRef] = []
+
+
 @flow
-def by_tasks(block: str, jobs: int = 2) -> SessionRef:
+def by_tasks(block: str, jobs: int = 2) -> None:
     """Submit jobs, wait for none, and close nothing."""
     session = open_session(block)
     for number in range(jobs):
         submit_sampler(session, [flipped()], shots=number + 1)
-    return session
+    OPENED.append(session)
 
 
 def test_a_completed_run_closes_its_session_and_jobs_finish(
     slow_platform: Platform, slow_block: QuantumSession, slow: str
 ) -> None:
     """Queued jobs run to their end; the experiment is finished; no hook is left."""
-    session = by_tasks(slow)
+    by_tasks(slow)
+    session = OPENED.pop()
     assert not by_tasks.on_completion_hooks + by_tasks.on_failure_hooks
     assert not by_tasks.on_crashed_hooks + by_tasks.on_cancellation_hooks
     assert Experiment.load(session.uid, slow_block.ledger()).sealed
@@ -221,6 +225,86 @@ def test_subflows_end_their_own(slow_platform: Platform, slow: str) -> None:
 
     parent()
     assert [accepts for _, accepts in seen] == [False] * 2
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_reference_that_is_returned_and_not_used_is_closed(
+    slow_platform: Platform, slow_block: QuantumSession, slow: str, *, named: bool
+) -> None:
+    """The caller's end closes what a subflow handed over, also two levels up."""
+    name = f"t-returned-{uuid4().hex[:8]}" if named else None
+
+    @flow
+    def child() -> SessionRef:
+        session = open_session(slow, name)
+        run_sampler(session, [flipped()], shots=1)
+        return session
+
+    sessions: list[SessionRef] = []
+
+    @flow
+    def middle() -> list[SessionRef]:
+        return [child()]
+
+    @flow
+    def parent() -> None:
+        sessions.extend(middle())
+        assert _accepts(slow_platform, sessions[0].session_id)
+
+    parent()
+    (session,) = sessions
+    view = Experiment.load(session.uid, slow_block.ledger())
+    eventually(lambda: view.sealed, seconds=SECONDS, what="it is finished")
+    assert not _accepts(slow_platform, session.session_id)
+    assert not parent.on_completion_hooks + middle.on_completion_hooks + child.on_completion_hooks
+
+
+def test_a_swallowed_failure_keeps_no_session_once_the_caller_completes(
+    slow_platform: Platform, slow_block: QuantumSession, slow: str
+) -> None:
+    """The experiment stays unfinished."""
+    sessions: list[SessionRef] = []
+
+    @flow
+    def child() -> None:
+        sessions.append(open_session(slow))
+        raise _GivenUpError
+
+    @flow
+    def parent() -> None:
+        with suppress(_GivenUpError):
+            child()
+        assert _accepts(slow_platform, sessions[0].session_id)
+
+    parent()
+    eventually(
+        lambda: not _accepts(slow_platform, sessions[0].session_id),
+        seconds=SECONDS,
+        what="its session is closed",
+    )
+    assert not Experiment.load(sessions[0].uid, slow_block.ledger()).sealed
+
+
+def test_another_run_may_go_on_with_a_returned_reference(
+    slow_platform: Platform, slow: str
+) -> None:
+    """A run that returns one has closed its session; the next run opens another one."""
+
+    @flow
+    def opens() -> SessionRef:
+        session = open_session(slow)
+        run_sampler(session, [flipped()], shots=1)
+        return session
+
+    @flow
+    def goes_on(session: SessionRef) -> None:
+        run_sampler(session, [flipped()], shots=1)
+
+    session = opens()
+    assert not _accepts(slow_platform, session.session_id)
+    goes_on(session)
+    assert slow_platform.jobs_of(session.uid) == 2
+    assert all(not one["accepting_jobs"] for one in slow_platform.admin.sessions()[:2])
 
 
 @pytest.mark.filterwarnings("ignore:Logger:UserWarning")  # Prefect's, of a task outside a flow

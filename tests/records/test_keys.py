@@ -71,7 +71,11 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ),
     ("sealed", {"energy": -1.5}, keys.Sealed(report={"energy": -1.5})),
     ("chapter/000002", {"flow_run_id": "r"}, keys.ChapterOpened(chapter=2, flow_run_id="r")),
-    ("chapter-of-run/r", {"chapter": 2}, keys.ChapterOfRun(flow_run_id="r", chapter=2)),
+    (
+        "chapter-of-run/r/p/1",
+        {"chapter": 2},
+        keys.ChapterOfRun(flow_run_id="r", path="p", number=1, chapter=2),
+    ),
     (
         "chapter-sealed/000002",
         {"energy": -2.5},
@@ -118,6 +122,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             "stopped": False,
             "flow_run_id": "r",
             "flow_run_attempt": 2,
+            "chapter": 3,
         },
         keys.AttemptBegan(
             attempt=13,
@@ -126,6 +131,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             stopped=False,
             flow_run_id="r",
             flow_run_attempt=2,
+            chapter=3,
         ),
     ),
     ("left/000013", {}, keys.AttemptLeft(attempt=13)),
