@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,9 +41,6 @@ class Completion:
         parts: Its parts.
         keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
         within: The attempt of the outermost flow run that shares it; ``None`` if nobody does.
-
-    Attributes:
-        entered: Whether the user's ``with`` block ends it.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class Completion:
         self._openings: dict[str | None, int] = {}
         self._over: set[str | None] = set()
         self._handed_over = False
-        self.entered = False
+        self._inside: Counter[str | None] = Counter()
 
     @property
     def context(self) -> ExperimentContext:
@@ -80,6 +78,25 @@ class Completion:
         """Whether another flow run of this process has the experiment open too."""
         others = self._openings.keys() - self._over - {_this_run()}
         return self._within is not None and bool(others)
+
+    @property
+    def entered(self) -> bool:
+        """Whether a ``with`` block of the user's ends it."""
+        return self._inside.total() > 0
+
+    def enter(self) -> None:
+        """Note that a ``with`` block begins, which may be inside of another one."""
+        with self._lock:
+            self._inside[_this_run()] += 1
+
+    def exit(self) -> bool:
+        """Note that a ``with`` block ends; return whether that ends the opening.
+
+        A task, or a flow that got the object, may enter what its caller still has entered.
+        """
+        with self._lock:
+            self._inside[_this_run()] -= 1
+            return not self._inside[_this_run()] if self._within else not self.entered
 
     def begin(self, most: int | None) -> None:
         """Record that an attempt begins; see :func:`session_block.records.attempts.note_attempt`.

@@ -548,7 +548,7 @@ class Experiment(ExperimentRecords):
     afinish = aio.async_twin(finish)
 
     def __enter__(self) -> Self:
-        self._completion.entered = True
+        self._completion.enter()
         return self
 
     def __exit__(
@@ -557,10 +557,11 @@ class Experiment(ExperimentRecords):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        last = self._completion.exit()
         try:
-            if error is None:
+            if error is None and last:
                 self._completion.leave()
-            elif isinstance(error, Exception):
+            elif isinstance(error, Exception) and last:
                 self._completion.failed()
             elif prefect_context.is_cancelled(error):
                 self._completion.cancelled()

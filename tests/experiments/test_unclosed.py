@@ -102,6 +102,7 @@ def leave_in_flow():
     experiment = block.experiment("in a flow")
     run(experiment)
     in_flow.append(experiment.session_id)
+    raise ZeroDivisionError  # a failed run keeps its session
 
 @task
 def leave_in_task():
@@ -109,7 +110,7 @@ def leave_in_task():
     run(experiment)
     in_task.append(experiment.session_id)
 
-leave_in_flow()
+leave_in_flow(return_state=True)
 leave_in_task()
 assert in_flow[0] and in_task[0]
 block.experiment("borrower").borrow_session(in_flow[0])

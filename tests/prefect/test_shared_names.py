@@ -429,6 +429,38 @@ def _asks(block: str, name: str) -> str:
         return _ask(experiment, EQUAL)
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_task_that_leaves_ends_nothing_of_its_flow(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str, *, named: bool
+) -> None:
+    """A ``with`` block inside of another one, of the same experiment."""
+    uids: list[str] = []
+
+    @task(retries=1)
+    def inside(turn: int) -> None:
+        with load_block(saved_block).experiment(name if named else None) as experiment:
+            _ask(experiment, EQUAL)
+            uids.append(experiment.uid)
+            if len(uids) == 1:
+                raise _GivenUpError(turn)
+
+    @flow
+    def root() -> None:
+        with load_block(saved_block).experiment(name if named else None) as experiment:
+            _ask(experiment, EQUAL)
+            for turn in range(2):
+                inside(turn)
+            if named:
+                child(saved_block, name, 3)
+            _ask(experiment, EQUAL)
+
+    root()
+    view = Experiment.load(uids[0], block.ledger())
+    assert len(view.sessions) == 1
+    assert view.sealed
+    assert platform.jobs_of(uids[0]) == 4 + 3 * named
+
+
 def test_tasks_of_one_flow_share_a_name(platform: Platform, saved_block: str, name: str) -> None:
     """Two tasks that open it one after another make two requests."""
 
