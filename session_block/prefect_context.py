@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -87,8 +88,15 @@ class TaskAttempt:
 
 def root_flow_run_id() -> str | None:
     """Return the ID of the outermost flow run, which all its retries share."""
-    if not inside():
-        return None
+    context = FlowRunContext.get()
+    if context is not None and context.flow_run is not None:
+        return _root_of(context.flow_run.id)
+    return flow_run.root_flow_run_id or None if inside() else None
+
+
+@lru_cache(maxsize=256)
+def _root_of(_flow_run_id: UUID) -> str | None:
+    """Return the outermost run of the run around this code; Prefect's server is asked once."""
     return flow_run.root_flow_run_id or None
 
 
