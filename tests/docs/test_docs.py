@@ -153,8 +153,8 @@ def test_what_a_page_shows_runs(
     if name == "tutorial.md":
         assert "9 evaluations are recorded already" in printed
         assert platform.jobs_named("chain-of-three") == 20
-    if name == "how-to/subflows.md":  # ten for each VQE, three, two, and one for both attempts
-        assert jobs == 2 * 10 + 3 + 2 + 1
+    if name == "how-to/subflows.md":  # two VQEs, and five more flows
+        assert jobs == 2 * 10 + 3 + 2 + 1 + 3
         assert printed.count("alike: True") == 2
         assert "'my-chain' is about another problem: field differs." in printed
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -427,6 +428,37 @@ def test_flows_in_several_processes_share_a_name_at_once(
 def _asks(block: str, name: str) -> str:
     with load_block(block).experiment(name) as experiment:
         return _ask(experiment, EQUAL)
+
+
+@pytest.mark.nightly
+def test_a_child_that_its_caller_does_not_wait_for_is_not_stopped(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str
+) -> None:
+    """The caller completes while it runs: it goes on, and its end finishes the experiment."""
+    with get_client(sync_client=True) as client:
+        client.create_deployment(flow_id=client.create_flow(sharing), name="alone")
+    with ExitStack() as stack:
+
+        @flow
+        def root() -> Any:
+            with load_block(saved_block).experiment(name) as experiment:
+                _ask(experiment, 1)
+                called = run_deployment(
+                    "sharing/alone",
+                    parameters={"block": saved_block, "shots": 2, "name": name},
+                    timeout=0,
+                )
+                assert isinstance(called, FlowRun)
+                run = flow_process("sharing", saved_block, str(called.id))
+                process, _ = stack.enter_context(run)
+                # It is inside when it has sent its first job.
+                eventually(lambda: platform.jobs_named(name) > 1, seconds=60, what="it asks")
+                return process
+
+        process = root()
+        assert process.wait(120) == 0
+    assert Experiment.load(name, block.ledger()).sealed
+    assert platform.jobs_named(name) == 4
 
 
 @pytest.mark.parametrize("named", [False, True])
