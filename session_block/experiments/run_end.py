@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +24,7 @@ from prefect.context import FlowRunContext
 from prefect.utilities.collections import visit_collection
 
 from session_block import aio, prefect_context
+from session_block.environment.environment import Environment
 from session_block.errors import SessionBlockError
 from session_block.events import Event, EventKind
 from session_block.experiments.completion import Completion
@@ -81,6 +80,7 @@ class RunEnds:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._environment: Environment | None = None
         self._pid: int | None = None  # a fork inherits this object, but ends nothing
         self._runs: dict[str, _Opened] = {}
         self._shared: dict[str, list[ExperimentContext]] = {}
@@ -100,7 +100,8 @@ class RunEnds:
         with self._lock:
             opened = self._runs.get(key)
             if opened is None:
-                self._pid = os.getpid()
+                self._environment = completion.context.environment
+                self._pid = self._environment.pid()
                 opened = _Opened(flow, run.parent_task_run_id is None)
                 opened.hook = self._hook(key)
                 self._runs[key] = opened
@@ -117,8 +118,10 @@ class RunEnds:
 
     def at_exit(self) -> None:
         """End what is left when this process ends, as Prefect says that its run has ended."""
-        pid = os.getpid()
-        if self._pid != pid or not prefect_context.has_server_that_stays():
+        environment = self._environment
+        if environment is None or environment.pid() != self._pid:
+            return
+        if not prefect_context.has_server_that_stays():
             return
         asked = dict.fromkeys([*self._runs, *self._left, *self._shared])
         if not asked:
@@ -187,13 +190,16 @@ class RunEnds:
                 left.append(completion)
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._wait_for_roots, name="session-block-run-ends", daemon=True
+                    target=self._wait_for_roots,
+                    args=(completion.context.environment,),
+                    name="session-block-run-ends",
+                    daemon=True,
                 )
                 self._thread.start()
 
-    def _wait_for_roots(self) -> None:
+    def _wait_for_roots(self, environment: Environment) -> None:
         while True:
-            time.sleep(_POLL_SECONDS)
+            environment.pause(_POLL_SECONDS)
             with self._lock:
                 asked = list(self._left)
                 if not asked:
