@@ -168,7 +168,7 @@ def endings_of(flow_runs: Sequence[str]) -> dict[str, Ending]:
     """Return how flow runs have ended, for those that have; none if Prefect does not answer."""
     endings: dict[str, Ending] = {}
     try:
-        with get_client(sync_client=True) as client:
+        with own_client() as client:  # a thread may ask after the run
             for start in range(0, len(flow_runs), _RUNS_ASKED):
                 ids = [UUID(one) for one in flow_runs[start : start + _RUNS_ASKED]]
                 asked = FlowRunFilter(id=FlowRunFilterId(any_=ids))

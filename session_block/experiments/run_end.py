@@ -12,6 +12,7 @@ the process asks Prefect at its own end. If the process was killed, only the flo
 from __future__ import annotations
 
 import atexit
+import contextvars
 import logging
 import threading
 from collections.abc import Coroutine
@@ -188,10 +189,11 @@ class RunEnds:
             left = self._left.setdefault(root, [])
             if completion not in left:
                 left.append(completion)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # as after a fork
+                # With this context's settings, which say where Prefect's server is.
                 self._thread = threading.Thread(
-                    target=self._wait_for_roots,
-                    args=(completion.context.environment,),
+                    target=contextvars.copy_context().run,
+                    args=(self._wait_for_roots, completion.context.environment),
                     name="session-block-run-ends",
                     daemon=True,
                 )
@@ -289,8 +291,15 @@ def _returned(state: State[Any] | None) -> set[str]:
             found.add(value.session.uid)
         return value
 
-    result = aio.answered(state.result(raise_on_failure=False), "A result", "")
-    visit_collection(result, visit_fn=look, return_data=False)
+    try:
+        result = aio.answered(state.result(raise_on_failure=False), "A result", "")
+        visit_collection(result, visit_fn=look, return_data=False)
+    except Exception as error:  # noqa: BLE001 - a user's result may fail in any way to be read
+        _logger.warning(
+            "What the flow run returned cannot be read (%s), so a session reference in it is not "
+            "seen: what the run opened is finished.",
+            error,
+        )
     return found
 
 
