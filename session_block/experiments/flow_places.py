@@ -102,7 +102,7 @@ def asker_here(ledger: Ledger) -> Asker | None:
     """Return which flow run asks here; ``None`` outside a flow run, or if it cannot be told.
 
     So a retry finds the same requests again, also of an experiment that several flow runs share.
-    Unlike a place without a name, it may change: the requests are then told by their order alone.
+    Unlike a place without a name, it may be unknown: then only their order tells requests apart.
 
     Args:
         ledger: Where the calls of subflows are recorded.
@@ -110,7 +110,7 @@ def asker_here(ledger: Ledger) -> Asker | None:
     try:
         place = place_of_this_run(ledger, None, may_diverge=None)
     except LabelRequiredError as error:
-        _logger.info("Equal requests of this subflow are told by their order alone: %s", error)
+        _logger.info("A retry finds this subflow's equal requests only by their order: %s", error)
         return None
     return None if place is None else place.asker
 

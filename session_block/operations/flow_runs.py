@@ -23,7 +23,7 @@ from session_block.records.identity import (
     opened_by,
 )
 from session_block.records.journal import Journal
-from session_block.records.keys import ExperimentBegan
+from session_block.records.keys import AttemptBegan, ExperimentBegan
 from session_block.records.sessions import CANCELLED, read_sessions
 
 if TYPE_CHECKING:
@@ -113,12 +113,11 @@ def end_with_their_runs(block: QuantumSession) -> list[str]:
         The IDs of the closed sessions. One that cannot be closed is logged.
     """
     ledger = block.ledger()
-    left = {
-        one.uid: one
-        for one in known_experiments(ledger)
-        if _own_open(Journal(ledger, one.uid)) and flow_runs_of(ledger, one.uid)
-    }
-    runs = {uid: flow_runs_of(ledger, uid)[-1] for uid in left}
+    left, runs = {}, {}
+    for one in known_experiments(ledger):
+        run = _run_that_has_it_open(ledger, one)
+        if run is not None and _own_open(Journal(ledger, one.uid)):
+            left[one.uid], runs[one.uid] = one, run
     endings = prefect_context.endings_of(list(dict.fromkeys(runs.values())))
     closed = []
     for uid, identity in left.items():
@@ -138,6 +137,18 @@ def end_with_their_runs(block: QuantumSession) -> list[str]:
         else:
             closed += session_ids
     return closed
+
+
+def _run_that_has_it_open(ledger: Ledger, identity: Identity) -> str | None:
+    """Return the outermost flow run that opened an experiment last; ``None`` if a script did.
+
+    Whoever opens it later, by its name, must not lose the session because an earlier run ended.
+    """
+    runs = flow_runs_of(ledger, identity.uid)
+    if runs and identity.name.partition(".")[0] == runs[-1]:
+        return runs[-1]  # it has no name, so no other run can open it
+    attempts = Journal(ledger, identity.uid).all(AttemptBegan)
+    return attempts[-1].flow_run_id if attempts else None
 
 
 def _own_open(journal: Journal) -> list[str]:

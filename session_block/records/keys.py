@@ -255,22 +255,12 @@ class ChapterOfRun(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChapterSealed(Kind):
-    """A later chapter is finished; the fact's body is the report."""
+class ChapterSealed(Sealed):
+    """A later chapter is finished; its body is the report."""
 
     KIND = "chapter-sealed"
 
     chapter: int = _place(6)
-    report: Mapping[str, Any]
-
-    @property
-    def fact_body(self) -> dict[str, Any]:
-        """The report itself."""
-        return dict(self.report)
-
-    @classmethod
-    def _read_body(cls, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {"report": body}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,6 +127,8 @@ class Submitter:
                     tried.add(len(recorded.generations) + 1)
                     attempts += failure is not None
                 case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
+                    if self._is_overtaken(recorded):
+                        continue
                     self._refuse_when_sealed(recorded)
                     self._sessions.replace(
                         str(latest.intent.session_id), asked_again=latest.number not in tried
@@ -172,6 +174,8 @@ class Submitter:
             The error, if it is unknown whether the job was made; otherwise ``None``.
         """
         aio.current().end_if_abandoned()
+        if self._is_overtaken(recorded):
+            return None
         self._refuse_when_sealed(recorded)
         sessions = self._sessions
         request.check_isa(sessions.target)
@@ -291,6 +295,13 @@ class Submitter:
             )
         )
         raise self._rejected(submission, outcome)
+
+    def _is_overtaken(self, recorded: Submission) -> bool:
+        """Whether another process has gone on with a submission, and finished, since it was read.
+
+        Reading the platform's listing in between may take long.
+        """
+        return self._context.sealed and self.read(recorded.id) != recorded
 
     def _refuse_when_sealed(self, recorded: Submission) -> None:
         if self._context.sealed:

@@ -449,6 +449,29 @@ def test_a_killed_and_cancelled_run_is_tidied_up(
     assert tidy(slow) == []
 
 
+def test_tidying_leaves_alone_who_goes_on_with_the_name_of_an_ended_run(
+    slow_platform: Platform, slow: str
+) -> None:
+    """A script that opens the name of a cancelled run keeps its session and its jobs."""
+    name = f"t-tidied-{uuid4().hex[:8]}"
+    runs: list[UUID] = []
+
+    @flow
+    def cancelled() -> None:
+        runs.append(UUID(str(this_run.id)))
+        run_sampler(open_session(slow, name), [flipped()], shots=1)
+        raise _GivenUpError
+
+    with pytest.raises(_GivenUpError):
+        cancelled()
+    _set(runs[0], Cancelled())
+    with load_block(slow).experiment(name) as experiment:
+        session_id = experiment.open_session()
+        assert tidy(slow) == []
+        assert _accepts(slow_platform, session_id)
+    assert not _accepts(slow_platform, session_id)
+
+
 def _run_with(block: str) -> UUID | None:
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(limit=20):
