@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -13,6 +14,9 @@ ExecutionMode = Literal["session", "batch", "job"]
 
 SessionMode = Literal["session", "batch"]
 """The execution modes that are opened and closed."""
+
+RegisterNames = Sequence[Sequence[str]]
+"""The names of the classical registers of each PUB's circuit, in the circuit's order."""
 
 Implementation = Literal["v2", "executor"]
 """Which of the client's two families of primitives submits a job.
@@ -67,6 +71,8 @@ class JobRef(Reference):
             ended without a result.
         job_id: The platform's job ID.
         kind: ``sampler`` or ``estimator``.
+        registers: The names of the classical registers of each PUB's circuit, if some are such as
+            Qiskit gives to registers without a name; they differ in each attempt.
     """
 
     session: SessionRef
@@ -74,6 +80,7 @@ class JobRef(Reference):
     generation: int
     job_id: str
     kind: PrimitiveKind
+    registers: list[list[str]] | None = None
 
 
 class SessionDetails(BaseModel):

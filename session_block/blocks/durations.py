@@ -6,6 +6,9 @@ import re
 
 from session_block.errors import InvalidInputError
 
+MIN_MAX_TIME_SECONDS = 60
+"""The shortest session: IBM refused less (its old API, client issue 487; the new one: a guess)."""
+
 SYSTEM_MAX_TIME_SECONDS = 8 * 3600
 """The longest session that IBM documents (eight hours)."""
 
@@ -24,15 +27,15 @@ def max_time_seconds(max_time: int | str | None) -> int | None:
         max_time: Seconds, text, or ``None`` for the platform's own default.
 
     Raises:
-        InvalidInputError: The value is malformed, not positive, or above the system's maximum.
+        InvalidInputError: The value is malformed, below a minute, or above the system's maximum.
     """
     if max_time is None:
         return None
     seconds = duration_seconds(max_time, "max_time")
-    if not 0 < seconds <= SYSTEM_MAX_TIME_SECONDS:
+    if not MIN_MAX_TIME_SECONDS <= seconds <= SYSTEM_MAX_TIME_SECONDS:
         raise InvalidInputError(
-            f"max_time {max_time!r} is {seconds} s; a session lasts from 1 s to "
-            f"{SYSTEM_MAX_TIME_SECONDS} s (8h)."
+            f"max_time {max_time!r} is {seconds} s; a session lasts from {MIN_MAX_TIME_SECONDS} s "
+            f"to {SYSTEM_MAX_TIME_SECONDS} s (8h)."
         )
     return seconds
 

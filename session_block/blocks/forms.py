@@ -25,6 +25,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from session_block.errors import InvalidInputError
+
 MASK = obfuscate(None)
 """The text that Prefect's API returns instead of a secret."""
 
@@ -87,6 +89,8 @@ class FormBlock(Block):
 
 def _seconds_of_digits(duration: Any) -> Any:
     """Return a text without units as a number, anything else as it is."""
+    if isinstance(duration, bool):
+        raise InvalidInputError(f"{duration} is no duration. Write seconds, or '2h 30m 40s'.")
     if not isinstance(duration, str):
         return duration
     text = duration.strip()

@@ -232,7 +232,9 @@ class Experiment(ExperimentRecords):
             )
         generation = generations[job.generation - 1]
         try:
-            return self._parts.results.result(job.submission, generation, timeout_seconds)
+            return self._parts.results.result(
+                job.submission, generation, timeout_seconds, job.registers
+            )
         except JobEndedInPassingError:
             aio.current().end_if_abandoned()
             self._parts.guard.leave(job.submission)
@@ -660,7 +662,7 @@ class Experiment(ExperimentRecords):
     def _run(self, request: Request) -> PrimitiveResult:
         while True:
             with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
-                recorded = self._parts.results.recorded(admission.submission)
+                recorded = self._parts.results.recorded(admission.submission, request.registers)
                 if recorded is not None:
                     return recorded
                 return prefect_context.visibly(
@@ -672,7 +674,7 @@ class Experiment(ExperimentRecords):
         return self._job(request, admission).wait()
 
     def _job(self, request: Request, admission: Admission) -> DurableJob:
-        recorded = self._parts.results.recorded_job(admission.submission)
+        recorded = self._parts.results.recorded_job(admission.submission, request.registers)
         made = recorded or self._parts.submitter.submit(
             request, admission.submission, admission.asked
         )

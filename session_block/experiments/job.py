@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob
-from qiskit.primitives.containers import DataBin, PrimitiveResult
+from qiskit.primitives.containers import PrimitiveResult
 
 from session_block import aio, prefect_context
 from session_block.errors import JobEndedInPassingError, JobWaitTimeoutError
@@ -16,8 +16,6 @@ from session_block.records.submissions import Generation
 from session_block.references import JobRef, SessionRef
 
 if TYPE_CHECKING:
-    from qiskit.circuit import ClassicalRegister
-
     from session_block.experiments.assembly import Assembly
     from session_block.experiments.replay import Admission
     from session_block.pubs.request import Request
@@ -61,9 +59,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         self._made = made
         self._parts = parts
         self._made_in = RunContext()
-        self._result: PrimitiveResult | None = (
-            None if isinstance(made, Generation) else _as_asked(made.result, request)
-        )
+        self._result: PrimitiveResult | None = None if isinstance(made, Generation) else made.result
 
     @property
     def submission(self) -> str:
@@ -82,6 +78,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             generation=self._generation.number,
             job_id=self.job_id(),
             kind=self._request.kind,
+            registers=self._request.registers,
         )
 
     @property
@@ -107,9 +104,8 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             SubmissionHeldError: The platform no longer knows the job.
         """
         if self._result is None:
-            recorded = self._parts.results.recorded(self.submission)
-            found = recorded if recorded is not None else self._awaited(timeout)
-            self._result = _as_asked(found, self._request)
+            recorded = self._parts.results.recorded(self.submission, self._request.registers)
+            self._result = recorded if recorded is not None else self._awaited(timeout)
         return self._result
 
     def status(self) -> str:
@@ -165,34 +161,11 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         # This ends: the number of sessions and of temporary failures is limited.
         while True:
             try:
-                return self._parts.results.result(self.submission, self._generation, timeout)
+                return self._parts.results.result(
+                    self.submission, self._generation, timeout, self._request.registers
+                )
             except JobEndedInPassingError as error:
                 _logger.info("%s", error)
             self._made = self._parts.submitter.submit(
                 self._request, self.submission, self._admission.asked
             )
-
-
-def _as_asked(result: PrimitiveResult, request: Request) -> PrimitiveResult:
-    """Return a result with the register names of the requested circuits.
-
-    Qiskit numbers unnamed registers through the whole process, so their names may differ from those
-    in the run that recorded the result.
-    """
-    if request.kind != "sampler":
-        return result
-    pubs = request.pubs if request.asked is None else request.asked
-    return PrimitiveResult(
-        [_renamed(one, pub.circuit.cregs) for one, pub in zip(result, pubs, strict=True)],
-        metadata=result.metadata,
-    )
-
-
-def _renamed(result: Any, registers: Sequence[ClassicalRegister]) -> Any:
-    asked, known = [register.name for register in registers], list(result.data)
-    if set(asked) == set(known):
-        return result
-    missing = iter([name for name in asked if name not in known])
-    names = {name: name if name in asked else next(missing, name) for name in known}
-    fields = {names[name]: result.data[name] for name in known}
-    return type(result)(DataBin(**fields, shape=result.data.shape), metadata=result.metadata)

@@ -85,10 +85,10 @@ def _of_qiskit(value: Any) -> Any:
     from qiskit import QuantumCircuit
     from qiskit.quantum_info import SparsePauliOp
 
-    from session_block.pubs.fingerprint import fingerprint_circuit
+    from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 
     if isinstance(value, QuantumCircuit):
-        return ["circuit", fingerprint_circuit(value)]
+        return ["circuit", CIRCUIT_FINGERPRINTS[2](value)]
     if isinstance(value, SparsePauliOp):
         terms = [[label, repr(complex(weight))] for label, weight in value.to_list()]
         return ["operator", value.num_qubits, terms]

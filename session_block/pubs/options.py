@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
+import numpy as np
 from pydantic import BaseModel
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
 from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
@@ -17,6 +18,7 @@ from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
 from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
 
 from session_block.errors import InvalidInputError
+from session_block.pubs.checks import check_options
 from session_block.references import Implementation, PrimitiveKind
 from session_block.tags import MAX_TAG_LENGTH
 
@@ -64,13 +66,49 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
         )
     with input_errors(f"The {kind} options are"):
         chosen = (
-            options_class(**(options or {})) if not isinstance(options, options_class) else options
+            options_class(**_plain(options or {}))
+            if not isinstance(options, options_class)
+            else options
         )
-    _check_tags(list(chosen.environment.job_tags or []))
+    _check_tags(chosen.environment.job_tags)
+    _check_numbers(chosen)
     return chosen
 
 
-def _check_tags(tags: Sequence[str]) -> None:
+def _plain(value: Any) -> Any:
+    """Return a dict's values with Python's numbers for NumPy's."""
+    match value:
+        case np.generic():
+            return value.item()
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_plain(item) for item in value)
+        case _:
+            return value
+
+
+def _check_numbers(options: Any) -> None:
+    """Check the numbers that the client's own classes let pass."""
+    check_options({} if options == _default(cast(Hashable, type(options))) else _as_dict(options))
+    for name in ("default_shots", "default_precision"):
+        value = getattr(options, name, None)
+        if isinstance(value, int | float) and value <= 0:
+            raise InvalidInputError(
+                f"options.{name} is {value}. Nothing was submitted. Give a positive number, or "
+                "leave it out for the client's default."
+            )
+
+
+def _check_tags(tags: Any) -> None:
+    if tags is None or isinstance(tags, UnsetType):
+        return
+    texts = isinstance(tags, list | tuple) and all(isinstance(tag, str) and tag for tag in tags)
+    if not texts:
+        raise InvalidInputError(
+            f"options.environment.job_tags must be a list of texts, not {tags!r}. Nothing was "
+            "submitted."
+        )
     if len(tags) > MAX_USER_TAGS:
         raise InvalidInputError(
             f"options.environment.job_tags holds {len(tags)} tags. Give up to {MAX_USER_TAGS}: IBM "

@@ -27,6 +27,7 @@ from qiskit_ibm_runtime.utils.validations import (
 )
 
 from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
+from session_block.pubs.checks import check_estimator_pubs, check_sampler_pubs
 from session_block.pubs.fingerprint import FINGERPRINTS
 from session_block.pubs.options import (
     chosen_options,
@@ -34,6 +35,7 @@ from session_block.pubs.options import (
     what_reaches_the_platform,
     with_job_tags,
 )
+from session_block.pubs.registers import numbered_names
 from session_block.references import Implementation, PrimitiveKind
 
 P = ParamSpec("P")
@@ -82,6 +84,11 @@ class Request:
                 what_reaches_the_platform(self.options),
             )
         return self._fingerprints[version]
+
+    @cached_property
+    def registers(self) -> list[list[str]] | None:
+        """The names that its registers have in a result, where an equal request may have others."""
+        return numbered_names(self.pubs if self.asked is None else self.asked)
 
     @cached_property
     def _fingerprints(self) -> dict[int, str]:
@@ -172,8 +179,9 @@ def sampler_request(
     """
     chosen = chosen_options("sampler", implementation, options)
     with input_errors("The Sampler request is"):
-        coerced = [SamplerPub.coerce(pub, shots) for pub in _listed(pubs)]
+        coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
+        check_sampler_pubs(coerced)
     _check_alike(implementation, "shots", [pub.shots for pub in coerced])
     return Request("sampler", implementation, coerced, chosen, label)
 
@@ -204,8 +212,9 @@ def estimator_request(
     """
     chosen = chosen_options("estimator", implementation, options)
     with input_errors("The Estimator request is"):
-        coerced = [EstimatorPub.coerce(pub, precision) for pub in _listed(pubs)]
+        coerced = [_plain_precision(EstimatorPub.coerce(pub, precision)) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
+        check_estimator_pubs(coerced)
     _check_alike(implementation, "precision", [pub.precision for pub in coerced])
     return Request("estimator", implementation, coerced, chosen, label)
 
@@ -257,6 +266,19 @@ def _check_alike(implementation: Implementation, what: str, values: Sequence[Any
             f"The PUBs of one job have different {what} ({', '.join(map(str, values))}), which "
             "implementation 'executor' does not accept. Make them equal, or use several requests."
         )
+
+
+def _plain_shots(pub: SamplerPub) -> SamplerPub:
+    """Return the PUB with its shots as Python's integer; the client cannot encode NumPy's."""
+    if pub.shots is None or type(pub.shots) is int:
+        return pub
+    return SamplerPub(pub.circuit, pub.parameter_values, int(pub.shots))
+
+
+def _plain_precision(pub: EstimatorPub) -> EstimatorPub:
+    if pub.precision is None or type(pub.precision) is float:
+        return pub
+    return EstimatorPub(pub.circuit, pub.observables, pub.parameter_values, float(pub.precision))
 
 
 def _listed(pubs: Iterable[Any]) -> list[Any]:

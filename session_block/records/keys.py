@@ -424,6 +424,8 @@ class Intent(Kind):
         kind: ``sampler`` or ``estimator``; ``None`` if the ledger had lost it.
         tag: The job's whole tag.
         sender: Who sends it; ``None`` if the job was sent before this fact was recorded.
+        registers: The names of the registers of each PUB's circuit, if an equal request may have
+            others; ``None`` also if the ledger had lost them.
         asker: Which flow run asked for it; ``None`` if no other can share the experiment, or if it
             is unknown.
         chapter: The experiment's chapter then.
@@ -448,6 +450,7 @@ class Intent(Kind):
     calibrated_at: str | None = _if_set()
     tag: str
     sender: Sender | None = _if_set(written_as="owner")
+    registers: Sequence[Sequence[str]] | None = _if_set()
     asker: Asker | None = _if_set()
     chapter: int = _if_set(default=1)
     adopted: bool = _if_set(default=False)

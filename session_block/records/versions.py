@@ -10,8 +10,8 @@ rule      versions
 ========  ===================================================================================
 identity  1: the outermost flow run's ID, or the name that the user gives;
           2: without a name, the place where it is opened (:mod:`session_block.records.places`)
-finger-   1: :func:`session_block.pubs.fingerprint.fingerprint_request`
-print
+finger-   1: a request's structure and names (:mod:`session_block.pubs.fingerprint`);
+print     2: without the names that nobody gave
 tags      1: core and flags, which are matched together;
           2: the core alone is matched, and a suffix says everything else;
           3: the suffix also says whose the job is
@@ -73,5 +73,5 @@ class Versions:
 FIRST = Versions()
 """The versions of experiments that record none."""
 
-CURRENT = Versions(identity=2, tags=3)
+CURRENT = Versions(identity=2, fingerprint=2, tags=3)
 """The versions of new experiments."""

@@ -22,10 +22,12 @@ from session_block.errors import (
 )
 from session_block.events import EventKind
 from session_block.pubs.encoding import decode_result, encode_result
+from session_block.pubs.registers import with_names
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Result
 from session_block.records.submissions import Generation, Situation
+from session_block.references import RegisterNames
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
@@ -78,17 +80,27 @@ class ResultFetcher:
         self._settler = settler
         self._watch = JobWatch(context, sessions, jobs, reconciler)
 
-    def recorded(self, submission: str) -> PrimitiveResult | None:
-        """Return a result from the ledger alone; ``None`` if it has none."""
-        found = self.recorded_job(submission)
+    def recorded(
+        self, submission: str, asked: RegisterNames | None = None
+    ) -> PrimitiveResult | None:
+        """Return a result from the ledger alone; ``None`` if it has none.
+
+        Args:
+            submission: The submission's ID.
+            asked: The names that registers are to have, where they may differ from those sent.
+        """
+        found = self.recorded_job(submission, asked)
         return None if found is None else found.result
 
-    def recorded_job(self, submission: str) -> RecordedJob | None:
-        """Return a result and its job's ID from the ledger alone; ``None`` if it has none."""
+    def recorded_job(
+        self, submission: str, asked: RegisterNames | None = None
+    ) -> RecordedJob | None:
+        """Return a result, like :meth:`recorded`, and its job's ID."""
         found = self._journal.get(Result, submission)
         if found is None or found.payload is None:
             return None
-        return RecordedJob(found.job_id, decode_result(found.payload))
+        result = decode_result(found.payload)
+        return RecordedJob(found.job_id, self._named(submission, found.job_id, result, asked))
 
     def has_result(self, submission: str) -> bool:
         """Whether the ledger holds a result; does not read the result."""
@@ -106,9 +118,19 @@ class ResultFetcher:
             return str(job.status())
 
     def result(
-        self, submission: str, generation: Generation, timeout_seconds: float | None = None
+        self,
+        submission: str,
+        generation: Generation,
+        timeout_seconds: float | None = None,
+        asked: RegisterNames | None = None,
     ) -> PrimitiveResult:
         """Return a submission's result: from the ledger, or once its job is done.
+
+        Args:
+            submission: The submission's ID.
+            generation: Its latest generation.
+            timeout_seconds: Seconds after which the wait ends; ``None`` for no limit.
+            asked: See :meth:`recorded`.
 
         Raises:
             JobFailedError: The job failed for a reason of its own.
@@ -119,7 +141,7 @@ class ResultFetcher:
             SubmissionHeldError: The platform does not know the job, or does not return its result.
             ConnectionFailedError: The platform was out of reach for an hour; the job goes on.
         """
-        stored = self.recorded(submission)
+        stored = self.recorded(submission, asked)
         if stored is not None:
             return stored
         self._connection.open()
@@ -130,7 +152,7 @@ class ResultFetcher:
             case Action.FETCH:
                 result = self._fetch(submission, generation)
                 self._context.publish(EventKind.JOB_DONE, generation.job_id, submission)
-                return result
+                return self._named(submission, str(generation.job_id), result, asked)
             case Action.END_WITH_SESSION:
                 self._context.publish(
                     EventKind.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
@@ -162,6 +184,20 @@ class ResultFetcher:
                 )
             case _:
                 raise self._unknown(submission, generation)
+
+    def _named(
+        self,
+        submission: str,
+        job_id: str,
+        result: PrimitiveResult,
+        asked: RegisterNames | None,
+    ) -> PrimitiveResult:
+        """Return a result with the names that the asking run's registers have."""
+        if asked is None:
+            return result
+        generations = records.read_submission(self._journal, submission).generations
+        sent = next((one.intent.registers for one in generations if one.job_id == job_id), None)
+        return with_names(result, asked, sent)
 
     def _job(self, generation: Generation) -> RuntimeJobV2:
         job = self._jobs.job(generation)

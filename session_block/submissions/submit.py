@@ -23,6 +23,7 @@ from session_block.errors import (
     SubmissionRejectedError,
 )
 from session_block.events import EventKind
+from session_block.pubs.registers import numbered_names
 from session_block.pubs.request import Request
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
@@ -217,6 +218,7 @@ class Submitter:
                 calibrated_at=calibrated_at,
                 tag=str(tag),
                 sender=sender,
+                registers=numbered_names(request.pubs),
                 asker=about.asker,
                 chapter=about.chapter,
             )

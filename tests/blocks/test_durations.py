@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiskit_ibm_runtime.utils.converters import hms_to_seconds
 
-from session_block.blocks.durations import SYSTEM_MAX_TIME_SECONDS, max_time_seconds
+from session_block.blocks.durations import (
+    MIN_MAX_TIME_SECONDS,
+    SYSTEM_MAX_TIME_SECONDS,
+    max_time_seconds,
+)
 from session_block.errors import InvalidInputError
 
 _PARTS = st.lists(
@@ -22,7 +26,7 @@ def test_text_means_what_the_client_makes_of_it(parts: list[str], space: str) ->
     """Every duration that is accepted has the client's number of seconds."""
     text = space.join(parts)
     expected = hms_to_seconds(text)
-    if 0 < expected <= SYSTEM_MAX_TIME_SECONDS:
+    if MIN_MAX_TIME_SECONDS <= expected <= SYSTEM_MAX_TIME_SECONDS:
         assert max_time_seconds(text) == expected
     else:
         with pytest.raises(InvalidInputError, match="a session lasts"):
@@ -42,8 +46,8 @@ def test_malformed_text_is_refused(bad: str) -> None:
         max_time_seconds(bad)
 
 
-@pytest.mark.parametrize("bad", [0, -1, 28_801, "8h 1s", "1d", True, 2.5])
+@pytest.mark.parametrize("bad", [0, -1, 59, "59s", 28_801, "8h 1s", "1d", True, 2.5])
 def test_values_outside_the_limits_are_refused(bad: object) -> None:
-    """Nothing shorter than a second, longer than eight hours, or of another type is accepted."""
+    """Nothing shorter than a minute, longer than eight hours, or of another type is accepted."""
     with pytest.raises(InvalidInputError, match="max_time"):
         max_time_seconds(bad)  # type: ignore[arg-type]

@@ -31,10 +31,11 @@ from qiskit.quantum_info import Clifford, SparsePauliOp
 from session_block.errors import InvalidInputError
 from session_block.pubs import fingerprint
 from session_block.pubs.encoding import decode_circuit, encode_circuit
-from session_block.pubs.fingerprint import fingerprint_circuit, fingerprint_label, submission_id
+from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS, fingerprint_label, submission_id
 from session_block.pubs.request import estimator_request, sampler_request
 
 Z = SparsePauliOp("ZZ")
+fingerprint_circuit = CIRCUIT_FINGERPRINTS[2]
 
 
 def _bell(measured: bool = True) -> QuantumCircuit:
@@ -257,8 +258,9 @@ def test_a_standard_gate_is_told_in_short(name: str, label: str | None) -> None:
         circuit = QuantumCircuit(max(gate.num_qubits, 1))
         circuit.append(gate, range(gate.num_qubits))
         instruction = circuit.data[0]
-        long_way = fingerprint._operation(instruction.operation, {})
-        assert fingerprint._instruction(instruction, {}) == long_way
+        scope = fingerprint._Scope(2)
+        long_way = fingerprint._operation(instruction.operation, scope)
+        assert fingerprint._instruction(instruction, scope) == long_way
 
 
 class Redefined(RXGate):

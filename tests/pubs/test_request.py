@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
-from qiskit import QuantumCircuit
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.circuit import Parameter
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import PauliList, SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
@@ -28,6 +33,12 @@ def _circuit() -> QuantumCircuit:
     return circuit
 
 
+def _with_delay() -> QuantumCircuit:
+    circuit = _circuit()
+    circuit.delay(Parameter("t"), 0, "us")
+    return circuit
+
+
 @BOTH
 @pytest.mark.parametrize(
     "wrong",
@@ -44,6 +55,20 @@ def _circuit() -> QuantumCircuit:
         {"options": 3},
         {"options": {"environment": {"job_tags": list("abcdef")}}},
         {"options": {"environment": {"job_tags": ["x" * 87]}}},
+        {"options": {"environment": {"job_tags": "mine"}}},
+        {"options": {"environment": {"job_tags": [7]}}},
+        {"options": {"environment": {"job_tags": [""]}}},
+        {"options": {"default_shots": 0}},
+        {"options": {"default_precision": math.nan}},
+        {"options": {"resilience": {"zne": {"noise_factors": [1, math.inf]}}}},
+        {"precision": math.nan},
+        {"precision": math.inf},
+        {"pubs": [(_circuit(), {"ZZ": math.nan})]},
+        {"pubs": [(_circuit(), [])]},
+        {"pubs": [(real_amplitudes(2, reps=0), Z, [0.1, math.nan])]},
+        {"pubs": [(real_amplitudes(2, reps=0), Z, [[0.1, 0.2], [0.3, -math.inf]])]},
+        {"pubs": [(real_amplitudes(2, reps=0), Z, np.empty((0, 2)))]},
+        {"pubs": [(_with_delay(), Z, [1e-6])]},
     ],
 )
 def test_a_wrong_estimator_request_is_refused(
@@ -63,6 +88,141 @@ def test_wrong_shots_are_refused(shots: Any, implementation: Implementation) -> 
     circuit.measure_all()
     with pytest.raises(InvalidInputError):
         sampler_request([circuit], shots=shots, implementation=implementation)
+
+
+def _measured(change: Callable[[QuantumCircuit], Any]) -> QuantumCircuit:
+    circuit = QuantumCircuit(2, 2)
+    change(circuit)
+    circuit.measure([0, 1], [0, 1])
+    return circuit
+
+
+def _in_a_gate(angle: float) -> Any:
+    inner = QuantumCircuit(1)
+    inner.rz(angle, 0)
+    return inner.to_gate()
+
+
+def _in_a_branch(circuit: QuantumCircuit, angle: float) -> None:
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.rz(angle, 0)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda circuit: circuit.rz(math.nan, 0),
+        lambda circuit: circuit.rz(math.inf, 0),
+        lambda circuit: circuit.rz(np.float64(math.nan), 0),
+        lambda circuit: setattr(circuit, "global_phase", math.nan),
+        lambda circuit: circuit.append(_in_a_gate(math.nan), [1]),
+        lambda circuit: _in_a_branch(circuit, math.nan),
+    ],
+)
+def test_a_number_that_is_none_is_refused_wherever_it_hides(
+    change: Callable[[QuantumCircuit], Any], implementation: Implementation
+) -> None:
+    """Also in a gate's definition and in a branch; the message names the PUB."""
+    good = _measured(lambda circuit: circuit.rz(1.0, 0))
+    with pytest.raises(InvalidInputError, match=r"PUB 1.*NaN or infinity"):
+        sampler_request([good, _measured(change)], implementation=implementation)
+
+
+def _only_in_a_branch() -> QuantumCircuit:
+    circuit = QuantumCircuit(2, 2)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.measure(0, 1)
+    return circuit
+
+
+def _only_in_a_subcircuit() -> QuantumCircuit:
+    inner = QuantumCircuit(1, 1)
+    inner.measure(0, 0)
+    circuit = QuantumCircuit(2, 2)
+    circuit.append(inner.to_instruction(), [0], [1])
+    return circuit
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("circuit", "right"),
+    [
+        (QuantumCircuit(1), False),
+        (QuantumCircuit(0), False),
+        (QuantumCircuit(1, 1), False),
+        (_only_in_a_branch(), True),
+        (_only_in_a_subcircuit(), True),
+        (_measured(lambda _: None), True),
+    ],
+)
+def test_a_sampler_circuit_measures_something(
+    circuit: QuantumCircuit, right: bool, implementation: Implementation
+) -> None:
+    """A circuit without a measurement would fail on the platform, or give zeros of nothing."""
+    if right:
+        sampler_request([circuit], implementation=implementation)
+        return
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(InvalidInputError, match="PUB 0 measures nothing"),
+    ):
+        sampler_request([circuit], implementation=implementation)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "name", ["0", "?", "class", "a b", "shape", "items", "_data", "__type__", "__class__"]
+)
+def test_a_register_name_that_no_result_can_hold_is_refused(
+    name: str, implementation: Implementation
+) -> None:
+    """The names of Qiskit's own attributes would hide them, and break the result."""
+    circuit = QuantumCircuit(QuantumRegister(1), ClassicalRegister(1, name))
+    circuit.measure(0, 0)
+    with pytest.raises(InvalidInputError, match="register"):
+        sampler_request([circuit], implementation=implementation)
+
+
+@BOTH
+def test_numpy_numbers_are_numbers(implementation: Implementation) -> None:
+    """Shots, precisions and options from NumPy make the request that Python's numbers make."""
+    circuit = _measured(lambda _: None)
+    plain = sampler_request(
+        [(circuit, None, 100)], options={"default_shots": 7}, implementation=implementation
+    )
+    for kind in (np.int64, np.int32, np.uint8):
+        for given in (
+            sampler_request(
+                [(circuit, None, kind(100))],
+                options={"default_shots": kind(7)},
+                implementation=implementation,
+            ),
+            sampler_request(
+                [circuit],
+                shots=kind(100),
+                options={"default_shots": kind(7)},
+                implementation=implementation,
+            ),
+        ):
+            assert given.fingerprint == plain.fingerprint
+            assert type(given.pubs[0].shots) is int
+    exact = estimator_request(
+        [(_circuit(), {"ZZ": 1.0})],
+        precision=0.125,
+        options={"resilience_level": 1},
+        implementation=implementation,
+    )
+    for kind in (np.float32, np.float64, np.float16):
+        given = estimator_request(
+            [(_circuit(), {"ZZ": kind(1.0)})],
+            precision=kind(0.125),
+            options={"resilience_level": np.int64(1)},
+            implementation=implementation,
+        )
+        assert given.fingerprint == exact.fingerprint
+        assert type(given.pubs[0].precision) is float
 
 
 def test_an_unknown_family_is_refused() -> None:

@@ -205,7 +205,15 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ),
     (
         "intent/ab/3",
-        {**ASKED, **PLACE, "session_id": None, "tag": "t", "asker": ASKER, "chapter": 2},
+        {
+            **ASKED,
+            **PLACE,
+            "session_id": None,
+            "tag": "t",
+            "registers": [["c0", "c1"], ["c2"]],
+            "asker": ASKER,
+            "chapter": 2,
+        },
         keys.Intent(
             submission="ab",
             generation=3,
@@ -213,6 +221,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             **PLACE,
             session_id=None,
             tag="t",
+            registers=[["c0", "c1"], ["c2"]],
             asker=keys.Asker(**ASKER),
             chapter=2,
         ),
