@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from support import Platform
 

@@ -7,17 +7,16 @@ observables by their known expectation values.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qiskit import qasm3
+from qiskit import QuantumCircuit, qasm3
 from qiskit.circuit import Qubit
 from qiskit.converters import circuit_to_dag, dag_to_circuit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-
-    from qiskit.circuit import QuantumCircuit
 
 # Expectation value of each letter of an observable for a qubit in its ground state.
 _GROUND_STATE = {
@@ -120,17 +119,44 @@ def all_reduced_terms(observables: Any, kept: Sequence[int]) -> np.ndarray[Any, 
 def structure(circuit: QuantumCircuit) -> str:
     """Return a text that is equal for equal circuits in any process, to derive seeds from.
 
-    QPY bytes are not suitable: they contain random parameter IDs and name counters.
+    QPY bytes are not suitable: they contain random parameter IDs. Qiskit numbers what nobody named
+    through the whole process, so such names are numbered anew, in the order in which they appear.
     """
+    return _renumbered(_text(circuit), circuit)
+
+
+def _renumbered(text: str, circuit: QuantumCircuit) -> str:
+    registers = [
+        re.escape(one.name) for one in (*circuit.qregs, *circuit.cregs) if one.name[-1:].isdecimal()
+    ]
+    names: dict[str, str] = {}
+    return re.sub(
+        "|".join([*(f"\\b{name}\\b" for name in registers), r"\b_loop_i_\d+", r"\bcircuit_\d+\w*"]),
+        lambda found: names.setdefault(found[0], f"name {len(names)}"),
+        text,
+    )
+
+
+def _text(circuit: QuantumCircuit) -> str:
     try:
         return str(qasm3.dumps(circuit))
     except qasm3.QASM3ExporterError:
-        return "\n".join(
-            f"{item.operation.name} {[str(value) for value in item.operation.params]} "
-            f"{[circuit.find_bit(bit).index for bit in item.qubits]} "
-            f"{[circuit.find_bit(bit).index for bit in item.clbits]}"
-            for item in circuit.data
-        )
+        return _instructions(circuit)
+
+
+def _instructions(circuit: QuantumCircuit) -> str:
+    """Return a circuit as text, where OpenQASM 3 has no words for it."""
+    return "\n".join(
+        f"{item.operation.name} "
+        f"{[_parameter(value) for value in item.operation.params]} "
+        f"{[circuit.find_bit(bit).index for bit in item.qubits]} "
+        f"{[circuit.find_bit(bit).index for bit in item.clbits]}"
+        for item in circuit.data
+    )
+
+
+def _parameter(value: Any) -> str:
+    return _instructions(value) if isinstance(value, QuantumCircuit) else str(value)
 
 
 def _expand(letters: Sequence[str]) -> list[tuple[str, float]]:

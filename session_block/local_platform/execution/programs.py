@@ -10,7 +10,8 @@ No error is mitigated or suppressed, even if the options ask for a ``resilience_
 or decoupling; the metadata of results under device noise says so. What the client itself computes
 around an executor job (twirling, TREX) takes effect.
 
-Equal content, backend, calibration and platform seed give bit-identical results in any process.
+Equal content, backend, calibration, repetition and platform seed give bit-identical results in any
+process.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Request:
         params: The JSON text that the client sent.
         noise: ``exact``, ``shots`` or ``device``.
         seed: The platform's seed.
+        repetition: Which of several equal jobs it is: each gives a sample of its own.
         circuit_time: Whether to compute how long the job would occupy the device.
         calibration: Number of the calibration that sets the device's errors.
     """
@@ -70,6 +72,7 @@ class Request:
     params: str
     noise: str
     seed: int
+    repetition: int = 1
     circuit_time: bool = False
     calibration: int = 0
 
@@ -225,7 +228,10 @@ def _compact(
 
 def _seed(request: Request, options: Mapping[str, Any], content: list[Any]) -> int:
     relevant = {name: value for name, value in options.items() if name not in _IRRELEVANT_OPTIONS}
-    return content_seed(request.seed, request.program, request.backend, relevant, content)
+    repeated = () if request.repetition == 1 else (request.repetition,)
+    return content_seed(
+        request.seed, request.program, request.backend, relevant, content, *repeated
+    )
 
 
 def _sampler_pub(pub: Any, default_shots: int) -> SamplerPub:

@@ -1,12 +1,28 @@
-"""Seeds from the content of a job alone: not from its time, place, ID or session."""
+"""Seeds from the content of a job: not from its time, place, ID or session.
+
+Equal requests of one experiment are repetitions, and give other samples, as on hardware. Which one
+it is stands in the tag of an experiment's job. So the same request gives the same sample whatever
+was killed before it, and however often it was sent.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+_REPETITION = re.compile(r"qs-sub:[0-9a-f]+\.[0-9a-f]+\.\d+\.\d+(?:-[a-z][0-9a-z]*)*?-o(\d+)\b.*")
+
+
+def repetition(tags: Sequence[str]) -> int:
+    """Return which of an experiment's equal requests a job is; 1 if its tags do not say."""
+    for tag in tags:
+        if match := _REPETITION.fullmatch(tag):
+            return int(match[1])
+    return 1
 
 
 def content_seed(*content: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from session_block.local_platform.execution.seeding import repetition
 from session_block.local_platform.workloads.job_records import Outcome
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Simulation:
             "params": job.params,
             "noise": "exact" if device.is_mock else self._settings.noise,
             "seed": self._settings.seed,
+            "repetition": repetition(job.tags),
             "circuit_time": self._settings.circuit_time and not device.is_mock,
             "calibration": self._backends.calibration(device.name, job.calibration_id).number,
         }

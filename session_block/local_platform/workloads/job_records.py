@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ class ClaimedJob:
     program: str
     backend: str
     params: str
+    tags: Sequence[str]
     running_at: float
     cost: int | None = None
     calibration_id: str | None = None

@@ -7,6 +7,7 @@ users. Apart from that, jobs run in order of arrival.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,7 @@ class Runs:
                 program=row["program"],
                 backend=backend,
                 params=params_of(db, row["id"]),
+                tags=json.loads(row["tags"]),
                 running_at=now,
                 cost=row["cost"],
                 calibration_id=row["calibration_id"],
