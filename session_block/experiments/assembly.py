@@ -74,6 +74,7 @@ class Assembly:
             results=ResultFetcher(context, sessions, jobs, settler, reconciler),
             guard=ReplayGuard(
                 context,
+                sessions,
                 reconciler,
                 opener=opener,
                 may_diverge=policies.may_diverge,

@@ -18,6 +18,7 @@ from session_block.errors import (
 )
 from session_block.experiments.flow_places import asker_here
 from session_block.experiments.occurrences import Asking, Occurrences
+from session_block.experiments.task_tries import TaskTries
 from session_block.prefect_context import TaskAttempt
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.pubs.request import Request
@@ -25,6 +26,7 @@ from session_block.records.chapters import latest_chapter
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Asker, Intent, Outcome, Result
 from session_block.records.submissions import Asked
+from session_block.sessions.manager import SessionManager
 from session_block.submissions.reconcile import Reconciler
 
 _logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class ReplayGuard:
 
     Args:
         context: The experiment, with the requests of earlier openings.
+        sessions: Tell what a request must fit.
         reconciler: Restores what the ledger lost, before the first new request.
         opener: Whether this process opened the experiment, and so may count equal requests.
         may_diverge: Whether a run that diverges continues, with a warning.
@@ -57,6 +60,7 @@ class ReplayGuard:
     def __init__(
         self,
         context: ExperimentContext,
+        sessions: SessionManager,
         reconciler: Reconciler,
         *,
         opener: bool,
@@ -66,6 +70,7 @@ class ReplayGuard:
         self._context = context
         self._identity = context.identity
         self._journal = context.journal
+        self._sessions = sessions
         self._reconciler = reconciler
         self._may_diverge = may_diverge
         self._asked: set[str] = set()
@@ -77,6 +82,7 @@ class ReplayGuard:
         opened_in = None if shared else prefect_context.flow_attempt()
         self._opened_in = None if opened_in is None else opened_in[0]
         self._askings: dict[tuple[str, int], Asking] = {}
+        self._tries = TaskTries()
         self._read_records()
         asked = {
             (str(one.fingerprint), one.occurrence): one.asker
@@ -94,6 +100,7 @@ class ReplayGuard:
             LabelRequiredError: A retry could not recognise this process's, thread's or nested
                 task's requests by counting them.
             LabelConflictError: The label already names another request.
+            NotISAError: The request is new, and no backend of the experiment can run it.
             ExperimentSealedError: The experiment is finished and has no record of this request.
             ExperimentDivergedError: The run is not the one that was interrupted.
         """
@@ -120,7 +127,7 @@ class ReplayGuard:
             lambda taken: self._occurrences.give_back(fingerprint, taken),
         ) as occurrence:
             self._places[submission_id(fingerprint, occurrence)] = (fingerprint, occurrence)
-            yield self._admitted(request, fingerprint, occurrence, asking.asker)
+            yield self._admitted(request, fingerprint, occurrence, asking.asker, task)
 
     def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
         """Hold a job's place while waiting for its result; leave the place if the wait fails.
@@ -182,10 +189,17 @@ class ReplayGuard:
             self._occurrences.give_back(fingerprint, occurrence)
 
     def _admitted(
-        self, request: Request, identifier: str, occurrence: int, asker: Asker | None = None
+        self,
+        request: Request,
+        identifier: str,
+        occurrence: int,
+        asker: Asker | None = None,
+        task: TaskAttempt | None = None,
     ) -> Admission:
         submission, label = submission_id(identifier, occurrence), request.label
         fingerprint = self._fingerprint(request)
+        if task is not None:
+            self._tries.note(task, submission, aio.current().asker)
         with self._lock:
             concurrent = self._concurrent or self._several_ask()
             self._asked.add(submission)
@@ -198,7 +212,12 @@ class ReplayGuard:
             if recorded is not None:
                 self._check_label(label, recorded.fingerprint, fingerprint)
             else:
-                self._check_new(asker, in_turn=label is not None or concurrent)
+                self._refuse_when_sealed()
+                unasked = set() if concurrent else self._unasked_by(asker)
+                if task is not None:
+                    unasked |= self._unasked_in(task)
+                if label is None and unasked:
+                    self._diverged(request, len(unasked))
         asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter)
         return Admission(submission, asked)
 
@@ -229,25 +248,38 @@ class ReplayGuard:
                 experiment=self._identity.uid,
             )
 
-    def _check_new(self, asker: Asker | None, *, in_turn: bool) -> None:
+    def _refuse_when_sealed(self) -> None:
         if self._context.sealed:
             raise ExperimentSealedError(
                 f"Experiment {self._identity} is finished and has no record of this request, so "
                 f"nothing was submitted. {self._identity.more}",
                 experiment=self._identity.uid,
             )
-        if in_turn:
-            return
-        # What other subflows asked for is theirs to repeat, or Prefect kept their results.
-        unasked = [
+
+    def _unasked_by(self, asker: Asker | None) -> set[str]:
+        """Return what the interrupted run asked for and this one has not yet.
+
+        What other subflows asked for is theirs to repeat, or Prefect kept their results.
+        """
+        return {
             one
             for one in self._unasked
             if not self._occurrences.is_anothers(self._recorded[one].asker, asker)
-        ]
+        }
+
+    def _unasked_in(self, task: TaskAttempt) -> set[str]:
+        """Return what earlier tries of the task asked for, if it was sent, and this one has not."""
+        unasked = self._tries.unasked(task)
         if not unasked:
-            return
+            return unasked
+        return {one for one in unasked if self._record_of(one) is not None} - self._refused()
+
+    def _diverged(self, request: Request, unasked: int) -> None:
+        """Stop the run, or warn, because it makes a new request too early."""
+        # A program may go on after a request that cannot be sent. It fails again, for its reason.
+        request.check_isa(self._sessions.target)
         what = (
-            f"Experiment {self._identity} recorded {len(unasked)} requests that this run has "
+            f"Experiment {self._identity} recorded {unasked} requests that this run has "
             "not made, but the run now makes a new one, so it does not repeat the interrupted run."
         )
         if self._may_diverge:
@@ -265,13 +297,15 @@ class ReplayGuard:
             experiment=self._identity.uid,
         )
 
+    def _refused(self) -> set[str]:
+        return {one.submission for one in self._journal.all(Outcome) if one.kind == "rejected"}
+
     def _read_records(self) -> None:
         intents = self._journal.all(Intent)
         self._chapter = latest_chapter(self._journal)
         self._recorded = {one.submission: one for one in intents if one.generation == 1}
         counted = {key: one for key, one in self._recorded.items() if one.label is None}
-        refused = {one.submission for one in self._journal.all(Outcome) if one.kind == "rejected"}
         # An earlier chapter may be replayed or left out; only the open one must be repeated.
         its = {key for key, one in counted.items() if one.chapter == self._chapter}
-        self._unasked = its - refused - self._asked
+        self._unasked = its - self._refused() - self._asked
         self._concurrent = any(one.concurrent for one in counted.values())

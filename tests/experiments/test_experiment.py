@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,10 @@ from qiskit import QuantumCircuit, transpile
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
-from session_support import block_for
+from session_support import block_for, measured
 from support import Platform, attached, wait_until
 
-from session_block import JobRef, QuantumSession
+from session_block import DurableSampler, JobRef, QuantumSession
 from session_block.client import Connection
 from session_block.errors import (
     ConnectionFailedError,
@@ -553,4 +554,59 @@ def test_both_families_of_primitives_run_and_replay(
     assert set(runs[0][0]) <= {"00", "11"}
     assert float(np.frombuffer(runs[0][1])[0]) == pytest.approx(2, abs=0.5)
     assert platform.jobs_of(experiment.uid) == 2
+    experiment.close_session()
+
+
+def _unfit() -> QuantumCircuit:
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.measure([0, 1], [0, 1])
+    return circuit
+
+
+def _too_wide() -> QuantumCircuit:
+    circuit = QuantumCircuit(9)
+    circuit.x(0)
+    circuit.measure_all()
+    return circuit
+
+
+def _looping() -> QuantumCircuit:
+    circuit = QuantumCircuit(1, 1)
+    circuit.measure(0, 0)
+    with circuit.while_loop((circuit.clbits[0], 1)):
+        circuit.measure(0, 0)
+    return circuit
+
+
+@pytest.mark.parametrize(
+    ("primitive", "bad"),
+    [(False, _unfit), (False, _too_wide), (True, _too_wide), (True, _looping)],
+)
+def test_a_program_that_passes_over_what_does_not_fit_is_resumed(
+    platform: Platform, block: QuantumSession, primitive: bool, bad: Any
+) -> None:
+    """It gets the same error again, and every result, and it is not told that it diverged."""
+
+    def sizes(experiment: Experiment, circuits: Iterable[QuantumCircuit]) -> list[Any]:
+        found: list[Any] = []
+        for circuit in circuits:
+            try:
+                result = (
+                    DurableSampler(experiment).run([circuit], shots=8).result()
+                    if primitive
+                    else experiment.run_sampler([circuit], shots=8)
+                )
+            except NotISAError as error:
+                found.append(type(error))
+            else:
+                found.append(result[0].data.meas.num_shots)
+        return found
+
+    for attempt in range(3):
+        experiment = block.experiment("passes over")
+        # The second attempt is interrupted right after the circuit that does not fit.
+        circuits = [measured(1), bad(), measured(2), bad(), measured(3)][: 2 if attempt == 1 else 5]
+        assert sizes(experiment, circuits) == [8, NotISAError, 8, NotISAError, 8][: len(circuits)]
+        assert platform.jobs_of(experiment.uid) == 3
     experiment.close_session()

@@ -10,6 +10,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from support import Platform
 
 from session_block import load_block
+from session_block.errors import ExperimentDivergedError
 from tasks import close_session, fetch_result, open_session, run_sampler, submit_sampler
 
 SHOTS = 9
@@ -90,3 +91,47 @@ def test_a_cell_that_is_interrupted_and_run_again(platform: Platform, saved_bloc
         assert platform.jobs_named("cell") == stop
     assert cell(None) == [{"01": SHOTS}, {"10": SHOTS}, {"10": SHOTS}]
     assert platform.jobs_named("cell") == 3
+
+
+def test_a_retried_task_that_asks_for_something_else_is_stopped(
+    platform: Platform, saved_block: str
+) -> None:
+    """As a retried flow is: the random angle of the second try buys nothing."""
+    angles = iter([0.1, 0.2, 0.3])
+    tries: list[str] = []
+
+    def coin(angle: float) -> QuantumCircuit:
+        circuit = QuantumCircuit(1, 1)
+        circuit.sx(0)
+        circuit.rz(angle, 0)
+        circuit.measure(0, 0)
+        return circuit
+
+    @task(retries=2)
+    def asks(session: Any, fixed: bool) -> int:
+        angle = 0.0 if fixed else next(angles)
+        try:
+            run_sampler(session, [coin(angle)], shots=SHOTS)
+        except ExperimentDivergedError:
+            tries.append("diverged")
+            raise
+        tries.append("asked")
+        run_sampler(session, [coin(9.0)], shots=SHOTS)  # the same in each try
+        if tries.count("asked") < 3:
+            raise RuntimeError("a passing error")
+        return SHOTS
+
+    @flow
+    def whole(name: str, fixed: bool) -> int:
+        session = open_session(saved_block, name)
+        found = asks(session, fixed)
+        close_session(session)
+        return found
+
+    with pytest.raises(ExperimentDivergedError, match="recorded 2 requests"):
+        whole("random", fixed=False)
+    assert tries == ["asked", "diverged", "diverged"]
+    assert platform.jobs_named("random") == 2
+    tries.clear()
+    assert whole("fixed", fixed=True) == SHOTS
+    assert platform.jobs_named("fixed") == 2
