@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from session_block import aio
+from session_block.environment.forks import ForkLock, renew_after_fork
 from session_block.environment.process import ProcessIdentity, process_start, this_process
 
 
@@ -40,7 +40,13 @@ class Environment:
         self.open_store = open_store
         self.random = random.Random()  # noqa: S311 - no secret
         self.live_attempts: set[str] = set()
-        self.lock = threading.Lock()
+        self.lock = ForkLock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin with an empty list of attempts and other random numbers, in a forked child."""
+        self.live_attempts.clear()
+        self.random.seed()
 
     def now(self) -> datetime:
         """Return the wall clock's time, in UTC. Another machine's may differ."""
