@@ -109,7 +109,13 @@ def test_a_sender_on_another_machine_may_be_alive() -> None:
 
 
 @needs_root
-@pytest.mark.parametrize("mount_proc", [("--mount-proc",), ()], ids=["own-proc", "outer-proc"])
+@pytest.mark.parametrize(
+    "mount_proc",
+    [
+        pytest.param(("--mount-proc",), id="own-proc"),
+        pytest.param((), id="outer-proc", marks=pytest.mark.rest),
+    ],
+)
 def test_a_sender_in_another_pid_namespace_may_be_alive(mount_proc: tuple[str, ...]) -> None:
     """As in a container on the same host: neither its PID nor its end can be seen from here."""
     command = ["unshare", "--pid", "--fork", "--kill-child", *mount_proc]
@@ -129,6 +135,7 @@ def test_a_sender_in_another_pid_namespace_may_be_alive(mount_proc: tuple[str, .
         assert asked.stdout == "True\n"
 
 
+@pytest.mark.rest
 @needs_root
 def test_a_sender_that_the_system_hides_may_be_alive() -> None:
     """Where ``/proc`` shows a user only their own processes, as on many clusters."""
