@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from session_block.environment.forks import Occupancy
 from session_block.errors import InvalidInputError, LedgerDamagedError, LedgerUnavailableError
+from session_block.ledger.disk import check_disk_of
 from session_block.ledger.failures import cure
 from session_block.ledger.schema import create_tables, has_ledger
 
@@ -78,6 +79,7 @@ def open_sqlite(url: sa.URL, shown: str) -> sa.Engine:
         LedgerError: The file cannot be used.
     """
     path = sqlite_path(url)
+    check_disk_of(path, shown)
     journal = _beside(path, "-wal")
     journal_has_facts = journal.exists() and journal.stat().st_size > 0
     if not path.exists():
