@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -29,20 +29,17 @@ class Progress:
     """How far an experiment is, as its own code reports it in this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._points: list[Point] = []
         self.total: int | None = None
 
     @property
     def points(self) -> list[Point]:
         """The objective's values so far, in order."""
-        with self._lock:
-            return list(self._points)
+        return list(self._points)
 
     def add(self, point: Point) -> None:
         """Add the objective's next value."""
-        with self._lock:
-            self._points.append(point)
+        self._points.append(point)
 
 
 class EventKind(StrEnum):
@@ -91,30 +88,30 @@ Listener = Callable[[Event], None]
 
 
 class EventBus:
-    """Passes events to listeners. A listener's error is logged, and never fails a run."""
+    """Passes events to listeners. A listener's error is logged, and never fails a run.
+
+    Threads share it without a lock, which a forked child could inherit locked.
+    """
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
-        self._lock = threading.Lock()
 
     def subscribe(self, listener: Listener) -> None:
         """Pass every later event to a listener. It should return at once: the run waits for it."""
-        with self._lock:
-            self._listeners.append(listener)
+        self._listeners.append(listener)
 
     def unsubscribe(self, listener: Listener) -> None:
         """Pass no more events to a listener."""
-        with self._lock:
-            self._listeners = [one for one in self._listeners if one != listener]
+        with suppress(ValueError):
+            self._listeners.remove(listener)
 
     def silence(self) -> None:
         """Pass no more events to anybody, as when the process ends."""
-        with self._lock:
-            self._listeners = []
+        self._listeners.clear()
 
     def publish(self, event: Event) -> None:
         """Pass an event to the listeners."""
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 listener(event)
             except Exception:

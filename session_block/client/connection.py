@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ from session_block.client.failures import tells_of_refused_token
 from session_block.client.jobs import Jobs
 from session_block.client.service import connect, connecting, disconnect, identity_of
 from session_block.client.sessions import Sessions
+from session_block.environment.forks import ForkLock, renew_after_fork
 from session_block.errors import InstanceRequiredError
 
 
@@ -84,8 +84,14 @@ class Connection:
         self._account: Account | None = None
         self._client: _Client | None = None
         self._identity: str | None = None
-        self._lock = threading.RLock()
+        self._lock = ForkLock(reentrant=True)
         self.renewals = 0
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the parent's network connections to the parent; the next use connects."""
+        self._client = None
+        self.renewals += 1
 
     @property
     def is_open(self) -> bool:

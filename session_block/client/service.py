@@ -10,7 +10,6 @@ service asks at most once a minute, and does not report its callers unless the e
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block.account import Account
 from session_block.client.failures import code_in
+from session_block.environment.forks import ForkLock
 from session_block.errors import ConnectionFailedError
 
 REMEMBERED_SECONDS = 60.0
@@ -30,7 +30,7 @@ REMEMBERED_SECONDS = 60.0
 
 _OPT_OUT = "USAGE_DATA_OPT_OUT"
 
-_environment_lock = threading.Lock()
+_environment_lock = ForkLock()
 
 
 class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped

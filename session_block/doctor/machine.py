@@ -19,6 +19,12 @@ from sqlalchemy import make_url
 
 from session_block.doctor.check import Check, Verdict
 from session_block.errors import LedgerError
+from session_block.ledger.disk import (
+    NETWORK,
+    SHARED_WITH_HOST,
+    filesystem_of,
+    is_for_one_machine,
+)
 from session_block.ledger.sqlite import sqlite_path
 from session_block.ledger.store import SCHEMA_VERSION, Ledger
 from session_block.operations.experiments import ExperimentState, overviews
@@ -33,24 +39,6 @@ SHOWN = ("prefect", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
 _NOTEBOOK = "@doctor"
 """The pseudo-experiment that test facts are written to."""
 
-_NETWORKS = frozenset(
-    [
-        "9p",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "fuse.glusterfs",
-        "fuse.sshfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "smb3",
-        "smbfs",
-    ]
-)
 _MEMORY = frozenset({"ramfs", "tmpfs"})
 
 
@@ -154,12 +142,21 @@ def check_disk(path: Path, filesystem: str | None = None) -> Check:
         filesystem: The type of the file system; by default looked up for the path.
     """
     kind = filesystem or _filesystem_of(path)
-    if kind in _NETWORKS:
+    if kind in NETWORK:
         return Check(
             "ledger's disk",
-            Verdict.FAILED,
-            f"{path} is on a network file system ({kind}); SQLite cannot rely on its locks.",
+            Verdict.WARNING if is_for_one_machine() else Verdict.FAILED,
+            f"{path} is on a network file system ({kind}); SQLite works there for one machine "
+            "alone.",
             "Put it on a local disk, or set SESSION_BLOCK_LEDGER_URL to a PostgreSQL database.",
+        )
+    if kind in SHARED_WITH_HOST:
+        return Check(
+            "ledger's disk",
+            Verdict.WARNING,
+            f"{path} is in a folder that this machine shares with its host ({kind}); SQLite works "
+            "there only while one of them uses it.",
+            "Put it on a disk of this machine.",
         )
     if kind in _MEMORY:
         return Check(
@@ -180,6 +177,9 @@ def _installed(name: str) -> str | None:
 
 def _filesystem_of(path: Path) -> str:
     """Return the type of the file system that holds a file."""
+    kind = filesystem_of(path)
+    if kind is not None:
+        return kind
     real = path.resolve()
     mounted = [
         one for one in psutil.disk_partitions(all=True) if real.is_relative_to(one.mountpoint)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +18,8 @@ from typing import Any
 from uuid import uuid4
 
 from session_block import aio
-from session_block.environment.process import ProcessIdentity, process_start, this_process
+from session_block.environment.forks import ForkLock, renew_after_fork
+from session_block.environment.process import ProcessIdentity, may_be_running, this_process
 
 
 class Environment:
@@ -28,6 +28,7 @@ class Environment:
     Attributes:
         random: For numbers that need not be reproducible, such as the jitter of a pause. Draws
             that an experiment depends on belong in ``experiment.once``.
+        own_token: What the tokens of this process's attempts begin with: 16 hexadecimal digits.
         live_attempts: Tokens of the attempts that this process is working on; see
             :mod:`session_block.records.sender`.
         lock: Guards ``live_attempts``.
@@ -39,8 +40,16 @@ class Environment:
     def __init__(self, open_store: Callable[[str], Any]) -> None:
         self.open_store = open_store
         self.random = random.Random()  # noqa: S311 - no secret
+        self.own_token = uuid4().hex[:16]
         self.live_attempts: set[str] = set()
-        self.lock = threading.Lock()
+        self.lock = ForkLock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: other attempts, other random numbers."""
+        self.own_token = uuid4().hex[:16]
+        self.live_attempts.clear()
+        self.random.seed()
 
     def now(self) -> datetime:
         """Return the wall clock's time, in UTC. Another machine's may differ."""
@@ -70,6 +79,11 @@ class Environment:
         """Return the calling process's identity, which other machines can compare."""
         return this_process()
 
-    def process_start(self, pid: int) -> float | None:
-        """Return when a process on this machine started; ``None`` if it is gone."""
-        return process_start(pid)
+    def may_be_running(self, pid: int, started: float | None) -> bool:
+        """Whether a process of this machine and boot may still run. ``False`` is certain.
+
+        Args:
+            pid: Its process ID.
+            started: When it started, as :meth:`process` says it there.
+        """
+        return may_be_running(pid, started)

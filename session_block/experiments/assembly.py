@@ -8,6 +8,7 @@ from typing import Self
 from session_block.client import Connection
 from session_block.costs.budget import Budget
 from session_block.costs.usage import UsageMeter
+from session_block.environment.forks import ForkLock, renew_after_fork
 from session_block.experiments.recorded_inputs import RecordedInputs
 from session_block.experiments.replay import ReplayGuard
 from session_block.records.context import ExperimentContext
@@ -81,4 +82,59 @@ class Assembly:
                 shared=shared,
             ),
             inputs=RecordedInputs(context, sessions),
+        )
+
+
+class Parts:
+    """The parts of an experiment in this process.
+
+    A forked child makes its own, like a process that joins: without the opener's count of equal
+    requests, and without what a thread of the parent was doing.
+
+    Args:
+        context: The experiment.
+        connection: The connection to its instance.
+        settings: The Block's settings.
+        opener: Whether this process opens the experiment.
+        shared: Whether other flow runs of the tree open it too.
+
+    Attributes:
+        inherited: Whether this process is a fork of the one that opened the experiment.
+    """
+
+    def __init__(
+        self,
+        context: ExperimentContext,
+        connection: Connection,
+        settings: Settings,
+        *,
+        opener: bool,
+        shared: bool,
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._settings = settings
+        self._shared = shared
+        self._lock = ForkLock()
+        self._made: Assembly | None = self._make(opener=opener)
+        self.inherited = False
+        renew_after_fork(self)
+
+    @property
+    def here(self) -> Assembly:
+        """The parts, put together when a forked child first needs them."""
+        made = self._made
+        if made is None:
+            with self._lock:
+                made = self._made = self._made or self._make(opener=False)
+        return made
+
+    def after_fork(self) -> None:
+        """Drop the parent's parts."""
+        self._made = None
+        self.inherited = True
+
+    def _make(self, *, opener: bool) -> Assembly:
+        return Assembly.of(
+            self._context, self._connection, self._settings, opener=opener, shared=self._shared
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from session_block import prefect_context
+from session_block.environment.forks import ForkLock
 from session_block.errors import SessionBlockError
-from session_block.experiments.assembly import Assembly
+from session_block.experiments.assembly import Parts
 from session_block.records import chapters
 from session_block.records.attempts import (
     RootAttempt,
@@ -46,18 +46,16 @@ class Completion:
     def __init__(
         self,
         context: ExperimentContext,
-        parts: Assembly,
+        parts: Parts,
         keep_failed_seconds: int,
         within: RootAttempt | None = None,
     ) -> None:
         self._context = context
         self._journal = context.journal
-        self._sessions = parts.sessions
-        self._reconciler = parts.reconciler
-        self._jobs = parts.jobs
+        self._parts = parts
         self._keep_failed_seconds = keep_failed_seconds
         self._within = within
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._openings: dict[str | None, int] = {}
         self._over: set[str | None] = set()
         self._handed_over = False
@@ -124,7 +122,7 @@ class Completion:
         if self._handed_over:
             return True
         if self._within is None:
-            return self._sessions.has_own_open()
+            return self._parts.here.sessions.has_own_open()
         return not others_are_inside(self._journal, self._within)
 
     def take_over(self, flow_run_id: str | None = None) -> bool:
@@ -199,9 +197,9 @@ class Completion:
         Returns:
             Whether a session was closed.
         """
-        sessions = self._sessions
+        sessions = self._parts.here.sessions
         if sessions.connection.is_open or any(one.usable for one in sessions.records()):
-            self._reconciler.check_twins(now=True)
+            self._parts.here.reconciler.check_twins(now=True)
         return sessions.has_own_open() and sessions.close()
 
     def cancel(self) -> bool:
@@ -212,9 +210,11 @@ class Completion:
         """
         if not self._journal.count(SessionOutcome) and not self._journal.count(Intent):
             return False
-        if self._sessions.has_own_open() and self._sessions.close(cancel_jobs=True):
+        if self._parts.here.sessions.has_own_open() and self._parts.here.sessions.close(
+            cancel_jobs=True
+        ):
             return True
-        self._jobs.cancel_pending()
+        self._parts.here.jobs.cancel_pending()
         return False
 
     def failed(self, flow_run_id: str | None = None) -> None:

@@ -16,9 +16,10 @@ from session_block.account import AccountSource
 from session_block.client import Connection
 from session_block.costs.estimate import Estimate, estimate
 from session_block.costs.usage import ExperimentUsage
+from session_block.environment.forks import renew_after_fork
 from session_block.errors import InvalidInputError, JobEndedInPassingError, LedgerError
 from session_block.events import EventBus, Point, Progress
-from session_block.experiments.assembly import Assembly
+from session_block.experiments.assembly import Assembly, Parts
 from session_block.experiments.completion import Completion
 from session_block.experiments.job import DurableJob
 from session_block.experiments.recorded_inputs import PinnedTranspiler
@@ -40,7 +41,7 @@ from session_block.records.views import (
     load_experiment,
 )
 from session_block.references import ExecutionMode, JobRef, SessionDetails, SessionRef
-from session_block.sessions.manager import session_id_of
+from session_block.sessions.manager import SessionManager, session_id_of
 from session_block.settings import Settings
 from session_block.submissions.submit import OccurrenceTakenError
 
@@ -60,8 +61,9 @@ class Experiment(ExperimentRecords):
     experiment again continues from there. Recorded requests are answered from the ledger, without
     network.
 
-    Threads may share it. Another process needs labels; see :meth:`run_sampler`. It connects when
-    the platform is first needed.
+    Threads may share it. Another process needs labels, also a forked one, in which the end of a
+    ``with`` block ends nothing; see :meth:`run_sampler`. It connects when the platform is first
+    needed.
 
     Args:
         identity: The experiment's identity.
@@ -103,18 +105,31 @@ class Experiment(ExperimentRecords):
         self._settings = settings
         self._check_block()
         self._connection = Connection(account)
-        self._parts = Assembly.of(
+        self._made_of = Parts(
             self._context, self._connection, settings, opener=opener, shared=within is not None
         )
-        self._sessions = self._parts.sessions
         self._completion = Completion(
-            self._context, self._parts, settings.policies.keep_failed_seconds, within
+            self._context, self._made_of, settings.policies.keep_failed_seconds, within
         )
         self._progress = Progress()
         self._reporter: PrefectReporter | None = None
         self._is_watched = False
         if opener:
             UNCLOSED.watch(self._context, settings.block)
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Join the experiment, in a forked child: its opener and what watches it are the parent."""
+        self.opening, self._reporter, self._is_watched = None, None, False
+        self.events.silence()
+
+    @property
+    def _parts(self) -> Assembly:
+        return self._made_of.here
+
+    @property
+    def _sessions(self) -> SessionManager:
+        return self._parts.sessions
 
     @property
     def versions(self) -> Versions:
@@ -559,6 +574,9 @@ class Experiment(ExperimentRecords):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._made_of.inherited:  # the parent, which opened it, may still be at work
+            self.release()
+            return
         last = self._completion.exit()
         try:
             if error is None and last:
@@ -590,12 +608,14 @@ class Experiment(ExperimentRecords):
         Raises:
             CrashLoopError: ``most`` attempts in a row have begun without a new result.
         """
+        if self._made_of.inherited:
+            return
         self._completion.begin(most)
         RUN_ENDS.watch(self._completion)
 
     def take_over(self) -> None:
         """Let the flow run around this code end what another one has handed over to it."""
-        if self._completion.take_over():
+        if not self._made_of.inherited and self._completion.take_over():
             RUN_ENDS.watch(self._completion)
 
     def watch(self) -> None:
@@ -678,7 +698,7 @@ class Experiment(ExperimentRecords):
         made = recorded or self._parts.submitter.submit(
             request, admission.submission, admission.asked
         )
-        return DurableJob(request, admission, made, self._parts)
+        return DurableJob(request, admission, made, self._made_of)
 
     def _estimate(self, request: Request) -> Estimate:
         recorded = self._parts.guard.has_result(request)

@@ -16,7 +16,7 @@ from session_block.records.submissions import Generation
 from session_block.references import JobRef, SessionRef
 
 if TYPE_CHECKING:
-    from session_block.experiments.assembly import Assembly
+    from session_block.experiments.assembly import Parts
     from session_block.experiments.replay import Admission
     from session_block.pubs.request import Request
     from session_block.submissions.results import RecordedJob
@@ -51,7 +51,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         request: Request,
         admission: Admission,
         made: Generation | RecordedJob,
-        parts: Assembly,
+        parts: Parts,
     ) -> None:
         super().__init__(str(made.job_id))
         self._request = request
@@ -85,7 +85,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     def _generation(self) -> Generation:
         if isinstance(self._made, Generation):
             return self._made
-        return self._parts.submitter.read(self.submission).generations[-1]
+        return self._parts.here.submitter.read(self.submission).generations[-1]
 
     def job_id(self) -> str:
         """Return the platform's ID of the job, or of its replacement once there is one."""
@@ -104,15 +104,15 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             SubmissionHeldError: The platform no longer knows the job.
         """
         if self._result is None:
-            recorded = self._parts.results.recorded(self.submission, self._request.registers)
+            recorded = self._parts.here.results.recorded(self.submission, self._request.registers)
             self._result = recorded if recorded is not None else self._awaited(timeout)
         return self._result
 
     def status(self) -> str:
         """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``."""
-        if self._result is not None or self._parts.results.has_result(self.submission):
+        if self._result is not None or self._parts.here.results.has_result(self.submission):
             return _DONE
-        return self._parts.results.status(self._generation)
+        return self._parts.here.results.status(self._generation)
 
     def done(self) -> bool:
         """Return whether the job has given its result."""
@@ -136,7 +136,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         Raises:
             qiskit_ibm_runtime.RuntimeInvalidStateError: The job has already ended.
         """
-        self._parts.jobs.cancel(self._generation)
+        self._parts.here.jobs.cancel(self._generation)
 
     areference = aio.async_twin(reference)
     aresult = aio.async_twin(result)
@@ -151,7 +151,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         name = f"{self._request.kind} {self._request.label or self.submission[:8]}"
         # After a timeout this object can wait again, so it keeps its place: an equal request made
         # in the meantime is a separate one.
-        with self._parts.guard.held(self.submission, unless=JobWaitTimeoutError):
+        with self._parts.here.guard.held(self.submission, unless=JobWaitTimeoutError):
             return self._made_in.call(
                 lambda: prefect_context.visibly(name, lambda: self.wait(timeout))
             )
@@ -161,11 +161,11 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         # This ends: the number of sessions and of temporary failures is limited.
         while True:
             try:
-                return self._parts.results.result(
+                return self._parts.here.results.result(
                     self.submission, self._generation, timeout, self._request.registers
                 )
             except JobEndedInPassingError as error:
                 _logger.info("%s", error)
-            self._made = self._parts.submitter.submit(
+            self._made = self._parts.here.submitter.submit(
                 self._request, self.submission, self._admission.asked
             )

@@ -7,12 +7,12 @@ the kept result of a subflow and does not run it, so that its occurrences are no
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
+from session_block.environment.forks import ForkLock
 from session_block.prefect_context import TaskAttempt
 from session_block.records.keys import Asker
 
@@ -48,7 +48,7 @@ class Occurrences:
         self, recorded: Mapping[tuple[str, int], Asker] | None = None, run: str | None = None
     ) -> None:
         self._run = run
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._askers: defaultdict[str, dict[int, Asker]] = defaultdict(dict)
         for (fingerprint, occurrence), asker in (recorded or {}).items():
             self._askers[fingerprint][occurrence] = asker

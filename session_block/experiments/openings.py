@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from session_block import prefect_context
+from session_block.environment.forks import ForkLock
 from session_block.experiments.experiment import Experiment
 from session_block.prefect_context import Run
 from session_block.records.attempts import RootAttempt
@@ -29,7 +30,7 @@ class Openings:
     """Keeps experiments by the run that has them open."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._of_runs: dict[Run | None, dict[_Place, Experiment]] = {}
         self._places: dict[Run, dict[_Place, Any]] = {}
 

@@ -26,6 +26,7 @@ from prefect.utilities.collections import visit_collection
 
 from session_block import aio, prefect_context
 from session_block.environment.environment import Environment
+from session_block.environment.forks import ForkLock, renew_after_fork
 from session_block.errors import SessionBlockError
 from session_block.events import Event, EventKind
 from session_block.experiments.completion import Completion
@@ -80,13 +81,16 @@ class RunEnds:
     """The flow runs of this process that have experiments open."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._environment: Environment | None = None
-        self._pid: int | None = None  # a fork inherits this object, but ends nothing
+        self._lock = ForkLock()
         self._runs: dict[str, _Opened] = {}
         self._shared: dict[str, list[ExperimentContext]] = {}
         self._left: dict[str, list[Completion]] = {}
         self._thread: threading.Thread | None = None
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget what the parent has opened: a forked child ends nothing of it."""
+        self._runs, self._shared, self._left, self._thread = {}, {}, {}, None
 
     def watch(self, completion: Completion) -> None:
         """End an experiment's opening with the flow run around this code, if there is one."""
@@ -101,8 +105,6 @@ class RunEnds:
         with self._lock:
             opened = self._runs.get(key)
             if opened is None:
-                self._environment = completion.context.environment
-                self._pid = self._environment.pid()
                 opened = _Opened(flow, run.parent_task_run_id is None)
                 opened.hook = self._hook(key)
                 self._runs[key] = opened
@@ -119,13 +121,8 @@ class RunEnds:
 
     def at_exit(self) -> None:
         """End what is left when this process ends, as Prefect says that its run has ended."""
-        environment = self._environment
-        if environment is None or environment.pid() != self._pid:
-            return
-        if not prefect_context.has_server_that_stays():
-            return
         asked = dict.fromkeys([*self._runs, *self._left, *self._shared])
-        if not asked:
+        if not asked or not prefect_context.has_server_that_stays():
             return
         # Events could no more be sent: Prefect's worker for them ends with the process.
         opened = [one.completions for one in self._runs.values()]
@@ -189,7 +186,7 @@ class RunEnds:
             left = self._left.setdefault(root, [])
             if completion not in left:
                 left.append(completion)
-            if self._thread is None or not self._thread.is_alive():  # as after a fork
+            if self._thread is None or not self._thread.is_alive():
                 # With this context's settings, which say where Prefect's server is.
                 self._thread = threading.Thread(
                     target=contextvars.copy_context().run,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import atexit
 import logging
-import threading
 from dataclasses import dataclass
 
 from session_block import prefect_context
+from session_block.environment.forks import ForkLock, renew_after_fork
 from session_block.errors import LedgerError
 from session_block.events import Event, EventKind
 from session_block.records.context import ExperimentContext
@@ -34,8 +34,13 @@ class Unclosed:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._left: dict[str, _Left] = {}
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget what the parent uses: a forked child does not answer for it."""
+        self._left.clear()
 
     def watch(self, context: ExperimentContext, block: str | None) -> None:
         """Watch an experiment's sessions, unless a Prefect run opens the experiment.
@@ -62,9 +67,8 @@ class Unclosed:
 
     def tell(self) -> None:
         """Warn of each session that this process leaves open; makes no network call."""
-        # Without the lock: another thread of the parent may have held it when this process forked.
         for left in list(self._left.values()):
-            if left.is_of_this_process() and not left.is_known_to_be_over():
+            if not left.is_known_to_be_over():
                 is_batch = left.record.mode == "batch"
                 _logger.warning(
                     "%s %s of experiment %s was left open, and %s. An unfinished experiment "
@@ -81,17 +85,12 @@ class Unclosed:
 
 @dataclass(frozen=True)
 class _Left:
-    """A session that its experiment opened and has not closed.
-
-    Attributes:
-        pid: The process that used it. A fork inherits this object, but does not answer for it.
-    """
+    """A session that its experiment opened and has not closed."""
 
     experiment: Identity
     record: SessionRecord
     journal: Journal
     block: str | None
-    pid: int
 
     @property
     def session_id(self) -> str:
@@ -104,9 +103,6 @@ class _Left:
             return f"session-block sessions close {self.session_id} --block {self.block}"
         name, uid = self.experiment.name, self.experiment.uid
         return f"block.experiment({name!r}, uid={uid!r}).close_session()"
-
-    def is_of_this_process(self) -> bool:
-        return self.journal.environment.pid() == self.pid
 
     def is_known_to_be_over(self) -> bool:
         """Whether the ledger says that somebody else has closed it; only a local one is asked."""
@@ -134,10 +130,7 @@ class _Watch:
         elif event.kind in _USED:
             for record in read_sessions(self.journal):
                 if record.session_id == event.subject and record.opened:
-                    pid = self.journal.environment.pid()
-                    self.unclosed.remember(
-                        _Left(self.experiment, record, self.journal, self.block, pid)
-                    )
+                    self.unclosed.remember(_Left(self.experiment, record, self.journal, self.block))
 
 
 UNCLOSED = Unclosed()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from session_block.environment.forks import close_before_fork, renew_after_fork
 from session_block.errors import LedgerError, LedgerUnavailableError
 from session_block.ledger.failures import failure
 from session_block.ledger.schema import (
@@ -22,7 +23,7 @@ from session_block.ledger.schema import (
     read_version,
     row_of,
 )
-from session_block.ledger.sqlite import file_identity, open_sqlite, sqlite_path
+from session_block.ledger.sqlite import file_identity, open_sqlite, sqlite_path, using_sqlite
 from session_block.ledger.urls import parsed_url
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -93,14 +94,26 @@ class DatabaseStore:
         self.shown = str(parsed.set(query={}))
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None
+        self._in_file = parsed.get_backend_name() == "sqlite"
         with self._answering():
-            if parsed.get_backend_name() == "sqlite":
+            if self._in_file:
                 self.engine = open_sqlite(parsed, self.shown)
                 self._path = sqlite_path(parsed)
                 self._file = file_identity(self._path)
             else:
                 self.engine = open_postgresql(parsed, self.shown)
         self._schema = FIRST_SCHEMA_VERSION
+        if self._in_file:
+            close_before_fork(self)
+        renew_after_fork(self)
+
+    def before_fork(self) -> None:
+        """Close SQLite's connections: a child that inherits one shares its locks by mistake."""
+        self.engine.dispose()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to the parent; the next use opens new ones."""
+        self.engine.dispose(close=False)
 
     @property
     def dialect(self) -> str:
@@ -187,10 +200,15 @@ class DatabaseStore:
 
     def close(self) -> None:
         """Close the connections; the next use opens new ones."""
-        self.engine.dispose()
+        # In a process without the use of SQLite there is nothing to close.
+        with suppress(LedgerUnavailableError), self._using():
+            self.engine.dispose()
 
     def _fact(self, row: Mapping[Any, Any]) -> Fact:
         return fact_of(row, self.shown, self.dialect)
+
+    def _using(self) -> AbstractContextManager[None]:
+        return using_sqlite(self.shown) if self._in_file else nullcontext()
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -202,7 +220,8 @@ class DatabaseStore:
                 "the next process opens the file that is there then."
             )
         try:
-            yield
+            with self._using():
+                yield
         except LedgerError:
             raise
         except (sa.exc.SQLAlchemyError, ImportError, OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from session_block.environment.forks import Occupancy
 from session_block.errors import InvalidInputError, LedgerDamagedError, LedgerUnavailableError
+from session_block.ledger.disk import check_disk_of
 from session_block.ledger.failures import cure
 from session_block.ledger.schema import create_tables, has_ledger
 
@@ -28,6 +31,28 @@ CHECKED_BYTES = 256 * 2**20
 
 LOCK_SECONDS = 60
 _JOURNALS = ("-wal", "-shm")
+
+
+_IN_USE = Occupancy()
+"""Who uses SQLite in this process. Its locks, on a file and in memory, do not survive a fork in the
+middle of their use [docs: sqlite.org/howtocorrupt.html, 2.6]."""
+
+
+@contextmanager
+def using_sqlite(shown: str) -> Iterator[None]:
+    """Use SQLite in a ``with`` block; a fork waits for its end, up to 10 s.
+
+    Raises:
+        LedgerUnavailableError: This process was forked in the middle of a longer use.
+    """
+    if _IN_USE.was_cut_off:
+        raise LedgerUnavailableError(
+            f"The ledger {shown} cannot be used in this process, which was forked while its parent "
+            "was reading or writing an SQLite ledger. Nothing was submitted. Start the process "
+            "with multiprocessing's method 'spawn' or 'forkserver', or fork at another time."
+        )
+    with _IN_USE.at_work():
+        yield
 
 
 def sqlite_path(url: sa.URL) -> Path:
@@ -54,6 +79,7 @@ def open_sqlite(url: sa.URL, shown: str) -> sa.Engine:
         LedgerError: The file cannot be used.
     """
     path = sqlite_path(url)
+    check_disk_of(path, shown)
     journal = _beside(path, "-wal")
     journal_has_facts = journal.exists() and journal.stat().st_size > 0
     if not path.exists():

@@ -117,7 +117,8 @@ class Sender:
 
     Attributes:
         token: The attempt's ID.
-        machine: Host name and machine ID.
+        machine: Host name, machine ID and, on Linux, PID namespace: where process IDs are unique.
+            Older versions did not write the namespace, so nobody is in the same place as theirs.
         boot: The boot's ID, because process IDs are unique only within one boot.
         pid: The process ID.
         started: When the process began, so that a reused process ID is recognised.

@@ -7,6 +7,7 @@ generation decided when it wakes. There are no heartbeats.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,14 @@ SUBMIT_DEADLINE_SECONDS = 960.0
 """Longer than the client waits for the answer to a POST (900 s)."""
 
 
+_logger = logging.getLogger(__name__)
+
+
 @contextmanager
 def sending(environment: Environment) -> Iterator[Sender]:
     """Yield a live sender; it counts as gone when the ``with`` block ends."""
-    token, process = environment.new_id(), environment.process()
+    process = environment.process()
+    token = f"{environment.own_token}{environment.new_id()[:16]}"
     with environment.lock:
         environment.live_attempts.add(token)
     try:
@@ -42,15 +47,23 @@ def sending(environment: Environment) -> Iterator[Sender]:
 
 def may_be_alive(sender: Sender, environment: Environment) -> bool:
     """Whether the sender may still be at work. ``False`` is certain, ``True`` is not."""
-    me = environment.process()
-    if sender.machine != me.machine:
-        return True
-    if sender.boot != me.boot:
-        return False
-    if sender.pid == me.pid and sender.started == me.started:
+    if sender.token.startswith(environment.own_token):
         with environment.lock:
             return sender.token in environment.live_attempts
-    return environment.process_start(sender.pid) == sender.started
+    if not _is_in_sight(sender, environment):
+        return True
+    return environment.may_be_running(sender.pid, sender.started)
+
+
+def _is_in_sight(sender: Sender, environment: Environment) -> bool:
+    """Whether the end of a sender could be seen from here.
+
+    Not on another machine or in another container. After a restart of this machine neither: that
+    looks the same where hosts or containers share a name. Limit: a running virtual machine that was
+    copied has all the marks of the first one.
+    """
+    me = environment.process()
+    return me.sees_others and (sender.machine, sender.boot) == (me.machine, me.boot)
 
 
 class SenderWatch:
@@ -74,7 +87,18 @@ class SenderWatch:
         if latest.intent.sender is None:
             # Restored or adopted: its job was sent before, so nobody will send it now.
             return False
-        now = self._environment.monotonic()
-        first_seen = self._first_seen.setdefault((recorded.id, latest.number), now)
+        now, sender = self._environment.monotonic(), latest.intent.sender
         deadline = float(os.environ.get(SUBMIT_DEADLINE, SUBMIT_DEADLINE_SECONDS))
-        return now - first_seen < deadline and may_be_alive(latest.intent.sender, self._environment)
+        if (recorded.id, latest.number) not in self._first_seen:
+            self._first_seen[recorded.id, latest.number] = now
+            if deadline > 0 and not _is_in_sight(sender, self._environment):
+                _logger.warning(
+                    "Submission %s was being sent by process %d on %s. Whether that has ended "
+                    "cannot be seen from here, so this waits up to %.0f s for its job.",
+                    recorded.id,
+                    sender.pid,
+                    sender.machine,
+                    deadline,
+                )
+        first_seen = self._first_seen[recorded.id, latest.number]
+        return now - first_seen < deadline and may_be_alive(sender, self._environment)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +10,7 @@ from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block.client import BackendChoice, Connection
+from session_block.environment.forks import ForkLock
 from session_block.errors import SessionClosedError, SessionError, SessionsNotAllowedError
 from session_block.events import EventKind
 from session_block.records.context import ExperimentContext
@@ -83,7 +83,7 @@ class SessionManager:
         self._opener = SessionOpener(context, connection, self._pinned, plan)
         self._joiner = SessionJoiner(context, connection, self._pinned, self._opener, plan)
         self._closer = SessionCloser(context, connection, self._pinned)
-        self._lock = threading.RLock()
+        self._lock = ForkLock(reentrant=True)
         self._current: _Current | None = None
 
     @property

@@ -28,6 +28,7 @@ from session_block.records.identity import known_experiments
 
 from . import controls, flows
 from .attempt import block_of
+from .forking import forked_meanwhile
 
 EVALUATIONS = 8
 FINISHED, WRONG, RAISED = 0, 1, 3
@@ -63,6 +64,14 @@ def _experiment(order: dict[str, Any]) -> dict[str, Any]:
     return report.model_dump(mode="json", exclude={"run"})
 
 
+def _forked_experiment(order: dict[str, Any]) -> dict[str, Any]:
+    with block_of(order).experiment(order["name"]) as experiment, forked_meanwhile(experiment):
+        report = run_vqe(
+            experiment, seed=5, optimizer_options={"maxiter": EVALUATIONS}, precision=0.05
+        )
+    return report.model_dump(mode="json", exclude={"run"})
+
+
 def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
     block = block_of(order)
     known = [one for one in known_experiments(block.ledger()) if one.name == order["name"]]
@@ -72,6 +81,7 @@ def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
 
 _DEEDS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "run": _experiment,
+    "fork": _forked_experiment,
     "cancel": _cancellation,
     **{name: partial(flows.go_on, program) for name, program in flows.PROGRAMS.items()},
 }

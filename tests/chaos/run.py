@@ -131,6 +131,7 @@ def everything(
         *scenarios.requests(reference),
         *scenarios.pairs(reference, PAIRS, seed),
         *scenarios.lags(),
+        *scenarios.forks(),
         *faults(),
         *workers.paused(),
         *workers.paused_openings(),

@@ -168,6 +168,17 @@ def pairs(reference: Reference, count: int, seed: int) -> Iterator[Scenario]:
         )
 
 
+def forks() -> Iterator[Scenario]:
+    """Yield runs whose process is forked all the time, and killed as well in all but the first."""
+    for passage in (None, "submit, after:2", "record outcome, before:4", "ask job, after:6"):
+
+        def play(run: Run, passage: str | None = passage) -> list[Ending]:
+            endings = [run.start(deed="fork", kill_at=passage).end()]
+            return endings if passage is None else [*endings, run.start(deed="fork").end()]
+
+        yield Scenario("forks", passage or "not killed", play, kills=passage is not None)
+
+
 def lags() -> Iterator[Scenario]:
     """Yield kills while the listing hides young jobs, for less than the settle window."""
     lag = {"kind": "listing_lag", "seconds": 0.6}

@@ -203,7 +203,12 @@ def test_held_submissions_are_a_warning(
 
 @pytest.mark.parametrize(
     ("filesystem", "verdict"),
-    [("nfs4", Verdict.FAILED), ("tmpfs", Verdict.WARNING), ("ext4", Verdict.OK)],
+    [
+        ("nfs4", Verdict.FAILED),
+        ("9p", Verdict.WARNING),
+        ("tmpfs", Verdict.WARNING),
+        ("ext4", Verdict.OK),
+    ],
 )
 def test_a_ledger_belongs_on_a_local_disk(filesystem: str, verdict: Verdict) -> None:
     """SQLite cannot rely on the locks of a network file system, and memory does not last."""

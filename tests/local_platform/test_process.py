@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pytest
+from forked import Child
 from qiskit_ibm_runtime import EstimatorV2, SamplerV2, Session
 
 from session_block import local_platform
-from session_block.local_platform import PlatformError
+from session_block.local_platform import LocalPlatform, PlatformError
 
 from .support import H2, bell, ground_state, is_gone, isa, raw_client, stats
 
@@ -209,3 +210,13 @@ def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
         assert state(first)["status"] == "Completed"
         details = api.get(f"/sessions/{session_id}").json()
         assert (details["state"], details["elapsed_time"]) == ("closed", pytest.approx(1.5))
+
+
+def test_a_forked_child_stops_nothing() -> None:
+    """It leaves the ``with`` block of its parent's platform, which goes on."""
+    with LocalPlatform() as platform:
+        state_dir = platform.info.state_dir
+        assert Child(lambda: platform.__exit__(None, None, None)).answer() == {"value": None}
+        assert platform.stats()["jobs"]["total"] == 0
+        assert state_dir.exists()
+    assert not state_dir.exists()

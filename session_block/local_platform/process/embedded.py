@@ -94,6 +94,7 @@ class LocalPlatform(Admin):
             self._forget(directory)
             raise
         self._info = info
+        self._pid = os.getpid()
         super().__init__(info.origin)
         return self
 
@@ -103,7 +104,9 @@ class LocalPlatform(Admin):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the platform, whatever happened."""
+        """Stop the platform, whatever happened; not in a fork of the process that started it."""
+        if os.getpid() != self._pid:
+            return
         directory = self.info.state_dir
         stop(directory)
         self._info = None
