@@ -111,9 +111,11 @@ class Backends:
         Raises:
             ConnectionFailedError: The listing failed.
         """
-        up = [one for one in self._listed(min_num_qubits) if one["status"]["name"] == "online"]
-        up.sort(key=lambda one: (one["queue_length"], one["name"]))
-        return [one["name"] for one in up]
+        listed = self._listed(min_num_qubits)
+        with connecting("read the states of the instance's backends"):
+            up = [one for one in listed if one["status"]["name"] == "online"]
+            up.sort(key=lambda one: (one["queue_length"], one["name"]))
+            return [one["name"] for one in up]
 
     def names(self, min_num_qubits: int | None = None) -> Sequence[str]:
         """Return the names of the backends, whatever their state, in alphabetical order.
@@ -128,14 +130,11 @@ class Backends:
 
     def _listed(self, min_num_qubits: int | None) -> list[dict[str, Any]]:
         with connecting("list the backends of the instance"):
-            try:
-                return [
-                    one
-                    for one in self._api().list_backends()
-                    if one["qubits"] >= (min_num_qubits or 0) and not one.get("is_simulator")
-                ]
-            except (KeyError, ValueError) as error:
-                raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
+            return [
+                one
+                for one in self._api().list_backends()
+                if one["qubits"] >= (min_num_qubits or 0) and not one.get("is_simulator")
+            ]
 
     def why_not_up(self, choice: BackendChoice) -> str | None:
         """Return the platform's reason why a backend runs no jobs now; ``None`` if it runs jobs."""

@@ -10,7 +10,7 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from session_block import crashpoints
 from session_block.client import reason_of
 from session_block.client.failures import code_in
-from session_block.client.service import connecting
+from session_block.client.service import STRANGE, connecting
 from session_block.environment.backoff import Backoff
 from session_block.errors import (
     JobCancelledError,
@@ -103,7 +103,7 @@ class ResultFetcher:
         """
         job = self._job(generation)
         with connecting(f"read the state of job {generation.job_id}"):
-            return str(job.status())
+            return self._connection.jobs.status(job)
 
     def result(
         self, submission: str, generation: Generation, timeout_seconds: float | None = None
@@ -176,7 +176,7 @@ class ResultFetcher:
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
         """Fetch a finished job's result and store it; return it as stored."""
         environment = self._context.environment
-        backoff = Backoff(f"The result of job {generation.job_id}", environment)
+        backoff = Backoff(f"The result of job {generation.job_id} could not be read", environment)
         tries = 0
         while True:
             try:
@@ -186,10 +186,11 @@ class ResultFetcher:
                 environment.pause(backoff.failed(error))
                 self._connection.renew_after(error)
                 continue
-            except ValueError as error:
-                result, unreadable = None, str(error)
+            except STRANGE as error:
+                result, unreadable = None, f"it cannot be read ({error!r})"
             else:
-                unreadable = "it is empty"
+                empty = result is None or (isinstance(result, str | dict) and not result)
+                unreadable = "it is empty" if empty else f"it is a {type(result).__name__}"
             if isinstance(result, PrimitiveResult):
                 self._jobs.forget(str(generation.job_id))
                 stored = self._store(submission, generation, result)
@@ -199,9 +200,20 @@ class ResultFetcher:
             last = tries >= _RESULT_TRIES
             answer = Answer.STILL_UNREADABLE if last else Answer.DONE_UNREADABLE
             if decide(Situation.JOB, answer) is Action.HOLD:
-                because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
-                raise self._settler.hold(submission, generation, because)
+                because = f"job {generation.job_id} is done, but not its result: {unreadable}"
+                raise self._settler.hold(
+                    submission, generation, because + self._if_private(generation)
+                )
             environment.pause(tries * _RESULT_PAUSE_SECONDS)
+
+    def _if_private(self, generation: Generation) -> str:
+        """Return what else to say of a private job without a result."""
+        if not self._job(generation).private:
+            return ""
+        return (
+            ". It is a private job, whose result can be read only once: if it was read before, it "
+            "is gone, and looking again does not bring it back"
+        )
 
     def _check_session(self, generation: Generation) -> None:
         if generation.intent.session_id is not None:

@@ -84,7 +84,9 @@ class Settler:
         situation = Situation.HELD if generation.held else Situation.INTENT_ORPHANED
         environment = self._context.environment
         window = settle_window(self._connection.account)
-        backoff = Backoff(f"The job listing for submission {submission}", environment)
+        backoff = Backoff(
+            f"The job listing for submission {submission} could not be read", environment
+        )
         began = environment.monotonic()
         while True:
             settled = environment.monotonic() - began >= window
