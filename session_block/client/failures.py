@@ -42,6 +42,10 @@ _INCONCLUSIVE = frozenset({402, 407, 408, 409, 421, 423, 425, 451, 499})
 They tell of time limits, of conflicts, of locks, and of what stands between here and IBM.
 """
 
+_CONFLICT = 409
+_LIMIT = re.compile(r"\blimit\b", re.IGNORECASE)
+"""IBM refuses work for an instance that has used up its time as a conflict [client source]."""
+
 _PASSING = frozenset({408, 423, 425, _TOO_MANY, 499})
 """Statuses below 500 after which the same question may be answered a little later."""
 
@@ -135,7 +139,11 @@ def refusal(error: BaseException, handled: BaseException | None = None) -> Refus
     message = f"HTTP {status}: {response.text}"
     if tells_of_closed_session(message) and not _is_markup(response):
         return Refusal("session-closed", status, message)
-    if status in _INCONCLUSIVE or not _is_ibms_own(response):
+    if not _is_ibms_own(response):
+        return None
+    if status == _CONFLICT and _LIMIT.search(response.text):
+        return Refusal("for-now", status, message)
+    if status in _INCONCLUSIVE:
         return None
     cause = "for-now" if status in _FOR_NOW else "request"
     return Refusal(cause, status, message)

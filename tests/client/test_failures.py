@@ -166,6 +166,15 @@ def test_some_statuses_say_nothing_of_the_request(status: int) -> None:
     assert refusal(answered(status, OWN)) is None
 
 
+def test_a_used_up_allocation_is_known_by_its_words() -> None:
+    """IBM says 409 for it; to look three times for a job would only let the session burn."""
+    used_up = OWN.replace('"no"', '"The usage limit of instance x is reached."')
+    refused = refusal(answered(409, used_up))
+    assert refused is not None
+    assert (refused.cause, refused.status) == ("for-now", 409)
+    assert refusal(answered(409, "The usage limit is reached.")) is None
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
 @pytest.mark.parametrize(
     "text",
