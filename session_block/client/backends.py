@@ -10,8 +10,9 @@ from typing import Any
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import QiskitRuntimeService
-from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMRuntimeError
+from qiskit_ibm_runtime.exceptions import IBMInputValueError
 
+from session_block.client.failures import UnreadableAnswerError
 from session_block.client.service import LeanBackend, connecting
 from session_block.errors import BackendNotFoundError
 
@@ -96,8 +97,7 @@ class Backends:
                 f"Backend {choice.name!r} has no calibration {choice.calibration_id!r}. Set "
                 "calibration_id of the QuantumSession Block to one that it has, or leave it empty."
             )
-        unreadable: Exception = IBMRuntimeError("it is listed, but cannot be read")
-        return unreadable
+        return UnreadableAnswerError("it is listed, but cannot be read")
 
     def least_busy(self, min_num_qubits: int | None) -> list[str]:
         """Return the names of the backends that are up, least busy first.

@@ -70,6 +70,10 @@ class UnreadableAnswerError(IBMRuntimeError):  # type: ignore[misc]  # untyped
     """The platform's answer was a success, but not of the form that is expected."""
 
 
+class UnknownEffectError(UnreadableAnswerError):
+    """Such an answer to a request that has an effect, so that the request is not made again."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A submission that was certainly refused: by the platform, or by the client before sending.
@@ -174,7 +178,7 @@ def is_outage(error: BaseException) -> bool:
     that may have made a job or a session is not made again without a look.
     """
     chain = list(_chain(error, None))
-    if any(map(_has_an_effect, chain)):
+    if any(isinstance(one, UnknownEffectError) or _has_an_effect(one) for one in chain):
         return False
     for one in chain:
         if isinstance(one, requests.exceptions.SSLError):

@@ -15,7 +15,7 @@ from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import crashpoints
 from session_block.client.backends import BackendChoice, Backends
-from session_block.client.failures import UnreadableAnswerError
+from session_block.client.failures import UnknownEffectError
 from session_block.client.service import connecting
 from session_block.errors import (
     ConnectionFailedError,
@@ -86,9 +86,12 @@ class Sessions:
             connecting(f"open a {mode} on {backend.name}"),
             crashpoints.around("open session"),
         ):
-            session = _CLASSES[mode](device, max_time=max_time_seconds)
+            try:
+                session = _CLASSES[mode](device, max_time=max_time_seconds)
+            except (AttributeError, KeyError, TypeError) as error:
+                raise UnknownEffectError("the platform's answer is of an unknown form") from error
             if not session.session_id:
-                raise UnreadableAnswerError("the platform's answer names no session")
+                raise UnknownEffectError("the platform's answer names no session")
             return session
 
     def look(self, session_id: str) -> SessionDetails:

@@ -201,19 +201,14 @@ class ResultFetcher:
             answer = Answer.STILL_UNREADABLE if last else Answer.DONE_UNREADABLE
             if decide(Situation.JOB, answer) is Action.HOLD:
                 because = f"job {generation.job_id} is done, but not its result: {unreadable}"
-                raise self._settler.hold(
-                    submission, generation, because + self._if_private(generation)
-                )
+                private = bool(self._job(generation).private)
+                if private:
+                    because += (
+                        ". The job is private, and the result of a private job can be read only "
+                        "once: if an answer was lost on its way, the result is gone"
+                    )
+                raise self._settler.hold(submission, generation, because, gone=private)
             environment.pause(tries * _RESULT_PAUSE_SECONDS)
-
-    def _if_private(self, generation: Generation) -> str:
-        """Return what else to say of a private job without a result."""
-        if not self._job(generation).private:
-            return ""
-        return (
-            ". It is a private job, whose result can be read only once: if it was read before, it "
-            "is gone, and looking again does not bring it back"
-        )
 
     def _check_session(self, generation: Generation) -> None:
         if generation.intent.session_id is not None:

@@ -21,6 +21,7 @@ from urllib3.util.retry import RequestHistory, Retry
 
 from session_block.client.failures import (
     Refusal,
+    UnknownEffectError,
     UnreadableAnswerError,
     is_outage,
     refusal,
@@ -294,6 +295,7 @@ def failed_request(error: requests.RequestException, method: str, path: str) -> 
         (ApiException(503), True),
         (ApiException(400), False),
         (UnreadableAnswerError("no state"), True),
+        (UnknownEffectError("no session"), False),
         (IBMRuntimeError("nothing is known"), False),
     ],
 )
