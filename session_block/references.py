@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
+
+from session_block.errors import InvalidInputError
 
 PrimitiveKind = Literal["sampler", "estimator"]
 ExecutionMode = Literal["session", "batch", "job"]
@@ -27,6 +30,26 @@ bit-for-bit equal answers to equal requests. The client has deprecated them sinc
 post-processed by the client. Their payload is randomised, so the results of equal requests differ
 within error bars.
 """
+
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~-]{0,127}")
+
+
+def checked_id(what: Literal["job", "session"], given: str) -> str:
+    """Return an ID of the platform's, which becomes part of a URL.
+
+    Raises:
+        InvalidInputError: It is none, and could lead to another URL.
+    """
+    if not isinstance(given, str) or not _ID.fullmatch(given):
+        listing = (
+            "session-block sessions list" if what == "session" else "session-block submissions list"
+        )
+        raise InvalidInputError(
+            f"{given!r} is no ID of a {what}: such IDs consist of letters, digits and hyphens. The "
+            f"platform was not asked. '{listing}' shows the IDs."
+        )
+    return given
 
 
 class Reference(BaseModel):

@@ -21,7 +21,6 @@ from session_block.cli.common import (
 )
 from session_block.operations.submissions import Operator, SubmissionOverview
 from session_block.records.keys import Kind
-from session_block.records.states import SubmissionState
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +37,7 @@ def list_(
         str | None, typer.Argument(help="Name or UID of the experiment; all by default.")
     ] = None,
     held: Annotated[
-        bool, typer.Option("--held", help="Only those that wait for your decision.")
+        bool, typer.Option("--held", help="Only those that wait for you: held, or refused.")
     ] = False,
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
@@ -50,14 +49,15 @@ def list_(
     with _operator(ledger_url) as operator:
         states = operator.submissions(experiment)
     if held:
-        states = [one for one in states if one.state is SubmissionState.HELD]
+        states = [one for one in states if one.waits]
     if as_json:
         answer([state.described() for state in states])
     elif not states:
         typer.echo("No submissions wait for your decision." if held else "No submissions.")
     else:
         print_table(
-            ["experiment", "submission", "state", "generation", "job", "label"],
+            ["experiment", "submission", "state", "generation", "job", "label"]
+            + ["because"] * held,
             [
                 [
                     state.experiment,
@@ -66,6 +66,7 @@ def list_(
                     state.generations,
                     state.job_id,
                     state.label,
+                    *[state.held_because or state.refused_because] * held,
                 ]
                 for state in states
             ],

@@ -10,8 +10,9 @@ from typing import Any
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import QiskitRuntimeService
-from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMRuntimeError
+from qiskit_ibm_runtime.exceptions import IBMInputValueError
 
+from session_block.client.failures import UnreadableAnswerError
 from session_block.client.service import LeanBackend, connecting
 from session_block.errors import BackendNotFoundError
 
@@ -96,8 +97,7 @@ class Backends:
                 f"Backend {choice.name!r} has no calibration {choice.calibration_id!r}. Set "
                 "calibration_id of the QuantumSession Block to one that it has, or leave it empty."
             )
-        unreadable: Exception = IBMRuntimeError("it is listed, but cannot be read")
-        return unreadable
+        return UnreadableAnswerError("it is listed, but cannot be read")
 
     def least_busy(self, min_num_qubits: int | None) -> list[str]:
         """Return the names of the backends that are up, least busy first.
@@ -111,9 +111,11 @@ class Backends:
         Raises:
             ConnectionFailedError: The listing failed.
         """
-        up = [one for one in self._listed(min_num_qubits) if one["status"]["name"] == "online"]
-        up.sort(key=lambda one: (one["queue_length"], one["name"]))
-        return [one["name"] for one in up]
+        listed = self._listed(min_num_qubits)
+        with connecting("read the states of the instance's backends"):
+            up = [one for one in listed if one["status"]["name"] == "online"]
+            up.sort(key=lambda one: (one["queue_length"], one["name"]))
+            return [one["name"] for one in up]
 
     def names(self, min_num_qubits: int | None = None) -> Sequence[str]:
         """Return the names of the backends, whatever their state, in alphabetical order.
@@ -128,14 +130,11 @@ class Backends:
 
     def _listed(self, min_num_qubits: int | None) -> list[dict[str, Any]]:
         with connecting("list the backends of the instance"):
-            try:
-                return [
-                    one
-                    for one in self._api().list_backends()
-                    if one["qubits"] >= (min_num_qubits or 0) and not one.get("is_simulator")
-                ]
-            except (KeyError, ValueError) as error:
-                raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
+            return [
+                one
+                for one in self._api().list_backends()
+                if one["qubits"] >= (min_num_qubits or 0) and not one.get("is_simulator")
+            ]
 
     def why_not_up(self, choice: BackendChoice) -> str | None:
         """Return the platform's reason why a backend runs no jobs now; ``None`` if it runs jobs."""

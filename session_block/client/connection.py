@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,12 +11,24 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 from session_block import crashpoints
 from session_block.account import Account, AccountSource
 from session_block.client.backends import Backends
-from session_block.client.failures import tells_of_refused_token
+from session_block.client.failures import is_outage, tells_of_refused_token
 from session_block.client.jobs import Jobs
+from session_block.client.outages import through_outages
 from session_block.client.service import connect, connecting, disconnect, identity_of
 from session_block.client.sessions import Sessions
+from session_block.environment.backoff import ExponentialPause
+from session_block.environment.environment import Environment
 from session_block.environment.forks import ForkLock, renew_after_fork
-from session_block.errors import InstanceRequiredError
+from session_block.errors import ConnectionFailedError, InstanceRequiredError
+from session_block.references import checked_id
+
+_TOKEN_TRIES = 4
+"""How often a new token may be refused before the credentials count as refused.
+
+If the token service fails in between, the client sends the API key in place of a token.
+"""
+
+_logger = logging.getLogger(__name__)
 
 
 class Probe:
@@ -30,17 +43,17 @@ class Probe:
     def session(self, session_id: str) -> dict[str, Any]:
         """Return a session's details."""
         with connecting(f"look up session {session_id}"):
-            return dict(self._api().session_details(session_id))
+            return dict(self._api().session_details(checked_id("session", session_id)))
 
     def job(self, job_id: str) -> dict[str, Any]:
         """Return a job, without its parameters."""
         with connecting(f"look up job {job_id}"):
-            return dict(self._api().job_get(job_id))
+            return dict(self._api().job_get(checked_id("job", job_id)))
 
     def metrics(self, job_id: str) -> dict[str, Any]:
         """Return a job's metrics."""
         with connecting(f"read the metrics of job {job_id}"):
-            return dict(self._api().job_metadata(job_id))
+            return dict(self._api().job_metadata(checked_id("job", job_id)))
 
     def _api(self) -> Any:
         connection = self._connection
@@ -74,13 +87,18 @@ class Connection:
 
     Args:
         source: The account, or the source that it is loaded from when first needed.
+        environment: Gives clock and pause to wait with while the platform is out of reach;
+            ``None`` to fail at once.
 
     Attributes:
         renewals: How often the connection was renewed or closed.
     """
 
-    def __init__(self, source: Account | AccountSource) -> None:
+    def __init__(
+        self, source: Account | AccountSource, environment: Environment | None = None
+    ) -> None:
         self._source = source
+        self._environment = environment
         self._account: Account | None = None
         self._client: _Client | None = None
         self._identity: str | None = None
@@ -148,16 +166,37 @@ class Connection:
         """The instance's jobs."""
         return self._connected().jobs
 
+    def renew(self) -> None:
+        """Connect again, with a new access token, after any outage.
+
+        Raises:
+            ConnectionFailedError: The credentials are refused, or an outage lasts too long.
+        """
+        with self._lock:
+            self._client = self._connect()
+            self.renewals += 1
+
     def renew_after(self, error: BaseException) -> bool:
-        """Connect again if an error means that the access token was refused.
+        """Connect again if an error means that the access token was refused; do not wait.
+
+        For callers that wait and ask again by themselves, maybe not for long.
 
         Returns:
-            Whether it connected again.
+            Whether it connected again; not during an outage.
+
+        Raises:
+            ConnectionFailedError: The credentials are refused.
         """
         if not tells_of_refused_token(error):
             return False
         with self._lock:
-            self._client = self._connect()
+            try:
+                self._client = self._connect_once()
+            except ConnectionFailedError as failure:
+                if not (is_outage(failure) or tells_of_refused_token(failure)):
+                    raise
+                _logger.warning("The access token could not be renewed yet: %s", failure)
+                return False
             self.renewals += 1
         return True
 
@@ -184,8 +223,30 @@ class Connection:
         return client
 
     def _connect(self) -> _Client:
+        """Connect, after any outage if there is an environment to wait with."""
+        environment = self._environment
+        if environment is None:
+            return self._connect_once()
+        pause = ExponentialPause(environment)
+        for tries_left in reversed(range(_TOKEN_TRIES)):
+            try:
+                return through_outages(
+                    environment, f"{self._platform} could not be reached", self._connect_once
+                )
+            except ConnectionFailedError as error:
+                if not tries_left or not tells_of_refused_token(error):
+                    raise
+                environment.pause(pause.next())
+        raise AssertionError("the last try returns or raises")
+
+    @property
+    def _platform(self) -> str:
         account = self.account
-        purpose = f"connect to {account.url or account.name or 'IBM Quantum'}"
+        return str(account.url or account.name or "IBM Quantum")
+
+    def _connect_once(self) -> _Client:
+        account = self.account
+        purpose = f"connect to {self._platform}"
         with connecting(purpose), crashpoints.around("connect"):
             service = connect(account)
         instance = _pinned_instance(service)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeJobNotFound, RuntimeJobV2
-from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 
 from session_block import crashpoints
-from session_block.client.service import connecting
+from session_block.client.service import connecting, readable
+from session_block.references import checked_id
 
 _LISTING_PAGE = 100
 
@@ -113,17 +112,29 @@ class Jobs:
 
     def get(self, job_id: str) -> RuntimeJobV2 | None:
         """Return a job, or ``None`` if the instance has no job with this ID."""
-        with connecting(f"look up job {job_id}"), crashpoints.around("ask job"):
+        with connecting(f"look up job {checked_id('job', job_id)}"):
             try:
-                return self._service.job(job_id)
+                with crashpoints.around("ask job"):
+                    return self._service.job(job_id)
             except RuntimeJobNotFound:
                 return None
+
+    def status(self, job: RuntimeJobV2) -> str:
+        """Return a job's state, from a new request, in the client's words.
+
+        Raises:
+            RequestsApiError: The platform did not answer.
+            UnreadableAnswerError: Its answer shows no state.
+        """
+        with readable(), crashpoints.around("ask job"):
+            return str(job.status())
 
     def tagged(self, tag: str) -> list[ListedJob]:
         """List every job with a tag, oldest first, whatever its session, state or age.
 
         Raises:
             RequestsApiError: The listing failed, so nothing is known about the jobs.
+            UnreadableAnswerError: It was incomplete, so nothing is known either.
         """
         return self._listed(job_tags=[tag])
 
@@ -133,7 +144,7 @@ class Jobs:
         Raises:
             ConnectionFailedError: The listing failed.
         """
-        with connecting(f"list the jobs of session {session_id}"), _whole_listing():
+        with connecting(f"list the jobs of session {checked_id('session', session_id)}"):
             return self._listed(session_id=session_id)
 
     def named(self, tag: str) -> list[ListedJob]:
@@ -142,7 +153,7 @@ class Jobs:
         Raises:
             ConnectionFailedError: The listing failed.
         """
-        with connecting(f"list the jobs tagged {tag!r}"), _whole_listing():
+        with connecting(f"list the jobs tagged {tag!r}"):
             return self.tagged(tag)
 
     def metrics(self, job_id: str) -> JobMetrics:
@@ -151,38 +162,34 @@ class Jobs:
         Raises:
             ConnectionFailedError: The platform does not answer.
         """
-        with connecting(f"read the metrics of job {job_id}"):
+        with connecting(f"read the metrics of job {checked_id('job', job_id)}"):
             return JobMetrics.of(self._api().job_metadata(job_id))
 
     def _listed(self, **filters: Any) -> list[ListedJob]:
         jobs: list[ListedJob] = []
         while True:
-            with crashpoints.around("list jobs"):
-                page = self._api().jobs_get(
-                    limit=_LISTING_PAGE, skip=len(jobs), descending=False, **filters
-                )["jobs"]
-            jobs.extend(
-                ListedJob(
-                    job_id=job["id"],
-                    created=job["created"],
-                    status=job["state"]["status"],
-                    session_id=job.get("session_id"),
-                    tags=tuple(job.get("tags") or ()),
-                    backend=job.get("backend"),
-                )
-                for job in page
-            )
+            with readable():
+                page = self._page(len(jobs), filters)
+            jobs.extend(page)
             if len(page) < _LISTING_PAGE:
                 return jobs
 
-
-@contextmanager
-def _whole_listing() -> Iterator[None]:
-    """Turn the errors of reading an incomplete listing into an error of the client."""
-    try:
-        yield
-    except (KeyError, ValueError) as error:
-        raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
+    def _page(self, skip: int, filters: Mapping[str, Any]) -> list[ListedJob]:
+        with crashpoints.around("list jobs"):
+            page = self._api().jobs_get(
+                limit=_LISTING_PAGE, skip=skip, descending=False, **filters
+            )["jobs"]
+        return [
+            ListedJob(
+                job_id=str(job["id"]),
+                created=job["created"],
+                status=str(job["state"]["status"]),
+                session_id=job.get("session_id"),
+                tags=tuple(job.get("tags") or ()),
+                backend=job.get("backend"),
+            )
+            for job in page
+        ]
 
 
 def reason_of(job: RuntimeJobV2) -> str:

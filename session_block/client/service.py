@@ -18,12 +18,12 @@ from typing import Any, Self
 import jwt
 import requests
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService, RuntimeInvalidStateError
-from qiskit_ibm_runtime.exceptions import IBMError
+from qiskit_ibm_runtime.exceptions import IBMError, IBMInputValueError
 
 from session_block.account import Account
-from session_block.client.failures import code_in
+from session_block.client.failures import UnreadableAnswerError, code_in
 from session_block.environment.forks import ForkLock
-from session_block.errors import ConnectionFailedError
+from session_block.errors import ConnectionFailedError, SessionBlockError
 
 REMEMBERED_SECONDS = 60.0
 """For how long the check of the instance's usage, and a backend's status, are not repeated."""
@@ -78,16 +78,21 @@ def connect(account: Account) -> QiskitRuntimeService:
     """Make the client's service for an account."""
     variables = _variables(account)
     with _environment(variables):
-        service = LeanService(
-            channel=account.channel,
-            token=account.token,
-            url=account.url,
-            instance=account.instance,
-            verify=account.verify,
-            proxies=_proxies(account),
-            private_endpoint=account.private_endpoint,
-            **account.preferences,
-        )
+        try:
+            service = LeanService(
+                channel=account.channel,
+                token=account.token,
+                url=account.url,
+                instance=account.instance,
+                verify=account.verify,
+                proxies=_proxies(account),
+                private_endpoint=account.private_endpoint,
+                **account.preferences,
+            )
+        except ValueError as error:
+            if isinstance(error, IBMError | requests.RequestException):
+                raise
+            raise IBMInputValueError(str(error)) from error  # a setting: waiting does not help
     for api in (service._active_api_client, *service._get_api_clients().values()):  # noqa: SLF001
         _equip(api, account)
     make_api = service._create_new_cloud_api_client  # noqa: SLF001
@@ -183,11 +188,29 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                     os.environ[name] = value
 
 
+STRANGE = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+"""What comes of reading an answer that lacks something, or is of another form."""
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn what comes of reading a strange answer into an error of the client."""
+    try:
+        yield
+    except (SessionBlockError, requests.RequestException):  # some are value errors, too
+        raise
+    except STRANGE as error:
+        raise UnreadableAnswerError(
+            f"the platform's answer is incomplete or of an unknown form: {error!r}"
+        ) from error
+
+
 @contextmanager
 def connecting(purpose: str) -> Iterator[None]:
     """Turn the client's errors into this package's error, with the purpose in its message."""
     try:
-        yield
+        with readable():
+            yield
     except RuntimeInvalidStateError:
         # This is an answer to the request, not a failed request.
         raise
@@ -204,6 +227,11 @@ def _explained(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str:
+    if isinstance(error, UnreadableAnswerError):
+        return (
+            "Run again in a while; if it stays so, check the credentials' URL and the version of "
+            "qiskit-ibm-runtime: 'session-block doctor' shows both"
+        )
     if "CERTIFICATE_VERIFY_FAILED" in _explained(error):
         return (
             "Set the credentials' ca_bundle to a file with the certificate of the authority that "

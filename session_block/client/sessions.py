@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 from qiskit_ibm_runtime import Batch, Session
-from qiskit_ibm_runtime.exceptions import IBMError, IBMRuntimeError
+from qiskit_ibm_runtime.exceptions import IBMError
 
 from session_block import crashpoints
 from session_block.client.backends import BackendChoice, Backends
+from session_block.client.failures import UnknownEffectError
 from session_block.client.service import connecting
 from session_block.errors import (
     ConnectionFailedError,
@@ -22,7 +23,7 @@ from session_block.errors import (
     SessionMismatchError,
     SessionNotFoundError,
 )
-from session_block.references import SessionDetails, SessionMode
+from session_block.references import SessionDetails, SessionMode, checked_id
 
 _CLASSES: dict[str, type[Session]] = {"session": Session, "batch": Batch}
 _ON_THE_WIRE = {"session": "dedicated", "batch": "batch"}
@@ -85,7 +86,13 @@ class Sessions:
             connecting(f"open a {mode} on {backend.name}"),
             crashpoints.around("open session"),
         ):
-            return _CLASSES[mode](device, max_time=max_time_seconds)
+            try:
+                session = _CLASSES[mode](device, max_time=max_time_seconds)
+            except (AttributeError, KeyError, TypeError) as error:
+                raise UnknownEffectError("the platform's answer is of an unknown form") from error
+            if not session.session_id:
+                raise UnknownEffectError("the platform's answer names no session")
+            return session
 
     def look(self, session_id: str) -> SessionDetails:
         """Return the platform's details of a session or batch, in one request.
@@ -93,12 +100,12 @@ class Sessions:
         Raises:
             SessionNotFoundError: The instance has no session with this ID.
         """
+        checked_id("session", session_id)
         try:
-            with (
-                connecting(f"look up session {session_id}"),
-                crashpoints.around("look at session"),
-            ):
-                told = self._api().session_details(session_id)
+            with connecting(f"look up session {session_id}"):
+                with crashpoints.around("look at session"):
+                    told = self._api().session_details(session_id)
+                return SessionDetails(**{_FIELDS.get(name, name): told[name] for name in told})
         except ConnectionFailedError as error:
             if getattr(error.__cause__, "status_code", None) == _NOT_FOUND:
                 raise SessionNotFoundError(
@@ -107,7 +114,6 @@ class Sessions:
                     session_id=session_id,
                 ) from error
             raise
-        return SessionDetails(**{_FIELDS.get(name, name): value for name, value in told.items()})
 
     def attach(
         self, details: SessionDetails, backend: BackendChoice, mode: SessionMode = "session"
@@ -195,19 +201,16 @@ class Sessions:
             ConnectionFailedError: The listing failed or was incomplete.
         """
         with connecting(f"list the sessions on {backend}"):
-            try:
-                return [
-                    ListedSession(
-                        session_id=item["id"],
-                        mode=item["mode"],
-                        backend=item.get("backend"),
-                        created=datetime.fromisoformat(item["created"]),
-                        status=item["status"],
-                    )
-                    for item in self._workloads(mode, backend, created_after)
-                ]
-            except (KeyError, ValueError) as error:
-                raise IBMRuntimeError(f"the listing is incomplete: {error!r}") from error
+            return [
+                ListedSession(
+                    session_id=item["id"],
+                    mode=item["mode"],
+                    backend=item.get("backend"),
+                    created=datetime.fromisoformat(item["created"]),
+                    status=item["status"],
+                )
+                for item in self._workloads(mode, backend, created_after)
+            ]
 
     def _workloads(
         self, mode: str, backend: str, created_after: datetime

@@ -40,12 +40,12 @@ class Backoff:
     """Says how long to pause before the next attempt, and when to give up.
 
     Args:
-        subject: What cannot be read; messages begin with it.
+        failure: What fails, in words, such as "The state of job d1 could not be read".
         environment: Gives clock and jitter.
     """
 
-    def __init__(self, subject: str, environment: Environment) -> None:
-        self._subject = subject
+    def __init__(self, failure: str, environment: Environment) -> None:
+        self._failure = failure
         self._environment = environment
         self._since: float | None = None
         self._pause = ExponentialPause(environment)
@@ -60,10 +60,10 @@ class Backoff:
         self._since = now if self._since is None else self._since
         if now - self._since > OUTAGE_SECONDS:
             raise ConnectionFailedError(
-                f"{self._subject} could not be read for {OUTAGE_SECONDS:.0f} s ({error}). Nothing "
-                "is lost: run again once the platform can be reached."
+                f"{self._failure} for {OUTAGE_SECONDS:.0f} s ({error}). Nothing is lost: run again "
+                "once the platform can be reached; 'session-block doctor' says what can be reached."
             ) from error
-        _logger.warning("%s could not be read (%s). Trying again.", self._subject, error)
+        _logger.warning("%s (%s). Trying again.", self._failure, error)
         return self._pause.next()
 
     def recovered(self) -> None:

@@ -104,7 +104,7 @@ class Experiment(ExperimentRecords):
         self.opening = self._context.environment.new_id() if opener else None
         self._settings = settings
         self._check_block()
-        self._connection = Connection(account)
+        self._connection = Connection(account, self._context.environment)
         self._made_of = Parts(
             self._context, self._connection, settings, opener=opener, shared=within is not None
         )

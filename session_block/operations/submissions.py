@@ -27,6 +27,7 @@ from session_block.records.keys import (
 )
 from session_block.records.states import SubmissionState
 from session_block.records.submissions import Generation, Submission
+from session_block.references import checked_id
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class SubmissionOverview:
         state: Its state.
         job_id: The latest generation's job.
         held_because: Why it waits for an operator, or ``None``.
+        refused_because: Why it was refused, or ``None``. The next request asks once more.
+        sealed: Whether its experiment is finished, so that nothing is asked any more.
         facts: Its facts, oldest first.
     """
 
@@ -49,6 +52,15 @@ class SubmissionOverview:
     tag: str | None
     held_because: str | None
     facts: tuple[Kind, ...] = ()
+    refused_because: str | None = None
+    sealed: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for somebody: it is held, or it was refused and is not given up."""
+        if self.state is SubmissionState.REJECTED:
+            return not self.sealed
+        return self.state is SubmissionState.HELD
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON values, without its facts."""
@@ -63,6 +75,7 @@ class SubmissionOverview:
             "label": self.label,
             "tag": self.tag,
             "held_because": self.held_because,
+            "refused_because": self.refused_because,
         }
 
 
@@ -90,8 +103,10 @@ class Operator:
         """Say which job belongs to a submission that could not be settled.
 
         Raises:
-            InvalidInputError: It is settled, it does not exist, or its experiment is finished.
+            InvalidInputError: It is settled, it does not exist, its experiment is finished, or what
+                is given is no job ID.
         """
+        checked_id("job", job_id)
         identity, known, latest = self._to_decide(experiment, submission)
         self._require_unsettled(known, latest)
         self._decide(identity, Outcome.of_job(known.id, latest.number, job_id, adopted=True))
@@ -188,6 +203,8 @@ class Operator:
             label=latest.intent.label,
             tag=latest.intent.tag,
             held_because=None if recorded.has_result else because,
+            refused_because=_refused_because(recorded),
+            sealed=is_sealed(self._journal(identity)),
             facts=tuple(facts),
         )
 
@@ -222,3 +239,8 @@ class Operator:
                 by=who,
             )
         )
+
+
+def _refused_because(recorded: Submission) -> str | None:
+    refused = recorded.refusal if recorded.state is SubmissionState.REJECTED else None
+    return None if refused is None or refused.outcome is None else refused.outcome.message

@@ -178,6 +178,14 @@ class Submission:
         return None if outcome is None else outcome.status
 
     @property
+    def refusal(self) -> Generation | None:
+        """The latest generation if it was refused; ``None`` if it was not."""
+        latest = self.latest
+        if latest is None or latest.outcome is None or latest.outcome.kind != "rejected":
+            return None
+        return latest
+
+    @property
     def failures_in_passing(self) -> int:
         """How many of its jobs failed for a passing reason."""
         return sum(one.ended == FAILED_IN_PASSING for one in self.generations)

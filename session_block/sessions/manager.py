@@ -10,6 +10,7 @@ from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block.client import BackendChoice, Connection
+from session_block.client.outages import through_outages
 from session_block.environment.forks import ForkLock
 from session_block.errors import SessionClosedError, SessionError, SessionsNotAllowedError
 from session_block.events import EventKind
@@ -94,12 +95,20 @@ class SessionManager:
     @property
     def backend(self) -> IBMBackend:
         """The backend of all jobs, as the client's object."""
-        return self.connection.backends.get(self.backend_choice)
+        return through_outages(
+            self._context.environment,
+            f"The backend of experiment {self._context.identity} could not be read",
+            lambda: self.connection.backends.get(self.backend_choice),
+        )
 
     @property
     def target(self) -> Target:
         """What circuits may consist of on the backend."""
-        return self.connection.backends.target(self.backend_choice)
+        return through_outages(
+            self._context.environment,
+            f"The backend of experiment {self._context.identity} could not be read",
+            lambda: self.connection.backends.target(self.backend_choice),
+        )
 
     @property
     def place(self) -> Place:
@@ -228,6 +237,18 @@ class SessionManager:
     def details_of(self, record: SessionRecord) -> SessionDetails:
         """Return the details of one of the experiment's sessions, asked from the platform."""
         return self.connection.sessions.look(str(record.session_id))
+
+    def seconds_left(self) -> float | None:
+        """Return how many seconds the session that is attached has left.
+
+        Returns:
+            ``None`` if none is attached, or before its first job has started.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        current = self._current
+        return None if current is None else self._expiry.seconds_left(current.session)
 
     def is_closed(self, session_id: str) -> bool:
         """Whether the platform says that a session accepts no more jobs."""

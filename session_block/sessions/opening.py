@@ -8,7 +8,16 @@ import sys
 from qiskit_ibm_runtime import Session
 
 from session_block.client import Connection
-from session_block.client.failures import NO_SESSIONS_CODE, Refusal, refusal, tells_of_no_sessions
+from session_block.client.failures import (
+    NO_SESSIONS_CODE,
+    UNAUTHORIZED,
+    Refusal,
+    TooManyRequests,
+    refusal,
+    tells_of_no_sessions,
+    too_many_requests,
+)
+from session_block.environment.backoff import Backoff
 from session_block.errors import (
     ConnectionFailedError,
     InvalidInputError,
@@ -58,9 +67,17 @@ class SessionOpener:
         self._connection = connection
         self._pinned = pinned
         self._plan = plan
+        self._backoff = Backoff(
+            f"A {plan.mode} for experiment {context.identity} could not be opened",
+            context.environment,
+        )
+        self._renewed = False
 
     def open(self, number: int, mode: SessionMode) -> Session | None:
-        """Open the n-th session; ``None`` if another process opens it, or if this one was too late.
+        """Open the n-th session; ``None`` if the next one is to be opened, or another one joined.
+
+        So it is if another process opens it, if this one was too late, and if it was refused for a
+        passing reason: an expired token, or too many requests, which is waited out.
 
         Raises:
             SessionsNotAllowedError: The instance's plan has no sessions.
@@ -78,11 +95,16 @@ class SessionOpener:
                     self._pinned.choice(), max_time_seconds, mode
                 )
             except ConnectionFailedError as error:
-                self._failed(number, refusal(error, handled), error)
-                raise
+                refused = refusal(error, handled)
+                self._failed(number, refused, error)
+                if refused is None or not self._is_passing(refused, error, handled):
+                    raise
+                return None
             stands, ours = self._journal.record(
                 SessionOutcome(number=number, kind="opened", session_id=session.session_id)
             )
+        self._renewed = False
+        self._backoff.recovered()
         if ours:
             return session
         _logger.warning(
@@ -145,6 +167,31 @@ class SessionOpener:
                 experiment=self._context.uid,
                 code=NO_SESSIONS_CODE,
             ) from error
+
+    def _is_passing(
+        self, refused: Refusal, error: ConnectionFailedError, handled: BaseException | None
+    ) -> bool:
+        """Whether another session may be asked for now: wait, or renew the token, until it may."""
+        too_many = too_many_requests(error, handled)
+        if too_many is not None:
+            self._wait(too_many, error)
+            return True
+        if refused.status == UNAUTHORIZED and not self._renewed:
+            self._renewed = True
+            self._connection.renew()
+            return True
+        return False
+
+    def _wait(self, too_many: TooManyRequests, error: ConnectionFailedError) -> None:
+        if too_many.too_long:
+            _logger.warning(
+                "The platform asks to wait %.0f s before another session is opened. Asking again "
+                "after %.0f s.",
+                too_many.retry_after_seconds,
+                too_many.pause_seconds,
+            )
+        pause = self._backoff.failed(error)
+        self._context.environment.pause(max(pause, too_many.pause_seconds or 0.0))
 
     def _record_lost(self, number: int) -> None:
         _, ours = self._journal.record(SessionOutcome(number=number, kind="lost"))

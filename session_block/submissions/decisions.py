@@ -20,7 +20,7 @@ from session_block.settings import Policy
 
 
 class Answer(StrEnum):
-    """What the platform says about a submission or its job, or what our budget says."""
+    """What the platform says about a submission or its job, or what our budget or the user says."""
 
     NOT_ASKED = "not asked"
     NO_JOB_YET = "no job bears the tag; the settle window is open"
@@ -37,9 +37,11 @@ class Answer(StrEnum):
     FAILED_IN_PASSING = "failed for a reason listed as retryable"
     FAILED = "failed for good"
     CANCELLED = "cancelled by a user"
+    UNKNOWN_JOB_YET = "unknown at its instance; the settle window is open"
     UNKNOWN_JOB = "unknown at its instance"
     WITHIN_BUDGET = "within the limits, which were raised"
     OVER_BUDGET = "over the limits"
+    ASKED_ANEW = "not asked since the user made the request anew"
 
 
 class Action(StrEnum):
@@ -100,6 +102,7 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.REJECTED_BY_BUDGET, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
     (Situation.REJECTED_BY_BUDGET, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,
     (Situation.REJECTED, Answer.NOT_ASKED): Action.RAISE,
+    (Situation.REJECTED, Answer.ASKED_ANEW): Action.NEXT_GENERATION,
     (Situation.REJECTED, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
     (Situation.REJECTED, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,
     (Situation.ABANDONED, Answer.NOT_ASKED): Action.NEXT_GENERATION,
@@ -115,6 +118,7 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.JOB, Answer.FAILED_IN_PASSING): Action.WRITE_OFF,
     (Situation.JOB, Answer.FAILED): Action.RAISE,
     (Situation.JOB, Answer.CANCELLED): Action.RAISE,
+    (Situation.JOB, Answer.UNKNOWN_JOB_YET): Action.WAIT,
     (Situation.JOB, Answer.UNKNOWN_JOB): Action.HOLD,
     (Situation.JOB_ENDED_WITH_SESSION, Answer.NOT_ASKED): Action.NEXT_GENERATION_IN_NEW_SESSION,
     (Situation.JOB_ENDED_WITH_SESSION, Answer.OTHER_JOBS): Action.CANCEL_TWINS,

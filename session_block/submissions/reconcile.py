@@ -75,7 +75,8 @@ class Reconciler:
                 # Jobs submitted just before the ledger was lost may not be listed yet.
                 environment.pause(settle_window(self._connection.account))
             backoff = Backoff(
-                f"The job listing of experiment {self._context.identity}", environment
+                f"The job listing of experiment {self._context.identity} could not be read",
+                environment,
             )
             while True:
                 try:

@@ -10,7 +10,7 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from session_block import crashpoints
 from session_block.client import reason_of
 from session_block.client.failures import code_in
-from session_block.client.service import connecting
+from session_block.client.service import STRANGE, connecting
 from session_block.environment.backoff import Backoff
 from session_block.errors import (
     JobCancelledError,
@@ -115,7 +115,7 @@ class ResultFetcher:
         """
         job = self._job(generation)
         with connecting(f"read the state of job {generation.job_id}"):
-            return str(job.status())
+            return self._connection.jobs.status(job)
 
     def result(
         self,
@@ -212,7 +212,7 @@ class ResultFetcher:
     def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
         """Fetch a finished job's result and store it; return it as stored."""
         environment = self._context.environment
-        backoff = Backoff(f"The result of job {generation.job_id}", environment)
+        backoff = Backoff(f"The result of job {generation.job_id} could not be read", environment)
         tries = 0
         while True:
             try:
@@ -222,10 +222,11 @@ class ResultFetcher:
                 environment.pause(backoff.failed(error))
                 self._connection.renew_after(error)
                 continue
-            except ValueError as error:
-                result, unreadable = None, str(error)
+            except STRANGE as error:
+                result, unreadable = None, f"it cannot be read ({error!r})"
             else:
-                unreadable = "it is empty"
+                empty = result is None or (isinstance(result, str | dict) and not result)
+                unreadable = "it is empty" if empty else f"it is a {type(result).__name__}"
             if isinstance(result, PrimitiveResult):
                 self._jobs.forget(str(generation.job_id))
                 stored = self._store(submission, generation, result)
@@ -235,8 +236,14 @@ class ResultFetcher:
             last = tries >= _RESULT_TRIES
             answer = Answer.STILL_UNREADABLE if last else Answer.DONE_UNREADABLE
             if decide(Situation.JOB, answer) is Action.HOLD:
-                because = f"job {generation.job_id} is done, but its result is not: {unreadable}"
-                raise self._settler.hold(submission, generation, because)
+                because = f"job {generation.job_id} is done, but not its result: {unreadable}"
+                private = bool(self._job(generation).private)
+                if private:
+                    because += (
+                        ". The job is private, and the result of a private job can be read only "
+                        "once: if an answer was lost on its way, the result is gone"
+                    )
+                raise self._settler.hold(submission, generation, because, gone=private)
             environment.pause(tries * _RESULT_PAUSE_SECONDS)
 
     def _check_session(self, generation: Generation) -> None:

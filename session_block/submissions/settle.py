@@ -84,7 +84,9 @@ class Settler:
         situation = Situation.HELD if generation.held else Situation.INTENT_ORPHANED
         environment = self._context.environment
         window = settle_window(self._connection.account)
-        backoff = Backoff(f"The job listing for submission {submission}", environment)
+        backoff = Backoff(
+            f"The job listing for submission {submission} could not be read", environment
+        )
         began = environment.monotonic()
         while True:
             settled = environment.monotonic() - began >= window
@@ -126,8 +128,17 @@ class Settler:
         """Record that a generation's job gave no result and never will."""
         self._journal.record(JobEnded(submission=submission, generation=number, because=because))
 
-    def hold(self, submission: str, generation: Generation, because: str) -> SubmissionHeldError:
-        """Record that a generation waits for an operator; return the error that says so."""
+    def hold(
+        self, submission: str, generation: Generation, because: str, *, gone: bool = False
+    ) -> SubmissionHeldError:
+        """Record that a generation waits for an operator; return the error that says so.
+
+        Args:
+            submission: The submission's ID.
+            generation: The generation.
+            because: Why.
+            gone: Whether what is missing is gone, so that another look is of no use.
+        """
         self._journal.record(
             Hold(
                 submission=submission,
@@ -144,9 +155,10 @@ class Settler:
             else f"'session-block submissions adopt {place} JOB' if you know its job, "
             f"'session-block submissions release {place}' if there is none"
         )
+        again = "" if gone else "Run again to look once more. Otherwise "
         return SubmissionHeldError(
             f"Submission {submission} of experiment {self._context.identity} is held: {because}. "
-            f"Nothing is submitted. Run again to look once more. Otherwise {cure}.",
+            f"Nothing is submitted. {again}{cure}.",
             **generation.named(self._experiment),
         )
 

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass, field
 
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio, crashpoints
-from session_block.client.failures import UNAUTHORIZED, Refusal, code_in, refusal
+from session_block.client.failures import (
+    UNAUTHORIZED,
+    code_in,
+    is_outage,
+    refusal,
+    too_many_requests,
+)
 from session_block.costs.budget import Budget
-from session_block.environment.backoff import OUTAGE_SECONDS
+from session_block.environment.backoff import OUTAGE_SECONDS, Backoff
 from session_block.errors import (
     BudgetExceededError,
+    ConnectionFailedError,
     ExperimentSealedError,
     SubmissionNotSentError,
     SubmissionRejectedError,
@@ -38,13 +46,47 @@ from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.settle import Settler
 from session_block.tags import SubmissionTag
 
+_WITHOUT_A_JOB = frozenset(
+    {
+        Situation.NOTHING,
+        Situation.ABANDONED,
+        Situation.REJECTED,
+        Situation.REJECTED_FOR_NOW,
+        Situation.REJECTED_BY_CLOSED_SESSION,
+    }
+)
 _ATTEMPTS_PER_CALL = 3
 _LOOK_SECONDS = 0.05
+_LONG_PAUSE_SECONDS = 60.0
 _logger = logging.getLogger(__name__)
 
 
 class OccurrenceTakenError(Exception):
     """Another subflow has the occurrence; the request takes the next one. No user sees it."""
+
+
+@dataclass
+class _Call:
+    """One call for a submission.
+
+    Attributes:
+        began: When, by the monotonic clock.
+        refused_before: The generation that was refused before; ``None`` if the latest was not.
+        tried: The generations that this call tried to send.
+        failures: How many of these failed in a way that says nothing about the job.
+        failure: The last of these failures.
+        renewed: Whether the connection was renewed for a read.
+    """
+
+    request: Request
+    submission: str
+    about: Asked
+    began: float
+    refused_before: Generation | None
+    tried: set[int] = field(default_factory=set)
+    failures: int = 0
+    failure: Exception | None = None
+    renewed: bool = False
 
 
 class Submitter:
@@ -102,48 +144,74 @@ class Submitter:
                 tries again.
             ConnectionFailedError: The platform could not be reached; the next call tries again.
         """
-        attempts = 0
-        tried: set[int] = set()
-        failure: Exception | None = None
-        began = self._environment.monotonic()
+        recorded = self.read(submission)
+        call = _Call(request, submission, about, self._environment.monotonic(), recorded.refusal)
+        backoff = Backoff(
+            f"What submission {submission} of experiment {self._context.identity} needs could not "
+            "be read",
+            self._environment,
+        )
         while True:
+            try:
+                found = self._step(call, recorded)
+            except ConnectionFailedError as error:
+                if not self._may_pass(call, error):
+                    raise
+                self._environment.pause(backoff.failed(error))
+            else:
+                backoff.recovered()
+                if found is not None:
+                    return found
             recorded = self.read(submission)
-            self._check_ours(recorded, about)
-            latest = recorded.latest
-            may_try = (
-                attempts < _ATTEMPTS_PER_CALL
-                and self._environment.monotonic() - began < OUTAGE_SECONDS
-            )
-            match self._next_action(recorded):
-                case Action.ANSWER | Action.ASK_JOB if latest is not None:
-                    return latest
-                case Action.WAIT_FOR_SENDER:
-                    self._environment.pause(_LOOK_SECONDS)
-                case Action.LOOK if latest is not None:
-                    self._settler.settle(submission, latest)
-                case Action.RAISE if latest is not None and latest.outcome is not None:
-                    raise self._rejected(submission, latest.outcome)
-                case Action.SUBMIT | Action.NEXT_GENERATION if may_try:
-                    failure = self._attempt(request, recorded, about)
-                    tried.add(len(recorded.generations) + 1)
-                    attempts += failure is not None
-                case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
-                    if self._is_overtaken(recorded):
-                        continue
+
+    def _step(self, call: _Call, recorded: Submission) -> Generation | None:
+        """Do what is next; return the generation that made the job if there is one."""
+        self._check_ours(recorded, call.about)
+        latest = recorded.latest
+        may_try = call.failures < _ATTEMPTS_PER_CALL and not self._has_lasted(call)
+        match self._next_action(recorded, call.refused_before):
+            case Action.ANSWER | Action.ASK_JOB if latest is not None:
+                return latest
+            case Action.WAIT_FOR_SENDER:
+                self._environment.pause(_LOOK_SECONDS)
+            case Action.LOOK if latest is not None:
+                self._settler.settle(recorded.id, latest)
+            case Action.RAISE if latest is not None and latest.outcome is not None:
+                raise self._rejected(recorded.id, latest.outcome)
+            case Action.SUBMIT | Action.NEXT_GENERATION if may_try:
+                self._attempt(call, recorded)
+            case Action.NEXT_GENERATION_IN_NEW_SESSION if latest is not None:
+                if not self._is_overtaken(recorded):
                     self._refuse_when_sealed(recorded)
                     self._sessions.replace(
-                        str(latest.intent.session_id), asked_again=latest.number not in tried
+                        str(latest.intent.session_id), asked_again=latest.number not in call.tried
                     )
-                    self._attempt(request, recorded, about)
-                    tried.add(latest.number + 1)
-                case _:
-                    raise SubmissionNotSentError(
-                        f"Submission {submission} of experiment {self._context.identity} was tried "
-                        f"{attempts} times, and the platform shows no job of it. Nothing is lost. "
-                        "Run again once the platform can be reached.",
-                        experiment=self._experiment,
-                        submission=submission,
-                    ) from failure
+                    self._attempt(call, recorded)
+            case _:
+                last = "" if call.failure is None else f" The last try failed: {call.failure}."
+                raise SubmissionNotSentError(
+                    f"Submission {recorded.id} of experiment {self._context.identity} was tried "
+                    f"{len(call.tried)} times, and the platform shows no job of it. Nothing is "
+                    "lost. Run again once the platform takes jobs; 'session-block doctor' says "
+                    f"what can be reached.{last}",
+                    experiment=self._experiment,
+                    submission=recorded.id,
+                ) from call.failure
+        return None
+
+    def _has_lasted(self, call: _Call) -> bool:
+        return self._environment.monotonic() - call.began >= OUTAGE_SECONDS
+
+    def _may_pass(self, call: _Call, error: ConnectionFailedError) -> bool:
+        """Whether what a step needs of the platform may be asked again: nothing was sent for it."""
+        if self._has_lasted(call):
+            return False
+        if is_outage(error):
+            return True
+        if call.renewed:
+            return False
+        call.renewed = self._sessions.connection.renew_after(error)
+        return call.renewed
 
     def _check_ours(self, recorded: Submission, about: Asked) -> None:
         """Check that no subflow in another process has just asked for the same occurrence."""
@@ -156,35 +224,42 @@ class Submitter:
         if theirs.run == about.asker.run and other_place:
             raise OccurrenceTakenError(recorded.id)
 
-    def _next_action(self, recorded: Submission) -> Action:
-        """Decide from the ledger; read the platform's listing first if the ledger knows no job."""
-        situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
-        if situation in {Situation.NOTHING, Situation.ABANDONED} and self._reconciler.ensure():
-            return Action.WAIT_FOR_SENDER
-        if situation is Situation.NOTHING:
-            return decide(situation, Answer.NO_JOB)
-        if situation is Situation.REJECTED_BY_BUDGET:
-            over = self._budget.why_no_more() is not None
-            return decide(situation, Answer.OVER_BUDGET if over else Answer.WITHIN_BUDGET)
-        return decide(situation)
+    def _next_action(self, recorded: Submission, before: Generation | None) -> Action:
+        """Decide from the ledger; read the platform's listing first if the ledger knows no job.
 
-    def _attempt(self, request: Request, recorded: Submission, about: Asked) -> Exception | None:
-        """Create the next generation's intent and, if nobody else did, its outcome.
-
-        Returns:
-            The error, if it is unknown whether the job was made; otherwise ``None``.
+        Args:
+            recorded: What the ledger says.
+            before: The generation that was refused before this call, or ``None``. The cause may be
+                cured since, and what an older version took for a refusal may have made a job.
         """
+        situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
+        if situation in _WITHOUT_A_JOB and self._reconciler.ensure():
+            return Action.WAIT_FOR_SENDER
+        match situation:
+            case Situation.NOTHING:
+                return decide(situation, Answer.NO_JOB)
+            case Situation.REJECTED_BY_BUDGET:
+                over = self._budget.why_no_more() is not None
+                return decide(situation, Answer.OVER_BUDGET if over else Answer.WITHIN_BUDGET)
+            case Situation.REJECTED if before is not None and recorded.latest == before:
+                return decide(situation, Answer.ASKED_ANEW)
+            case _:
+                return decide(situation)
+
+    def _attempt(self, call: _Call, recorded: Submission) -> None:
+        """Create the next generation's intent and, if nobody else did, its outcome."""
         aio.current().end_if_abandoned()
         if self._is_overtaken(recorded):
-            return None
+            return
         self._refuse_when_sealed(recorded)
-        sessions = self._sessions
+        sessions, request, about = self._sessions, call.request, call.about
         request.check_isa(sessions.target)
+        # A session may end while this waits, so it is asked for afterwards.
+        self._wait(recorded.id)
         mode = sessions.current()
         session_id = session_id_of(mode)
         calibrated_at = sessions.calibrated_at(session_id)
         request.check_faulty(sessions.backend)
-        self._limiter.wait(f"Submission {recorded.id} of experiment {self._context.identity}")
         number = len(recorded.generations) + 1
         tag = SubmissionTag(
             self._experiment,
@@ -222,10 +297,30 @@ class Submitter:
                 asker=about.asker,
                 chapter=about.chapter,
             )
+            call.tried.add(number)
             if not self._journal.record(intent)[1]:
-                return None
+                return
             self._check_budget(recorded.id, number)
-            return self._send(request, mode, tag, recorded)
+            failure = self._send(request, mode, tag, recorded)
+        if failure is not None:
+            call.failure = failure
+            call.failures += 1
+
+    def _wait(self, submission: str) -> None:
+        """Wait until the platform takes the next job, and say so if that outlasts the session."""
+        pause = self._limiter.pause_seconds
+        left = self._sessions.seconds_left() if pause > _LONG_PAUSE_SECONDS else None
+        if left is not None and left < pause:
+            _logger.warning(
+                "The platform takes the next submission of experiment %s in %.0f s, but its "
+                "session ends in %.0f s, so the job cannot run in it. The session idles out, and "
+                "the Block's on_expiry decides what follows. To stop paying now, close it: "
+                "'session-block sessions list' shows it.",
+                self._context.identity,
+                pause,
+                max(left, 0.0),
+            )
+        self._limiter.wait(f"Submission {submission} of experiment {self._context.identity}")
 
     def _send(
         self, request: Request, mode: Session | IBMBackend, tag: SubmissionTag, before: Submission
@@ -235,7 +330,7 @@ class Submitter:
             with crashpoints.around("submit"):
                 job = request.send(mode, [*self._context.identity.tags, str(tag)])
         except Exception as error:  # noqa: BLE001 - `_failed` sorts them, and loses none
-            return self._failed(tag, error, refusal(error, handled), before)
+            return self._failed(tag, error, handled, before)
         self._limiter.accepted()
         self._jobs.keep(job, request.like)
         outcome = self._settler.decide(Outcome.of_job(tag.submission, tag.generation, job.job_id()))
@@ -248,13 +343,21 @@ class Submitter:
         return None
 
     def _failed(
-        self, tag: SubmissionTag, error: Exception, refused: Refusal | None, before: Submission
+        self,
+        tag: SubmissionTag,
+        error: Exception,
+        handled: BaseException | None,
+        before: Submission,
     ) -> Exception | None:
         """Record a refusal as the outcome; after any other failure the tag must be looked up.
 
         Returns:
-            The error, if it is unknown whether the job was made; otherwise ``None``.
+            The error, if it is unknown whether the job was made; otherwise, and if there were only
+            too many requests, ``None``.
         """
+        refused, too_many = refusal(error, handled), too_many_requests(error, handled)
+        if too_many is not None:
+            self._limiter.refused(too_many.retry_after_seconds)
         if refused is None:
             _logger.warning(
                 "It is unknown whether submission %s of experiment %s reached the platform (%s); "
@@ -263,7 +366,8 @@ class Submitter:
                 self._experiment,
                 error,
             )
-            return error
+            self._sessions.connection.renew_after(error)
+            return error if too_many is None else None
         outcome = self._settler.decide(
             Outcome(
                 submission=tag.submission,
@@ -274,10 +378,10 @@ class Submitter:
                 message=refused.message,
             )
         )
-        if refused.too_many:
-            self._limiter.refused(refused.retry_after_seconds)
-        elif before.refused_with != UNAUTHORIZED and self._sessions.connection.renew_after(error):
+        if too_many is not None:
             return None
+        if refused.status == UNAUTHORIZED and before.refused_with != UNAUTHORIZED:
+            self._sessions.connection.renew()
         elif outcome.kind == "rejected" and refused.cause == "for-now":
             raise self._rejected(tag.submission, outcome) from error
         return None
@@ -325,14 +429,17 @@ class Submitter:
                 experiment=self._experiment,
                 submission=submission,
             )
-        who, cure = "platform", "Correct the request; the corrected one is a new submission."
         if outcome.status is None:
-            who = "client"
+            who, cure = "client", "Correct the request, and run again"
         elif outcome.cause == "for-now":
-            cure = "Check credentials and limits, and run again: the next run submits it."
+            who, cure = "platform", "Check credentials and limits, and run again"
+        else:
+            who, cure = "platform", "Correct the request or what stands in its way, and run again"
         return SubmissionRejectedError(
             f"The {who} refused submission {submission} of experiment {self._context.identity}: "
-            f"{outcome.message}. No job was made. {cure}",
+            f"{outcome.message}. No job was made. {cure}: the next run asks once more, also if "
+            "only tags, limits or the plan have changed. 'session-block submissions show "
+            f"{self._experiment} {submission}' tells its story.",
             experiment=self._experiment,
             submission=submission,
             code=code_in(outcome.message or ""),

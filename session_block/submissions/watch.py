@@ -10,7 +10,6 @@ from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block import crashpoints
 from session_block.client import is_known_to_have_failed, reason_of
 from session_block.client.failures import tells_of_closed_session
 from session_block.client.jobs import Duration
@@ -19,14 +18,15 @@ from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
 from session_block.events import EventKind
 from session_block.records.context import ExperimentContext
 from session_block.records.sessions import CANCELLED, CLOSED
-from session_block.records.submissions import Generation, read_submission
+from session_block.records.submissions import Generation, Situation, read_submission
 from session_block.sessions.manager import SessionManager
 from session_block.submissions import polling
-from session_block.submissions.decisions import Answer
+from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
 from session_block.submissions.passing_failures import is_passing_failure
 from session_block.submissions.polling import Expectation, PollSchedule
 from session_block.submissions.reconcile import Reconciler
+from session_block.submissions.settle import settle_window
 
 OUTAGES = (ConnectionFailedError, IBMError, requests.RequestException)
 """Errors that only prolong a wait."""
@@ -66,6 +66,7 @@ class JobWatch:
         self._reconciler = reconciler
         self._schedule = PollSchedule()
         self._unsure: dict[Hashable, str] = {}
+        self._unknown_since: dict[str, float] = {}
 
     def until_over(
         self, submission: str, generation: Generation, timeout_seconds: float | None
@@ -91,7 +92,9 @@ class JobWatch:
         # A job that was sent long ago or by another process may be over, so look at once.
         pause = 0.0 if sent is None else polling.until_first_look(expected, began - since)
         in_time = pause > 0 and (timeout_seconds is None or pause <= timeout_seconds)
-        backoff = Backoff(f"The state of job {generation.job_id}", self._environment)
+        backoff = Backoff(
+            f"The state of job {generation.job_id} could not be read", self._environment
+        )
         pending: list[float] = []
         published = ""
         while True:
@@ -104,11 +107,11 @@ class JobWatch:
                 self._connection.renew_after(error)
             else:
                 backoff.recovered()
-                if answer is not Answer.PENDING:
+                if decide(Situation.JOB, answer) is not Action.WAIT:
                     if sent is not None and in_time:
                         self._learn(sent.like, generation, pending, asked)
                     return answer
-                if status != published:
+                if status and status != published:
                     published = status
                     self._publish_state(generation, status)
                 pending.append(asked)
@@ -164,15 +167,14 @@ class JobWatch:
         """Return the job's state as an answer, and the client's word for it."""
         job = self._jobs.job(generation)
         if job is None:
-            return Answer.UNKNOWN_JOB, ""
+            return self._unknown(str(generation.job_id)), ""
         try:
-            with crashpoints.around("ask job"):
-                status = str(job.status())
+            status = self._connection.jobs.status(job)
         except RequestsApiError as error:
             # For a failed job's message the client reads its results, which may be missing.
             if not is_known_to_have_failed(job):
                 if error.status_code == _NOT_FOUND:
-                    return Answer.UNKNOWN_JOB, ""
+                    return self._unknown(job.job_id()), ""
                 raise
             status = "ERROR"
         match status:
@@ -185,6 +187,15 @@ class JobWatch:
                 return (Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED), status
             case _:
                 return Answer.PENDING, status
+
+    def _unknown(self, job_id: str) -> Answer:
+        """Return the answer for a job that the platform does not know: a new one may be hidden."""
+        now = self._environment.monotonic()
+        since = self._unknown_since.setdefault(job_id, now)
+        if now - since < settle_window(self._connection.account):
+            return Answer.UNKNOWN_JOB_YET
+        del self._unknown_since[job_id]
+        return Answer.UNKNOWN_JOB
 
     def _publish_state(self, generation: Generation, status: str) -> None:
         what = EventKind.JOB_RUNNING if status == "RUNNING" else EventKind.JOB_QUEUED

@@ -24,6 +24,7 @@ PHASES: Mapping[str, tuple[str, str, int]] = {
 
 _MOMENT_SECONDS = 0.5
 _EFFECTS = ("before", "after")
+_PAGE = "<html><head><title>Request blocked</title></head></html>"
 _DOWN = frozenset({"ConnectionFailedError"})
 
 Rule = Mapping[str, Any]
@@ -78,8 +79,13 @@ def _single(phase: str) -> Iterator[tuple[str, tuple[Rule, ...], Allowed]]:
         refused = Allowed(raises=frozenset({"SubmissionRejectedError"}))
         yield "401", ({"kind": "status", "status": 401},), Allowed()
         yield "403", ({"kind": "status", "status": 403},), refused
-        wrong = Allowed(error="SubmissionRejectedError", submissions=2)
-        yield "400", ({"kind": "status", "status": 400},), wrong
+        yield "400", ({"kind": "status", "status": 400},), refused
+        for effect in _EFFECTS:
+            for status in (402, 408, 409, 423, 451, 499):
+                rule = {"kind": "status", "status": status, "effect": effect}
+                yield f"{status}, {effect}", (rule,), Allowed()
+            page = {"kind": "status", "status": 403, "body": _PAGE, "effect": effect}
+            yield f"a firewall's page, {effect}", (page,), Allowed()
     if phase == "fetch":
         yield "204", ({"kind": "status", "status": 204, "times": 2},), Allowed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from types import ModuleType
@@ -13,14 +14,20 @@ import qiskit_ibm_runtime.accounts.exceptions
 import qiskit_ibm_runtime.api.exceptions
 import qiskit_ibm_runtime.exceptions
 import requests
+from ibm_cloud_sdk_core import ApiException
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 from urllib3.response import HTTPResponse
 from urllib3.util.retry import RequestHistory, Retry
 
 from session_block.client.failures import (
+    Refusal,
+    UnknownEffectError,
+    UnreadableAnswerError,
+    is_outage,
     refusal,
     tells_of_closed_session,
     tells_of_refused_token,
+    too_many_requests,
 )
 
 MODULES: tuple[ModuleType, ...] = (
@@ -68,6 +75,13 @@ def exceptions() -> dict[str, type[Exception]]:
         for name, one in inspect.getmembers(module, inspect.isclass)
         if issubclass(one, Exception) and one.__module__.startswith("qiskit_ibm_runtime")
     }
+
+
+OWN = '{"errors":[{"code":1234,"message":"no"}],"trace":"t"}'
+"""A refusal as IBM's API words it."""
+
+PAGE = "<html><head><title>Request blocked</title></head></html>"
+"""What a proxy, a firewall or a load balancer answers in IBM's place."""
 
 
 def raised_while_sending(error: BaseException) -> BaseException:
@@ -132,18 +146,49 @@ def test_a_lost_connection_says_nothing(error: Exception) -> None:
         (401, "for-now"),
         (403, "for-now"),
         (404, "request"),
-        (409, "request"),
         (413, "request"),
         (422, "request"),
         (429, "for-now"),
     ],
 )
-def test_a_4xx_of_one_attempt_is_definite(status: int, cause: str) -> None:
-    """P6: a 4xx that came of exactly one attempt made no job."""
-    refused = refusal(answered(status, "no"))
+def test_ibms_own_4xx_of_one_attempt_is_definite(status: int, cause: str) -> None:
+    """P6: a 4xx of IBM's own that came of exactly one attempt made no job."""
+    refused = refusal(answered(status, OWN))
     assert refused is not None
     assert (refused.cause, refused.status) == (cause, status)
-    assert refused.too_many == (status == 429)
+    assert refusal(answered(status, '{"error": {"code": 1234, "message": "no"}}')) == Refusal(
+        cause, status, f'HTTP {status}: {{"error": {{"code": 1234, "message": "no"}}}}'
+    )
+
+
+@pytest.mark.parametrize("status", [402, 407, 408, 409, 421, 423, 425, 451, 499])
+def test_some_statuses_say_nothing_of_the_request(status: int) -> None:
+    """P6: a time limit, a conflict, a lock and a proxy's word are looked up, whoever says it."""
+    assert refusal(answered(status, OWN)) is None
+
+
+def test_a_used_up_allocation_is_known_by_its_words() -> None:
+    """IBM says 409 for it; to look three times for a job would only let the session burn."""
+    used_up = OWN.replace('"no"', '"The usage limit of instance x is reached."')
+    refused = refusal(answered(409, used_up))
+    assert refused is not None
+    assert (refused.cause, refused.status) == ("for-now", 409)
+    assert refusal(answered(409, "The usage limit is reached.")) is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
+@pytest.mark.parametrize(
+    "text",
+    [PAGE, "", "Bad Request", "{}", "[]", '{"errors": []}', '{"errors": [{"message": "x"}]}'],
+)
+def test_what_is_not_ibms_own_says_nothing(status: int, text: str) -> None:
+    """P6: without IBM's body and its code, nobody knows who answered, nor when."""
+    assert refusal(answered(status, text)) is None
+
+
+def test_an_answer_of_another_form_says_nothing() -> None:
+    """P6: a success that names no job may have made one, wherever it is found out."""
+    assert refusal(UnreadableAnswerError("names no session")) is None
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524, 302, 200])
@@ -154,17 +199,17 @@ def test_other_answers_say_nothing(status: int) -> None:
 
 def test_a_4xx_after_another_attempt_says_nothing() -> None:
     """P6: the client had sent the job before, and who knows what became of that."""
-    assert refusal(answered(400, sent_before=True)) is None
+    assert refusal(answered(400, OWN, sent_before=True)) is None
 
 
 def test_an_answer_to_another_request_says_nothing() -> None:
     """The client asks for more than the job when it submits; a GET that failed is no refusal."""
-    assert refusal(answered(404, method="GET")) is None
+    assert refusal(answered(404, OWN, method="GET")) is None
 
 
 def test_what_is_being_handled_is_no_part_of_the_story() -> None:
     """A refusal that the caller is handling is not taken for the next submission's."""
-    handled = answered(429)
+    handled = answered(429, OWN)
     lost = IBMRuntimeError("lost")
     lost.__context__ = handled
     assert refusal(raised_while_sending(lost), handled) is None
@@ -179,32 +224,84 @@ def test_a_closed_session_is_told_by_code_and_by_text(text: str) -> None:
         refused = refusal(answered(status, text))
         assert refused is not None
         assert refused.cause == "session-closed"
+    assert refusal(answered(403, f"<p>{text}</p>")) is None
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"),
+    ("value", "seconds", "pause"),
     [
-        ("7", 7.0),
-        (" 7 ", 7.0),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-        ("soon", None),
-        ("-3", None),
-        ("", None),
+        ("7", 7.0, 7.0),
+        (" 7 ", 7.0, 7.0),
+        ("1.5", 1.5, 1.5),
+        ("86400", 86400.0, 3600.0),
+        ("9" * 400, math.inf, 3600.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0, 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", None, None),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", None, None),
+        ("soon", None, None),
+        ("-3", None, None),
+        ("inf", None, None),
+        ("nan", None, None),
+        ("", None, None),
     ],
 )
-def test_retry_after_is_a_number_or_a_date(value: str, seconds: float | None) -> None:
-    """What is neither is as good as nothing."""
-    refused = refusal(answered(429, Retry_After=value))
-    assert refused is not None
-    assert refused.retry_after_seconds == seconds
+@pytest.mark.parametrize("text", [OWN, PAGE])
+def test_retry_after_is_a_number_or_a_date(
+    value: str, seconds: float | None, pause: float | None, text: str
+) -> None:
+    """What is neither is as good as nothing, and nobody is waited for longer than an hour."""
+    asked = too_many_requests(answered(429, text, Retry_After=value))
+    assert asked is not None
+    assert (asked.retry_after_seconds, asked.pause_seconds) == (seconds, pause)
+    assert asked.too_long == ((seconds or 0) > 3600)
 
 
 def test_retry_after_may_be_a_time_to_come() -> None:
     """A date says how long it is until then."""
     moment = format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True)
-    refused = refusal(answered(429, Retry_After=moment))
-    assert refused is not None
-    assert refused.retry_after_seconds == pytest.approx(600, abs=30)
+    asked = too_many_requests(answered(429, Retry_After=moment))
+    assert asked is not None
+    assert asked.retry_after_seconds == pytest.approx(600, abs=30)
+    assert too_many_requests(answered(503, Retry_After="7")) is None
+
+
+def failed_request(error: requests.RequestException, method: str, path: str) -> BaseException:
+    """Return what the client makes of a request that failed."""
+    error.request = requests.Request(method, f"http://platform/api/v1{path}").prepare()
+    outer = IBMRuntimeError("failed")
+    outer.__context__ = error
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (answered(503, method="GET"), True),
+        (answered(520, method="GET"), True),
+        (answered(429, OWN, method="GET"), True),
+        (answered(408, method="GET"), True),
+        (answered(403, PAGE, method="GET"), True),
+        (answered(401, OWN, method="GET"), False),
+        (answered(403, OWN, method="GET"), False),
+        (answered(404, OWN, method="GET"), False),
+        (failed_request(requests.ConnectionError("refused"), "GET", "/jobs"), True),
+        (failed_request(requests.Timeout("slow"), "GET", "/jobs"), True),
+        (failed_request(requests.JSONDecodeError("no", "<html>", 0), "GET", "/jobs"), True),
+        (failed_request(requests.ConnectionError("cut"), "POST", "/jobs"), False),
+        (failed_request(requests.ConnectionError("cut"), "POST", "/sessions"), False),
+        (failed_request(requests.exceptions.SSLError("bad"), "GET", "/jobs"), False),
+        (failed_request(requests.exceptions.ProxyError("said 407"), "GET", "/jobs"), False),
+        (failed_request(requests.exceptions.InvalidURL("bad"), "GET", "/jobs"), False),
+        (ApiException(503), True),
+        (ApiException(400), False),
+        (UnreadableAnswerError("no state"), True),
+        (UnknownEffectError("no session"), False),
+        (IBMRuntimeError("nothing is known"), False),
+    ],
+)
+def test_what_waiting_may_cure(error: BaseException, passes: bool) -> None:
+    """An outage passes by itself; a refusal and a setting do not, and no POST is made blindly."""
+    assert is_outage(error) is passes
 
 
 def test_refused_tokens_are_known() -> None:

@@ -473,15 +473,18 @@ def test_a_session_closed_between_two_jobs_is_replaced(
     experiment.close_session()
 
 
-def test_a_failed_connection_loses_nothing(ledger_url: str, tmp_path: Path) -> None:
-    """With the platform away a request fails clearly; what is recorded still answers."""
+def test_a_failed_connection_loses_nothing(
+    ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the platform away for too long a request fails clearly; what is recorded answers."""
+    monkeypatch.setattr("session_block.environment.backoff.OUTAGE_SECONDS", 0.5)
     with LocalPlatform(tmp_path / "platform", interactive_seconds=1) as own:
         block = block_for(own.info, ledger_url, instance=own.info.instance)
         experiment = block.experiment("e")
         counts = _counts(experiment)
     away = block.experiment("e")
     assert _counts(away) == counts
-    with pytest.raises(ConnectionFailedError):
+    with pytest.raises(ConnectionFailedError, match="could not be reached for"):
         away.run_sampler([_bell(0.3)], shots=8)
     assert block.experiment("e").session_id == experiment.session_id
 

@@ -101,6 +101,21 @@ def test_503_is_sat_out(faulty: LocalPlatform, device: IBMBackend, circuit: Quan
     assert (kept["id"], kept["seen"], kept["used"]) == (rule, 3, 2)
 
 
+def test_a_body_is_sent_as_it_is(faulty: LocalPlatform) -> None:
+    """A page as a firewall sends it, and a success of another form; no success without a body."""
+    at = {"kind": "status", "method": "GET", "path": "/jobs"}
+    faulty.add_fault(**at, status=403, body="<html></html>", retry_after=3)
+    faulty.add_fault(**at, status=200, body="{}")
+    with raw_client(faulty.info) as api:
+        page, empty = api.get("/jobs"), api.get("/jobs")
+    assert (page.status_code, page.text) == (403, "<html></html>")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert page.headers["Retry-After"] == "3"
+    assert (empty.status_code, empty.json()) == (200, {})
+    with pytest.raises(PlatformError, match="with a body it may also be 200"):
+        faulty.add_fault(**at, status=200)
+
+
 def test_500_after_the_effect(
     faulty: LocalPlatform, device: IBMBackend, circuit: QuantumCircuit
 ) -> None:

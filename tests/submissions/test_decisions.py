@@ -51,6 +51,7 @@ ROWS = [
     (Situation.REJECTED_BY_BUDGET, Answer.ONE_JOB, Action.ADOPT_AS_NEXT),
     (Situation.REJECTED_BY_BUDGET, Answer.SEVERAL_JOBS, Action.ADOPT_AS_NEXT),
     (Situation.REJECTED, Answer.NOT_ASKED, Action.RAISE),
+    (Situation.REJECTED, Answer.ASKED_ANEW, Action.NEXT_GENERATION),
     (Situation.REJECTED, Answer.ONE_JOB, Action.ADOPT_AS_NEXT),
     (Situation.REJECTED, Answer.SEVERAL_JOBS, Action.ADOPT_AS_NEXT),
     (Situation.ABANDONED, Answer.NOT_ASKED, Action.NEXT_GENERATION),
@@ -66,6 +67,7 @@ ROWS = [
     (Situation.JOB, Answer.FAILED_IN_PASSING, Action.WRITE_OFF),
     (Situation.JOB, Answer.FAILED, Action.RAISE),
     (Situation.JOB, Answer.CANCELLED, Action.RAISE),
+    (Situation.JOB, Answer.UNKNOWN_JOB_YET, Action.WAIT),
     (Situation.JOB, Answer.UNKNOWN_JOB, Action.HOLD),
     (Situation.JOB_ENDED_WITH_SESSION, Answer.NOT_ASKED, Action.NEXT_GENERATION_IN_NEW_SESSION),
     (Situation.JOB_ENDED_WITH_SESSION, Answer.OTHER_JOBS, Action.CANCEL_TWINS),
@@ -87,6 +89,7 @@ ASKED = {
     Answer.FAILED_IN_PASSING,
     Answer.FAILED,
     Answer.CANCELLED,
+    Answer.UNKNOWN_JOB_YET,
     Answer.UNKNOWN_JOB,
 }
 REACHABLE: dict[Situation, set[Answer]] = {
@@ -102,7 +105,7 @@ REACHABLE: dict[Situation, set[Answer]] = {
         Answer.OVER_BUDGET,
         Answer.NOT_ASKED,
     },
-    Situation.REJECTED: {*LISTED, Answer.NOT_ASKED},
+    Situation.REJECTED: {*LISTED, Answer.ASKED_ANEW, Answer.NOT_ASKED},
     Situation.ABANDONED: {*LISTED, Answer.NOT_ASKED},
     Situation.JOB: {*ASKED, Answer.OTHER_JOBS, Answer.NOT_ASKED},
     Situation.JOB_ENDED_WITH_SESSION: {Answer.OTHER_JOBS, Answer.NOT_ASKED},
@@ -152,6 +155,7 @@ def test_no_job_is_made_while_one_may_exist(
         first_or_allowed = {
             (Situation.NOTHING, Answer.NO_JOB),
             (Situation.REJECTED_BY_BUDGET, Answer.WITHIN_BUDGET),
+            (Situation.REJECTED, Answer.ASKED_ANEW),
         }
         assert (situation, answer) in first_or_allowed or (
             situation in ended and answer is Answer.NOT_ASKED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,12 @@ from session_block.errors import SubmissionRejectedError
 from session_block.experiments.experiment import Experiment
 from session_block.ledger.database import DatabaseStore
 from session_block.local_platform import LocalPlatform
-from session_block.submissions.rate_limit import FORGET_SECONDS, WINDOW_SECONDS, RateLimiter
+from session_block.submissions.rate_limit import (
+    FORGET_SECONDS,
+    TELLING,
+    WINDOW_SECONDS,
+    RateLimiter,
+)
 
 
 class Time(Environment):
@@ -92,15 +98,83 @@ def test_without_being_told_it_waits_ever_longer(clock: Time) -> None:
     assert max(pauses) == WINDOW_SECONDS
 
 
-def test_what_was_learnt_is_forgotten(clock: Time) -> None:
-    """A limit that was met once does not slow down for ever."""
+def test_a_short_wait_that_does_not_help_grows(clock: Time) -> None:
+    """A platform that says 'in a second' for ever is not asked every second for ever."""
+    limiter = RateLimiter(clock)
+    pauses = []
+    for _ in range(12):
+        before = clock.seconds
+        limiter.wait("it")
+        pauses.append(clock.seconds - before)
+        limiter.refused(1.0)
+    assert pauses[:8] == [0, 1, 1, 1, 1, 2, 4, 8]
+    assert pauses[-1] == WINDOW_SECONDS
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_an_early_refusal_slows_nothing_down(clock: Time, refusals: int) -> None:
+    """A session burns while it waits: after 429s that come early it goes on as before."""
     limiter = RateLimiter(clock)
     limiter.wait("it")
-    limiter.refused(1.0)
-    assert limiter.per_minute == 1
-    clock.seconds += FORGET_SECONDS + 1
-    limiter.wait("it")
+    limiter.accepted()
+    for _ in range(refusals):
+        limiter.wait("it")
+        limiter.refused(1.0)
+    began = clock.seconds
+    for _ in range(20):
+        limiter.wait("it")
+        limiter.accepted()
+    assert clock.seconds - began == 1.0
     assert limiter.per_minute is None
+
+
+def test_a_platform_that_keeps_refusing_is_believed(clock: Time) -> None:
+    """Whoever takes one a minute is sent about one a minute, with a probe now and then."""
+    limiter, taken = RateLimiter(clock), [-WINDOW_SECONDS]
+    refused = 0
+    while len(taken) < 20:
+        limiter.wait("it")
+        left = taken[-1] + WINDOW_SECONDS - clock.seconds
+        if left > 0:
+            refused += 1
+            limiter.refused(left)
+        else:
+            taken.append(clock.seconds)
+            limiter.accepted()
+    assert clock.seconds - taken[1] < 20 * WINDOW_SECONDS * 1.1
+    assert refused <= 20
+
+
+def test_a_learnt_limit_recovers_within_minutes(clock: Time) -> None:
+    """It doubles with each quiet minute, and is dropped after three."""
+    limiter = RateLimiter(clock)
+    for _ in range(TELLING):
+        limiter.wait("it")
+        limiter.accepted()
+    limiter.wait("it")
+    limiter.refused(1.0)
+    assert limiter.per_minute == TELLING
+    limits = []
+    for _ in range(4):
+        clock.seconds += WINDOW_SECONDS
+        limits.append(limiter.per_minute)
+    assert limits == [TELLING, 2 * TELLING, 4 * TELLING, None]
+    assert 3 * WINDOW_SECONDS == FORGET_SECONDS
+
+
+def test_it_is_not_told_to_wait_longer_than_an_hour(
+    clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Retry-After of a day, or without an end, is cut to an hour, and that is said."""
+    limiter = RateLimiter(clock)
+    for asked in (86400.0, math.inf):
+        limiter.wait("it")
+        limiter.refused(asked)
+        assert limiter.pause_seconds == 3600.0
+        assert f"asks to wait {asked:.0f} s" in caplog.text
+        assert "tried again after 3600 s" in caplog.text
+    limiter.wait("it")
+    assert clock.seconds == 1000 + 2 * 3600
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +216,9 @@ def test_a_rate_limit_is_sat_out_visibly(
     )
     began = time.monotonic()
     limiter = experiment._parts.submitter._limiter
-    with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("session_block.submissions.rate_limit.WINDOW_SECONDS", 3.0)
+    with caplog.at_level(logging.WARNING):
         experiment.run_sampler([_circuit(1)], shots=8)
-        assert limiter.per_minute == 1
+    assert limiter.per_minute is None
     assert time.monotonic() - began >= 4
     assert "submissions a minute" in caplog.text
     (rule,) = [one for one in platform.faults() if one["id"] == fault]

@@ -120,6 +120,11 @@ def _send_signal(rule: Signal) -> None:
 def _status(rule: Status) -> Response:
     if rule.status == NO_CONTENT:
         return Response(status_code=rule.status)
+    if rule.body is not None:
+        headers = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}
+        page = rule.body.lstrip().startswith("<")
+        media_type = "text/html" if page else "application/json"
+        return Response(rule.body, rule.status, headers, media_type)
     return refusal(
         ApiError(
             rule.status,

@@ -58,19 +58,28 @@ class _Rule(_Model):
 
 
 class Status(_Rule):
-    """Answer with a chosen status: 204 (the results are not there yet), or an error."""
+    """Answer with a chosen status: 204 (the results are not there yet), or an error.
+
+    Without ``body`` an error is worded as IBM's API words it. A body is sent as it is: a page, if
+    it begins with ``<``, as a proxy or a firewall sends one, else JSON. With a body the status may
+    also be a success.
+    """
 
     kind: Literal["status"]
-    status: Annotated[int, Field(ge=204, le=599)]
+    status: Annotated[int, Field(ge=200, le=599)]
     code: Annotated[int, Field(ge=1000, le=9999)] = 1000
     message: Annotated[str, Field(max_length=1000)] = "A fault rule says so."
     retry_after: Annotated[int, Field(ge=0, le=_DAY_SECONDS)] | None = None
     effect: Effect = "before"
+    body: Annotated[str, Field(max_length=10_000)] | None = None
 
     @model_validator(mode="after")
     def _is_error(self) -> Status:
-        if self.status not in (204, *range(400, 600)):
-            raise ValueError("status must be 204 or from 400 to 599")
+        error = self.status in (204, *range(400, 600))
+        if not error and (self.body is None or self.status not in (200, 201)):
+            raise ValueError(
+                "status must be 204 or from 400 to 599; with a body it may also be 200 or 201"
+            )
         return self
 
 
