@@ -285,7 +285,7 @@ class QuantumSession(SessionSettings, FormBlock):
         from session_block.records.identity import lost_among
         from session_block.tags import name_tag, owner_digest
 
-        connection = Connection(self.credentials)
+        connection = Connection(self.credentials, self.ledger().environment)
         jobs = connection.jobs.named(name_tag(name))
         owner = self.owner or connection.identity
         return lost_among(
