@@ -147,8 +147,9 @@ def identify(
             experiment that it first opened by a name, so that its retries continue that one.
         block: What tells the Block from other Blocks that open experiments at this place.
         find_lost: Returns the experiments of a name that have jobs at the platform. Called only if
-            the ledger does not know the name or the UID, or if an earlier attempt of the flow run
-            may have opened it with another ledger, or before the ledger was restored.
+            this process found the ledger without any name, as after the loss of a disk, or if an
+            earlier attempt of the flow run may have opened it with another ledger, or if the ledger
+            does not know this UID.
 
     Raises:
         LabelRequiredError: There is neither a name nor a place.
@@ -248,9 +249,7 @@ class _Names:
             if latest is not None and not fresh and uid is None:
                 return latest, True
             number = 1 if latest is None else latest.number + 1
-            # A new number is asked for on purpose, but a flow run's retry means its first one.
-            ask = uid or self._retried or not (fresh or known)
-            found = self._lost(uid, {one.uid for one in known}) if ask else None
+            found = self._lost(uid) if uid or not (fresh or known) else None
             given, ours = self._journal.record(
                 NameGiven(
                     name=self._name,
@@ -266,12 +265,8 @@ class _Names:
                 return given, found is not None
 
     def may_be_lost(self) -> bool:
-        """Whether the name may have experiments that only the platform shows.
-
-        A ledger that was restored from an older copy does not know what came after. Only the name
-        of a flow run that begins now cannot be older than that.
-        """
-        if self._retried or not _UNNAMED.fullmatch(self._name):
+        """Whether the name may have experiments that only the platform shows."""
+        if self._retried:
             return True
         ledger = self._journal.ledger
         if ledger not in _FOUND_EMPTY:
@@ -279,11 +274,11 @@ class _Names:
             _FOUND_EMPTY[ledger] = not known
         return _FOUND_EMPTY[ledger]
 
-    def _lost(self, uid: str | None, known: Collection[str]) -> Lost | None:
-        """Return the experiment that the platform shows and the ledger does not know."""
+    def _lost(self, uid: str | None) -> Lost | None:
+        """Return the experiment that the platform shows: by UID, or by name for an empty ledger."""
         if uid is None and not self.may_be_lost():
             return None
-        found = [one for one in self._find_lost(self._name) if one.uid not in known]
+        found = self._find_lost(self._name)
         if uid is not None:
             one = next((one for one in found if one.uid == uid), None)
             if one is None:
