@@ -45,10 +45,10 @@ def test_a_connection_that_breaks_at_the_post_makes_one_job(
     assert platform.jobs_of(experiment.uid) == 1
 
 
-def test_a_refusal_of_the_request_itself_stands(
+def test_a_refusal_of_the_request_itself_is_asked_once_in_each_call(
     platform: Platform, block: QuantumSession, admin: Admin, circuit: QuantumCircuit
 ) -> None:
-    """What the platform refused as wrong is not sent again; the error says what it said."""
+    """What the platform refused as wrong is refused again; the error says what it said."""
     admin.add_fault(kind="status", status=400, message="as the test wants", times=None, **POST)
     for _ in range(2):
         experiment = block.experiment("wrong")
@@ -56,7 +56,7 @@ def test_a_refusal_of_the_request_itself_stands(
             experiment.run_sampler([circuit], shots=8)
     experiment.cancel_session()
     (rule,) = admin.faults()
-    assert rule["seen"] == 1
+    assert rule["seen"] == 2
     assert platform.jobs_of(experiment.uid) == 0
 
 

@@ -67,6 +67,7 @@ def _blocking(cls: type) -> Iterator[str]:
     """
     asking = {"backend", "mode", "service"}
     at_once = {
+        "after_fork",
         "account",
         "begin",
         "job_id",

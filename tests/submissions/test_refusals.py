@@ -69,13 +69,14 @@ def test_corrected_tags_go_on(own: LocalPlatform, tmp_path: Path, again: str) ->
     """Tags are not what a request is recognised by, so correcting them must suffice."""
     block = block_of(own, tmp_path / "ledger.db")
     experiment = block.experiment(tmp_path.name)
-    with pytest.raises(SubmissionRejectedError, match="a tag must be a text") as caught:
-        ask(experiment, tags=[""])
+    own.add_fault(**POST, status=400, code=1234, message="a bad tag", times=1)
+    with pytest.raises(SubmissionRejectedError, match="a bad tag") as caught:
+        ask(experiment, tags=["bad"])
     assert f"session-block submissions show {experiment.uid} {caught.value.submission}" in str(
         caught.value
     )
     [waiting] = [one for one in Operator(block.ledger()).submissions() if one.waits]
-    assert "a tag must be a text" in str(waiting.described()["refused_because"])
+    assert "a bad tag" in str(waiting.described()["refused_because"])
     if again == "in the next one":
         experiment = block.experiment(tmp_path.name)
     ask(experiment, tags=["good"])
