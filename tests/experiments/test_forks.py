@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
+import pytest
 from forked import Child
 from session_support import block_for, measured
 from support import Platform, wait_until
@@ -43,6 +44,7 @@ def test_parent_and_children_get_their_own_results(platform: Platform, store_url
     experiment.close_session()
 
 
+@pytest.mark.rest
 def test_a_fork_while_other_threads_are_at_work(platform: Platform, block: QuantumSession) -> None:
     """A child waits for no thread that stayed in its parent, and takes nothing away from it."""
     experiment = block.experiment("e")
@@ -80,6 +82,7 @@ def test_a_child_ends_nothing_of_its_parent(platform: Platform, block: QuantumSe
     assert experiment.sealed
 
 
+@pytest.mark.rest
 def test_a_child_counts_no_equal_requests(platform: Platform, block: QuantumSession) -> None:
     """Only the opener does; the child's error says what to do, and nothing is submitted."""
     experiment = block.experiment("e")

@@ -82,6 +82,7 @@ def test_a_lost_ledger_loses_no_register(
     again.close_session()
 
 
+@pytest.mark.rest
 def test_a_second_measurement_of_all_is_found_again(
     platform: Platform, block: QuantumSession
 ) -> None:

@@ -60,6 +60,7 @@ def test_what_a_child_writes_outlives_its_parents_ledger(tmp_path: Path) -> None
         assert again.count("e", "") == 3
 
 
+@pytest.mark.rest
 def test_a_fork_waits_for_threads_that_use_the_ledger(ledger: Ledger) -> None:
     """A child has a usable ledger even if a thread read the whole one when it was forked."""
 
@@ -77,6 +78,7 @@ def test_a_fork_waits_for_threads_that_use_the_ledger(ledger: Ledger) -> None:
     assert ledger.count("e", "") == 21
 
 
+@pytest.mark.rest
 def test_a_child_forked_in_the_middle_of_reading_is_refused(tmp_path: Path) -> None:
     """SQLite's own state may then be wrong in the child; the parent goes on."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"

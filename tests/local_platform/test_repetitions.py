@@ -76,6 +76,7 @@ def test_repetitions_differ_and_every_run_has_the_same_ones(coins: Any, family: 
             assert _tosses(experiment, family, named=False) == unnamed
 
 
+@pytest.mark.rest
 def test_a_resumed_run_has_the_samples_of_an_uninterrupted_one(coins: Any) -> None:
     """Also for requests that are new after the interruption."""
     _, block = coins
@@ -87,6 +88,7 @@ def test_a_resumed_run_has_the_samples_of_an_uninterrupted_one(coins: Any) -> No
         assert _tosses(resumed, "v2", times=4) == whole
 
 
+@pytest.mark.rest
 def test_a_loop_until_success_ends(coins: Any) -> None:
     """With one sample for all repetitions it would never end."""
     _, block = coins
@@ -99,6 +101,7 @@ def test_a_loop_until_success_ends(coins: Any) -> None:
             pytest.fail("sixty coins showed the same side")
 
 
+@pytest.mark.rest
 @pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecated")
 def test_jobs_without_our_tag_are_told_by_their_content(coins: Any) -> None:
     """The bare client says nothing of repetitions: equal jobs have equal results."""

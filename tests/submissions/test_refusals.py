@@ -127,6 +127,7 @@ IN_BETWEEN = [
 ]
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(
     "faults", [IN_BETWEEN[:2], pytest.param(IN_BETWEEN[2:], marks=pytest.mark.rest)]
 )
@@ -143,6 +144,7 @@ def test_what_is_no_refusal_of_ibms_own_is_looked_up(
     assert jobs_of(own, experiment) == len(faults)
 
 
+@pytest.mark.rest
 def test_tries_without_an_answer_are_bounded_and_told(own: LocalPlatform, tmp_path: Path) -> None:
     """After three pages of a firewall the error quotes them; the next run goes on."""
     experiment = block_of(own, tmp_path / "ledger.db").experiment(tmp_path.name)
@@ -153,6 +155,7 @@ def test_tries_without_an_answer_are_bounded_and_told(own: LocalPlatform, tmp_pa
     assert jobs_of(own, experiment) == 1
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("made", [True, False])
 def test_what_an_older_version_took_for_a_refusal_goes_on(
     own: LocalPlatform, tmp_path: Path, *, made: bool
@@ -180,6 +183,7 @@ def test_what_an_older_version_took_for_a_refusal_goes_on(
     assert jobs_of(own, again) == 1
 
 
+@pytest.mark.rest
 def test_a_session_that_is_refused_in_passing_is_opened(own: LocalPlatform, tmp_path: Path) -> None:
     """An expired token and too many requests only delay the opening; there is one session."""
     where = {"method": "POST", "path": "/sessions"}
@@ -192,6 +196,7 @@ def test_a_session_that_is_refused_in_passing_is_opened(own: LocalPlatform, tmp_
     assert jobs_of(own, experiment) == 1
 
 
+@pytest.mark.rest
 def test_a_session_whose_opening_is_unknown_is_not_opened_blindly(
     own: LocalPlatform, tmp_path: Path
 ) -> None:

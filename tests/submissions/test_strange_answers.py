@@ -88,6 +88,7 @@ STRANGE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("name", STRANGE)
 def test_a_strange_answer_only_delays(own: LocalPlatform, tmp_path: Path, name: str) -> None:
     """The next answer is a good one, and there is one job."""
@@ -101,6 +102,7 @@ def test_a_strange_answer_only_delays(own: LocalPlatform, tmp_path: Path, name: 
     assert jobs_of(own, experiment) == 1
 
 
+@pytest.mark.rest
 def test_an_opening_that_names_no_session_is_an_error_of_ours(
     own: LocalPlatform, tmp_path: Path
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_token_service_that_is_down_prolongs_the_wait(own: LocalPlatform, tmp_
     assert jobs_of(own, experiment) == 1
 
 
+@pytest.mark.rest
 def test_a_token_that_is_refused_with_its_service_down(own: LocalPlatform, tmp_path: Path) -> None:
     """The same for a submission: it is refused, and sent once the token is there."""
     experiment = opened(own, tmp_path)
@@ -191,6 +194,7 @@ def test_a_token_that_is_refused_with_its_service_down(own: LocalPlatform, tmp_p
     assert jobs_of(own, experiment) == 1
 
 
+@pytest.mark.rest
 def test_a_run_that_begins_in_an_outage_waits(own: LocalPlatform, tmp_path: Path) -> None:
     """Connecting waits like everything else, for the token service and for the platform."""
     experiment = opened(own, tmp_path)
