@@ -7,6 +7,7 @@ is not validated before it is loaded in Python.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -19,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -29,6 +31,11 @@ from session_block.errors import InvalidInputError
 
 MASK = obfuscate(None)
 """The text that Prefect's API returns instead of a secret."""
+
+_UNKNOWN = "session_block.unknown_fields"
+"""Where a document's fields that this version does not know are collected while it is loaded."""
+
+_logger = logging.getLogger(__name__)
 
 _CHOICES: dict[str, bool | None] = {"no": False, "yes": True, "all": None}
 
@@ -48,6 +55,9 @@ class FormBlock(Block):
 
     Prefect's Blocks accept any field. Invalid credentials for IBM would then pass as credentials of
     the local platform, which requires no fields.
+
+    A saved document may have fields of a newer version. They are left out with a warning, as long
+    as the document has a field that this version knows.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -62,14 +72,48 @@ class FormBlock(Block):
             _leave_empty_for_none(field)
         return schema
 
+    @classmethod
+    def model_validate(
+        cls,
+        obj: Any,
+        *,
+        strict: bool | None = None,
+        from_attributes: bool | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Self:
+        """Make the Block of a saved document, as Prefect does when it loads one."""
+        unknown: dict[type[FormBlock], list[str]] = {}
+        made = super().model_validate(
+            obj,
+            strict=strict,
+            from_attributes=from_attributes,
+            context={**(context or {}), _UNKNOWN: unknown},
+        )
+        for block, names in unknown.items():
+            _logger.warning(
+                "A %s Block was saved with %s, which this version of the package does not know, "
+                "and ignores. A newer version may have saved it: install that one here too, and "
+                "do not save the Block from here, which would drop what is ignored.",
+                block.__name__,
+                ", ".join(map(repr, names)),
+            )
+        return made
+
     @model_validator(mode="before")
     @classmethod
-    def _has_no_other_fields(cls, fields: Any) -> Any:
+    def _has_no_other_fields(cls, fields: Any, info: ValidationInfo) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
         known = {*cls.model_fields, "block_type_slug"}
-        given = fields if isinstance(fields, Mapping) else {}
-        if others := [name for name in given if name not in known and not name.startswith("_")]:
+        others = [name for name in fields if name not in known and not name.startswith("_")]
+        if not others:
+            return fields
+        loading = None if info.context is None else info.context.get(_UNKNOWN)
+        # Of two kinds of credentials, a document is of the kind whose fields it has.
+        if loading is None or not any(name in fields for name in cls.model_fields):
             raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")
-        return fields
+        loading[cls] = others
+        return {name: value for name, value in fields.items() if name not in others}
 
     @model_validator(mode="after")
     def _holds_no_masks(self) -> Self:
@@ -82,7 +126,8 @@ class FormBlock(Block):
             raise ValueError(
                 f"Only Prefect's mask {MASK} was saved for {' and '.join(masked)}. Prefect's UI "
                 "does this if you edit a Block that uses these credentials, and do not choose them "
-                "again: edit that Block, choose its credentials and save it."
+                "again: edit that Block, choose its credentials and save it. Prefect also masks a "
+                "Block that is given to a flow run as a parameter: give its name instead."
             )
         return self
 

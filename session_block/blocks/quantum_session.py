@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -84,7 +86,7 @@ class QuantumSession(SessionSettings, FormBlock):
     @classmethod
     def _is_no_name(cls, fields: Any) -> Any:
         if isinstance(fields, str):
-            raise ValueError(
+            raise InvalidInputError(
                 "A Block's name was given for the Block. Annotate the parameter as str, and load "
                 "the Block in the flow: QuantumSession.load(name)."
             )
@@ -99,20 +101,30 @@ class QuantumSession(SessionSettings, FormBlock):
     def _note_as_saved(self) -> None:
         self._opened_as_saved, self._as_saved = self._sessions_opened, self._all_fields
 
+    @contextmanager
+    def _noted_as_saved(self) -> Iterator[None]:
+        before = self._opened_as_saved, self._as_saved
+        self._note_as_saved()
+        try:
+            yield
+        except BaseException:
+            self._opened_as_saved, self._as_saved = before
+            raise
+
     def save(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
         """Save the Block; see Prefect's :meth:`prefect.blocks.core.Block.save`."""
-        self._note_as_saved()
-        saved: Any = super().save(name, overwrite, **_given(client))
+        with self._noted_as_saved():
+            saved: Any = super().save(name, overwrite, **_given(client))
         return cast("UUID", saved)
 
     async def asave(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
         """Async twin of :meth:`save`."""
-        self._note_as_saved()
-        return await super().asave(name, overwrite, **_given(client))
+        with self._noted_as_saved():
+            return await super().asave(name, overwrite, **_given(client))
 
     def experiment(
         self,

@@ -262,8 +262,8 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         found = self._parts.here.jobs.job(self._generation)
         if found is None:
             raise JobNotFoundError(
-                f"Job {self.job_id()} of experiment {self._experiment} is not known to the platform "
-                "any more. Its result, if it is recorded, is still in the ledger: job.result().",
+                f"Job {self.job_id()} of experiment {self._experiment} is not known to the "
+                "platform any more. A recorded result is still in the ledger: job.result().",
                 **self._generation.named(self._experiment.uid),
             )
         with connecting(f"ask for the {method.replace('_', ' ')} of job {self.job_id()}"):
