@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any, Self
 
 from prefect.blocks.core import Block
@@ -20,7 +21,6 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -32,8 +32,14 @@ from session_block.errors import InvalidInputError
 MASK = obfuscate(None)
 """The text that Prefect's API returns instead of a secret."""
 
-_UNKNOWN = "session_block.unknown_fields"
-"""Where a document's fields that this version does not know are collected while it is loaded."""
+_unknown_fields: ContextVar[dict[type[FormBlock], list[str]] | None] = ContextVar(
+    "session_block_unknown_fields", default=None
+)
+"""Where a document's fields that this version does not know are collected while it is loaded.
+
+Not in the context of pydantic's validation: it is lost where a class, as Prefect's Block, has its
+own ``__init__``.
+"""
 
 _logger = logging.getLogger(__name__)
 
@@ -83,12 +89,13 @@ class FormBlock(Block):
     ) -> Self:
         """Make the Block of a saved document, as Prefect does when it loads one."""
         unknown: dict[type[FormBlock], list[str]] = {}
-        made = super().model_validate(
-            obj,
-            strict=strict,
-            from_attributes=from_attributes,
-            context={**(context or {}), _UNKNOWN: unknown},
-        )
+        token = _unknown_fields.set(unknown)
+        try:
+            made = super().model_validate(
+                obj, strict=strict, from_attributes=from_attributes, context=context
+            )
+        finally:
+            _unknown_fields.reset(token)
         for block, names in unknown.items():
             _logger.warning(
                 "A %s Block was saved with %s, which this version of the package does not know, "
@@ -101,14 +108,14 @@ class FormBlock(Block):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_no_other_fields(cls, fields: Any, info: ValidationInfo) -> Any:
+    def _has_no_other_fields(cls, fields: Any) -> Any:
         if not isinstance(fields, Mapping):
             return fields
         known = {*cls.model_fields, "block_type_slug"}
         others = [name for name in fields if name not in known and not name.startswith("_")]
         if not others:
             return fields
-        loading = None if info.context is None else info.context.get(_UNKNOWN)
+        loading = _unknown_fields.get()
         # Of two kinds of credentials, a document is of the kind whose fields it has.
         if loading is None or not any(name in fields for name in cls.model_fields):
             raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")

@@ -302,8 +302,9 @@ class QuantumSession(SessionSettings, FormBlock):
     @property
     def _all_fields(self) -> list[Any]:
         """All that is saved of the Block, for comparison."""
-        credentials = type(self.credentials), list(self.credentials)
-        return [credentials, *(one for one in self if one[0] != "credentials")]
+        kind = type(self.credentials)
+        own = [getattr(self, name) for name in type(self).model_fields if name != "credentials"]
+        return [kind, *(getattr(self.credentials, name) for name in kind.model_fields), *own]
 
     @property
     def _as_unsaved(self) -> str:
