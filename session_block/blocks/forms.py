@@ -79,21 +79,12 @@ class FormBlock(Block):
         return schema
 
     @classmethod
-    def model_validate(
-        cls,
-        obj: Any,
-        *,
-        strict: bool | None = None,
-        from_attributes: bool | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> Self:
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
         """Make the Block of a saved document, as Prefect does when it loads one."""
         unknown: dict[type[FormBlock], list[str]] = {}
         token = _unknown_fields.set(unknown)
         try:
-            made = super().model_validate(
-                obj, strict=strict, from_attributes=from_attributes, context=context
-            )
+            made = super().model_validate(obj, **options)
         finally:
             _unknown_fields.reset(token)
         for block, names in unknown.items():
