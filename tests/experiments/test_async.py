@@ -68,6 +68,7 @@ def _blocking(cls: type) -> Iterator[str]:
     asking = {"backend", "mode", "service"}
     at_once = {
         "account",
+        "after_fork",
         "begin",
         "job_id",
         "note_attempt",
