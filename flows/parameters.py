@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, Json, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    Json,
+    WithJsonSchema,
+)
+
+from session_block.blocks.quantum_session import block_name
 
 Text = Annotated[str, Field(min_length=1, title="Text")]
 Name = Annotated[str, Field(min_length=1, title="Name")]
+BlockName = Annotated[str, Field(min_length=1, title="Name"), BeforeValidator(block_name)]
+"""The name of a saved QuantumSession Block; see :func:`session_block.flows.blocks.takes_block`."""
+
 Number = Annotated[float, Field(gt=0, allow_inf_nan=False, title="Number")]
 Count = Annotated[int, Field(ge=1, title="Number")]
 

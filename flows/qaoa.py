@@ -9,13 +9,14 @@ from session_block.algorithms.ising import TUTORIAL, Ising, MaxCut
 from session_block.algorithms.qaoa import QAOAEvaluation, QAOAReport, run_qaoa
 from session_block.algorithms.qaoa_objective import Objective
 from session_block.blocks.quantum_session import load_block
+from session_block.flows.blocks import takes_block
 from session_block.flows.opening import opened
 from session_block.flows.parameters import (
     METHODS_OWN,
     Angles,
+    BlockName,
     Count,
     ExperimentName,
-    Name,
     OptimizerName,
     OptimizerOptions,
     Options,
@@ -29,9 +30,10 @@ from session_block.references import Implementation
 __all__ = ["Ising", "MaxCut", "QAOAReport", "qaoa", "run_qaoa"]
 
 
+@takes_block
 @flow(name="qaoa", on_cancellation=[cancel_experiments])
 def qaoa(
-    block: Name,
+    block: BlockName,
     problem: MaxCut | Ising = TUTORIAL,
     reps: Count = 1,
     objective: Objective = "estimator",

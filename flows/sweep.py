@@ -13,11 +13,12 @@ from session_block.algorithms.sweep.run import (
     run_sweep,
 )
 from session_block.blocks.quantum_session import load_block
+from session_block.flows.blocks import takes_block
 from session_block.flows.opening import opened
 from session_block.flows.parameters import (
+    BlockName,
     Count,
     ExperimentName,
-    Name,
     Options,
     Precision,
     Shots,
@@ -31,9 +32,10 @@ from session_block.references import Implementation
 __all__ = ["SweepCircuit", "SweepObservable", "SweepReport", "run_sweep", "sweep"]
 
 
+@takes_block
 @flow(name="sweep", on_cancellation=[cancel_experiments])
 def sweep(
-    block: Name,
+    block: BlockName,
     circuits: list[SweepCircuit],
     grid: SweepGrid,
     observables: Annotated[list[SweepObservable], Field(title="Observables")]

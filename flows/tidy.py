@@ -4,12 +4,15 @@ from prefect import flow, get_run_logger
 
 from session_block.blocks.quantum_session import load_block
 from session_block.client import Connection
+from session_block.flows.blocks import takes_block
+from session_block.flows.parameters import BlockName
 from session_block.operations.flow_runs import end_with_their_runs
 from session_block.operations.sessions import close_left_open, left_open
 
 
+@takes_block
 @flow(name="tidy")
-def tidy(block: str) -> list[str]:
+def tidy(block: BlockName) -> list[str]:
     """Close the sessions of failed runs that nobody has resumed, and of runs killed at their end.
 
     A failed run keeps its session for the Block's ``keep_failed``, so that a retry can continue in

@@ -8,10 +8,12 @@ from pydantic import Field
 from session_block.algorithms.optimizers import Gradient
 from session_block.algorithms.vqe import Evaluation, VQEReport, run_vqe
 from session_block.blocks.quantum_session import load_block
+from session_block.flows.blocks import takes_block
 from session_block.flows.opening import opened
 from session_block.flows.parameters import (
     METHODS_OWN,
     Angles,
+    BlockName,
     ClientDefault,
     Count,
     ExperimentName,
@@ -33,9 +35,10 @@ from session_block.references import Implementation
 __all__ = ["VQEReport", "run_vqe", "vqe"]
 
 
+@takes_block
 @flow(name="vqe", on_cancellation=[cancel_experiments])
 def vqe(
-    block: Name,
+    block: BlockName,
     hamiltonian: Annotated[Text, Field(title="Name or function")] | Terms = "H2",
     ansatz: Annotated[Text, Field(title="OpenQASM 3 or function")]
     | Annotated[None, Field(title="real_amplitudes")] = None,

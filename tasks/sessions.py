@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from session_block.blocks.quantum_session import load_block
+from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.experiments.experiment import Experiment
 from session_block.references import SessionRef
 from session_block.tasks.handles import durable_task, remember, task_of, twin_task
@@ -10,7 +10,7 @@ from session_block.tasks.handles import durable_task, remember, task_of, twin_ta
 
 @durable_task(name="open-session")
 def open_session(
-    block: str,
+    block: str | QuantumSession,
     experiment: str | None = None,
     *,
     fresh: bool = False,
@@ -20,7 +20,7 @@ def open_session(
     """Open the experiment's session, or reattach to its open one.
 
     Args:
-        block: Name of a ``QuantumSession`` Block.
+        block: Name of a ``QuantumSession`` Block, or the saved Block itself.
         experiment: The experiment's name; ``None`` for one that belongs to this place in the flow
             run: the subflows on the way down, and the Block. See
             :meth:`session_block.QuantumSession.experiment`.
@@ -46,14 +46,19 @@ def open_session(
 
 @durable_task(name="reattach-session")
 def reattach_session(
-    block: str, session_id: str, experiment: str | None = None, *, key: str | None = None
+    block: str | QuantumSession,
+    session_id: str,
+    experiment: str | None = None,
+    *,
+    key: str | None = None,
 ) -> SessionRef:
     """Attach to an existing session by its ID.
 
     A session that this experiment did not open is borrowed: it is never closed or renewed.
 
     Args:
-        block: Name of a ``QuantumSession`` Block for the session's instance and backend.
+        block: Name of a ``QuantumSession`` Block for the session's instance and backend, or
+            the saved Block itself.
         session_id: The session's ID.
         experiment: The experiment's name, or ``None``; see :func:`open_session`.
         key: In a subflow, what tells this call from others of the same flow.

@@ -7,7 +7,9 @@ is not validated before it is loaded in Python.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any, Self
 
 from prefect.blocks.core import Block
@@ -30,6 +32,17 @@ from session_block.errors import InvalidInputError
 MASK = obfuscate(None)
 """The text that Prefect's API returns instead of a secret."""
 
+_unknown_fields: ContextVar[dict[type[FormBlock], list[str]] | None] = ContextVar(
+    "session_block_unknown_fields", default=None
+)
+"""Where a document's fields that this version does not know are collected while it is loaded.
+
+Not in the context of pydantic's validation: it is lost where a class, as Prefect's Block, has its
+own ``__init__``.
+"""
+
+_logger = logging.getLogger(__name__)
+
 _CHOICES: dict[str, bool | None] = {"no": False, "yes": True, "all": None}
 
 
@@ -48,6 +61,9 @@ class FormBlock(Block):
 
     Prefect's Blocks accept any field. Invalid credentials for IBM would then pass as credentials of
     the local platform, which requires no fields.
+
+    A saved document may have fields of a newer version. They are left out with a warning, as long
+    as the document has a field that this version knows.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -62,14 +78,40 @@ class FormBlock(Block):
             _leave_empty_for_none(field)
         return schema
 
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Make the Block of a saved document, as Prefect does when it loads one."""
+        unknown: dict[type[FormBlock], list[str]] = {}
+        token = _unknown_fields.set(unknown)
+        try:
+            made = super().model_validate(obj, **options)
+        finally:
+            _unknown_fields.reset(token)
+        for block, names in unknown.items():
+            _logger.warning(
+                "A %s Block was saved with %s, which this version of the package does not know, "
+                "and ignores. A newer version may have saved it: install that one here too, and "
+                "do not save the Block from here, which would drop what is ignored.",
+                block.__name__,
+                ", ".join(map(repr, names)),
+            )
+        return made
+
     @model_validator(mode="before")
     @classmethod
     def _has_no_other_fields(cls, fields: Any) -> Any:
+        if not isinstance(fields, Mapping):
+            return fields
         known = {*cls.model_fields, "block_type_slug"}
-        given = fields if isinstance(fields, Mapping) else {}
-        if others := [name for name in given if name not in known and not name.startswith("_")]:
+        others = [name for name in fields if name not in known and not name.startswith("_")]
+        if not others:
+            return fields
+        loading = _unknown_fields.get()
+        # Of two kinds of credentials, a document is of the kind whose fields it has.
+        if loading is None or not any(name in fields for name in cls.model_fields):
             raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")
-        return fields
+        loading[cls] = others
+        return {name: value for name, value in fields.items() if name not in others}
 
     @model_validator(mode="after")
     def _holds_no_masks(self) -> Self:
@@ -82,7 +124,8 @@ class FormBlock(Block):
             raise ValueError(
                 f"Only Prefect's mask {MASK} was saved for {' and '.join(masked)}. Prefect's UI "
                 "does this if you edit a Block that uses these credentials, and do not choose them "
-                "again: edit that Block, choose its credentials and save it."
+                "again: edit that Block, choose its credentials and save it. Prefect also masks a "
+                "Block that is given to a flow run as a parameter: give its name instead."
             )
         return self
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -78,27 +80,51 @@ class QuantumSession(SessionSettings, FormBlock):
     _documentation_url = DOCUMENTATION_URL
 
     _opened_as_saved: str | None = PrivateAttr(None)
+    _as_saved: list[Any] | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_name(cls, fields: Any) -> Any:
+        if isinstance(fields, str):
+            raise InvalidInputError(
+                "A Block's name was given for the Block. Annotate the parameter as str, and load "
+                "the Block in the flow: QuantumSession.load(name)."
+            )
+        return fields
 
     @model_validator(mode="after")
     def _note_what_it_was_made_with(self) -> Self:
         if self._opened_as_saved is None:  # and not again when a field is assigned
-            self._opened_as_saved = self._sessions_opened
+            self._note_as_saved()
         return self
+
+    def _note_as_saved(self) -> None:
+        self._opened_as_saved, self._as_saved = self._sessions_opened, self._all_fields
+
+    @contextmanager
+    def _noted_as_saved(self) -> Iterator[None]:
+        before = self._opened_as_saved, self._as_saved
+        self._note_as_saved()
+        try:
+            yield
+        except BaseException:
+            self._opened_as_saved, self._as_saved = before
+            raise
 
     def save(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
         """Save the Block; see Prefect's :meth:`prefect.blocks.core.Block.save`."""
-        self._opened_as_saved = self._sessions_opened
-        saved: Any = super().save(name, overwrite, **_given(client))
+        with self._noted_as_saved():
+            saved: Any = super().save(name, overwrite, **_given(client))
         return cast("UUID", saved)
 
     async def asave(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
         """Async twin of :meth:`save`."""
-        self._opened_as_saved = self._sessions_opened
-        return await super().asave(name, overwrite, **_given(client))
+        with self._noted_as_saved():
+            return await super().asave(name, overwrite, **_given(client))
 
     def experiment(
         self,
@@ -274,6 +300,13 @@ class QuantumSession(SessionSettings, FormBlock):
         return json.dumps([*told, *circuits])
 
     @property
+    def _all_fields(self) -> list[Any]:
+        """All that is saved of the Block, for comparison."""
+        kind = type(self.credentials)
+        own = [getattr(self, name) for name in type(self).model_fields if name != "credentials"]
+        return [kind, *(getattr(self.credentials, name) for name in kind.model_fields), *own]
+
+    @property
     def _as_unsaved(self) -> str:
         """What tells the Block from others if it is not saved as it is."""
         name = self.credentials._block_document_name  # noqa: SLF001 - as Prefect's own Blocks do
@@ -326,13 +359,68 @@ def _given(client: PrefectClient | None) -> dict[str, PrefectClient]:
     return {} if client is None else {"client": client}
 
 
-def load_block(name: str) -> QuantumSession:
-    """Load a Block by its name, from synchronous code or in the thread of an async twin.
+def block_name(block: str | QuantumSession) -> str:
+    """Return the name of a saved Block: of the Block itself, or as Prefect writes it.
+
+    Flow runs and tasks take names, because Prefect stores their parameters and masks the secrets of
+    a Block in them for good.
+
+    Args:
+        block: A saved Block, its name, or its type and name, as in ``quantum-session/my-block``.
+
+    Raises:
+        InvalidInputError: The Block was never saved, or was changed afterwards; or it is of another
+            type, or no Block.
+
+    Example::
+
+        >>> block_name("quantum-session/my-block")
+        'my-block'
+    """
+    if isinstance(block, QuantumSession):
+        return _saved_name(block)
+    if not isinstance(block, str):
+        raise InvalidInputError(
+            f"A {type(block).__name__} was given for a Block. Give the name of a saved "
+            "QuantumSession Block, as text."
+        )
+    slug, slash, name = block.rpartition("/")
+    if slash and slug != QuantumSession.get_block_type_slug():
+        raise InvalidInputError(
+            f"Block {block!r} is of the type {slug!r}. Give the name of a QuantumSession Block, "
+            f"such as '{QuantumSession.get_block_type_slug()}/{name or 'my-block'}'."
+        )
+    return name
+
+
+def _saved_name(block: QuantumSession) -> str:
+    name = block._block_document_name  # noqa: SLF001 - as Prefect's own Blocks do
+    if name is None:
+        raise InvalidInputError(
+            "The given QuantumSession Block was never saved, and only the name of a Block is "
+            "stored with a run. Save it with block.save('my-block') and give 'my-block', or open "
+            "the experiment yourself: block.experiment(…)."
+        )
+    if block._all_fields != block._as_saved:  # noqa: SLF001
+        raise InvalidInputError(
+            f"The given QuantumSession Block {name!r} was changed since it was loaded or saved, "
+            f"and only its name is stored with a run. Save it with block.save({name!r}, "
+            "overwrite=True), or give the name of another Block."
+        )
+    return name
+
+
+def load_block(block: str | QuantumSession) -> QuantumSession:
+    """Load a saved Block, from synchronous code or in the thread of an async twin.
+
+    Args:
+        block: Its name, or what else :func:`block_name` takes.
 
     Raises:
         InvalidInputError: There is no such Block, its fields are not valid, or this thread runs an
             event loop.
     """
+    name = block_name(block)
     try:
         loaded: QuantumSession = aio.answered(
             QuantumSession.load(name),

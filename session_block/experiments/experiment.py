@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
@@ -122,6 +122,22 @@ class Experiment(ExperimentRecords):
         """Join the experiment, in a forked child: its opener and what watches it are the parent."""
         self.opening, self._reporter, self._is_watched = None, None, False
         self.events.silence()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        """Return the experiment itself: it is one, whatever holds it and is copied."""
+        return self
+
+    def __reduce_ex__(self, _protocol: Any) -> NoReturn:
+        raise InvalidInputError(
+            f"Experiment {self.identity} cannot be pickled: it holds this process's connections. "
+            "Pass experiment.session_ref, a SessionRef, to the tasks of session_block.tasks, which "
+            "take it in another process too. Or pass the name of the saved Block, and open the "
+            "experiment there.",
+            experiment=self.uid,
+        )
 
     @property
     def _parts(self) -> Assembly:
@@ -344,8 +360,10 @@ class Experiment(ExperimentRecords):
     ) -> PinnedTranspiler:
         """Return :meth:`transpile` as an object with ``run``, as algorithms expect it."""
         return PinnedTranspiler(
-            lambda circuit: self._parts.inputs.transpiled(
-                circuit, optimization_level, seed_transpiler
+            partial(
+                self.transpile,
+                optimization_level=optimization_level,
+                seed_transpiler=seed_transpiler,
             )
         )
 
@@ -698,7 +716,7 @@ class Experiment(ExperimentRecords):
         made = recorded or self._parts.submitter.submit(
             request, admission.submission, admission.asked
         )
-        return DurableJob(request, admission, made, self._made_of)
+        return DurableJob(request, admission, made, self._made_of, self.identity)
 
     def _estimate(self, request: Request) -> Estimate:
         recorded = self._parts.guard.has_result(request)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob
 from qiskit.primitives.containers import PrimitiveResult
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit_ibm_runtime import IBMBackend
 
 from session_block import aio, prefect_context
-from session_block.errors import JobEndedInPassingError, JobWaitTimeoutError
+from session_block.client.service import connecting
+from session_block.errors import (
+    InvalidInputError,
+    JobCancelledError,
+    JobEndedInPassingError,
+    JobFailedError,
+    JobNotFoundError,
+    JobWaitTimeoutError,
+)
 from session_block.records.submissions import Generation
 from session_block.references import JobRef, SessionRef
 
@@ -19,11 +30,13 @@ if TYPE_CHECKING:
     from session_block.experiments.assembly import Parts
     from session_block.experiments.replay import Admission
     from session_block.pubs.request import Request
+    from session_block.records.identity import Identity
     from session_block.submissions.results import RecordedJob
 
 T = TypeVar("T")
 _DONE = "DONE"
-_FINAL = frozenset({_DONE, "ERROR", "CANCELLED"})
+_ERROR = "ERROR"
+_CANCELLED = "CANCELLED"
 _logger = logging.getLogger(__name__)
 
 
@@ -43,8 +56,11 @@ class RunContext:
 class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  # untyped
     """A submission's job. If its session ends before it runs, ``result()`` submits a new one.
 
-    Made by primitives and experiments, after the job's ID is recorded.
+    Made by primitives and experiments, after the job's ID is recorded. It has what libraries read
+    of the client's jobs; for all else, ``experiment.service.job(job.job_id())`` is the client's.
     """
+
+    JOB_FINAL_STATES = (_DONE, _CANCELLED, _ERROR)
 
     def __init__(
         self,
@@ -52,14 +68,35 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         admission: Admission,
         made: Generation | RecordedJob,
         parts: Parts,
+        experiment: Identity,
     ) -> None:
         super().__init__(str(made.job_id))
         self._request = request
         self._admission = admission
         self._made = made
         self._parts = parts
+        self._experiment = experiment
         self._made_in = RunContext()
         self._result: PrimitiveResult | None = None if isinstance(made, Generation) else made.result
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        """Return the job itself: it stands for one job at the platform."""
+        return self
+
+    def __reduce_ex__(self, _protocol: Any) -> NoReturn:
+        raise InvalidInputError(
+            f"Job {self.job_id()} of experiment {self._experiment} cannot be pickled: it holds "
+            "this process's connections. Pass job.reference(experiment.session_ref), a JobRef, to "
+            "the task session_block.tasks.fetch_result, also in another process; or return "
+            "job.result().",
+            experiment=self._experiment.uid,
+            submission=self.submission,
+            session_id=self.session_id,
+            job_id=self.job_id(),
+        )
 
     @property
     def submission(self) -> str:
@@ -91,6 +128,29 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """Return the platform's ID of the job, or of its replacement once there is one."""
         return str(self._made.job_id)
 
+    def backend(self) -> IBMBackend:
+        """Return the backend of the experiment's jobs, as the client's object.
+
+        Raises:
+            ConnectionFailedError: The platform could not be reached.
+        """
+        return self._parts.here.sessions.backend
+
+    @property
+    def session_id(self) -> str | None:
+        """The platform's ID of the session or batch it was sent to; ``None`` in job mode."""
+        return self._generation.intent.session_id
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The requested PUBs as tuples, under ``pubs``: circuits as they were given to ``run``.
+
+        A tuple is ``(circuit, parameter_values, shots)`` for the Sampler, and ``(circuit,
+        observables, parameter_values, precision)`` for the Estimator.
+        """
+        pubs = self._request.pubs if self._request.asked is None else self._request.asked
+        return {"pubs": [_as_tuple(pub) for pub in pubs]}
+
     def result(self, timeout: float | None = None) -> PrimitiveResult:
         """Wait for the job and return its result; a recorded result needs no request.
 
@@ -118,17 +178,61 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """Return whether the job has given its result."""
         return self.status() == _DONE
 
+    def errored(self) -> bool:
+        """Return whether the job has failed."""
+        return self.status() == _ERROR
+
+    def error_message(self) -> str | None:
+        """Return the platform's reason why the job failed; ``None`` if it did not.
+
+        Raises:
+            JobNotFoundError: The platform no longer knows the job.
+            ConnectionFailedError: The platform could not be reached.
+        """
+        return None if self.done() else self._asked("error_message")
+
+    def usage(self) -> float:
+        """Return the seconds charged for the job, 0 until the platform has settled them.
+
+        Raises:
+            JobNotFoundError: The platform no longer knows the job.
+            ConnectionFailedError: The platform could not be reached.
+        """
+        return float(self._asked("usage") or 0)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the platform's metrics of the job, such as its ``timestamps`` and ``usage``.
+
+        Raises:
+            JobNotFoundError: The platform no longer knows the job.
+            ConnectionFailedError: The platform could not be reached.
+        """
+        return dict(self._asked("metrics"))
+
+    def wait_for_final_state(self, timeout: float | None = None) -> None:
+        """Wait until the job has ended, with a result or without.
+
+        Args:
+            timeout: Seconds after which the wait ends, but not the job; ``None`` for no limit.
+
+        Raises:
+            JobWaitTimeoutError: The wait timed out; the job continues.
+            SubmissionHeldError: The platform no longer knows the job.
+        """
+        with suppress(JobFailedError, JobCancelledError):
+            self.result(timeout)
+
     def running(self) -> bool:
         """Return whether the job is running."""
         return self.status() == "RUNNING"
 
     def cancelled(self) -> bool:
         """Return whether the job was cancelled."""
-        return self.status() == "CANCELLED"
+        return self.status() == _CANCELLED
 
     def in_final_state(self) -> bool:
         """Return whether the job has ended, with a result or without."""
-        return self.status() in _FINAL
+        return self.status() in self.JOB_FINAL_STATES
 
     def cancel(self) -> None:
         """Cancel the job. Its result is then an error, also when the experiment is resumed.
@@ -138,6 +242,12 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """
         self._parts.here.jobs.cancel(self._generation)
 
+    abackend = aio.async_twin(backend)
+    aerrored = aio.async_twin(errored)
+    aerror_message = aio.async_twin(error_message)
+    ausage = aio.async_twin(usage)
+    ametrics = aio.async_twin(metrics)
+    await_for_final_state = aio.async_twin(wait_for_final_state)
     areference = aio.async_twin(reference)
     aresult = aio.async_twin(result)
     astatus = aio.async_twin(status)
@@ -146,6 +256,18 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
     acancelled = aio.async_twin(cancelled)
     ain_final_state = aio.async_twin(in_final_state)
     acancel = aio.async_twin(cancel)
+
+    def _asked(self, method: str) -> Any:
+        """Call a method of the client's own job."""
+        found = self._parts.here.jobs.job(self._generation)
+        if found is None:
+            raise JobNotFoundError(
+                f"Job {self.job_id()} of experiment {self._experiment} is not known to the "
+                "platform any more. A recorded result is still in the ledger: job.result().",
+                **self._generation.named(self._experiment.uid),
+            )
+        with connecting(f"ask for the {method.replace('_', ' ')} of job {self.job_id()}"):
+            return getattr(found, method)()
 
     def _awaited(self, timeout: float | None) -> PrimitiveResult:
         name = f"{self._request.kind} {self._request.label or self.submission[:8]}"
@@ -169,3 +291,9 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             self._made = self._parts.here.submitter.submit(
                 self._request, self.submission, self._admission.asked
             )
+
+
+def _as_tuple(pub: Any) -> tuple[Any, ...]:
+    if isinstance(pub, SamplerPub):
+        return pub.circuit, pub.parameter_values, pub.shots
+    return pub.circuit, pub.observables, pub.parameter_values, pub.precision

@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy, deepcopy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, overload
 
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit_ibm_runtime import IBMBackend, Session
 from qiskit_ibm_runtime.options.utils import UnsetType
 
 from session_block import aio
 from session_block.costs.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
+from session_block.errors import InvalidInputError
 from session_block.experiments.job import RunContext
+from session_block.pubs.options import chosen_options
 from session_block.pubs.request import Request, estimator_request, sampler_request
-from session_block.references import Implementation
+from session_block.references import Implementation, PrimitiveKind
 
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment
     from session_block.experiments.job import DurableJob
 
 
+_SHARED = frozenset({"experiment", "_made_in"})
+"""What a copy of a primitive shares with it: there is one experiment, and one run."""
+
+
 class _Durable:
-    """The common part of both primitives."""
+    """The common part of both primitives: what libraries read of the client's primitives."""
+
+    version = 2
+    """The version of Qiskit's interface, as the client's primitives say it."""
+
+    _kind: ClassVar[PrimitiveKind]
 
     def __init__(
         self,
@@ -36,16 +49,99 @@ class _Durable:
         transpile: bool = True,
     ) -> None:
         self.experiment = experiment
-        self.options = options
         self._implementation: Implementation = implementation
         self._transpile = transpile
         self._made_in = RunContext()
+        self.options = options
+
+    @property
+    def options(self) -> Any:
+        """The options of later requests, as an object of the client's option class.
+
+        Set its fields, as in ``sampler.options.default_shots = 100``, or assign a dict or an option
+        object. Requests that were made keep theirs.
+
+        Raises:
+            InvalidInputError: The assigned options are wrong.
+        """
+        return self._options
+
+    @options.setter
+    def options(self, options: Any) -> None:
+        chosen = chosen_options(self._kind, self._implementation, options)
+        # As the client does: its 'v2' primitives copy an option object, the others share it.
+        self._options = copy(chosen) if self._implementation == "v2" else chosen
+
+    def backend(self) -> IBMBackend:
+        """Return the backend on which the requests run, as the client's object.
+
+        Raises:
+            BackendNotFoundError: The instance has no such backend.
+            ConnectionFailedError: The platform could not be reached.
+        """
+        return self.experiment.backend
+
+    abackend = aio.async_twin(backend)
+
+    @property
+    def _backend(self) -> IBMBackend:
+        """The same, under the name that some libraries, as qiskit-experiments, read."""
+        return self.experiment.backend
+
+    @property
+    def mode(self) -> Session | None:
+        """The client's session or batch that is open for the requests.
+
+        Reading it opens none: it is ``None`` before the first request, after the end, and in job
+        mode.
+
+        Raises:
+            ConnectionFailedError: The platform could not be reached.
+        """
+        return self.experiment._sessions.attached()  # noqa: SLF001 - as in _begin
+
+    async def amode(self) -> Session | None:
+        """Async twin of :attr:`mode`."""
+        return await aio.in_thread(lambda: self.mode)
+
+    def __copy__(self) -> Self:
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a primitive with options of its own; it shares the experiment."""
+        copied = copy(self)
+        memo[id(self)] = copied
+        for name, value in self.__dict__.items():
+            if name not in _SHARED:
+                copied.__dict__[name] = deepcopy(value, memo)
+        return copied
+
+    def __reduce_ex__(self, _protocol: Any) -> NoReturn:
+        raise InvalidInputError(
+            f"A {type(self).__name__} of experiment {self.experiment.identity} cannot be pickled: "
+            "its experiment belongs to this process. Save the Block, pass experiment.session_ref, "
+            "a SessionRef, to the other process, and call there the task "
+            f"session_block.tasks.run_{self._kind} with it, and with a label.",
+            experiment=self.experiment.uid,
+        )
 
     def _option(self, name: str) -> Any:
         """Return an option's value, or ``None`` for the client's default."""
-        given = isinstance(self.options, Mapping)
-        value = self.options.get(name) if given else getattr(self.options, name, None)
+        value = getattr(self.options, name, None)
         return None if isinstance(value, UnsetType) else value
+
+    def _as_they_are(self, *, dry_run: bool) -> Any:
+        """Return the options for one request, which later changes do not reach."""
+        if dry_run:
+            raise InvalidInputError(
+                "A dry run returns random data, so it is neither recorded nor submitted. Use the "
+                "client's own primitive for it, or estimate the request with "
+                f"experiment.estimate_{self._kind}.",
+                experiment=self.experiment.uid,
+            )
+        return deepcopy(self.options)
 
     def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob:
         """Submit a request; in a thread unknown to Prefect, on behalf of the primitive's run.
@@ -62,27 +158,40 @@ class _Durable:
 class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit is untyped
     """A Sampler whose jobs are submitted exactly once, whatever happens to the process.
 
-    A drop-in ``BaseSamplerV2``. Circuits that do not fit the backend are transpiled once and
-    pinned, so that a resumed run submits exactly the same circuits.
+    A drop-in ``BaseSamplerV2``, with the ``options``, ``backend()`` and ``mode`` of the client's
+    Sampler. Circuits that do not fit the backend are transpiled once and pinned, so that a resumed
+    run submits exactly the same circuits.
 
     Make it in the flow or the task that uses it. Requests that an algorithm makes in its own
     threads, which Prefect does not know, count as requests of the run that made the primitive.
 
     Args:
         experiment: Submits and records the jobs.
-        options: The client's own options, as a dict or an object of its option class.
+        options: The client's own options, as a dict or an object of its option class. They can be
+            changed between requests; see :attr:`options`.
         implementation: ``v2`` or ``executor``, the client's two families of primitives.
         transpile: Whether to transpile circuits that do not fit; otherwise they are an error.
+
+    Raises:
+        InvalidInputError: The options or the implementation are wrong.
     """
 
+    _kind = "sampler"
+
     def run(
-        self, pubs: Iterable[Any], *, shots: int | None = None, label: str | None = None
+        self,
+        pubs: Iterable[Any],
+        *,
+        shots: int | None = None,
+        dry_run: bool = False,
+        label: str | None = None,
     ) -> DurableJob:
         """Submit circuits exactly once, and return their job without waiting for it.
 
         Args:
             pubs: Circuits, or tuples ``(circuit, parameter_values, shots)``.
             shots: Shots for PUBs without their own; ``None`` for the options' default.
+            dry_run: The client's own argument; only ``False`` is possible.
             label: A name for this request; see :meth:`Experiment.run_sampler`.
 
         Raises:
@@ -94,7 +203,7 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
         request = sampler_request(
             pubs,
             shots=shots,
-            options=self.options,
+            options=self._as_they_are(dry_run=dry_run),
             implementation=self._implementation,
             label=label,
         )
@@ -117,21 +226,33 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
 class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qiskit is untyped
     """An Estimator whose jobs are submitted exactly once, whatever happens to the process.
 
-    A drop-in ``BaseEstimatorV2``. Circuits that do not fit the backend are transpiled once and
-    pinned, and their observables get the same layout.
+    A drop-in ``BaseEstimatorV2``, with the ``options``, ``backend()`` and ``mode`` of the client's
+    Estimator. Circuits that do not fit the backend are transpiled once and pinned, and their
+    observables get the same layout.
 
     Make it in the flow or the task that uses it. Requests that an algorithm makes in its own
     threads, which Prefect does not know, count as requests of the run that made the primitive.
 
     Args:
         experiment: Submits and records the jobs.
-        options: The client's own options, as a dict or an object of its option class.
+        options: The client's own options, as a dict or an object of its option class. They can be
+            changed between requests; see :attr:`options`.
         implementation: ``v2`` or ``executor``, the client's two families of primitives.
         transpile: Whether to transpile circuits that do not fit; otherwise they are an error.
+
+    Raises:
+        InvalidInputError: The options or the implementation are wrong.
     """
 
+    _kind = "estimator"
+
     def run(
-        self, pubs: Iterable[Any], *, precision: float | None = None, label: str | None = None
+        self,
+        pubs: Iterable[Any],
+        *,
+        precision: float | None = None,
+        dry_run: bool = False,
+        label: str | None = None,
     ) -> DurableJob:
         """Submit circuits and observables exactly once, and return the job without waiting for it.
 
@@ -139,6 +260,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
             pubs: Tuples ``(circuit, observables, parameter_values, precision)``.
             precision: Target standard error for PUBs without their own; ``None`` for the options'
                 default.
+            dry_run: The client's own argument; only ``False`` is possible.
             label: A name for this request; see :meth:`Experiment.run_estimator`.
 
         Raises:
@@ -150,7 +272,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
         request = estimator_request(
             pubs,
             precision=precision,
-            options=self.options,
+            options=self._as_they_are(dry_run=dry_run),
             implementation=self._implementation,
             label=label,
         )

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect import get_client
+from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry
 
-from session_block import prefect_context
+from session_block import aio, prefect_context
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import InvalidInputError, SessionBlockError
 from session_block.ledger.store import Ledger
@@ -59,7 +60,7 @@ def cancel_experiments(
         SessionBlockError: The first reason why an experiment was not cancelled; all are logged.
     """
     _logger.info("Flow run %s of %s is %s.", flow_run.name, flow.name, state.name)
-    block = load_block(str(flow_run.parameters["block"]))
+    block = _block_given(flow_run.parameters["block"])
     failures = []
     for identity in opened_by(block.ledger(), str(flow_run.id)):
         try:
@@ -73,6 +74,23 @@ def cancel_experiments(
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+def _block_given(parameter: Any) -> QuantumSession:
+    """Return the Block of a run's stored parameter: its name, a reference, or masked.
+
+    Raises:
+        InvalidInputError: There is no such Block, or it is no saved QuantumSession Block.
+    """
+    match parameter:
+        case {"$ref": reference}:
+            found = Block.load_from_ref(reference)
+            loaded: Any = aio.answered(found, "The run's Block", "Call this in a thread.")
+            return load_block(loaded)
+        case {"_block_document_name": str(name)}:
+            return load_block(name)
+        case _:
+            return load_block(parameter)
 
 
 def _block_of(identity: Identity, block: QuantumSession) -> QuantumSession:

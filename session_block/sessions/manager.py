@@ -148,6 +148,19 @@ class SessionManager:
                     self._expiry.check_renewable(record)
                     self._open(record.number + 1, mode)
 
+    def attached(self) -> Session | None:
+        """Return the client's object of the open session or batch; open none if there is none.
+
+        Raises:
+            ConnectionFailedError: The platform could not be reached.
+        """
+        with self._lock:
+            self._forget_other_connections()
+            record = self._latest()
+            if self._current is None and record is not None and record.kind and record.usable:
+                self._reattach(record)
+            return None if self._current is None else self._current.session
+
     def mode(self) -> ExecutionMode:
         """Return the execution mode: the Block's, or its replacement if the platform refuses it."""
         return self._fallback.mode()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
+from copy import copy, deepcopy
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.primitives import BaseEstimatorV2, BasePrimitiveJob, BaseSamplerV2
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_ibm_runtime import SamplerV2, Session
+from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
 from support import Platform
 
 from session_block import DurableEstimator, DurableSampler, QuantumSession
@@ -211,6 +216,152 @@ def test_without_transpiling_a_circuit_must_fit(block: QuantumSession, platform:
     with pytest.raises(NotISAError):
         DurableSampler(experiment, transpile=False).run([_bell()])
     assert platform.jobs_of(experiment.uid) == 0
+
+
+@BOTH
+def test_options_are_the_clients_own(
+    block: QuantumSession, platform: Platform, implementation: Implementation
+) -> None:
+    """Attributes are read and set as on the client's primitives; later requests have them."""
+    experiment = block.experiment("e")
+    sampler = DurableSampler(experiment, implementation=implementation)
+    bare: Any = (SamplerV2 if implementation == "v2" else ExecutorSampler)(mode=sampler.backend())
+    assert type(sampler.options) is type(bare.options)
+    assert sampler.options == bare.options
+    sampler.options.default_shots = 8
+    first = sampler.run([_bell()])
+    sampler.options.default_shots = 16
+    assert sampler.default_shots == 16
+    second = sampler.run([_bell()])
+    sampler.options = {"default_shots": 24}
+    third = sampler.run([_bell()])
+    assert [job.result()[0].data.meas.num_shots for job in (first, second, third)] == [8, 16, 24]
+    assert platform.jobs_of(experiment.uid) == 3
+    experiment.close_session()
+
+
+def test_a_job_that_is_replaced_keeps_its_options(
+    slow_block: QuantumSession, slow_platform: Platform
+) -> None:
+    """What is set after a request does not reach its next job either."""
+    experiment = slow_block.experiment("e")
+    sampler = DurableSampler(experiment, options={"default_shots": 8})
+    ahead, job = sampler.run([_bell()], shots=4), sampler.run([_bell()])
+    sampler.options.default_shots = 16
+    first = job.job_id()
+    experiment.service._get_api_client().cancel_session(experiment.session_id)
+    assert job.result()[0].data.meas.num_shots == 8
+    assert job.job_id() != first
+    ahead.result()
+    experiment.close_session()
+    assert slow_platform.jobs_of(experiment.uid) == 3
+
+
+def test_wrong_options_are_refused_before_any_request(
+    block: QuantumSession, platform: Platform
+) -> None:
+    """Where they are given, or where they are used if they were set later."""
+    before = _requests(platform)
+    experiment = block.experiment("e")
+    sampler = DurableSampler(experiment)
+    for wrong in (
+        {"default_shot": 8},
+        {"default_shots": -1},
+        8,
+        DurableEstimator(experiment).options,
+    ):
+        with pytest.raises(InvalidInputError):
+            DurableSampler(experiment, options=wrong)
+        with pytest.raises(InvalidInputError):
+            sampler.options = wrong
+    sampler.options.environment.job_tags = ["tag"] * 6
+    with pytest.raises(InvalidInputError, match="6 tags"):
+        sampler.run([_bell()])
+    with pytest.raises(InvalidInputError, match=r"dry run.*estimate_sampler"):
+        DurableSampler(experiment).run([_bell()], dry_run=True)
+    assert _requests(platform) == before
+
+
+def test_it_says_where_it_runs_as_the_clients_do(block: QuantumSession, platform: Platform) -> None:
+    """The backend and the open session are the client's objects; reading them opens nothing."""
+    experiment = block.experiment("e")
+    sampler = DurableSampler(experiment)
+    assert sampler.version == SamplerV2.version
+    assert sampler.mode is None
+    assert sampler.backend().name == sampler._backend.name == "ibm_manila"
+    assert asyncio.run(sampler.abackend()).name == "ibm_manila"
+    sessions = platform.stats()["requests"].get("POST /sessions", 0)
+    job = sampler.run([_bell()], shots=8)
+    assert isinstance(sampler.mode, Session)
+    assert sampler.mode.session_id == experiment.session_id == job.session_id
+    again = DurableSampler(block.open(experiment.identity))
+    assert again.mode is not None
+    assert again.mode.session_id == experiment.session_id
+    assert platform.stats()["requests"]["POST /sessions"] == sessions + 1
+    experiment.close_session()
+    assert sampler.mode is None
+    assert platform.stats()["requests"]["POST /sessions"] == sessions + 1
+
+
+def test_a_job_has_what_libraries_read(block: QuantumSession) -> None:
+    """Backend, inputs, usage and errors of a job, also of one that is replayed."""
+    experiment = block.experiment("e")
+    circuit = _bell()
+    circuit.metadata = {"of": "a library"}
+    for opened in (experiment, block.experiment("e")):
+        job = DurableSampler(opened).run([circuit], shots=8)
+        job.wait_for_final_state(timeout=60)
+        assert job.backend().name == "ibm_manila"
+        assert job.error_message() is None
+        assert not job.errored()
+        assert job.status() in job.JOB_FINAL_STATES
+        (asked,) = job.inputs["pubs"]
+        assert (asked[0].metadata, asked[2]) == ({"of": "a library"}, 8)
+        assert job.metrics()["usage"]
+        assert job.usage() >= 0
+    estimated = DurableEstimator(experiment).run([(real_amplitudes(2, reps=1), Z, [0.1] * 4)])
+    assert len(estimated.inputs["pubs"][0]) == 4
+    estimated.result()
+    experiment.close_session()
+
+
+def test_copies_share_the_experiment(block: QuantumSession, platform: Platform) -> None:
+    """Libraries copy what holds a primitive: a deep copy has options of its own, no experiment."""
+    experiment = block.experiment("e")
+    sampler = DurableSampler(experiment, options={"default_shots": 8})
+    deep = deepcopy({"sampler": sampler, "pass manager": experiment.transpiler()})
+    copied = deep["sampler"]
+    assert isinstance(copied, DurableSampler)
+    assert copied.experiment is copy(sampler).experiment is deepcopy(experiment) is experiment
+    copied.options.default_shots = 16
+    jobs = [one.run([_bell()]) for one in (sampler, copied)]
+    assert deepcopy(jobs[0]) is copy(jobs[0]) is jobs[0]
+    assert [job.result()[0].data.meas.num_shots for job in jobs] == [8, 16]
+    assert platform.jobs_of(experiment.uid) == 2
+    experiment.close_session()
+
+
+@pytest.mark.parametrize("module", [pickle, cloudpickle])
+def test_what_cannot_be_pickled_says_what_to_pass(block: QuantumSession, module: Any) -> None:
+    """The error is this package's own, names the experiment, and its advice works."""
+    experiment = block.experiment("e")
+    sampler = DurableSampler(experiment)
+    job = sampler.run([_bell()], shots=8)
+    for thing, instead in (
+        (experiment, "experiment.session_ref"),
+        (sampler, "run_sampler"),
+        (DurableEstimator(experiment), "run_estimator"),
+        (experiment.transpiler(), "experiment.session_ref"),
+        (job, r"job.reference\(experiment.session_ref\)"),
+    ):
+        with pytest.raises(
+            InvalidInputError, match=rf"'e'.*cannot be pickled.*{instead}"
+        ) as raised:
+            module.dumps({"among others": thing})
+        assert raised.value.experiment == experiment.uid
+    reference = module.loads(module.dumps(job.reference(experiment.session_ref)))
+    assert experiment.fetch_result(reference)[0].data.meas.num_shots == 8
+    experiment.close_session()
 
 
 def test_a_notebooks_event_loop_is_not_in_the_way(block: QuantumSession) -> None:

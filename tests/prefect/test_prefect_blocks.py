@@ -16,7 +16,7 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
 from prefect_helpers import prefect_cli, run_python
-from pydantic import HttpUrl, SecretStr, ValidationError
+from pydantic import HttpUrl, SecretStr, TypeAdapter, ValidationError
 
 import session_block
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
@@ -204,6 +204,70 @@ def test_what_a_form_saved_wrongly_is_named(prefect_server: str) -> None:
     ) as raised:
         load_block("wrong")
     assert TOKEN not in str(raised.value)
+
+
+def _add_fields(server: str, kind: str, name: str, **fields: Any) -> None:
+    """Give a saved document fields as a newer version would save them."""
+    with httpx.Client(base_url=server) as api:
+        document = api.get(f"/block_types/slug/{kind}/block_documents/name/{name}").json()
+        api.patch(f"/block_documents/{document['id']}", json={"data": fields}).raise_for_status()
+
+
+def test_fields_of_a_newer_version_are_named_and_ignored(
+    prefect_server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also those of credentials that are Blocks of their own; a value is never shown."""
+    _ibm_credentials().save("newer-key", overwrite=True)
+    LocalPlatformCredentials(seed=1).save("newer-platform", overwrite=True)
+    secret = "a-secret-of-tomorrow"
+    _add_fields(prefect_server, "ibm-session-credentials", "newer-key", client_secret=secret)
+    _add_fields(prefect_server, "local-quantum-platform", "newer-platform", speed=secret)
+    for credentials, field in (
+        (IBMSessionCredentials.load("newer-key"), "client_secret"),
+        (LocalPlatformCredentials.load("newer-platform"), "speed"),
+    ):
+        QuantumSession(credentials=credentials, backend_name="ibm_fez").save(
+            "newer", overwrite=True
+        )
+        key = {"$ref": {"block_document_id": str(credentials._block_document_id)}}
+        _add_fields(prefect_server, "quantum-session", "newer", colour=secret, credentials=key)
+        caplog.clear()
+        loaded = load_block("newer")
+        assert type(loaded.credentials) is type(credentials)
+        assert loaded.backend_name == "ibm_fez"
+        assert "QuantumSession Block was saved with 'colour'" in caplog.text
+        assert f"{type(credentials).__name__} Block was saved with '{field}'" in caplog.text
+        assert secret not in caplog.text + repr(loaded)
+    with pytest.raises(ValidationError, match="no field 'colour'"):
+        QuantumSession(credentials=_ibm_credentials(), colour="red")
+
+
+def test_a_saved_block_stands_for_its_name(prefect_server: str) -> None:  # noqa: ARG001
+    """So does Prefect's name with the type; what is not saved is told, with what to do."""
+    block = QuantumSession(credentials=_ibm_credentials(), backend_name="ibm_fez")
+    with pytest.raises(InvalidInputError, match=r"never saved.*block\.save\('my-block'\)"):
+        load_block(block)
+    block.save("named", overwrite=True)
+    loaded = QuantumSession.load("named")
+    for given in ("quantum-session/named", block, loaded):
+        assert load_block(given) == loaded
+    block.max_jobs = 3
+    with pytest.raises(InvalidInputError, match=r"'named' was changed.*overwrite=True"):
+        load_block(block)
+    with pytest.raises(ValueError, match="already"):
+        block.save("named")
+    with pytest.raises(InvalidInputError, match=r"'named' was changed"):
+        load_block(block)
+    block.save("named", overwrite=True)
+    assert load_block(block).max_jobs == 3
+    with pytest.raises(InvalidInputError, match="type 'ibm-session-credentials'"):
+        load_block("ibm-session-credentials/named")
+    wrong: Any
+    for wrong in (_ibm_credentials(), None, 3, {"a": 1}):
+        with pytest.raises(InvalidInputError, match=f"A {type(wrong).__name__} was given"):
+            load_block(wrong)
+    with pytest.raises(ValidationError, match=r"name was given.*QuantumSession\.load"):
+        TypeAdapter(QuantumSession).validate_python("named")
 
 
 def test_a_mask_is_no_secret() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ParameterTypeError
 from pydantic import SecretStr
 from support import BACKEND, Platform
@@ -119,3 +122,40 @@ def test_an_unknown_backend_or_block_costs_nothing(platform: Platform, ledger_ur
     with pytest.raises(InvalidInputError, match="no QuantumSession Block 'never-saved'"):
         vqe("never-saved", **PARAMETERS)
     assert platform.sessions() == sessions
+
+
+@pytest.mark.rest
+def test_a_block_is_stored_as_its_name(platform: Platform, ledger_url: str) -> None:
+    """A saved Block is taken; no run stores what a retry could not use, nor any secret."""
+    ibm = IBMSessionCredentials(
+        token=SecretStr(platform.info.token),
+        instance=platform.info.instance,
+        url=platform.info.origin,
+    )
+    block = QuantumSession.load(_save("vqe-given", ibm, ledger_url))
+    assert isinstance(block, QuantumSession)
+    reference = {"$ref": {"block_document_id": str(block._block_document_id)}}
+    given = {
+        "a-block": block,
+        "a-name-with-type": "quantum-session/vqe-given",
+        "a-reference": reference,
+    }
+    for name, one in given.items():
+        report = vqe.with_options(retries=1)(one, **PARAMETERS, experiment=name)
+        assert len(report.evaluations) == 6
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["vqe"])),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=3,
+        )
+        stored = [run.parameters["block"] for run in reversed(runs)]
+        assert stored == ["vqe-given", "vqe-given", reference]
+        known = len(client.read_flow_runs())
+        block.max_jobs = 1
+        for refused, why in ((block, "was changed"), (ibm, "A IBMSessionCredentials was given")):
+            with pytest.raises(InvalidInputError, match=why):
+                vqe(refused, **PARAMETERS)  # type: ignore[arg-type]
+        assert len(client.read_flow_runs()) == known
+    with pytest.raises(ParameterTypeError, match="A dict was given for a Block"):
+        vqe({"backend_name": BACKEND}, **PARAMETERS)  # type: ignore[arg-type]
