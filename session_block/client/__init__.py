@@ -9,7 +9,7 @@ of them changes.
 """
 
 from session_block.client.backends import BackendChoice
-from session_block.client.connection import Connection
+from session_block.client.connection import Connection, at_once
 from session_block.client.jobs import JobMetrics, ListedJob, is_known_to_have_failed, reason_of
 from session_block.client.sessions import ListedSession
 
@@ -19,6 +19,7 @@ __all__ = [
     "JobMetrics",
     "ListedJob",
     "ListedSession",
+    "at_once",
     "is_known_to_have_failed",
     "reason_of",
 ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -29,6 +32,22 @@ If the token service fails in between, the client sends the API key in place of 
 """
 
 _logger = logging.getLogger(__name__)
+
+
+_at_once: ContextVar[bool] = ContextVar("session_block_at_once", default=False)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Connect at once or not at all in a ``with`` block, as at the end of a run.
+
+    What is left undone then is done by whoever comes next: nobody waits an hour for it.
+    """
+    token = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(token)
 
 
 class Probe:
@@ -224,7 +243,7 @@ class Connection:
 
     def _connect(self) -> _Client:
         """Connect, after any outage if there is an environment to wait with."""
-        environment = self._environment
+        environment = None if _at_once.get() else self._environment
         if environment is None:
             return self._connect_once()
         pause = ExponentialPause(environment)

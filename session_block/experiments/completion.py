@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from session_block import prefect_context
+from session_block.client import at_once
 from session_block.environment.forks import ForkLock
 from session_block.errors import SessionBlockError
 from session_block.experiments.assembly import Parts
@@ -198,9 +199,10 @@ class Completion:
             Whether a session was closed.
         """
         sessions = self._parts.here.sessions
-        if sessions.connection.is_open or any(one.usable for one in sessions.records()):
-            self._parts.here.reconciler.check_twins(now=True)
-        return sessions.has_own_open() and sessions.close()
+        with at_once():
+            if sessions.connection.is_open or any(one.usable for one in sessions.records()):
+                self._parts.here.reconciler.check_twins(now=True)
+            return sessions.has_own_open() and sessions.close()
 
     def cancel(self) -> bool:
         """Cancel the pending jobs, and close the session if this experiment opened it.
@@ -210,11 +212,11 @@ class Completion:
         """
         if not self._journal.count(SessionOutcome) and not self._journal.count(Intent):
             return False
-        if self._parts.here.sessions.has_own_open() and self._parts.here.sessions.close(
-            cancel_jobs=True
-        ):
-            return True
-        self._parts.here.jobs.cancel_pending()
+        parts = self._parts.here
+        with at_once():
+            if parts.sessions.has_own_open() and parts.sessions.close(cancel_jobs=True):
+                return True
+            parts.jobs.cancel_pending()
         return False
 
     def failed(self, flow_run_id: str | None = None) -> None:

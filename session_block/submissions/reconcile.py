@@ -18,8 +18,9 @@ from dataclasses import replace
 import requests
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block.client import ListedJob
+from session_block.client import ListedJob, at_once
 from session_block.environment.backoff import Backoff
+from session_block.errors import ConnectionFailedError
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Intent, Outcome, SubmissionFact, Twin
@@ -99,8 +100,15 @@ class Reconciler:
             if not now and moment - self._checked_at < TWIN_CHECK_SECONDS:
                 return
             try:
-                self._reconcile_with_a_good_token()
-            except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+                with at_once():
+                    self._reconcile_with_a_good_token()
+            except (
+                ConnectionFailedError,
+                IBMError,
+                requests.RequestException,
+                KeyError,
+                ValueError,
+            ) as error:
                 _logger.warning(
                     "The jobs of experiment %s could not be listed (%s), so this check finds no "
                     "twins. A later check tries again.",
