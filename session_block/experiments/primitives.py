@@ -132,8 +132,7 @@ class _Durable:
         value = getattr(self.options, name, None)
         return None if isinstance(value, UnsetType) else value
 
-    def _as_they_are(self, *, dry_run: bool) -> Any:
-        """Return the options for one request, which later changes do not reach."""
+    def _refuse(self, *, dry_run: bool) -> None:
         if dry_run:
             raise InvalidInputError(
                 "A dry run returns random data, so it is neither recorded nor submitted. Use the "
@@ -141,7 +140,6 @@ class _Durable:
                 f"experiment.estimate_{self._kind}.",
                 experiment=self.experiment.uid,
             )
-        return deepcopy(self.options)
 
     def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob:
         """Submit a request; in a thread unknown to Prefect, on behalf of the primitive's run.
@@ -200,10 +198,11 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to go on.
         """
+        self._refuse(dry_run=dry_run)
         request = sampler_request(
             pubs,
             shots=shots,
-            options=self._as_they_are(dry_run=dry_run),
+            options=self.options,
             implementation=self._implementation,
             label=label,
         )
@@ -269,10 +268,11 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to go on.
         """
+        self._refuse(dry_run=dry_run)
         request = estimator_request(
             pubs,
             precision=precision,
-            options=self._as_they_are(dry_run=dry_run),
+            options=self.options,
             implementation=self._implementation,
             label=label,
         )

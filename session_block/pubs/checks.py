@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from qiskit.circuit import (
+    CircuitInstruction,
     ControlFlowOp,
     ControlledGate,
     Delay,
@@ -27,10 +28,10 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from session_block.errors import InvalidInputError
 
 _PLAIN = (Instruction, Gate, ControlledGate)
-"""Classes of gates that are made of a circuit; those of libraries are told by their parameters."""
+"""Classes of gates made from a circuit. A library's own gates show their numbers as parameters."""
 
 _MEASURING = "measure"
-"""The names of measurements begin so: some backends have more than one."""
+"""The beginning of every measurement's name: some backends have more than one."""
 
 
 def check_sampler_pubs(pubs: Sequence[SamplerPub]) -> None:
@@ -111,8 +112,7 @@ def _check_circuit(index: int, circuit: QuantumCircuit) -> None:
         if isinstance(operation, Delay) and isinstance(operation.duration, ParameterExpression):
             raise InvalidInputError(
                 f"The circuit of PUB {index} has a delay whose duration is the parameter "
-                f"{operation.duration}. IBM's backends take no such delays. Nothing was submitted. "
-                "Make one circuit for each duration."
+                f"{operation.duration}. Nothing was submitted. Make one circuit for each duration."
             )
         for inner in _circuits_in(operation):
             _check_circuit(index, inner)
@@ -150,11 +150,16 @@ def _not_finite(index: int, what: str) -> InvalidInputError:
 
 def _measures(circuit: QuantumCircuit) -> bool:
     # Measurements mostly stand at the end.
-    for instruction in reversed(circuit.data):
-        if not instruction.clbits:
-            continue
-        if instruction.name.startswith(_MEASURING):
-            return True
-        if any(map(_measures, _circuits_in(instruction.operation))):
-            return True
-    return False
+    return any(map(_writes, reversed(circuit.data)))
+
+
+def _writes(instruction: CircuitInstruction) -> bool:
+    """Whether an instruction measures, or may do so for all that can be seen of it."""
+    if not instruction.clbits:
+        return False
+    if instruction.name.startswith(_MEASURING):
+        return True
+    operation = instruction.operation
+    if isinstance(operation, ControlFlowOp):
+        return any(map(_measures, operation.blocks))
+    return operation.definition is None or _measures(operation.definition)

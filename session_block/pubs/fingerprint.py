@@ -10,8 +10,8 @@ Nor do names count that nobody gave. Qiskit and other libraries number such name
 process, so a retry has others. From version 2 on, a classical register's name counts only if it
 does not end in a digit (``c7``, ``meas0``) and belongs to the circuit itself, not to a block or a
 gate in it; digits do not count in labels, nor in the name of a gate with a definition; a loop's
-variable is told by its depth. Qiskit's builder of control flow gives the bits of a block in any
-order, so from version 2 on bits in blocks are told by their places in the circuit.
+variable counts by its depth. Qiskit's control-flow builder puts the bits of a block in any order,
+so from version 2 on they count by their positions in the circuit.
 """
 
 from __future__ import annotations

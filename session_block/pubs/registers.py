@@ -1,8 +1,8 @@
 """Names of classical registers, which are the keys of a Sampler's result.
 
 Qiskit numbers the registers that nobody named through the whole process. So the circuit that was
-sent may have other names than the equal circuit that a resumed run asks with. Names are told by
-their places then: the n-th register of a circuit is the n-th one of the other.
+sent may have other names than the equal circuit with which a resumed run asks. Their registers then
+match by position.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -177,7 +178,7 @@ def sampler_request(
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
     """
-    chosen = chosen_options("sampler", implementation, options)
+    chosen = _frozen(chosen_options("sampler", implementation, options), options)
     with input_errors("The Sampler request is"):
         coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
@@ -210,7 +211,7 @@ def estimator_request(
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
     """
-    chosen = chosen_options("estimator", implementation, options)
+    chosen = _frozen(chosen_options("estimator", implementation, options), options)
     with input_errors("The Estimator request is"):
         coerced = [_plain_precision(EstimatorPub.coerce(pub, precision)) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
@@ -266,6 +267,14 @@ def _check_alike(implementation: Implementation, what: str, values: Sequence[Any
             f"The PUBs of one job have different {what} ({', '.join(map(str, values))}), which "
             "implementation 'executor' does not accept. Make them equal, or use several requests."
         )
+
+
+def _frozen(chosen: Any, given: Any) -> Any:
+    """Return options that later changes of the user's own option object do not reach.
+
+    The request may be sent again much later, if its session ends first.
+    """
+    return deepcopy(chosen) if chosen is given else chosen
 
 
 def _plain_shots(pub: SamplerPub) -> SamplerPub:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from qiskit.circuit import Parameter
+from qiskit.circuit import Instruction, Parameter
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import PauliList, SparsePauliOp
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
@@ -281,3 +281,27 @@ def test_a_model_of_noise_is_told_by_its_content() -> None:
     assert _with_noise(NoiseLearnerResult([_layer(0.2, "one")])) == known
     assert _with_noise([_layer(0.3, "one")]) != known
     assert _with_noise([_layer(0.2, "one"), _layer(0.2, "two")]) != known
+
+
+def test_a_measurement_in_a_librarys_own_instruction_counts() -> None:
+    """What cannot be seen to measure nothing is not refused."""
+
+    class Parity(Instruction):
+        def _define(self) -> None:
+            self.definition = QuantumCircuit(1, 1)
+            self.definition.measure(0, 0)
+
+    for instruction in (Parity("parity", 1, 1, []), Instruction("opaque", 1, 1, [])):
+        circuit = QuantumCircuit(1, 1)
+        circuit.append(instruction, [0], [0])
+        sampler_request([circuit])
+
+
+@BOTH
+def test_a_request_keeps_the_options_it_was_made_with(implementation: Implementation) -> None:
+    """It may be sent again when its session has ended; the user's object may be another then."""
+    options = (EstimatorOptionsV2 if implementation == "v2" else EstimatorOptions)()
+    options.default_shots = 100
+    request = estimator_request([(_circuit(), Z)], options=options, implementation=implementation)
+    options.default_shots = 7
+    assert request.options.default_shots == 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,20 +18,6 @@ from session_block.errors import (
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.operations.submissions import Operator
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalPlatform]:
-    """One platform for this module."""
-    with LocalPlatform(interactive_seconds=1) as platform:
-        yield platform
-
-
-@pytest.fixture
-def own(shared: LocalPlatform) -> LocalPlatform:
-    """The platform without the faults of earlier tests."""
-    shared.clear_faults()
-    return shared
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,6 @@ from session_block.operations.submissions import Operator
 
 PAGE = "<html><head><title>Request blocked</title></head></html>"
 POST = {"method": "POST", "path": "/jobs", "kind": "status"}
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalPlatform]:
-    """One platform for this module."""
-    with LocalPlatform(interactive_seconds=1) as platform:
-        yield platform
-
-
-@pytest.fixture
-def own(shared: LocalPlatform) -> LocalPlatform:
-    """The platform without the faults of earlier tests."""
-    shared.clear_faults()
-    return shared
 
 
 def block_of(platform: LocalPlatform, ledger: Path, **more: Any) -> QuantumSession:

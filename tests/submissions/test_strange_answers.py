@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +31,6 @@ JOB = {"method": "GET", "path": "/jobs/{job_id}", "kind": "status"}
 RESULTS = {"method": "GET", "path": "/jobs/{job_id}/results", "kind": "status"}
 TOKEN = {"method": "POST", "path": "/identity/token", "kind": "status"}
 EMPTY = {"status": 200, "body": "{}"}
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[LocalPlatform]:
-    """One platform for this module."""
-    with LocalPlatform(interactive_seconds=1) as platform:
-        yield platform
-
-
-@pytest.fixture
-def own(shared: LocalPlatform) -> LocalPlatform:
-    """The platform without the faults of earlier tests."""
-    shared.clear_faults()
-    return shared
 
 
 def opened(platform: LocalPlatform, tmp_path: Path) -> Experiment:
