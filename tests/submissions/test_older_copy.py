@@ -164,9 +164,7 @@ def test_fresh_counts_on_from_what_was_lost(
     assert len(jobs_at(own.info, third)) == 2
 
 
-def test_a_retried_run_does_not_guess_which_fresh_one_was_its_own(
-    own: LocalPlatform, disk: Disk
-) -> None:
+def test_a_retried_run_does_not_guess_which_fresh_one_was_its_own(disk: Disk) -> None:
     """It may have started the lost one, so it starts no other, and names it."""
     started = _interrupted(disk.block, "daily", to=1, fresh=True)
     disk.restore()
