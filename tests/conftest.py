@@ -43,7 +43,7 @@ def platform(_home: None) -> Iterator[Platform]:
     An idle session soon leaves its backend to the next test's.
     """
     state_dir = _HOME / "platform"
-    yield Platform(local_platform.start(state_dir, interactive_seconds=1))
+    yield _shared(local_platform.start(state_dir, interactive_seconds=1))
     local_platform.stop(state_dir)
 
 
@@ -59,12 +59,17 @@ _SHARED_PLATFORMS: set[Path] = set()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
-    """Note each platform that several tests use."""
+    """Note each platform that a module's tests share; of a session's pytest does not tell here."""
     made = yield
     state_dir = getattr(getattr(made, "info", made), "state_dir", None)
     if state_dir is not None and fixturedef.scope != "function":
         _SHARED_PLATFORMS.add(state_dir)
     return made
+
+
+def _shared(info: local_platform.PlatformInfo) -> Platform:
+    _SHARED_PLATFORMS.add(info.state_dir)
+    return Platform(info)
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +112,7 @@ def saved_block(prefect_server: str, block: QuantumSession, request: pytest.Fixt
 def slow_platform(_home: None) -> Iterator[Platform]:
     """A platform on which each job takes a while, so that there is a middle to interrupt."""
     state_dir = _HOME / "slow-platform"
-    yield Platform(local_platform.start(state_dir, job_seconds=1.5, interactive_seconds=1))
+    yield _shared(local_platform.start(state_dir, job_seconds=1.5, interactive_seconds=1))
     local_platform.stop(state_dir)
 
 
