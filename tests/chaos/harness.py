@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +23,9 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 
 from session_block.crashpoints import CRASH_AT
+from session_block.ledger.store import Ledger
 from session_block.local_platform import LocalPlatform
+from session_block.records.identity import identify
 
 from .flows import PROGRAMS
 from .zygote import STOPPED
@@ -308,6 +312,26 @@ class Run:
 
     def wipe(self) -> None:
         """Delete the ledger, as a machine does that loses its disk."""
-        path = Path(self.ledger_url.removeprefix("sqlite:///"))
-        for file in path.parent.glob(f"{path.name}*"):
+        for file in self._ledger.parent.glob(f"{self._ledger.name}*"):
             file.unlink()
+
+    def copy(self) -> None:
+        """Make a copy of the ledger. It is not empty: it knows at least another experiment."""
+        with closing(Ledger(self.ledger_url)) as ledger:
+            identify(ledger, "an earlier one")
+        self._copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(self._ledger)) as database:
+            database.execute("VACUUM INTO ?", (str(self._copy),))
+
+    def restore(self) -> None:
+        """Let the last copy take the ledger's place, as when a backup is brought back."""
+        self.wipe()
+        shutil.copyfile(self._copy, self._ledger)
+
+    @property
+    def _ledger(self) -> Path:
+        return Path(self.ledger_url.removeprefix("sqlite:///"))
+
+    @property
+    def _copy(self) -> Path:
+        return self._directory / f"copy-of-{self._ledger.name}"

@@ -138,6 +138,7 @@ def everything(
         *workers.rounds(rounds, seed),
         *cancellations(rig, reference),
         *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
+        *(scenarios.older_copies() if wipe else ()),
         *chain.from_iterable(flow_runs(deed, references[deed]) for deed in PROGRAMS),
     ]
 
