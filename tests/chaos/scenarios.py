@@ -230,23 +230,19 @@ def older_copies() -> Iterator[Scenario]:
     the attempt that mends it is killed as well.
     """
     for passage in OLDER:
-        attempts = (Attempt(kill_at=passage, copied=True, older=True),)
-        yield _older_copy(f"from before it began, {passage}", *attempts)
+        lost = Attempt(kill_at=passage, copied=True, older=True)
+        yield _older_copy(f"from before it began, {passage}", lost)
     for first, second in OLDER_IN_THE_MIDDLE:
-        attempts = (Attempt(kill_at=first), Attempt(kill_at=second, copied=True, older=True))
-        yield _older_copy(f"from after {first}, {second}", *attempts)
-    for passage in OLDER_TWICE:
-        attempts = (
-            Attempt(kill_at="submit, after:2", copied=True, older=True),
-            Attempt(kill_at=passage, older=True),
-        )
-        yield _older_copy(f"twice from before it began, submit, after:2; {passage}", *attempts)
+        lost = Attempt(kill_at=second, copied=True, older=True)
+        yield _older_copy(f"from after {first}, {second}", Attempt(kill_at=first), lost)
+    for first, second in OLDER_TWICE:
+        lost = Attempt(kill_at=first, copied=True, older=True)
+        again = Attempt(kill_at=second, older=True)
+        yield _older_copy(f"twice from before it began, {first}; {second}", lost, again)
     for passage in OLDER_MENDING:
-        attempts = (
-            Attempt(kill_at="submit, after:4", copied=True, older=True),
-            Attempt(kill_at=passage),
-        )
-        yield _older_copy(f"from before it began, then mending, {passage}", *attempts)
+        lost = Attempt(kill_at="submit, after:4", copied=True, older=True)
+        mending = Attempt(kill_at=passage)
+        yield _older_copy(f"from before it began, then mending, {passage}", lost, mending)
 
 
 def _older_copy(name: str, *attempts: Attempt) -> Scenario:
@@ -269,7 +265,7 @@ OLDER_IN_THE_MIDDLE = (
     ("submit, after:2", "record result, after:3"),
     ("record result, before:3", "record sealed, before:1"),
 )
-OLDER_TWICE = ("submit, after:2",)
+OLDER_TWICE = (("submit, after:2", "submit, after:2"),)
 OLDER_MENDING = (
     "record intent, after:2",
     "record outcome, before:3",
