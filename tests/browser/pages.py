@@ -28,7 +28,7 @@ OPENINGS = 5
 _RUN = re.compile(r"/runs/flow-run/([0-9a-f-]{36})")
 
 
-PATIENCE_MILLISECONDS = 20_000
+PATIENCE_MILLISECONDS = 60_000
 """The page shows within this time what it is expected to, also on a loaded machine."""
 
 
