@@ -26,8 +26,8 @@ from session_block import (
 )
 from session_block.errors import ExperimentDivergedError, InvalidInputError, JobWaitTimeoutError
 from session_block.experiments.experiment import Experiment
-from session_block.experiments.repetition import REPLAY_WAIT
 from session_block.experiments.job import DurableJob
+from session_block.experiments.repetition import REPLAY_WAIT
 from session_block.records.views import load_experiment
 
 PROMPT_SECONDS = 0.5
