@@ -57,7 +57,7 @@ def _until_prefect_knows(kept: int) -> None:
     wait_until(ended, seconds=30, what="Prefect knows what has ended")
 
 
-@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("mapped", [False, pytest.param(True, marks=pytest.mark.rest)])
 def test_a_retried_flow_goes_on_after_kept_tasks(
     platform: Platform, saved_block: str, mapped: bool
 ) -> None:

@@ -194,6 +194,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.rest
 def test_a_copy_that_is_written_over_a_killed_ledger(own: LocalPlatform, tmp_path: Path) -> None:
     """The killed process's write-ahead log lies beside it: it is refused, or nothing is lost."""
     ledger, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
