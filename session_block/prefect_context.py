@@ -147,6 +147,28 @@ def ended_among(runs: Sequence[Run]) -> set[Run]:
     return ended
 
 
+def kept_results(task_runs: Sequence[str]) -> dict[str, bool]:
+    """Return of each task run that has ended whether Prefect kept its result.
+
+    A later attempt of its flow may use that result, and then does not run the task. Runs that have
+    not ended, or that Prefect does not know, are left out, and all if it does not answer. Limit:
+    the end of a task run that was killed with its process may never have reached Prefect.
+    """
+    kept: dict[str, bool] = {}
+    try:
+        with own_client() as client:
+            for start in range(0, len(task_runs), _RUNS_ASKED):
+                ids = [UUID(one) for one in task_runs[start : start + _RUNS_ASKED]]
+                asked = TaskRunFilter(id=TaskRunFilterId(any_=ids))
+                for task_run in client.read_task_runs(task_run_filter=asked):
+                    state = task_run.state
+                    if state is not None and state.is_final():
+                        kept[str(task_run.id)] = state.is_completed() and state.data is not None
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Could not ask Prefect which results it has kept: %s", unanswered)
+    return kept
+
+
 Ending = Literal["completed", "failed", "crashed", "cancelled"]
 """How a run ended."""
 

@@ -6,7 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 _HOME = Path(tempfile.mkdtemp(prefix="session-block-tests-"))
@@ -22,12 +22,10 @@ import pytest  # noqa: E402
 from postgres import postgres, store_url  # noqa: E402, F401
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 from prefect_server import running_prefect_server  # noqa: E402
-from support import BACKEND, Platform  # noqa: E402
+from support import BACKEND, Platform, forget_names  # noqa: E402
 
 from session_block import QuantumSession, local_platform  # noqa: E402
 from session_block.experiments.unclosed import UNCLOSED  # noqa: E402
-from session_block.ledger.store import Ledger  # noqa: E402
-from session_block.records.identity import identify  # noqa: E402
 
 atexit.unregister(UNCLOSED.tell)  # tests leave many sessions open on purpose
 
@@ -45,22 +43,40 @@ def platform(_home: None) -> Iterator[Platform]:
     An idle session soon leaves its backend to the next test's.
     """
     state_dir = _HOME / "platform"
-    yield Platform(local_platform.start(state_dir, interactive_seconds=1))
+    yield _shared(local_platform.start(state_dir, interactive_seconds=1))
     local_platform.stop(state_dir)
 
 
 @pytest.fixture
 def ledger_url(tmp_path: Path) -> str:
-    """The URL of a test's own ledger.
+    """The URL of a test's own ledger."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
 
-    It has held an experiment before: an empty one would look for what it lost at the platform,
-    where other tests have used the same names.
-    """
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    ledger = Ledger(url)
-    identify(ledger, "an earlier one")
-    ledger.close()
-    return url
+
+_SHARED_PLATFORMS: set[Path] = set()
+"""The state directories of platforms that several tests use."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Note each platform that a module's tests share; of a session's pytest does not tell here."""
+    made = yield
+    state_dir = getattr(getattr(made, "info", made), "state_dir", None)
+    if state_dir is not None and fixturedef.scope != "function":
+        _SHARED_PLATFORMS.add(state_dir)
+    return made
+
+
+def _shared(info: local_platform.PlatformInfo) -> Platform:
+    _SHARED_PLATFORMS.add(info.state_dir)
+    return Platform(info)
+
+
+@pytest.fixture(autouse=True)
+def _own_names() -> None:
+    """Leave a test's names to it: no job of an earlier test bears them any more."""
+    for state_dir in _SHARED_PLATFORMS:
+        forget_names(state_dir)
 
 
 @pytest.fixture
@@ -96,7 +112,7 @@ def saved_block(prefect_server: str, block: QuantumSession, request: pytest.Fixt
 def slow_platform(_home: None) -> Iterator[Platform]:
     """A platform on which each job takes a while, so that there is a middle to interrupt."""
     state_dir = _HOME / "slow-platform"
-    yield Platform(local_platform.start(state_dir, job_seconds=1.5, interactive_seconds=1))
+    yield _shared(local_platform.start(state_dir, job_seconds=1.5, interactive_seconds=1))
     local_platform.stop(state_dir)
 
 

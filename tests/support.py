@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -69,6 +72,21 @@ class Platform:
     def credentials(self) -> LocalPlatformCredentials:
         """Return the Block that finds this platform."""
         return LocalPlatformCredentials(state_dir=self.info.state_dir)
+
+
+def forget_names(state_dir: Path) -> None:
+    """Give the jobs of a platform other names, so that no new experiment is taken for theirs.
+
+    They keep their UIDs: what is open goes on. Straight in the platform's file, as there are many.
+    """
+    file = state_dir / "platform.sqlite"
+    if not file.exists():
+        return
+    with closing(sqlite3.connect(file, timeout=30)) as db, db:
+        db.execute(
+            """UPDATE jobs SET tags = replace(tags, '"qs-exp:', '"was-qs-exp:')
+               WHERE tags LIKE '%"qs-exp:%'"""
+        )
 
 
 def names(tag: str, experiment: str) -> bool:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
@@ -31,6 +32,7 @@ from session_block.errors import InvalidInputError, LabelRequiredError
 from session_block.settings import Settings, Source
 
 if TYPE_CHECKING:
+    from session_block.client import Connection
     from session_block.experiments.experiment import Experiment
     from session_block.ledger.store import Ledger
     from session_block.records.identity import Identity, Lost
@@ -175,6 +177,7 @@ class QuantumSession(SessionSettings, FormBlock):
             LedgerError: The ledger cannot be read or trusted.
         """
         from session_block import prefect_context
+        from session_block.client import Connection
         from session_block.experiments.experiment import Experiment
         from session_block.experiments.flow_places import (
             asker_here,
@@ -190,6 +193,7 @@ class QuantumSession(SessionSettings, FormBlock):
 
         _check_arguments(name, key, fresh=fresh, extend=extend)
         ledger = self.ledger()
+        connection = Connection(self.credentials, ledger.environment)
         if name is None:
             place = OPENINGS.place((ledger, key), lambda: self._place(ledger, key))
             within = None
@@ -203,7 +207,8 @@ class QuantumSession(SessionSettings, FormBlock):
             uid=uid,
             place=place,
             block=self._source.block or self._as_unsaved,
-            find_lost=self._experiments_named,
+            find_lost=partial(self._experiments_at, connection),
+            find_newest=partial(self._experiments_at, connection, newest=True),
         )
         # Only flow runs are retried automatically; outside a flow, a repeated call is on purpose.
         most = None if prefect_context.flow_attempt() is None else self.max_attempts
@@ -217,7 +222,7 @@ class QuantumSession(SessionSettings, FormBlock):
         settings = self._settings()
 
         def make() -> Experiment:
-            experiment = Experiment(identity, ledger, self.credentials, settings, within=within)
+            experiment = Experiment(identity, ledger, connection, settings, within=within)
             _OPENED_WITH[experiment] = self.credentials, settings
             experiment.note_attempt(most)
             return experiment
@@ -270,10 +275,12 @@ class QuantumSession(SessionSettings, FormBlock):
             identity: The experiment.
             block: The name of the Block that opened it; by default this Block's name.
         """
+        from session_block.client import Connection
         from session_block.experiments.experiment import Experiment
 
-        settings = self._settings(block)
-        return Experiment(identity, self.ledger(), self.credentials, settings, opener=False)
+        ledger = self.ledger()
+        connection = Connection(self.credentials, ledger.environment)
+        return Experiment(identity, ledger, connection, self._settings(block), opener=False)
 
     def _settings(self, block: str | None = None) -> Settings:
         name = block or self._block_document_name
@@ -312,14 +319,14 @@ class QuantumSession(SessionSettings, FormBlock):
         name = self.credentials._block_document_name  # noqa: SLF001 - as Prefect's own Blocks do
         return json.dumps([self._sessions_opened, name, self.max_time])
 
-    def _experiments_named(self, name: str) -> list[Lost]:
-        """Return the experiments of this name that have jobs at the platform."""
-        from session_block.client import Connection
+    def _experiments_at(
+        self, connection: Connection, name: str, *, newest: bool = False
+    ) -> list[Lost]:
+        """Return the experiments of this name that have jobs, or newest jobs, at the platform."""
         from session_block.records.identity import lost_among
         from session_block.tags import name_tag, owner_digest
 
-        connection = Connection(self.credentials, self.ledger().environment)
-        jobs = connection.jobs.named(name_tag(name))
+        jobs = connection.jobs.named(name_tag(name), newest=newest)
         owner = self.owner or connection.identity
         return lost_among(
             (job.tags for job in jobs), None if owner is None else owner_digest(owner)

@@ -138,6 +138,16 @@ class Jobs:
         """
         return self._listed(job_tags=[tag])
 
+    def newest(self, tag: str) -> list[ListedJob]:
+        """List the newest jobs with a tag, one page of the listing, oldest of them first.
+
+        Raises:
+            RequestsApiError: The listing failed, so nothing is known about the jobs.
+            UnreadableAnswerError: It was incomplete, so nothing is known either.
+        """
+        with readable():
+            return self._page(0, {"job_tags": [tag]}, descending=True)[::-1]
+
     def of_session(self, session_id: str) -> list[ListedJob]:
         """List every job of a session, oldest first.
 
@@ -147,14 +157,14 @@ class Jobs:
         with connecting(f"list the jobs of session {checked_id('session', session_id)}"):
             return self._listed(session_id=session_id)
 
-    def named(self, tag: str) -> list[ListedJob]:
+    def named(self, tag: str, *, newest: bool = False) -> list[ListedJob]:
         """List the jobs with a tag, for an experiment that is being opened.
 
         Raises:
             ConnectionFailedError: The listing failed.
         """
         with connecting(f"list the jobs tagged {tag!r}"):
-            return self.tagged(tag)
+            return self.newest(tag) if newest else self.tagged(tag)
 
     def metrics(self, job_id: str) -> JobMetrics:
         """Return a job's metrics.
@@ -174,10 +184,12 @@ class Jobs:
             if len(page) < _LISTING_PAGE:
                 return jobs
 
-    def _page(self, skip: int, filters: Mapping[str, Any]) -> list[ListedJob]:
+    def _page(
+        self, skip: int, filters: Mapping[str, Any], *, descending: bool = False
+    ) -> list[ListedJob]:
         with crashpoints.around("list jobs"):
             page = self._api().jobs_get(
-                limit=_LISTING_PAGE, skip=skip, descending=False, **filters
+                limit=_LISTING_PAGE, skip=skip, descending=descending, **filters
             )["jobs"]
         return [
             ListedJob(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
 from session_block import aio, prefect_context
-from session_block.account import AccountSource
 from session_block.client import Connection
 from session_block.costs.estimate import Estimate, estimate
 from session_block.costs.usage import ExperimentUsage
@@ -68,7 +67,7 @@ class Experiment(ExperimentRecords):
     Args:
         identity: The experiment's identity.
         ledger: The ledger with its facts.
-        account: The source of the account, which is loaded when the platform is first needed.
+        connection: Connects to its instance when the platform is first needed.
         settings: The Block's settings.
         opener: Whether this process opens the experiment; a process that only joins it needs
             labels.
@@ -84,7 +83,7 @@ class Experiment(ExperimentRecords):
         self,
         identity: Identity,
         ledger: Ledger,
-        account: AccountSource,
+        connection: Connection,
         settings: Settings,
         *,
         opener: bool = True,
@@ -104,7 +103,7 @@ class Experiment(ExperimentRecords):
         self.opening = self._context.environment.new_id() if opener else None
         self._settings = settings
         self._check_block()
-        self._connection = Connection(account, self._context.environment)
+        self._connection = connection
         self._made_of = Parts(
             self._context, self._connection, settings, opener=opener, shared=within is not None
         )

@@ -18,6 +18,7 @@ from session_block.errors import (
 )
 from session_block.experiments.flow_places import asker_here
 from session_block.experiments.occurrences import Asking, Occurrences
+from session_block.experiments.repetition import LOOK_SECONDS, Repetition
 from session_block.experiments.task_tries import TaskTries
 from session_block.prefect_context import TaskAttempt
 from session_block.pubs.fingerprint import fingerprint_label, submission_id
@@ -74,6 +75,7 @@ class ReplayGuard:
         self._reconciler = reconciler
         self._may_diverge = may_diverge
         self._asked: set[str] = set()
+        self._repetition = Repetition(context.environment)
         self._places: dict[str, tuple[str, int]] = {}
         self._pid = context.environment.pid() if opener else None
         self._in_run = prefect_context.inside()
@@ -200,26 +202,65 @@ class ReplayGuard:
         fingerprint = self._fingerprint(request)
         if task is not None:
             self._tries.note(task, submission, aio.current().asker)
-        with self._lock:
-            concurrent = self._concurrent or self._several_ask()
-            self._asked.add(submission)
-            self._unasked.discard(submission)
-            recorded = self._record_of(submission)
-            if recorded is None and not self._context.sealed and self._reconciler.ensure():
-                self._read_records()
-                recorded = self._recorded.get(submission)
-                concurrent = concurrent or self._concurrent
-            if recorded is not None:
-                self._check_label(label, recorded.fingerprint, fingerprint)
-            else:
-                self._refuse_when_sealed()
-                unasked = set() if concurrent else self._unasked_by(asker)
-                if task is not None:
-                    unasked |= self._unasked_in(task)
-                if label is None and unasked:
-                    self._diverged(request, len(unasked))
-        asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter)
+        since = self._context.environment.monotonic()
+        while True:
+            with self._lock:
+                concurrent = self._concurrent or self._several_ask()
+                self._note_asked(submission)
+                recorded = self._record_of(submission)
+                if recorded is None and not self._context.sealed and self._reconciler.ensure():
+                    self._read_records()
+                    recorded = self._recorded.get(submission)
+                    concurrent = concurrent or self._concurrent
+                if recorded is not None:
+                    self._check_label(label, recorded.fingerprint, fingerprint)
+                else:
+                    self._refuse_when_sealed()
+                may_go_on = (
+                    recorded is not None
+                    or label is not None
+                    or self._repeats(request, asker, task, concurrent=concurrent, since=since)
+                )
+            if may_go_on:
+                break
+            self._context.environment.pause(LOOK_SECONDS)
+        by = "" if task is None else task.task_run_id
+        asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter, by)
         return Admission(submission, asked)
+
+    def _note_asked(self, submission: str) -> None:
+        self._asked.add(submission)
+        if submission in self._unasked:
+            self._unasked.discard(submission)
+            self._repetition.goes_on()
+
+    def _repeats(
+        self,
+        request: Request,
+        asker: Asker | None,
+        task: TaskAttempt | None,
+        *,
+        concurrent: bool,
+        since: float,
+    ) -> bool:
+        """Return whether a new request may be made now; ``False`` if it is to wait.
+
+        Raises:
+            ExperimentDivergedError: It may not, because the run does not repeat the interrupted
+                one.
+        """
+        in_this_task = set() if task is None else self._unasked_in(task)
+        others = [self._recorded[one] for one in self._unasked_by(asker)]
+        unasked = self._repetition.missing(others, concurrent=concurrent)
+        if in_this_task or (unasked and not concurrent):
+            self._diverged(request, len(in_this_task | unasked))
+            return True
+        if not unasked or self._may_diverge:
+            return True
+        if self._repetition.may_come(self._identity, len(unasked), since=since):
+            return False
+        self._diverged(request, len(unasked))
+        return True
 
     def _fingerprint(self, request: Request) -> str:
         return request.fingerprint_by(self._context.versions.fingerprint)

@@ -17,6 +17,7 @@ import logging
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prefect import Flow
@@ -106,7 +107,7 @@ class RunEnds:
             opened = self._runs.get(key)
             if opened is None:
                 opened = _Opened(flow, run.parent_task_run_id is None)
-                opened.hook = self._hook(key)
+                opened.hook = partial(end_experiments, key)
                 self._runs[key] = opened
                 flow.on_completion(opened.hook)
                 flow.on_failure(opened.hook)
@@ -131,25 +132,12 @@ class RunEnds:
                 completion.context.events.silence()
         endings = prefect_context.endings_of(list(asked))
         for key in list(self._runs):
-            self._end(key, endings.get(key), None)
+            self.end(key, endings.get(key), None)
         for root in {*self._left, *self._shared}:
             self._end_left(root, endings.get(root))
 
-    def _hook(self, key: str) -> Any:
-        def end_experiments(
-            flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
-        ) -> Coroutine[Any, Any, None] | None:
-            if str(flow_run.id) != key:
-                return None
-            ending = prefect_context.ending_of(state)
-            if flow.isasync:
-                return aio.in_thread(self._end, key, ending, state)
-            self._end(key, ending, state)
-            return None
-
-        return end_experiments
-
-    def _end(self, key: str, ending: Ending | None, state: State[Any] | None) -> None:
+    def end(self, key: str, ending: Ending | None, state: State[Any] | None) -> None:
+        """End what a flow run has opened in this process, if it has opened anything."""
         with self._lock:
             opened = self._runs.pop(key, None)
         if opened is None:
@@ -302,5 +290,23 @@ def _returned(state: State[Any] | None) -> set[str]:
 
 RUN_ENDS = RunEnds()
 """What the flow runs of this process have open."""
+
+
+def end_experiments(
+    key: str, flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
+) -> Coroutine[Any, Any, None] | None:
+    """End what the flow run with this ID has opened; a hook, as soon as it has its ID.
+
+    A function by itself, because a running flow is pickled with its hooks where its tasks run in
+    other processes.
+    """
+    if str(flow_run.id) != key:
+        return None
+    ending = prefect_context.ending_of(state)
+    if flow.isasync:
+        return aio.in_thread(RUN_ENDS.end, key, ending, state)
+    RUN_ENDS.end(key, ending, state)
+    return None
+
 
 atexit.register(RUN_ENDS.at_exit)

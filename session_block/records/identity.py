@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -25,7 +26,9 @@ _UNNAMED = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[0-9a-f]{12}
 """The names of experiments without a name: by the second identity rule, and by the first."""
 
 _FOUND_EMPTY: WeakKeyDictionary[Ledger, bool] = WeakKeyDictionary()
-"""Whether this process found a ledger without any name, so that each name may be a lost one."""
+"""Whether this process found a ledger without any name: a flow run's may be lost even at first."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Identity:
         opened_in: The subflows on the way to where it is opened, in words; only for an experiment
             without a name that is opened in a subflow.
         taken_from: Digest of the other owner whose it was when it was taken by its UID.
+        as_latest: It was taken for the latest one of its name, as this ledger knows them.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Identity:
     versions: Versions | None = None
     opened_in: str | None = None
     taken_from: str | None = None
+    as_latest: bool = False
 
     def __str__(self) -> str:
         return f"{self.name!r} (number {self.number})" if self.number > 1 else repr(self.name)
@@ -134,6 +139,7 @@ def identify(
     place: RunPlace | None = None,
     block: str = "",
     find_lost: Callable[[str], Sequence[Lost]] = lambda _: (),
+    find_newest: Callable[[str], Sequence[Lost]] = lambda _: (),
 ) -> Identity:
     """Return the experiment that a name stands for, or a place without one; create it if it is new.
 
@@ -146,15 +152,17 @@ def identify(
         place: Where it is opened, if that is in a flow run. An outermost flow run always opens the
             experiment that it first opened by a name, so that its retries continue that one.
         block: What tells the Block from other Blocks that open experiments at this place.
-        find_lost: Returns the experiments of a name that have jobs at the platform. Called only if
-            this process found the ledger without any name, as after the loss of a disk, or if an
-            earlier attempt of the flow run may have opened it with another ledger, or if the ledger
-            does not know this UID.
+        find_lost: Returns the experiments of a name that have jobs at the platform. Called if the
+            ledger does not know the name, or this UID: it may have been lost, or restored from an
+            older copy. For an experiment without a name, only if this process found the ledger
+            without any name, or an earlier attempt of the flow run may have used another ledger.
+        find_newest: Returns those among the newest jobs of a name. Called for ``fresh``.
 
     Raises:
         LabelRequiredError: There is neither a name nor a place.
         InvalidInputError: The name is not a valid one, or the ledger does not know it and the
-            platform shows several experiments of it, or only those of other owners.
+            platform shows several experiments of it, or only those of other owners. Or a retried
+            flow run wants a fresh one, and the platform shows one that it may have started.
     """
     opened_in = None
     if name is not None and uid is None and not fresh:
@@ -163,9 +171,11 @@ def identify(
         name = _name_at(ledger, place, block, find_lost)
         opened_in = " / ".join(place.words) or None
     name = _checked(name)
-    names = _Names(ledger, name, find_lost, retried=place is not None and place.retried)
+    retried = place is not None and place.retried
+    names = _Names(ledger, name, find_lost, find_newest, retried=retried)
     if place is None or uid is not None:
-        return names.identity(*names.choose(fresh=fresh, uid=uid))
+        as_latest = not fresh and uid is None
+        return replace(names.identity(*names.choose(fresh=fresh, uid=uid)), as_latest=as_latest)
     journal = Journal(ledger, NAMES)
     known = journal.get(OpenedByRun, place.root, name)
     if known is not None:
@@ -183,7 +193,42 @@ def identify(
             taken_from=found.taken_from,
         )
     )
-    return replace(names.identity(chosen, existed=existed), opened_in=opened_in)
+    identity = names.identity(chosen, existed=existed)
+    return replace(identity, opened_in=opened_in, as_latest=not fresh)
+
+
+def check_is_latest(identity: Identity, ledger: Ledger, found: Iterable[Lost]) -> None:
+    """Check that the platform shows no later experiment of this owner with the same name.
+
+    Args:
+        identity: The experiment that the ledger knows as the latest one of its name.
+        ledger: The ledger.
+        found: The experiments among the newest jobs of the name.
+
+    Raises:
+        InvalidInputError: It does, so the ledger was restored from an older copy, or the other one
+            was started with another ledger.
+    """
+    later = [one for one in _unknown(ledger, identity.name, found) if one.number > identity.number]
+    if later:
+        raise InvalidInputError(
+            f"The ledger knows number {identity.number} as the latest experiment "
+            f"{identity.name!r}, and the platform shows a later one: {_listed(later)}. Was the "
+            "ledger restored from an older copy? Nothing was submitted. Go on with the later one "
+            f"with uid={later[-1].uid!r}, or with this one with uid={identity.uid!r}.",
+            experiment=identity.uid,
+        )
+
+
+def _unknown(ledger: Ledger, name: str, found: Iterable[Lost]) -> list[Lost]:
+    """Return those of this owner that the ledger does not know, in the order of their numbers."""
+    known = {one.uid for one in Journal(ledger, NAMES).all(NameGiven, name)}
+    unknown = [one for one in found if one.other_owner is None and one.uid not in known]
+    return sorted(unknown, key=lambda one: one.number)
+
+
+def _listed(found: Iterable[Lost]) -> str:
+    return ", ".join(f"number {one.number} (uid={one.uid!r})" for one in found)
 
 
 def _unnamed_of_run(ledger: Ledger, name: str) -> str:
@@ -204,7 +249,7 @@ def _name_at(
     if Journal(ledger, NAMES).get(OpenedByRun, place.root, first) is not None:
         return first
     name = place.name(block)
-    names = _Names(ledger, name, find_lost, retried=place.retried)
+    names = _Names(ledger, name, find_lost, lambda _: (), retried=place.retried)
     unknown = Journal(ledger, NAMES).get(OpenedByRun, place.root, name) is None
     return first if unknown and names.may_be_lost() and find_lost(first) else name
 
@@ -217,12 +262,14 @@ class _Names:
         ledger: Ledger,
         name: str,
         find_lost: Callable[[str], Sequence[Lost]],
+        find_newest: Callable[[str], Sequence[Lost]],
         *,
         retried: bool,
     ) -> None:
         self._journal = Journal(ledger, NAMES)
         self._name = name
         self._find_lost = find_lost
+        self._find_newest = find_newest
         self._retried = retried
 
     def identity(self, given: NameGiven | OpenedByRun, existed: bool) -> Identity:
@@ -249,6 +296,8 @@ class _Names:
             if latest is not None and not fresh and uid is None:
                 return latest, True
             number = 1 if latest is None else latest.number + 1
+            if fresh:
+                number = max(number, self._number_after_lost())
             found = self._lost(uid) if uid or not (fresh or known) else None
             given, ours = self._journal.record(
                 NameGiven(
@@ -266,7 +315,7 @@ class _Names:
 
     def may_be_lost(self) -> bool:
         """Whether the name may have experiments that only the platform shows."""
-        if self._retried:
+        if self._retried or not _UNNAMED.fullmatch(self._name):
             return True
         ledger = self._journal.ledger
         if ledger not in _FOUND_EMPTY:
@@ -275,7 +324,7 @@ class _Names:
         return _FOUND_EMPTY[ledger]
 
     def _lost(self, uid: str | None) -> Lost | None:
-        """Return the experiment that the platform shows: by UID, or by name for an empty ledger."""
+        """Return the experiment that the platform shows: by UID, or by name."""
         if uid is None and not self.may_be_lost():
             return None
         found = self._find_lost(self._name)
@@ -297,6 +346,28 @@ class _Names:
                 "Continue one of them with uid=, or start a new experiment with fresh=True."
             )
         return found[0] if found else None
+
+    def _number_after_lost(self) -> int:
+        """Return the first number after those of experiments that only the platform shows."""
+        found = self._find_newest(self._name)
+        lost = _unknown(self._journal.ledger, self._name, found)
+        if not lost:
+            return 1
+        if self._retried:
+            raise InvalidInputError(
+                f"The ledger does not know whether this flow run has started an experiment "
+                f"{self._name!r}, and the platform shows some that the ledger does not know: "
+                f"{_listed(lost)}. Was the ledger lost, or restored from an older copy? Nothing "
+                "was submitted. Go on with one of them with uid=, or start another one in a new "
+                "flow run."
+            )
+        _logger.warning(
+            "The platform shows experiments %r that the ledger does not know: %s. A new one is "
+            "started beside them. If you meant one of them, open it with uid=.",
+            self._name,
+            _listed(lost),
+        )
+        return 1 + max(one.number for one in lost)
 
     def _own(self, found: Sequence[Lost]) -> list[Lost]:
         """Return the experiments that are not somebody else's; refuse if only others' are."""

@@ -430,6 +430,8 @@ class Intent(Kind):
         asker: Which flow run asked for it; ``None`` if no other can share the experiment, or if it
             is unknown.
         chapter: The experiment's chapter then.
+        task_run: ID of the Prefect task run that asked for it; empty if none did; ``None`` if that
+            is unknown.
         adopted: It was recorded for a job that appeared after all.
         restored: The ledger had lost it.
     """
@@ -454,6 +456,7 @@ class Intent(Kind):
     registers: Sequence[Sequence[str]] | None = _if_set()
     asker: Asker | None = _if_set()
     chapter: int = _if_set(default=1)
+    task_run: str | None = _if_set()
     adopted: bool = _if_set(default=False)
     restored: bool = _if_set(default=False)
 

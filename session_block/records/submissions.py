@@ -83,6 +83,7 @@ class Asked:
         concurrent: Whether several threads or tasks make requests.
         asker: Which flow run asks, if others of its tree may ask of the same experiment.
         chapter: The experiment's chapter.
+        task_run: ID of the Prefect task run that asks; empty if none does.
     """
 
     fingerprint: str
@@ -91,6 +92,7 @@ class Asked:
     concurrent: bool
     asker: Asker | None = None
     chapter: int = 1
+    task_run: str = ""
 
 
 @dataclass(frozen=True)

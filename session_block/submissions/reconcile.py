@@ -23,13 +23,14 @@ from session_block.environment.backoff import Backoff
 from session_block.errors import ConnectionFailedError
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
+from session_block.records.identity import Lost, check_is_latest, lost_among
 from session_block.records.keys import Intent, Outcome, SubmissionFact, Twin
 from session_block.records.sessions import restore_session
 from session_block.records.submissions import Situation, Submission
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.settle import Settler, settle_window
-from session_block.tags import SubmissionTag, uid_tag
+from session_block.tags import SubmissionTag, name_tag, uid_tag
 
 TWIN_CHECK_SECONDS = 30.0
 """The pause between two checks for twins during a wait for a job."""
@@ -67,6 +68,8 @@ class Reconciler:
 
         Raises:
             ConnectionFailedError: The listing failed for too long, so nothing is known.
+            InvalidInputError: The platform shows a later experiment of the name, which the ledger
+                does not know.
         """
         environment = self._context.environment
         with self._lock:
@@ -82,12 +85,23 @@ class Reconciler:
             while True:
                 try:
                     self._reconcile()
+                    newest = self._newest_of_the_name()
                 except (IBMError, requests.RequestException, KeyError, ValueError) as error:
                     environment.pause(backoff.failed(error))
                     self._connection.renew_after(error)
                 else:
+                    check_is_latest(self._context.identity, self._journal.ledger, newest)
                     self._done = True
                     return True
+
+    def _newest_of_the_name(self) -> list[Lost]:
+        """Return what has newest jobs of this name, if the ledger may have lost a later one."""
+        identity = self._context.identity
+        if not identity.as_latest or not identity.named:
+            return []
+        jobs = self._connection.jobs.newest(name_tag(identity.name))
+        owner = self._context.owner_digest(self._connection.identity)
+        return lost_among((job.tags for job in jobs), owner)
 
     def check_twins(self, *, now: bool = False) -> None:
         """Look for twins if a check is due; if the listing fails, a later check tries again.

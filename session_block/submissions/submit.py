@@ -296,6 +296,7 @@ class Submitter:
                 registers=numbered_names(request.pubs),
                 asker=about.asker,
                 chapter=about.chapter,
+                task_run=about.task_run,
             )
             call.tried.add(number)
             if not self._journal.record(intent)[1]:

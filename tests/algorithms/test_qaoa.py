@@ -425,12 +425,13 @@ def test_a_finished_qaoa_returns_its_report(block: QuantumSession, platform: Pla
     """Running a sealed experiment again asks the platform nothing; another problem is refused."""
     with block.experiment("finished") as experiment:
         first = run_qaoa(experiment, RING, optimizer=None)
+    other = block.experiment("no qaoa")
     before = _requests(platform)
     with block.experiment("finished") as experiment:
         assert run_qaoa(experiment, RING, optimizer=None) == first
         with pytest.raises(InvalidInputError, match="another problem"):
             run_qaoa(experiment, TUTORIAL, optimizer=None)
-    with block.experiment("no qaoa") as other:
+    with other:
         other.seal({"energy": 1.0})
     with pytest.raises(InvalidInputError, match="not one of QAOA"):
         run_qaoa(other, RING)

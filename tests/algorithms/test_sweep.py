@@ -329,9 +329,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_sent(
     block: QuantumSession, platform: Platform, changes: dict[str, Any], message: str
 ) -> None:
     """Bad input costs no request to the platform, and the name stays free for the right one."""
+    experiment = block.experiment("bad")
     before = requests(platform)
     with pytest.raises(InvalidInputError, match=message):
-        rabi_sweep(block.experiment("bad"), **changes)
+        rabi_sweep(experiment, **changes)
     with pytest.raises(InvalidInputError, match="no sweep"):
         partial_sweep("bad", block.ledger())
     assert requests(platform) == before

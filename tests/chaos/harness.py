@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +23,9 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 
 from session_block.crashpoints import CRASH_AT
+from session_block.ledger.store import Ledger
 from session_block.local_platform import LocalPlatform
+from session_block.records.identity import identify
 
 from .flows import PROGRAMS
 from .zygote import STOPPED
@@ -30,6 +34,9 @@ ATTEMPT_SECONDS = 240.0
 """An attempt that takes longer hangs. It is killed, and its run has failed."""
 
 ZYGOTES = 2
+APART = ("unshare", "--pid", "--fork", "--mount-proc")
+"""Runs a command in a PID namespace of its own, with a ``/proc`` to match, as a container does."""
+
 _ROUTES_OF_OTHERS = "/_local/"
 
 
@@ -55,14 +62,16 @@ class Zygote:
     Args:
         hash_seed: Python's, so that two zygotes' children differ as two machines' do.
         home: ``PREFECT_HOME`` of the children.
+        apart: Whether it and its children are in a PID namespace of their own.
     """
 
-    def __init__(self, hash_seed: int, home: Path) -> None:
+    def __init__(self, hash_seed: int, home: Path, *, apart: bool = False) -> None:
+        self._apart = apart
         tests = Path(__file__).parents[1]
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "QISKIT_"))}
         paths = [str(tests), str(tests.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "chaos.zygote"],
+            [*(APART if apart else ()), sys.executable, "-m", "chaos.zygote"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -101,6 +110,13 @@ class Zygote:
             raise RuntimeError(f"the zygote ended with code {self._process.wait()}")
         return json.loads(line)
 
+    def seen_here(self, pid: int) -> int:
+        """Return the process ID that a child, which the zygote knows by this one, has here."""
+        if not self._apart:
+            return pid
+        family = psutil.Process(self._process.pid).children(recursive=True)
+        return next(one.pid for one in family if _innermost_pid(one.pid) == pid)
+
     def close(self) -> None:
         """End the zygote; its children have ended before."""
         assert self._process.stdin is not None
@@ -108,6 +124,12 @@ class Zygote:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+def _innermost_pid(pid: int) -> int:
+    """Return the ID of a process in its own PID namespace."""
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith("NSpid:")).split()[-1])
 
 
 class Child:
@@ -119,7 +141,8 @@ class Child:
         self.log = Path(order["log"])
         self.ended = False
         zygote.ask(order)
-        self.pid = int(zygote.answer(ATTEMPT_SECONDS))
+        self._pid_there = int(zygote.answer(ATTEMPT_SECONDS))
+        self.pid = zygote.seen_here(self._pid_there)
 
     def go(self) -> None:
         """Let it begin."""
@@ -130,15 +153,19 @@ class Child:
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGCONT)
 
+    def kill(self) -> None:
+        """Kill it, even if it is stopped."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def wait(self) -> Ending | None:
         """Return how it ended, or ``None`` as soon as it is stopped."""
         hung = False
-        self._zygote.ask({"wait": self.pid})
+        self._zygote.ask({"wait": self._pid_there})
         try:
             answer = self._zygote.answer(ATTEMPT_SECONDS)
         except TimeoutError:
             hung = True
-            os.kill(self.pid, signal.SIGKILL)
+            self.kill()
             answer = self._zygote.answer(ATTEMPT_SECONDS)
         if answer == STOPPED:
             return None
@@ -162,6 +189,8 @@ class Child:
 class Rig:
     """A platform, and two zygotes. It serves one run at a time.
 
+    A third zygote, in another PID namespace, is started when it is first needed.
+
     Args:
         ledger_url: A database for the ledgers of all runs; ``None`` for a new SQLite file each.
         control: How the product is broken in the children, to see that the harness notices.
@@ -180,6 +209,7 @@ class Rig:
         self._shared_ledger = ledger_url
         self._prefect_url = prefect_url
         self.control = control
+        self._apart: Zygote | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -218,12 +248,20 @@ class Rig:
         with SyncPrefectClient(self._prefect_url) as client:
             return str(client.create_flow_run(flow).id)
 
-    def child(self, order: Mapping[str, Any], zygote: int) -> Child:
-        """Fork a child of one of the zygotes."""
+    def child(self, order: Mapping[str, Any], zygote: int, *, apart: bool = False) -> Child:
+        """Fork a child of one of the zygotes, or of the one in another PID namespace."""
         info = self.platform.info
         connection = {"token": info.token, "instance": info.instance, "url": info.url}
         more = {**connection, "control": self.control, "prefect": self._prefect_url}
-        return Child(self._zygotes[zygote % ZYGOTES], {**order, **more})
+        chosen = self._zygote_apart() if apart else self._zygotes[zygote % ZYGOTES]
+        return Child(chosen, {**order, **more})
+
+    def _zygote_apart(self) -> Zygote:
+        if self._apart is None:
+            self._apart = Zygote(1 + ZYGOTES, self._directory, apart=True)
+            self._stack.callback(self._apart.close)
+            self._apart.ready()
+        return self._apart
 
     def requests(self) -> dict[str, int]:
         """Return how often each operation was called so far."""
@@ -261,6 +299,7 @@ class Run:
         rules: tuple[Mapping[str, Any], ...] = (),
         block: Mapping[str, Any] | None = None,
         deed: str | None = None,
+        apart: bool = False,
     ) -> Child:
         """Start an attempt.
 
@@ -271,6 +310,7 @@ class Run:
             rules: Faults of the platform; their ``pid`` may be ``child`` or ``platform``.
             block: More fields of the attempt's Block.
             deed: Another deed than the run's, such as to ``cancel`` the experiment.
+            apart: Whether it is in another PID namespace than this process.
         """
         number = len(self.children)
         at = kill_at or pause_at
@@ -284,7 +324,7 @@ class Run:
             "ending": str(self._directory / f"{self.name}.{number}.json"),
             "log": str(self._directory / f"{self.name}.{number}.log"),
         }
-        child = self.rig.child(order, number)
+        child = self.rig.child(order, number, apart=apart)
         self.children.append(child)
         pids = {"child": child.pid, "platform": self.rig.platform.info.pid}
         for rule in rules:
@@ -303,11 +343,31 @@ class Run:
         """Kill what a run that broke off has left behind."""
         for child in self.children:
             if not child.ended:
-                os.kill(child.pid, signal.SIGKILL)
+                child.kill()
                 child.end()
 
     def wipe(self) -> None:
         """Delete the ledger, as a machine does that loses its disk."""
-        path = Path(self.ledger_url.removeprefix("sqlite:///"))
-        for file in path.parent.glob(f"{path.name}*"):
+        for file in self._ledger.parent.glob(f"{self._ledger.name}*"):
             file.unlink()
+
+    def copy(self) -> None:
+        """Make a copy of the ledger. It is not empty: it knows at least another experiment."""
+        with closing(Ledger(self.ledger_url)) as ledger:
+            identify(ledger, "an earlier one")
+        self._copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(self._ledger)) as database:
+            database.execute("VACUUM INTO ?", (str(self._copy),))
+
+    def restore(self) -> None:
+        """Let the last copy take the ledger's place, as when a backup is brought back."""
+        self.wipe()
+        shutil.copyfile(self._copy, self._ledger)
+
+    @property
+    def _ledger(self) -> Path:
+        return Path(self.ledger_url.removeprefix("sqlite:///"))
+
+    @property
+    def _copy(self) -> Path:
+        return self._directory / f"copy-of-{self._ledger.name}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from postgres import Postgres
 from prefect_server import running_prefect_server
 
-from . import scenarios, workers
+from . import namespaces, scenarios, workers
 from .cancellation import cancellations
 from .controls import CONTROLS
 from .faults import faults
@@ -136,10 +136,20 @@ def everything(
         *workers.paused(),
         *workers.paused_openings(),
         *workers.rounds(rounds, seed),
+        *_namespaces(),
         *cancellations(rig, reference),
         *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
+        *(scenarios.older_copies() if wipe else ()),
         *chain.from_iterable(flow_runs(deed, references[deed]) for deed in PROGRAMS),
     ]
+
+
+def _namespaces() -> list[Scenario]:
+    why_not = namespaces.why_not()
+    if why_not is not None:
+        print(f"{'left out':10}namespaces: {why_not}", flush=True)
+        return []
+    return list(namespaces.apart())
 
 
 def summary(verdicts: Iterable[Verdict]) -> tuple[str, bool]:

@@ -56,6 +56,8 @@ class Attempt:
         rules: Faults of the platform.
         environment: More environment variables.
         wipe: The ledger is deleted afterwards.
+        copied: A copy of the ledger, which is not empty, is made beforehand.
+        older: The last copy takes the ledger's place afterwards.
         kills_platform: One of the rules kills the platform, which is then started again.
         at_stop: What is done when a rule has stopped the process, before it goes on.
         block: More fields of its Block; those of the last attempt hold for all that follow.
@@ -65,6 +67,8 @@ class Attempt:
     rules: tuple[Mapping[str, Any], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     wipe: bool = False
+    copied: bool = False
+    older: bool = False
     kills_platform: bool = False
     at_stop: Callable[[Rig], Callable[[], None]] | None = None
     block: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +97,8 @@ def in_turn(*attempts: Attempt, again: bool = False) -> Play:
 
 
 def _disturbed(run: Run, attempt: Attempt) -> Ending:
+    if attempt.copied:
+        run.copy()
     child = run.start(
         kill_at=attempt.kill_at,
         rules=attempt.rules,
@@ -110,6 +116,8 @@ def _disturbed(run: Run, attempt: Attempt) -> Ending:
         ending = child.end()
     if attempt.wipe:
         run.wipe()
+    if attempt.older:
+        run.restore()
     return ending
 
 
@@ -212,4 +220,55 @@ WIPES = (
     "record result, before:4",
     "record result, after:4",
     "record sealed, before:1",
+)
+
+
+def older_copies() -> Iterator[Scenario]:
+    """Yield kills after which the SQLite ledger is an older copy of itself, which is not empty.
+
+    The copy was made before the experiment began, or in its middle; or it comes back twice; or
+    the attempt that mends it is killed as well.
+    """
+    for passage in OLDER:
+        lost = Attempt(kill_at=passage, copied=True, older=True)
+        yield _older_copy(f"from before it began, {passage}", lost)
+    for first, second in OLDER_IN_THE_MIDDLE:
+        lost = Attempt(kill_at=second, copied=True, older=True)
+        yield _older_copy(f"from after {first}, {second}", Attempt(kill_at=first), lost)
+    for first, second in OLDER_TWICE:
+        lost = Attempt(kill_at=first, copied=True, older=True)
+        again = Attempt(kill_at=second, older=True)
+        yield _older_copy(f"twice from before it began, {first}; {second}", lost, again)
+    for passage in OLDER_MENDING:
+        lost = Attempt(kill_at="submit, after:4", copied=True, older=True)
+        mending = Attempt(kill_at=passage)
+        yield _older_copy(f"from before it began, then mending, {passage}", lost, mending)
+
+
+def _older_copy(name: str, *attempts: Attempt) -> Scenario:
+    # A session that holds no job cannot be found again.
+    orphans = any(str(attempt.kill_at).startswith(OPENING) for attempt in attempts)
+    allowed = Allowed(orphans=orphans)
+    return Scenario("older copy", name, in_turn(*attempts), allowed, kills=len(attempts))
+
+
+OLDER = (
+    "record session, after:1",
+    "submit, before:4",
+    "submit, after:4",
+    "record result, after:3",
+    "record sealed, before:1",
+)
+OLDER_IN_THE_MIDDLE = (
+    ("open session, before:1", "submit, after:2"),
+    ("submit, before:3", "submit, after:1"),
+    ("submit, after:2", "record result, after:3"),
+    ("record result, before:3", "record sealed, before:1"),
+)
+OLDER_TWICE = (("submit, after:2", "submit, after:2"),)
+OLDER_MENDING = (
+    "record intent, after:2",
+    "record outcome, before:3",
+    "record session-intent, after:1",
+    "submit, after:1",
 )

@@ -88,7 +88,7 @@ def _takes_over(start: Starter, posts: int) -> Play:
         ending = first.wait()
         if ending is not None:
             raise RuntimeError(f"the first worker was not stopped: {ending}")
-        second = run.start(environment=DEADLINE, rules=(_go_on(first, posts),))
+        second = run.start(environment=DEADLINE, rules=(go_on(first, posts),))
         with ThreadPoolExecutor(1) as pool:
             others = pool.submit(first.end)
             ending = second.end()
@@ -98,7 +98,8 @@ def _takes_over(start: Starter, posts: int) -> Play:
     return play
 
 
-def _go_on(child: Child, posts: int) -> Mapping[str, Any]:
+def go_on(child: Child, posts: int) -> Mapping[str, Any]:
+    """Return the rule that lets a stopped child go on at the n-th POST of a job from now on."""
     return {"kind": "signal", "pid": child.pid, "signal": "SIGCONT", "nth": posts, **_POSTS}
 
 

@@ -27,6 +27,7 @@ from session_block import (
 from session_block.errors import ExperimentDivergedError, InvalidInputError, JobWaitTimeoutError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
+from session_block.experiments.repetition import REPLAY_WAIT
 from session_block.records.views import load_experiment
 
 PROMPT_SECONDS = 0.5
@@ -377,8 +378,11 @@ def test_leaving_the_block_normally_closes_and_seals(
     bad.close_session()
 
 
-def test_a_resumed_run_that_asks_out_of_turn_has_diverged(block: QuantumSession) -> None:
+def test_a_resumed_run_that_asks_out_of_turn_has_diverged(
+    block: QuantumSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One after another is told from all at once, though each twin has a thread of its own."""
+    monkeypatch.setenv(REPLAY_WAIT, "2")
 
     async def one_after_another(name: str, *numbers: int) -> Experiment:
         experiment = await block.aexperiment(name)
@@ -394,10 +398,15 @@ def test_a_resumed_run_that_asks_out_of_turn_has_diverged(block: QuantumSession)
         return experiment
 
     asyncio.run(one_after_another("in turn", 1, 2)).close_session()
+    began = time.monotonic()
     with pytest.raises(ExperimentDivergedError):
         asyncio.run(one_after_another("in turn", 3))
-    asyncio.run(at_once("together", 1, 2))
-    asyncio.run(at_once("together", 3)).close_session()
+    assert time.monotonic() - began < 2
+    asyncio.run(at_once("together", 1, 2)).close_session()
+    began = time.monotonic()
+    with pytest.raises(ExperimentDivergedError):
+        asyncio.run(at_once("together", 3))
+    assert time.monotonic() - began > 2
 
 
 def test_cells_one_after_another_are_no_concurrent_requests(block: QuantumSession) -> None:

@@ -197,8 +197,8 @@ def test_wrong_requests_are_refused_before_any_request(
     block: QuantumSession, platform: Platform
 ) -> None:
     """Empty input, wrong shots and unmeasured circuits cost nothing."""
-    before = _requests(platform)
     experiment = block.experiment("e")
+    before = _requests(platform)
     for pubs, shots in (([], None), ([_bell()], -1), (["no circuit"], None)):
         with pytest.raises(InvalidInputError):
             DurableSampler(experiment).run(pubs, shots=shots)
@@ -261,8 +261,8 @@ def test_wrong_options_are_refused_before_any_request(
     block: QuantumSession, platform: Platform
 ) -> None:
     """Where they are given, or where they are used if they were set later."""
-    before = _requests(platform)
     experiment = block.experiment("e")
+    before = _requests(platform)
     sampler = DurableSampler(experiment)
     for wrong in (
         {"default_shot": 8},

@@ -452,9 +452,10 @@ def test_threads_may_resume_in_any_order(block: QuantumSession, platform: Platfo
     with ThreadPoolExecutor(1) as pool:
         pool.submit(first.run_sampler, [_bell(0.1)], shots=8).result()
     again = block.experiment("e")
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(again.run_sampler, [_bell(0.2)], shots=8).result()
+    with ThreadPoolExecutor(2) as pool:
+        new = pool.submit(again.run_sampler, [_bell(0.2)], shots=8)
         pool.submit(again.run_sampler, [_bell(0.1)], shots=8).result()
+        new.result()
     assert platform.jobs_of(first.uid) == 2
     again.close_session()
 

@@ -25,7 +25,10 @@ FLOWS = f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'tests'}{os.pathsep}{CHECKOUT / 'tes
 def test_the_processes_of_a_runner_share_one_session(
     where: str, saved_block: str, platform: Platform, tmp_path: Path
 ) -> None:
-    """References pass, labels are asked for, equal ones are one job, and a second run adds none."""
+    """References pass, labels are asked for, equal ones are one job, and a second run adds none.
+
+    The first run's session is closed as that completes; the second run's has no job.
+    """
     opened = platform.sessions()
     ran = subprocess.run(
         [
@@ -50,8 +53,9 @@ def test_the_processes_of_a_runner_share_one_session(
     assert len(shared) == 1
     assert first.counts == [{"1": 20}] * PROCESSES
     assert (again.counts, again.values) == (first.counts, first.values)
-    assert again.session.session_id == first.session.session_id
-    assert platform.sessions() == opened + 1
+    assert again.session.session_id != first.session.session_id
+    assert platform.sessions() == opened + 2
     assert platform.jobs_of(first.session.uid) == 4
     in_session = platform.stats()["jobs"]["by_session"]
     assert in_session[str(first.session.session_id)] == 4
+    assert str(again.session.session_id) not in in_session

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -115,19 +116,19 @@ def test_an_experiment_of_the_first_rule_is_looked_for_first(ledger: Ledger) -> 
 
 def test_a_retried_run_asks_the_platform_for_what_its_ledger_does_not_know(ledger: Ledger) -> None:
     """A new machine has an empty ledger; after its first experiment it is not empty any more."""
-    identify(ledger, "something else")
     asked: list[str] = []
 
     def find_lost(name: str) -> list[Lost]:
         asked.append(name)
         return [Lost("a0b1", 1, CURRENT)] if "." in name else []
 
-    first = RunPlace("run-1")
+    identify(ledger, "something else", find_lost=find_lost)
+    first = RunPlace(str(uuid4()))
     assert not identify(ledger, None, place=first, block="lab", find_lost=find_lost).lost
-    retried = RunPlace("run-2", retried=True)
+    retried = RunPlace(str(uuid4()), retried=True)
     found = identify(ledger, None, place=retried, block="lab", find_lost=find_lost)
     assert (found.uid, found.lost) == ("a0b1", True)
-    assert asked == ["run-2", found.name]
+    assert asked == ["something else", retried.root, found.name]
 
 
 def _others(*lost: Lost) -> Callable[[str], list[Lost]]:

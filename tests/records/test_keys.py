@@ -213,6 +213,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             "registers": [["c0", "c1"], ["c2"]],
             "asker": ASKER,
             "chapter": 2,
+            "task_run": "t-1",
         },
         keys.Intent(
             submission="ab",
@@ -224,6 +225,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             registers=[["c0", "c1"], ["c2"]],
             asker=keys.Asker(**ASKER),
             chapter=2,
+            task_run="t-1",
         ),
     ),
     (

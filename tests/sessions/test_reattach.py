@@ -14,6 +14,7 @@ from session_support import block_for, facts_of, jobs_at, sessions_at, submit
 from support import BACKEND
 
 from session_block import QuantumSession
+from session_block.client import Connection
 from session_block.errors import (
     InvalidInputError,
     SessionClosedError,
@@ -253,7 +254,8 @@ def test_an_experiment_stays_at_its_instance(
         other.experiment("instance")
     # As if the Block had left the instance to its account from the beginning.
     settings = replace(other._settings(), source=Source())
-    elsewhere = Experiment(experiment.identity, other.ledger(), other.credentials, settings)
+    connection = Connection(other.credentials, other.ledger().environment)
+    elsewhere = Experiment(experiment.identity, other.ledger(), connection, settings)
     submit(elsewhere, 0)
     with pytest.raises(InvalidInputError, match="began at the instance"):
         submit(elsewhere, 1)
