@@ -257,7 +257,7 @@ def test_a_run_whose_worker_ends_goes_on_at_another(
         eventually(lambda: slow_platform.jobs_named(name) >= 4, seconds=90, what="jobs are sent")
         if end == "SIGTERM":
             first.terminate()
-            first.wait(30)
+            first.wait(90)
         else:
             for process in (first, *first.children(recursive=True)):
                 process.kill()

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect import flow, get_client, task
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelled, Cancelling
@@ -474,7 +475,7 @@ def test_tidying_leaves_alone_who_goes_on_with_the_name_of_an_ended_run(
 
 def _run_with(block: str) -> UUID | None:
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(limit=20):
+        for run in client.read_flow_runs(limit=20, sort=FlowRunSort.START_TIME_DESC):
             if run.parameters == {"block": block} and run.state and run.state.is_running():
                 return run.id
     return None
