@@ -199,8 +199,10 @@ class Completion:
             Whether a session was closed.
         """
         sessions = self._parts.here.sessions
+        may_have_jobs = self._context.identity.resumed or self._journal.count(Intent)
         with at_once():
-            if sessions.connection.is_open or any(one.usable for one in sessions.records()):
+            seen = sessions.connection.is_open or any(one.usable for one in sessions.records())
+            if may_have_jobs and seen:
                 self._parts.here.reconciler.check_twins(now=True)
             return sessions.has_own_open() and sessions.close()
 
