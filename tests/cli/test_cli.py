@@ -70,6 +70,7 @@ def test_the_platform_starts_once_and_stops(home: dict[str, str], tmp_path: Path
     assert "platform start" in json.loads(refused.stderr)["error"]
 
 
+@pytest.mark.rest
 def test_env_points_a_plain_client_at_the_platform(home: dict[str, str]) -> None:
     """``eval "$(session-block platform env)"`` is all that an unmodified client needs."""
     _run(home, "platform", "start")

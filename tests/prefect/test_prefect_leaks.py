@@ -110,6 +110,7 @@ def _written_to(postgres: Postgres, store: str) -> bytes:
     return repr(rows).encode() + b"\n".join(bytes(payload) for (payload,) in payloads)
 
 
+@pytest.mark.rest
 def test_a_run_that_succeeds_leaks_nothing(
     prefect_server: str, platform: Platform, postgres: Postgres, store: str, tmp_path: Path
 ) -> None:
