@@ -114,9 +114,10 @@ def test_a_rotated_key_reaches_the_session(prefect_server: str) -> None:  # noqa
 
 
 def test_loading_asks_the_platform_nothing(platform: Platform, saved_block: str) -> None:
-    """Loading a Block and opening an experiment make no request to the platform."""
+    """Loading a Block makes no request to the platform, nor opening an experiment once more."""
+    opened = QuantumSession.load(saved_block).experiment("untouched")
     before = platform.stats()["requests"]
-    QuantumSession.load(saved_block).experiment("untouched")
+    assert QuantumSession.load(saved_block).experiment("untouched").uid == opened.uid
     after = platform.stats()["requests"]
     changed = {route for route in after if after[route] != before.get(route)}
     assert all("_local" in route for route in changed), changed
