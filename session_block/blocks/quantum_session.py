@@ -140,10 +140,11 @@ class QuantumSession(SessionSettings, FormBlock):
     ) -> Experiment:
         """Open a new experiment, or continue it where it was interrupted.
 
-        Makes no call to the platform, unless this process found the ledger empty, an earlier
-        attempt of the flow run may have used another ledger, or the ledger does not know the
-        ``uid``: then the platform is asked for the name, so that a lost disk loses no job. The
-        session is opened, or reattached to, when it is first needed.
+        An experiment that the ledger knows is opened without a call to the platform. A name or
+        ``uid`` that the ledger does not know is looked for at the platform, so that a lost disk, or
+        one restored from an older copy, loses no job. Without a name that is needed only if this
+        process found the ledger empty, or an earlier attempt of the flow run may have used another
+        ledger. The session is opened, or reattached to, when it is first needed.
         Within one attempt of a flow run, opening an experiment again returns the same object.
 
         Args:

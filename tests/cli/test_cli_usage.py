@@ -69,6 +69,7 @@ def test_usage_is_shown_by_instance_and_experiment(
     )
     with other_block.experiment("other") as other:
         run(other, 1)
+    block.experiment("no session yet")
     active_at = _last_activity(block)
     recorded = _json("--ledger-url", ledger_url)
     assert {place["allocation"] for place in recorded} == {None}
@@ -81,8 +82,8 @@ def test_usage_is_shown_by_instance_and_experiment(
     ]
     [foreign] = told[elsewhere]["experiments"]
     assert (foreign["uid"], foreign["source"], foreign["final"]) == (other.uid, "ledger", False)
-    [earlier] = told[None]["experiments"]
-    assert (earlier["experiment"], earlier["seconds"]) == ("an earlier one", 0)
+    [unopened] = told[None]["experiments"]
+    assert (unopened["experiment"], unopened["seconds"]) == ("no session yet", 0)
 
     assert _last_activity(block) == active_at  # asking is no activity
     before = own.stats()["requests"]

@@ -9,6 +9,7 @@ import pytest
 from prefect.exceptions import ParameterTypeError
 from support import Platform
 
+from session_block import QuantumSession
 from session_block.errors import InvalidInputError
 from session_block.flows.qaoa import MaxCut, QAOAReport, qaoa
 from session_block.local_platform.process.admin import Admin
@@ -107,12 +108,17 @@ def test_the_form_describes_each_parameter() -> None:
 )
 def test_bad_parameters_cost_nothing(
     saved_block: str,
+    block: QuantumSession,
     platform: Platform,
     wrong: dict[str, Any],
     error: type[Exception],
     message: str,
 ) -> None:
-    """What does not fit fails the flow run before the platform hears of it."""
+    """What does not fit fails the flow run before the platform hears of it.
+
+    With an empty ledger it would be asked whether the run's experiment was lost.
+    """
+    block.experiment("an earlier one")
     before = platform.stats()["requests"]
     with pytest.raises(error, match=message):
         qaoa(saved_block, **{**PARAMETERS, **wrong})

@@ -19,7 +19,6 @@ from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelled
 from prefect_helpers import flipped, flow_process, flow_run, in_state, rotated
-from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit
 from support import BACKEND, Platform, tagged
 
@@ -436,15 +435,20 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.rest
-def test_two_unsaved_blocks_with_other_keys_ask_for_names(ledger_url: str) -> None:
+def test_two_unsaved_blocks_with_other_keys_ask_for_names(
+    accounts: LocalPlatform, ledger_url: str
+) -> None:
     """Nothing but the key tells them apart, and it may be replaced; named, both are opened."""
     block, other = (
         QuantumSession(
-            credentials=IBMSessionCredentials(token=SecretStr(letter * 44)),
+            credentials=IBMSessionCredentials(
+                token=account.token,  # type: ignore[arg-type]
+                url=accounts.info.url,
+            ),
             backend_name=BACKEND,
             ledger_url=ledger_url,  # type: ignore[arg-type]
         )
-        for letter in "ab"
+        for account in accounts.accounts
     )
 
     @flow

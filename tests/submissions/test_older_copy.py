@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from session_block.ledger.store import open_ledger
 from session_block.local_platform import LocalPlatform
 from session_block.records.identity import identify
 from session_block.records.places import RunPlace
+
+TESTS = Path(__file__).parents[1]
 
 
 class Disk:
@@ -201,7 +204,9 @@ def test_a_copy_that_is_written_over_a_killed_ledger(own: LocalPlatform, tmp_pat
     arguments = [str(own.info.state_dir), f"sqlite:///{ledger}"]
 
     def work(to: int) -> None:
-        ended = subprocess.run([sys.executable, "-c", KILLED, *arguments, str(to)], check=False)
+        command = [sys.executable, "-c", KILLED, *arguments, str(to)]
+        environment = {**os.environ, "PYTHONPATH": str(TESTS)}
+        ended = subprocess.run(command, env=environment, check=False)
         assert ended.returncode == -9
 
     work(2)
