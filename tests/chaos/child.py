@@ -75,7 +75,7 @@ def _forked_experiment(order: dict[str, Any]) -> dict[str, Any]:
 def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
     block = block_of(order)
     known = [one for one in known_experiments(block.ledger()) if one.name == order["name"]]
-    cancelled = [one.uid for one in known if cancel_experiment(block, one)]
+    cancelled = [one.uid for one in known if cancel_experiment(block, one, "a test cancelled it")]
     return {"cancelled": cancelled}
 
 
