@@ -19,6 +19,7 @@ from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.routes_backends import LOCAL as BACKENDS
 from session_block.local_platform.api.routes_local import LOCAL
 from session_block.local_platform.api.routes_local import LOCAL as CLOCK
+from session_block.local_platform.api.routes_sessions import LOCAL as SESSIONS
 from session_block.local_platform.config.layout import AccountSpec, InstanceSpec, Layout
 
 pytestmark = pytest.mark.rest
@@ -90,7 +91,7 @@ class Target:
 
 OPERATIONS = [
     (operation.method, prefix, operation.path)
-    for prefix, operations in {**API, "": (*LOCAL, *BACKENDS, *CLOCK)}.items()
+    for prefix, operations in {**API, "": (*LOCAL, *BACKENDS, *CLOCK, *SESSIONS)}.items()
     for operation in operations
     # One of the two is enough.
     if prefix != "/api/v1"
@@ -154,6 +155,8 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/search/v3/resources/search", {"query": "*", "search_cursor": "0"}),
     ("POST", "/_local/backends/ibm_fez/calibration", {"faulty_qubits": [1], "faulty_gates": []}),
     ("POST", "/_local/clock", {"advance": 0}),
+    ("POST", "/_local/usage_limit", {"instance": "x", "seconds": 1}),
+    ("POST", "/_local/sessions/{session}/end", {"by": "close"}),
 ]
 
 

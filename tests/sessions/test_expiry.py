@@ -95,7 +95,7 @@ def test_an_ended_session_is_replaced(platform: LocalPlatform, block: QuantumSes
     assert [record.kind for record in experiment.sessions] == ["opened"] * 2
     assert _ends(experiment) == [BY_ITSELF, "closed by the experiment"]
     reasons = [one["state_reason"] for one in sessions_at(platform.info, experiment)]
-    assert reasons == ["maximum time reached", "closed by the user"]
+    assert reasons == ["maximum time reached", "session_closed_early"]
 
 
 @pytest.mark.parametrize("how", ["max_time", "close", "cancel"])
@@ -167,7 +167,7 @@ def test_a_session_near_its_end_is_replaced_before_a_submission(
     for job in (running, next_one):
         assert experiment.fetch_result(job)[0].data.meas.num_shots == 8
     ending, _ = sessions_at(platform.info, experiment)
-    assert (ending["state"], ending["state_reason"]) == ("closed", "closed by the user")
+    assert (ending["state"], ending["state_reason"]) == ("closed", "session_closed_early")
     assert _ends(experiment) == [NEAR_ITS_END, None]
     assert _completed(platform, experiment) == 3
 
@@ -258,7 +258,7 @@ def test_a_borrowed_session_that_expires_can_be_replaced(
     assert [record.kind for record in experiment.sessions] == ["borrowed", "opened"]
     assert _places(platform, experiment) == [1, 2]
     reasons = [one["state_reason"] for one in sessions_at(platform.info, experiment)]
-    assert reasons == ["maximum time reached", "closed by the user"]
+    assert reasons == ["maximum time reached", "session_closed_early"]
 
 
 def test_a_borrowed_session_near_its_end_is_left_open(
