@@ -159,8 +159,16 @@ def accept_again(session: Session) -> Session:
 
 
 def expire(session: Session, jobs: JobFacts, now: float, reason: str = CLOSED_MAX_TIME) -> Session:
-    """Return the session as if its maximum time were over now, or another limit were reached."""
-    return session if session.ended else _end(session, jobs, now, reason)
+    """Return the session as if its maximum time were over now, or another limit were reached.
+
+    Its maximum time becomes the time since its first job, so that the details tell one story.
+    """
+    if session.ended:
+        return session
+    if reason == CLOSED_MAX_TIME:
+        started_at = now - session.max_ttl if session.started_at is None else session.started_at
+        session = replace(session, started_at=started_at, max_ttl=int(now - started_at))
+    return _end(session, jobs, now, reason)
 
 
 def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
