@@ -73,8 +73,13 @@ def _shared(info: local_platform.PlatformInfo) -> Platform:
 
 
 @pytest.fixture(autouse=True)
-def _own_names() -> None:
-    """Leave a test's names to it: no job of an earlier test bears them any more."""
+def _own_names(request: pytest.FixtureRequest) -> None:
+    """Leave a test's names to it: no job of an earlier test bears them any more.
+
+    The tests of a module that look at one run together keep its names: ``shares_names``.
+    """
+    if request.node.get_closest_marker("shares_names") is not None:
+        return
     for state_dir in _SHARED_PLATFORMS:
         forget_names(state_dir)
 

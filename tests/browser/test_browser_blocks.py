@@ -15,7 +15,7 @@ from session_block import IBMSessionCredentials, LocalPlatformCredentials, Quant
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
 
-pytestmark = pytest.mark.rest
+pytestmark = [pytest.mark.rest, pytest.mark.shares_names]
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)
 

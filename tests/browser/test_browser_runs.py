@@ -18,7 +18,7 @@ from prefect import get_client
 from prefect_helpers import eventually, flow_run, in_state
 from support import Platform, tagged
 
-pytestmark = pytest.mark.rest
+pytestmark = [pytest.mark.rest, pytest.mark.shares_names]
 
 DEPLOYMENT = "vqe/h2-nightly"
 EXPERIMENT = "started-in-the-ui"

@@ -323,9 +323,11 @@ def test_a_place_that_cannot_be_counted_asks_for_a_name(saved_block: str, name: 
         with pytest.raises(LabelRequiredError, match="was called by a task"):
             calls(None)
 
+        block = load_block(saved_block)  # the thread would start a Prefect server of its own
+
         def in_thread() -> None:
             try:
-                load_block(saved_block).experiment()
+                block.experiment()
             except LabelRequiredError as error:
                 found.append(error)
 
