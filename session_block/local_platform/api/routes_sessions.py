@@ -1,4 +1,4 @@
-"""Session and batch operations: open, get, stop accepting jobs, cancel."""
+"""Session and batch operations: open, get, stop accepting jobs or accept them again, cancel."""
 
 from __future__ import annotations
 
