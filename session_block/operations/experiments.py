@@ -124,8 +124,9 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     """Return all that the ledger records about an experiment, as JSON values.
 
     The overview, ``opened_in`` (the subflows around the opening of an experiment without a name),
-    and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened it), ``budget``
-    (how many jobs count against limits, ``None`` without limits, and how many the limits refused),
+    and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened it),
+    ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the limits
+    refused),
     ``stops`` (who or what stopped it, and who resumed it), ``usage`` as far as it is recorded, the
     number of the latest ``chapter`` and its ``report``.
     """

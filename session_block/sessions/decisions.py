@@ -42,6 +42,7 @@ class Evidence(StrEnum):
     IDLED = "IBM says that it became inactive for want of jobs"
     AT_ITS_END = "it closed within a minute of its computed end, or later"
     UNUSED = "it closed after 30 minutes without a job"
+    CLOSING = "it takes no more jobs, although it goes on and has time left"
     COST_LIMIT = "the instance has reached its limit"
     NOTHING = "nothing explains it"
 
@@ -63,6 +64,7 @@ TABLE: Mapping[Evidence, SessionFate] = {
     Evidence.IDLED: SessionFate.REPLACE,
     Evidence.AT_ITS_END: SessionFate.REPLACE,
     Evidence.UNUSED: SessionFate.REPLACE,
+    Evidence.CLOSING: SessionFate.STOP_ENDED_EARLY,
     Evidence.COST_LIMIT: SessionFate.STOP_COST_LIMIT,
     Evidence.NOTHING: SessionFate.STOP_ENDED_EARLY,
 }
@@ -108,9 +110,9 @@ def evidence_before_figures(
     if details.state_reason == IDLED:
         return Evidence.IDLED
     closed_at = details.closed_at or now
-    if details.closes_at is not None:
-        return Evidence.AT_ITS_END if closed_at >= details.closes_at - TOLERANCE else None
-    opened_at = details.opened_at
-    if opened_at is not None and details.last_job_started is None:
-        return Evidence.UNUSED if closed_at >= opened_at + UNUSED - TOLERANCE else None
-    return None
+    if details.closes_at is not None and closed_at >= details.closes_at - TOLERANCE:
+        return Evidence.AT_ITS_END
+    unused_at = None if details.opened_at is None else details.opened_at + UNUSED - TOLERANCE
+    if details.last_job_started is None and unused_at is not None and closed_at >= unused_at:
+        return Evidence.UNUSED
+    return None if details.state == "closed" else Evidence.CLOSING

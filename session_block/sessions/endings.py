@@ -158,5 +158,7 @@ def _told(
             return f"{whose} ended early, and the instance has reached its limit"
         case _ if evidence is Evidence.CLOSED_EARLY:
             return f"somebody closed {whose} early, as on IBM's page ({details.state_reason})"
+        case _ if evidence is Evidence.CLOSING:
+            return f"somebody asked {whose} to take no more jobs, as on IBM's page"
     said = f", and IBM says {details.state_reason!r}" if details.state_reason else ""
     return f"{whose} ended before its time{said}; nothing else explains it, so it counts as a stop"

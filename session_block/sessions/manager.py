@@ -280,6 +280,21 @@ class SessionManager:
                 if record.session_id == session_id:
                     self._judge(record)
 
+    def check_after_refusal(self) -> None:
+        """Look whether a refusal for now means that the session has ended, as at the cost limit.
+
+        Raises:
+            ExperimentStoppedError: A person or the cost limit ended it.
+        """
+        with self._lock:
+            current = self._current
+            if current is None:
+                return
+            details = self.details_of(current.record)
+            if not details.accepts_jobs:
+                self._judge(current.record, details)
+        self._stops.check()
+
     def check_not_stopped(self) -> None:
         """Check that nobody has stopped the experiment.
 

@@ -389,6 +389,7 @@ class Submitter:
         if refused.status == UNAUTHORIZED and before.refused_with != UNAUTHORIZED:
             self._sessions.connection.renew()
         elif outcome.kind == "rejected" and refused.cause == "for-now":
+            self._sessions.check_after_refusal()
             raise self._rejected(tag.submission, outcome) from error
         return None
 

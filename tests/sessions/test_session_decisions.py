@@ -27,6 +27,7 @@ ROWS = [
     (Evidence.IDLED, SessionFate.REPLACE),
     (Evidence.AT_ITS_END, SessionFate.REPLACE),
     (Evidence.UNUSED, SessionFate.REPLACE),
+    (Evidence.CLOSING, SessionFate.STOP_ENDED_EARLY),
     (Evidence.COST_LIMIT, SessionFate.STOP_COST_LIMIT),
     (Evidence.NOTHING, SessionFate.STOP_ENDED_EARLY),
 ]
@@ -89,7 +90,7 @@ EARLY = {"state_reason": "session_closed_early"}
         (None, {**UNSTARTED, "closed_at": OPENED + 28 * MINUTE}, None),
         (None, {**UNSTARTED, "created_at": None, "closed_at": END}, None),
         (None, {"max_time": None, "closed_at": END}, None),
-        (None, {"state": "active", "closed_at": None}, None),  # now is a minute after its start
+        (None, {"state": "active", "closed_at": None}, Evidence.CLOSING),
     ],
 )
 def test_the_first_evidence_that_holds_counts(
