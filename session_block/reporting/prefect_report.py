@@ -134,10 +134,11 @@ class ReportWriter:
         because = self._view.stopped_because
         if because is None:
             return []
-        return [
+        told = (
             f"**Stopped**: {because}. Nothing more is bought until somebody says go on: "
             f"`session-block experiments resume {self._view.uid}`, or a retry of the flow run."
-        ]
+        )
+        return [told]
 
     def _sessions(self) -> str:
         details = self._watched.details

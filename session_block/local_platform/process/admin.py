@@ -8,11 +8,12 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from session_block.errors import PlatformError
+from session_block.local_platform.workloads.session_lifecycle import (
+    HowToEnd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from session_block.local_platform.workloads.session_lifecycle import HowToEnd
 
 _TIMEOUT_SECONDS = 600.0
 
