@@ -17,6 +17,7 @@
     ├── ExperimentError
     │   ├── ExperimentDivergedError  a resumed run makes a new request before the recorded ones
     │   ├── ExperimentSealedError    a finished experiment was asked for something new
+    │   ├── ExperimentStoppedError   a person or the cost limit stopped it; nothing more is bought
     │   ├── CrashLoopError           a run was tried too often without a new result
     │   ├── BackendRecalibratedError the backend was calibrated again
     │   └── BudgetExceededError      a limit on jobs or usage is reached
@@ -139,6 +140,14 @@ class ExperimentDivergedError(ExperimentError):
 
 class ExperimentSealedError(ExperimentError):
     """A finished experiment got a request that it has no record of."""
+
+
+class ExperimentStoppedError(ExperimentError):
+    """A person, or the instance's cost limit, stopped the experiment: nothing more is bought.
+
+    What is recorded is still answered. It goes on when somebody says so: ``session-block
+    experiments resume NAME``, or a retry of its flow run in Prefect.
+    """
 
 
 class CrashLoopError(ExperimentError):

@@ -57,6 +57,7 @@ class EventKind(StrEnum):
     JOB_DONE = "job.done"
     JOB_FAILED = "job.failed"
     SUBMISSION_HELD = "submission.held"
+    EXPERIMENT_STOPPED = "experiment.stopped"
     BUDGET_NEAR = "budget.near"
     WAIT_ENDED = "wait.ended"
     """A wait for a job is over, for whatever reason; of interest to this process only."""
@@ -80,7 +81,7 @@ class Event:
 
     @property
     def noun(self) -> str:
-        """What is concerned: ``session``, ``job``, ``submission``, ``budget`` or ``wait``."""
+        """What is concerned: ``session``, ``job``, ``submission``, ``experiment`` and so on."""
         return self.kind.partition(".")[0]
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -218,6 +220,35 @@ def was_cancelled(flow_run_id: str) -> bool:
     for one in sorted(states, key=lambda one: one.timestamp):
         later = [] if one.is_running() else [*later, ending_of(one)]
     return "cancelled" in later
+
+
+def told_to_go_on_after(moment: datetime) -> str | None:
+    """Return the outermost flow run if a person told Prefect to go on with it after a moment.
+
+    So it is if the run had failed, was cancelled or paused, and was scheduled again later. A run
+    that crashed is brought back by an automation, and a run's own retries come before its end:
+    both tell nothing. ``None`` also if Prefect does not answer. Limit: an automation of the user's
+    own that runs failed runs again looks like a person.
+
+    Args:
+        moment: An aware time, by the clock of whoever recorded it.
+    """
+    root = root_flow_run_id()
+    if root is None:
+        return None
+    try:
+        with own_client() as client:
+            states = client.read_flow_run_states(UUID(root))
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Could not ask Prefect whether the run was to go on: %s", unanswered)
+        return None
+    in_order = sorted(states, key=lambda one: one.timestamp)
+    for before, after in pairwise(in_order):
+        ended = before.is_paused() or (before.is_final() and not before.is_crashed())
+        goes_on = not (after.is_final() or after.is_paused() or after.is_cancelling())
+        if ended and goes_on and after.timestamp > moment:
+            return root
+    return None
 
 
 def has_server_that_stays() -> bool:

@@ -120,6 +120,9 @@ class SessionDetails(BaseModel):
         usage_time: Seconds for which a QPU was committed to the session.
         mode: ``dedicated`` (a session) or ``batch``.
         timestamps: The state transitions, oldest first.
+        state_reason: The platform's word for why it is in this state. Known of IBM [real]:
+            ``session_created``, ``session_closed_early``, and
+            ``session_inactivated_by_interactive_ttl``.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -139,6 +142,8 @@ class SessionDetails(BaseModel):
     mode: str | None = None
     usage_time: float | None = None
     timestamps: list[dict[str, str]] = []
+    state_reason: str | None = None
+    created_at: datetime | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's own way
     @property
@@ -168,6 +173,13 @@ class SessionDetails(BaseModel):
         started, completed = self.last_job_started, self.last_job_completed
         idle = started is None or (completed is not None and completed >= started)
         return self.state == "closed" and idle
+
+    @property
+    def opened_at(self) -> datetime | None:
+        """When it was opened, by the platform's clock; ``None`` if the platform does not say."""
+        if self.created_at is not None or not self.timestamps:
+            return self.created_at
+        return datetime.fromisoformat(self.timestamps[0]["timestamp"])
 
     @property
     def closes_at(self) -> datetime | None:

@@ -77,6 +77,8 @@ class SessionPlan:
         without_sessions: What to use in mode ``session`` if the plan allows no sessions.
         on_expiry: Whether to replace a session that ended; ``None`` replaces the experiment's
             own session, but not a borrowed one.
+        on_stop: Whether the experiment goes on, once, after a person or the cost limit has ended
+            its session.
         min_time_left_seconds: Replace a session before a submission if less time is left.
         max_sessions: Maximum number of sessions that the experiment opens.
         submissions_per_minute: Maximum number of jobs that one process sends per minute; ``None``
@@ -93,6 +95,7 @@ class SessionPlan:
     max_time_seconds: int | None = None
     without_sessions: Literal["fail", "batch", "job"] = "fail"
     on_expiry: Literal["reopen", "fail"] | None = None
+    on_stop: Literal["stop", "reopen"] = "stop"
     min_time_left_seconds: int = 0
     max_sessions: int = MAX_SESSIONS
     submissions_per_minute: int | None = None

@@ -23,7 +23,7 @@ PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
 ELSEWHERE = ("tasks", "flows", "errors", "local_platform", "deployments")
 """Packages whose names are public by themselves."""
 
-INTERNAL = {"SessionRecord.intent", "Ledger.__init__"}
+INTERNAL = {"SessionRecord.intent", "SessionRecord.closings", "Ledger.__init__"}
 """What is there for this package alone, and stands on no page."""
 
 FOREIGN = {

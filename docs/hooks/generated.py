@@ -18,6 +18,7 @@ from session_block import crashpoints, errors
 from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.blocks.quantum_session import SessionSettings
 from session_block.cli import app
+from session_block.sessions import decisions as session_decisions
 from session_block.submissions import decisions
 
 _MARK = re.compile(r"<!-- generated: ([\w-]+) -->")
@@ -42,6 +43,12 @@ def held_back_table() -> str:
         if (action := decisions.decide(situation, answer, decisions.Policy.HOLD)) is not usual
     ]
     return _table(("the ledger says", "the platform says", "what is done"), rows)
+
+
+def session_ends_table() -> str:
+    """Return the table of who ended a session."""
+    rows = [(f"{evidence}", f"{fate}") for evidence, fate in session_decisions.TABLE.items()]
+    return _table(("what is known", "what it means"), rows)
 
 
 def crash_point_table() -> str:
@@ -124,6 +131,7 @@ def commands() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     "decisions": decision_table,
     "decisions-hold": held_back_table,
+    "session-ends": session_ends_table,
     "crash-points": crash_point_table,
     "errors": error_tree,
     "wrong-input": wrong_input,

@@ -119,6 +119,15 @@ class SessionSettings(BaseModel):
             "reopened, borrowed ones are not."
         ),
     )
+    on_stop: Literal["stop", "reopen"] = Field(
+        default="stop",
+        title="When somebody stops it",
+        description=(
+            "What happens if a person, or the instance's cost limit, ends the session: 'stop' buys "
+            "nothing more until somebody resumes the experiment, 'reopen' goes on once in a new "
+            "session."
+        ),
+    )
     min_time_left: Duration = Field(
         default="0s",
         title="Least time left",
@@ -277,6 +286,7 @@ class SessionSettings(BaseModel):
             max_time_seconds=max_time_seconds(self.max_time),
             without_sessions=self.without_sessions,
             on_expiry=self.on_expiry,
+            on_stop=self.on_stop,
             min_time_left_seconds=duration_seconds(self.min_time_left, "min_time_left"),
             max_sessions=self.max_sessions,
             submissions_per_minute=self.submissions_per_minute,

@@ -1,4 +1,4 @@
-"""``session-block experiments``: list, show, compare, export, retry and cancel them."""
+"""``session-block experiments``: list, show, compare, export, retry, cancel and resume them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from session_block.cli.common import (
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Look at the experiments of a ledger; compare, export, retry and cancel them.",
+    help="Look at the experiments of a ledger; compare, export, retry, cancel and resume them.",
 )
 
 ExperimentName = Annotated[
@@ -36,6 +36,7 @@ ExperimentName = Annotated[
 _PARTS = {
     "sessions": ["session_number", "session_id", "mode", "backend", "kind", "opened_at", "end"],
     "submissions": ["submission", "label", "kind", "state", "job_id", "generations", "asked_at"],
+    "stops": ["number", "at", "because", "session_id", "charged_seconds", "resumed_by"],
     "attempts": ["number", "began_at", "results_before", "stopped", "failed_at"],
 }
 """What ``show`` prints as tables, with their columns; JSON has more."""
@@ -190,26 +191,59 @@ def cancel(
 ) -> None:
     """Cancel an experiment's pending jobs, and close the session that it opened.
 
-    A flow run that waits for the jobs ends with an error. To end it as Cancelled, cancel it in
-    Prefect instead.
+    Nothing more is bought for it until 'session-block experiments resume'. A flow run that waits
+    for the jobs ends with an error. To end it as Cancelled, cancel it in Prefect instead.
 
     Example: session-block experiments cancel my-experiment --block my-session
     """
     with reporting():
         from session_block.operations.flow_runs import cancel_experiment
+        from session_block.operations.sessions import operator
 
         loaded = load(block)
         identity = _identity(experiment, loaded.ledger())
         confirm(
             f"Cancel the pending jobs of experiment {identity}, and close its session?", yes=yes
         )
-        cancelled = cancel_experiment(loaded, identity)
+        cancelled = cancel_experiment(loaded, identity, f"{operator()} cancelled it")
     if as_json:
         answer({"experiment": identity.name, "uid": identity.uid, "cancelled": cancelled})
     elif cancelled:
         typer.echo(f"Experiment {identity} is cancelled.")
     else:
         typer.echo(f"Experiment {identity} was already finished; its session is closed.")
+
+
+@app.command()
+def resume(
+    experiment: ExperimentName,
+    block: OptionalBlockName = None,
+    ledger_url: LedgerURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Let an experiment go on that a person or the instance's cost limit stopped.
+
+    It is stopped if somebody cancelled it or its flow run, or ended its session. What died then is
+    bought again when its program runs again, in a new session. This lifts the present stop, not
+    the next one.
+
+    Example: session-block experiments resume my-experiment
+    """
+    from session_block.operations.sessions import operator
+    from session_block.records.journal import Journal
+    from session_block.records.stops import resume as lift
+
+    with reporting():
+        ledger = _ledger(block, ledger_url)
+        identity = _identity(experiment, ledger)
+        stop = lift(Journal(ledger, identity.uid), identity, operator())
+    if as_json:
+        answer({"experiment": identity.name, "uid": identity.uid, "was": stop.because})
+        return
+    typer.echo(
+        f"Experiment {identity} was stopped because {stop.because}. Now it may go on: run its "
+        "program again, or 'session-block experiments retry'."
+    )
 
 
 @app.command()

@@ -73,6 +73,10 @@ def start(
         Literal["refuse", "ignore"] | None,
         typer.Option(help="What the open plan does with sessions."),
     ] = None,
+    cancelled_session_jobs: Annotated[
+        Literal["cancelled", "failed"] | None,
+        typer.Option(help="What becomes of the queued jobs of a session that is cancelled."),
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Start the platform in the background, unless it is already running.
@@ -97,6 +101,7 @@ def start(
             token_seconds=token_seconds,
             time_scale=time_scale,
             open_plan_sessions=open_plan_sessions,
+            cancelled_session_jobs=cancelled_session_jobs,
         )
     except (local_platform.PlatformError, ValueError) as error:
         fail(str(error))

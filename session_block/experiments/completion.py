@@ -27,6 +27,7 @@ from session_block.records.keys import (
     Result,
     SessionOutcome,
 )
+from session_block.records.stops import stop_for_good
 
 _logger = logging.getLogger(__name__)
 
@@ -234,8 +235,9 @@ class Completion:
             self._quietly(self.close_session)
 
     def cancelled(self) -> None:
-        """End an attempt after a user has cancelled its run."""
+        """End an attempt after a user has cancelled its run, and stop the experiment."""
         self._over |= self._openings.keys()
+        stop_for_good(self._journal, "its flow run was cancelled in Prefect")
         self._quietly(self.cancel)
 
     def _quietly(self, end: Callable[[], bool]) -> None:

@@ -168,6 +168,7 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
             ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
         """
@@ -180,6 +181,7 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
             ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
         """
@@ -192,6 +194,7 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
             ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
         """
@@ -204,6 +207,7 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong; nothing was sent.
             ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
         """
@@ -246,6 +250,7 @@ class Experiment(ExperimentRecords):
         Raises:
             JobFailedError: The job failed for a reason of its own.
             JobCancelledError: Somebody cancelled the job.
+            ExperimentStoppedError: A person or the cost limit ended its session.
             JobEndedInPassingError: Its session ended first, or it failed temporarily; submit again.
             JobWaitTimeoutError: The wait timed out; the job continues.
             SubmissionHeldError: The platform no longer knows the job.
@@ -426,6 +431,7 @@ class Experiment(ExperimentRecords):
         Raises:
             ConnectionFailedError: The platform refused the credentials or could not be reached.
             BackendNotFoundError: The instance has no such backend.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SessionClosedError: The session has ended, and the Block says not to replace it.
             SessionsNotAllowedError: The instance's plan has no sessions.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.clock import NATURAL, Clock, Reading
 from session_block.local_platform.config.accounts import Accounts
@@ -19,12 +19,14 @@ from session_block.local_platform.workloads.jobs import Jobs
 from session_block.local_platform.workloads.queue import Runs
 from session_block.local_platform.workloads.sessions import Sessions
 from session_block.local_platform.workloads.store import Store
+from session_block.local_platform.workloads.usage import Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from session_block.local_platform.config.state import Identity
-    from session_block.local_platform.workloads.sessions import HowToEnd
+    from session_block.local_platform.config.tenancy import Instance
+    from session_block.local_platform.workloads.session_lifecycle import HowToEnd
 
 MAX_WORKERS = 2
 _FLUSH_SECONDS = 0.5
@@ -42,13 +44,16 @@ class Platform:
         self.accounts = Accounts(identity)
         devices = {name: Device(name, recording) for name, recording in identity.devices}
         self.backends = Backends(self.store, self.clock, settings.seed, {**DEVICES, **devices})
-        self.sessions = Sessions(self.store, self.clock)
+        instances = [one for account in identity.accounts for one in account.instances]
+        self.usage = Usage({one.crn: one.usage_limit_seconds for one in instances})
+        self.sessions = Sessions(
+            self.store, self.clock, self.usage, settings.cancelled_session_jobs
+        )
         self.jobs = Jobs(self.store, self.sessions, self.clock, settings.other_jobs)
         self.faults = Faults(self.store, self.clock)
         self.stats = Stats(self.store)
-        self._runs = Runs(
-            self.store, self.sessions, settings.other_jobs * settings.other_job_seconds
-        )
+        others_seconds = settings.other_jobs * settings.other_job_seconds
+        self._runs = Runs(self.store, self.sessions, self.usage, others_seconds)
         self._pool = WorkerPool(max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
         simulation = Simulation(self._pool, self.backends, settings)
         self.engine = Engine(
@@ -83,6 +88,32 @@ class Platform:
         """End a session now, and wake the engine to carry out what follows from it."""
         self.sessions.end(session_id, how)
         self.engine.wake()
+
+    def accept_again(self, session_id: str) -> None:
+        """Let a session accept jobs again, and wake the engine."""
+        self.sessions.accept_again(session_id)
+        self.engine.wake()
+
+    def set_usage_limit(self, instance: str, seconds: int | None) -> None:
+        """Give an instance (a CRN) another limit, and wake the engine."""
+        self.sessions.set_usage_limit(instance, seconds)
+        self.engine.wake()
+
+    def usage_of(self, instance: Instance) -> dict[str, Any]:
+        """Return the usage and the limit of an instance, as the API shows them."""
+        now = self.clock.now()
+        with self.store.reading() as db:
+            consumed = self.usage.consumed(db, instance.crn, now)
+            limit = self.usage.limit(db, instance.crn)
+            reached = self.usage.reached(db, instance.crn, now)
+        usage: dict[str, Any] = {
+            "instance_id": instance.crn,
+            "plan_id": instance.plan_id,
+            # The client promises the remaining time in whole seconds.
+            "usage_consumed_seconds": round(consumed),
+            "usage_limit_reached": reached,
+        }
+        return usage if limit is None else {**usage, "usage_limit_seconds": limit}
 
     def advance(self, seconds: float) -> float:
         """Advance the clock through everything due in these seconds; return the new moment."""

@@ -26,9 +26,12 @@ from session_block.records.keys import (
     Kind,
     Outcome,
     Result,
+    Resumed,
+    Stopped,
 )
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
 from session_block.records.states import SubmissionState
+from session_block.records.stops import read_stops
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
 
@@ -37,10 +40,13 @@ class ExperimentState(StrEnum):
     """Where an experiment stands, as far as the ledger alone shows.
 
     A running experiment and a killed one are both ``unfinished``: a killed process records nothing.
+    One that somebody cancelled is ``cancelled``, and one whose session a person or the cost limit
+    ended is ``stopped``: neither buys anything until it is resumed.
     """
 
     FINISHED = "finished"
     HELD = "held"
+    STOPPED = "stopped"
     CANCELLED = "cancelled"
     FAILED = "failed"
     UNFINISHED = "unfinished"
@@ -118,10 +124,11 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     """Return all that the ledger records about an experiment, as JSON values.
 
     The overview, ``opened_in`` (the subflows around the opening of an experiment without a name),
-    and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened
-    it), ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the
-    limits refused), ``usage`` as far as it is recorded, the number of the latest ``chapter``
-    and its ``report``.
+    and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened it),
+    ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the limits
+    refused),
+    ``stops`` (who or what stopped it, and who resumed it), ``usage`` as far as it is recorded, the
+    number of the latest ``chapter`` and its ``report``.
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
     rows, began = view.submissions(), journal.get(ExperimentBegan)
@@ -136,6 +143,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
             "jobs_counted": JobQuota(journal).used() or None,
             "refused": sum(one.cause == records.BUDGET for one in journal.all(Outcome)),
         },
+        "stops": [_stop(*one) for one in read_stops(journal)],
         "usage": recorded_usage(journal).described(),
         "chapter": view.chapter,
         "report": view.report(),
@@ -150,8 +158,12 @@ def _state(
     recorded = records.fold_all(facts).values()
     if any(one.state is SubmissionState.HELD for one in recorded):
         return ExperimentState.HELD
-    if sessions and CANCELLED in (sessions[-1].closing, sessions[-1].end):
-        return ExperimentState.CANCELLED
+    stops = read_stops(journal)
+    if stops and stops[-1][1] is None:
+        was_cancelled = stops[-1][0].cause == "cancelled"
+        return ExperimentState.CANCELLED if was_cancelled else ExperimentState.STOPPED
+    if not stops and sessions and CANCELLED in (sessions[-1].closing, sessions[-1].end):
+        return ExperimentState.CANCELLED  # by its program, or by an older version
     failed = last_failure(journal) is not None
     return ExperimentState.FAILED if failed else ExperimentState.UNFINISHED
 
@@ -168,6 +180,20 @@ def _attempts(journal: Journal) -> list[dict[str, Any]]:
         }
         for one in journal.all(AttemptBegan)
     ]
+
+
+def _stop(stop: Stopped, lifted: Resumed | None) -> dict[str, Any]:
+    return {
+        "number": stop.number,
+        "at": _text(stop.recorded_at),
+        "cause": stop.cause,
+        "because": stop.because,
+        "session_id": stop.session_id,
+        "jobs": list(stop.jobs),
+        "charged_seconds": stop.charged_seconds,
+        "resumed_at": None if lifted is None else _text(lifted.recorded_at),
+        "resumed_by": None if lifted is None else lifted.by,
+    }
 
 
 def _plain_times(row: dict[str, Any]) -> dict[str, Any]:

@@ -26,10 +26,13 @@ from session_block.records.identity import (
 from session_block.records.journal import Journal
 from session_block.records.keys import AttemptBegan, ExperimentBegan
 from session_block.records.sessions import CANCELLED, read_sessions
+from session_block.records.stops import stop_for_good
 
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
+
+_RUN_CANCELLED = "its flow run was cancelled in Prefect"
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def cancel_experiments(
     failures = []
     for identity in opened_by(block.ledger(), str(flow_run.id)):
         try:
-            cancel_experiment(_block_of(identity, block), identity)
+            cancel_experiment(_block_of(identity, block), identity, _RUN_CANCELLED)
         except SessionBlockError as error:
             _logger.warning(
                 "Experiment %s was not cancelled, so its session may go on billing: %s",
@@ -99,8 +102,15 @@ def _block_of(identity: Identity, block: QuantumSession) -> QuantumSession:
     return block if began is None or began.block is None else load_block(began.block)
 
 
-def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
+def cancel_experiment(block: QuantumSession, identity: Identity, because: str) -> bool:
     """Cancel an experiment's pending jobs from outside its run, and close the session it opened.
+
+    The experiment is stopped: nothing more is bought until somebody resumes it.
+
+    Args:
+        block: The Block.
+        identity: The experiment.
+        because: Who cancelled what, as ``its flow run was cancelled in Prefect``.
 
     Returns:
         ``True``; or ``False`` for a finished experiment: only its session is closed.
@@ -113,6 +123,7 @@ def cancel_experiment(block: QuantumSession, identity: Identity) -> bool:
     if experiment.sealed:
         experiment.close_session()
         return False
+    stop_for_good(Journal(block.ledger(), identity.uid), because)
     experiment.cancel_session()
     _logger.info("Experiment %s is %s.", identity, CANCELLED)
     return True
@@ -146,7 +157,7 @@ def end_with_their_runs(block: QuantumSession) -> list[str]:
         try:
             own = _block_of(identity, block)
             if ending == "cancelled":
-                cancel_experiment(own, identity)
+                cancel_experiment(own, identity, _RUN_CANCELLED)
             else:
                 own.open(identity).close_session()
                 seal_completed(identity, Journal(ledger, uid), runs[uid])

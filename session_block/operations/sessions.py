@@ -16,26 +16,27 @@ from session_block.errors import InvalidInputError
 from session_block.ledger.store import Fact, Ledger
 from session_block.records.attempts import last_failure
 from session_block.records.chapters import is_sealed
+from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity, experiments_called, known_experiments
 from session_block.records.journal import Journal
 from session_block.records.keys import SessionDeed, SessionFact
 from session_block.records.sessions import (
     CANCELLED,
-    CLOSED_BY_PLATFORM,
+    CLOSED_BY_OPERATOR,
     TIDIED,
     SessionRecord,
     read_sessions,
     record_closing,
     record_end,
 )
+from session_block.records.stops import CLOSED as STOP_CLOSED
+from session_block.records.stops import record_stop
 
 if TYPE_CHECKING:
     from session_block.client import Connection
     from session_block.ledger.store import Ledger
 
 _logger = logging.getLogger(__name__)
-
-CLOSED_BY_OPERATOR = "closed by an operator"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ class SessionOperator:
     ) -> bool:
         """Close a session that an experiment of this ledger opened, and record why.
 
+        If a person closes it, that stops the experiment: nothing more is bought until somebody
+        resumes it.
+
         Args:
             session_id: The session's ID.
             connection: A connection to the session's instance.
@@ -131,14 +135,20 @@ class SessionOperator:
             SessionNotFoundError: The connection's instance has no such session.
             SessionError: The platform did not close it; it may go on billing.
         """
+        from session_block.sessions.endings import SessionEndings
+
         found = self._opened(session_id)
         journal, record = Journal(self._ledger, found.experiment.uid), found.record
         details = connection.sessions.look(session_id)
         if details.state == "closed":
-            record_end(journal, record, record.closing or CLOSED_BY_PLATFORM)
+            context = ExperimentContext(found.experiment, journal)
+            SessionEndings(context, connection).judge(record, details)
             return False
-        reason = CANCELLED if cancel_jobs else reason
+        if reason == CLOSED_BY_OPERATOR and not is_sealed(journal):
+            because = f"{operator()} closed its session {session_id}"
+            record_stop(journal, STOP_CLOSED, because, session_id=session_id)
         note(journal, session_id, "cancel" if cancel_jobs else "close")
+        reason = CANCELLED if cancel_jobs else reason
         record_closing(journal, record, reason)
         connection.sessions.close_seen(details, cancel_jobs=cancel_jobs)
         record_end(journal, record, reason)
@@ -213,5 +223,9 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
 
 def note(journal: Journal, session_id: str, deed: str) -> None:
     """Record in an experiment's journal who did what to a session."""
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
-    journal.record(SessionDeed(session_id=session_id, verb=deed, deed=deed, by=who))
+    journal.record(SessionDeed(session_id=session_id, verb=deed, deed=deed, by=operator()))
+
+
+def operator() -> str:
+    """Return who runs this program, as user and host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

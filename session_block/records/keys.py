@@ -21,6 +21,9 @@ from session_block.references import ExecutionMode, Implementation, SessionMode
 
 SessionKind = Literal["opened", "borrowed", "lost", "refused"]
 OutcomeKind = Literal["job", "rejected", "abandoned"]
+StopCause = Literal["cancelled", "closed", "ended early", "lender", "cost limit"]
+"""What stopped an experiment: a person with our tools (it was cancelled, or its session closed), or
+what the platform shows of its session: ended early, by the lender, or by the cost limit."""
 
 NAMES = "@names"
 """The pseudo-experiment whose facts say which UIDs a name has had."""
@@ -403,6 +406,19 @@ class SessionClosing(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionClosingAgain(SessionClosing):
+    """The experiment is about to close a session once more: the time before, it did not close.
+
+    Attributes:
+        again: Counted from 1.
+    """
+
+    KIND = "session-closing-again"
+
+    again: int = _place()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionEnded(Kind):
     """A session is over."""
 
@@ -411,6 +427,44 @@ class SessionEnded(Kind):
     number: int = _place()
     session_id: str | None
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Kind):
+    """A person or the cost limit stopped the experiment: nothing is bought until it is resumed.
+
+    Attributes:
+        number: Counted from 1; the next one can come only after this one was lifted.
+        cause: Who or what stopped it.
+        because: The same for people, with what the platform says.
+        session_id: The session that ended or is to be closed; ``None`` if there was none.
+        jobs: The IDs of its jobs that had no recorded result then.
+        charged_seconds: What the session had been charged; ``None`` if the platform was not asked.
+    """
+
+    KIND = "stopped"
+
+    number: int = _place(6)
+    cause: StopCause
+    because: str
+    session_id: str | None = _if_set()
+    jobs: Sequence[str]
+    charged_seconds: float | None = _if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Kind):
+    """Somebody lifted a stop.
+
+    Attributes:
+        number: The number of the stop.
+        by: Who or what: a person, a flow run that Prefect was told to go on with, or ``on_stop``.
+    """
+
+    KIND = "resumed"
+
+    number: int = _place(6)
+    by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -800,7 +854,10 @@ KINDS: tuple[type[Kind], ...] = (
     SessionIntent,
     SessionOutcome,
     SessionClosing,
+    SessionClosingAgain,
     SessionEnded,
+    Stopped,
+    Resumed,
     Intent,
     Outcome,
     JobEnded,
@@ -827,7 +884,7 @@ KINDS: tuple[type[Kind], ...] = (
 SubmissionFact = Intent | Outcome | JobEnded | Hold | Result | Twin
 """The facts about one submission."""
 
-SessionFact = SessionIntent | SessionOutcome | SessionClosing | SessionEnded
+SessionFact = SessionIntent | SessionOutcome | SessionClosing | SessionClosingAgain | SessionEnded
 """The facts about one session of an experiment."""
 
 _BY_KIND = {one.KIND: one for one in KINDS}

@@ -12,6 +12,7 @@ from session_block.records.keys import (
     ModeChosen,
     Place,
     SessionClosing,
+    SessionClosingAgain,
     SessionEnded,
     SessionIntent,
     SessionKind,
@@ -23,12 +24,14 @@ from session_block.settings import SessionPlan
 
 CANCELLED = "cancelled by the user"
 CLOSED = "closed by the experiment"
+CLOSED_BY_OPERATOR = "closed by an operator"
 CLOSED_BY_PLATFORM = "closed by the platform"
 NEAR_ITS_END = "too near its end"
 TIDIED = "closed after its run had failed"
 IGNORED = "ignored by the platform, which ran its job in job mode"
+STOPPED = "ended by a person or a limit"
 
-FACTS = (SessionIntent, SessionOutcome, SessionClosing, SessionEnded)
+FACTS = (SessionIntent, SessionOutcome, SessionClosing, SessionClosingAgain, SessionEnded)
 """The kinds of facts that sessions are folded from."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -44,7 +47,7 @@ class SessionRecord:
         kind: ``opened`` by this experiment, ``borrowed``, ``lost`` (its opening was cut off),
             ``refused`` by the platform, or ``None`` while it is being opened.
         end: Why the session is over, or ``None`` while it is in use.
-        closing: Why this experiment set out to close it, or ``None``.
+        closings: Why and when this experiment set out to close it, each time.
     """
 
     number: int
@@ -52,7 +55,12 @@ class SessionRecord:
     kind: SessionKind | None
     session_id: str | None
     end: str | None
-    closing: str | None = None
+    closings: tuple[SessionClosing, ...] = ()
+
+    @property
+    def closing(self) -> str | None:
+        """Why this experiment last set out to close it, or ``None``."""
+        return self.closings[-1].reason if self.closings else None
 
     @property
     def intended_at(self) -> datetime:
@@ -100,7 +108,9 @@ def read_sessions(journal: Journal) -> list[SessionRecord]:
         if not isinstance(intent, SessionIntent):
             return records
         outcome = facts.get(SessionOutcome.prefix(number))
-        closing = facts.get(SessionClosing.prefix(number))
+        closings = [facts.get(SessionClosing.prefix(number))]
+        while closings[-1] is not None:
+            closings.append(facts.get(SessionClosingAgain.prefix(number, len(closings))))
         end = facts.get(SessionEnded.prefix(number))
         records.append(
             SessionRecord(
@@ -109,7 +119,7 @@ def read_sessions(journal: Journal) -> list[SessionRecord]:
                 kind=outcome.kind if isinstance(outcome, SessionOutcome) else None,
                 session_id=outcome.session_id if isinstance(outcome, SessionOutcome) else None,
                 end=end.reason if isinstance(end, SessionEnded) else None,
-                closing=closing.reason if isinstance(closing, SessionClosing) else None,
+                closings=tuple(one for one in closings if isinstance(one, SessionClosing)),
             )
         )
 
@@ -125,7 +135,13 @@ def execution_mode(journal: Journal, plan: SessionPlan) -> ExecutionMode:
 
 def record_closing(journal: Journal, record: SessionRecord, reason: str) -> None:
     """Record that a session will be closed, and why; called before it is closed."""
-    journal.record(SessionClosing(number=record.number, reason=reason))
+    number = record.number
+    _, ours = journal.record(SessionClosing(number=number, reason=reason))
+    again = 0
+    while not ours:
+        again += 1
+        fact = SessionClosingAgain(number=number, again=again, reason=reason)
+        _, ours = journal.record(fact)
 
 
 def record_end(journal: Journal, record: SessionRecord, reason: str) -> None:

@@ -17,6 +17,7 @@ from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.records.states import SubmissionState
+from session_block.records.stops import standing_stop
 from session_block.records.submissions import Submission
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ class ExperimentRecords:
     def sealed(self) -> bool:
         """Whether the experiment is finished: it answers from its records and submits nothing."""
         return is_sealed(self._journal)
+
+    @property
+    def stopped_because(self) -> str | None:
+        """Why a person or the cost limit stopped it; ``None`` if it is not stopped, or resumed."""
+        stop = standing_stop(self._journal)
+        return None if stop is None else stop.because
 
     def report(self) -> dict[str, Any] | None:
         """Return the report that the experiment was sealed with; ``None`` if it is not sealed.

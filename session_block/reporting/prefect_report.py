@@ -103,6 +103,7 @@ class ReportWriter:
         parts = [
             f"# Experiment {self._view.identity}",
             self._summary(rows, submitted),
+            *self._stop(),
             "## Sessions",
             self._sessions(),
             "## Jobs",
@@ -128,6 +129,16 @@ class ReportWriter:
             bar = "█" * round(share * _BAR) + "░" * (_BAR - round(share * _BAR))
             text += f"\n\n`{bar}` {states[SubmissionState.RESULT]} of {total} results ({share:.0%})"
         return f"{text} It is finished." if self._view.sealed else text
+
+    def _stop(self) -> list[str]:
+        because = self._view.stopped_because
+        if because is None:
+            return []
+        told = (
+            f"**Stopped**: {because}. Nothing more is bought until somebody says go on: "
+            f"`session-block experiments resume {self._view.uid}`, or a retry of the flow run."
+        )
+        return [told]
 
     def _sessions(self) -> str:
         details = self._watched.details

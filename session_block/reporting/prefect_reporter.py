@@ -42,6 +42,7 @@ _SAID = {
     EventKind.JOB_ADOPTED: (logging.INFO, "Job %s was found again%s."),
     EventKind.JOB_FAILED: (logging.WARNING, "Job %s gave no result%s."),
     EventKind.SUBMISSION_HELD: (logging.WARNING, "Submission %s is held%s."),
+    EventKind.EXPERIMENT_STOPPED: (logging.WARNING, "Experiment %s is stopped%s."),
 }
 """Level and text of the log message for each kind of event."""
 

@@ -7,7 +7,14 @@ from qiskit_ibm_runtime import Session
 from session_block.client import Connection
 from session_block.errors import SessionClosedError, SessionsNotAllowedError
 from session_block.records.context import ExperimentContext
-from session_block.records.sessions import CANCELLED, CLOSED, IGNORED, TIDIED, SessionRecord
+from session_block.records.sessions import (
+    CANCELLED,
+    CLOSED,
+    IGNORED,
+    STOPPED,
+    TIDIED,
+    SessionRecord,
+)
 from session_block.references import SessionDetails
 from session_block.settings import SessionPlan
 
@@ -67,7 +74,7 @@ class Expiry:
                 experiment=self._context.uid,
                 session_id=record.session_id,
             )
-        ours = (CLOSED, CANCELLED, IGNORED, TIDIED)
+        ours = (CLOSED, CANCELLED, IGNORED, TIDIED, STOPPED)
         by_itself = record.session_id is not None and record.end not in ours
         borrowed = record.kind == "borrowed"
         if not by_itself or self._plan.reopens(borrowed=borrowed):

@@ -19,7 +19,6 @@ from session_block.records.keys import Place
 from session_block.records.sessions import (
     CANCELLED,
     CLOSED,
-    CLOSED_BY_PLATFORM,
     IGNORED,
     NEAR_ITS_END,
     SessionRecord,
@@ -29,9 +28,11 @@ from session_block.records.sessions import (
 from session_block.references import ExecutionMode, SessionDetails
 from session_block.sessions.backend import CalibrationWatch, PinnedBackend
 from session_block.sessions.closing import SessionCloser
+from session_block.sessions.endings import SessionEndings
 from session_block.sessions.execution_mode import ModeFallback
 from session_block.sessions.expiry import Expiry
 from session_block.sessions.opening import SessionJoiner, SessionOpener
+from session_block.sessions.stops import StopGuard
 from session_block.settings import SessionPlan
 
 _logger = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class SessionManager:
         self._opener = SessionOpener(context, connection, self._pinned, plan)
         self._joiner = SessionJoiner(context, connection, self._pinned, self._opener, plan)
         self._closer = SessionCloser(context, connection, self._pinned)
+        self._endings = SessionEndings(context, connection)
+        self._stops = StopGuard(context, plan)
         self._lock = ForkLock(reentrant=True)
         self._current: _Current | None = None
 
@@ -124,6 +127,7 @@ class SessionManager:
         it is the backend.
 
         Raises:
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SessionClosedError: The session has ended, and the Block does not let it be replaced.
             SessionsNotAllowedError: The instance's plan has no sessions.
             SessionError: The experiment has used up its number of sessions.
@@ -132,6 +136,7 @@ class SessionManager:
         with self._lock:
             while True:
                 self._forget_other_connections()
+                self._stops.check()
                 self._retire_near_its_end()
                 if self._current is not None:
                     return self._current.session
@@ -208,10 +213,12 @@ class SessionManager:
                 wants it to run even though the session was cancelled.
 
         Raises:
-            SessionClosedError: This experiment's user cancelled it, or the Block does not let it
-                be replaced.
+            ExperimentStoppedError: A person or the cost limit ended it.
+            SessionClosedError: This experiment's program cancelled it, or the Block does not let
+                it be replaced.
         """
         with self._lock:
+            self._stops.check()
             if self._current is not None and self._current.record.session_id == ended_session_id:
                 self._current = None
             for record in self.records():
@@ -225,8 +232,7 @@ class SessionManager:
                         experiment=self._context.uid,
                         session_id=ended_session_id,
                     )
-                if record.end is None:
-                    self._end(record, CLOSED_BY_PLATFORM)
+                self._judge(record)
             return self.current()
 
     def records(self) -> list[SessionRecord]:
@@ -266,6 +272,36 @@ class SessionManager:
     def is_closed(self, session_id: str) -> bool:
         """Whether the platform says that a session accepts no more jobs."""
         return not self.connection.sessions.look(session_id).accepts_jobs
+
+    def judge_end(self, session_id: str) -> None:
+        """Find out who ended a session that takes no more jobs; record a stop if it was one."""
+        with self._lock:
+            for record in self.records():
+                if record.session_id == session_id:
+                    self._judge(record)
+
+    def check_after_refusal(self) -> None:
+        """Look whether a refusal for now means that the session has ended, as at the cost limit.
+
+        Raises:
+            ExperimentStoppedError: A person or the cost limit ended it.
+        """
+        with self._lock:
+            current = self._current
+            if current is None:
+                return
+            details = self.details_of(current.record)
+            if not details.accepts_jobs:
+                self._judge(current.record, details)
+        self._stops.check()
+
+    def check_not_stopped(self) -> None:
+        """Check that nobody has stopped the experiment.
+
+        Raises:
+            ExperimentStoppedError: A person or the cost limit did.
+        """
+        self._stops.check()
 
     def check_is_used(self, session_id: str, job_id: str) -> None:
         """Give up the session if the platform ran one of its jobs outside it."""
@@ -330,7 +366,7 @@ class SessionManager:
             self._current = _Current(record, self._closer.attach(record, details), renewals)
             self._context.publish(EventKind.SESSION_REATTACHED, record.session_id, details.status)
         else:
-            self._end(record, record.closing or CLOSED_BY_PLATFORM)
+            self._judge(record, details)
 
     def _forget_other_connections(self) -> None:
         """Drop the client's session object if its connection has been renewed since."""
@@ -356,6 +392,10 @@ class SessionManager:
             self._close(current.record, reason)
         else:
             self._end(current.record, reason)
+
+    def _judge(self, record: SessionRecord, details: SessionDetails | None = None) -> None:
+        self._endings.judge(record, details)
+        self._current = None
 
     def _end(self, record: SessionRecord, reason: str) -> None:
         record_end(self._journal, record, reason)

@@ -33,7 +33,8 @@ class Answer(StrEnum):
     DONE = "done"
     DONE_UNREADABLE = "done, but its result is empty or truncated"
     STILL_UNREADABLE = "done, but its result stays empty or truncated"
-    ENDED_WITH_SESSION = "ended because its session ended"
+    ENDED_WITH_SESSION = "ended because its session ended by time, by idling or by our own close"
+    STOPPED_WITH_SESSION = "ended because a person or a cost limit ended its session"
     FAILED_IN_PASSING = "failed for a reason listed as retryable"
     FAILED = "failed for good"
     CANCELLED = "cancelled by a user"
@@ -63,6 +64,7 @@ class Action(StrEnum):
     FETCH = "fetch the result, store it"
     FETCH_AGAIN = "fetch the result again"
     END_WITH_SESSION = "record that the job ended with its session"
+    END_AND_STOP = "record that the job ended with its session; stop"
     WRITE_OFF = "record that the job failed in passing"
     RAISE = "raise, with the platform's code and message"
     HOLD = "record the hold; raise, naming the operator's command"
@@ -115,6 +117,7 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.JOB, Answer.DONE_UNREADABLE): Action.FETCH_AGAIN,
     (Situation.JOB, Answer.STILL_UNREADABLE): Action.HOLD,
     (Situation.JOB, Answer.ENDED_WITH_SESSION): Action.END_WITH_SESSION,
+    (Situation.JOB, Answer.STOPPED_WITH_SESSION): Action.END_AND_STOP,
     (Situation.JOB, Answer.FAILED_IN_PASSING): Action.WRITE_OFF,
     (Situation.JOB, Answer.FAILED): Action.RAISE,
     (Situation.JOB, Answer.CANCELLED): Action.RAISE,
@@ -128,6 +131,9 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.RESULT, Answer.NOT_ASKED): Action.ANSWER,
     (Situation.RESULT, Answer.OTHER_JOBS): Action.CANCEL_TWINS,
 }
+
+BUYS = frozenset({Action.SUBMIT, Action.NEXT_GENERATION, Action.NEXT_GENERATION_IN_NEW_SESSION})
+"""The actions that make a job. None is carried out while the experiment is stopped."""
 
 _HELD_BACK = {(Situation.INTENT_ORPHANED, Answer.NO_JOB): Action.HOLD}
 """The rows that differ under the policy ``hold``."""

@@ -135,6 +135,7 @@ class ResultFetcher:
         Raises:
             JobFailedError: The job failed for a reason of its own.
             JobCancelledError: Somebody cancelled the job.
+            ExperimentStoppedError: It ended because a person or the cost limit ended its session.
             JobEndedInPassingError: The job ended because its session did, or for a reason that
                 passes; asking again is safe.
             JobWaitTimeoutError: The timeout has passed; the job goes on.
@@ -158,6 +159,13 @@ class ResultFetcher:
                     EventKind.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
                 )
                 self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
+                raise self._ended(generation, records.ENDED_WITH_SESSION)
+            case Action.END_AND_STOP:
+                self._context.publish(
+                    EventKind.JOB_FAILED, generation.job_id, records.ENDED_WITH_SESSION
+                )
+                self._settler.write_off(submission, generation.number, records.ENDED_WITH_SESSION)
+                self._sessions.check_not_stopped()
                 raise self._ended(generation, records.ENDED_WITH_SESSION)
             case Action.WRITE_OFF:
                 self._context.publish(

@@ -39,7 +39,7 @@ from session_block.records.keys import Intent, Outcome
 from session_block.records.sender import SenderWatch, sending
 from session_block.records.submissions import Asked, Generation, Situation, Submission
 from session_block.sessions.manager import SessionManager, session_id_of
-from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.decisions import BUYS, Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
 from session_block.submissions.rate_limit import RateLimiter
 from session_block.submissions.reconcile import Reconciler
@@ -137,6 +137,7 @@ class Submitter:
         Raises:
             SubmissionRejectedError: The platform refused the job.
             BudgetExceededError: A limit was reached, so nothing was sent.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
             ExperimentSealedError: The experiment is finished, and this submission has no result.
             SubmissionHeldError: It is unknown whether a job was made, and an operator must decide.
             OccurrenceTakenError: Another subflow has this occurrence since.
@@ -169,7 +170,10 @@ class Submitter:
         self._check_ours(recorded, call.about)
         latest = recorded.latest
         may_try = call.failures < _ATTEMPTS_PER_CALL and not self._has_lasted(call)
-        match self._next_action(recorded, call.refused_before):
+        action = self._next_action(recorded, call.refused_before)
+        if action in BUYS:
+            self._sessions.check_not_stopped()
+        match action:
             case Action.ANSWER | Action.ASK_JOB if latest is not None:
                 return latest
             case Action.WAIT_FOR_SENDER:
@@ -276,6 +280,7 @@ class Submitter:
             owner=self._context.owner_digest(sessions.connection.identity),
         )
         place = sessions.place
+        sessions.check_not_stopped()
         with sending(self._environment) as sender:
             intent = Intent(
                 submission=recorded.id,
@@ -384,6 +389,7 @@ class Submitter:
         if refused.status == UNAUTHORIZED and before.refused_with != UNAUTHORIZED:
             self._sessions.connection.renew()
         elif outcome.kind == "rejected" and refused.cause == "for-now":
+            self._sessions.check_after_refusal()
             raise self._rejected(tag.submission, outcome) from error
         return None
 

@@ -16,8 +16,10 @@ from session_block.client.jobs import Duration
 from session_block.environment.backoff import Backoff
 from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
 from session_block.events import EventKind
+from session_block.records import stops
 from session_block.records.context import ExperimentContext
 from session_block.records.sessions import CANCELLED, CLOSED
+from session_block.records.stops import read_stops
 from session_block.records.submissions import Generation, Situation, read_submission
 from session_block.sessions.manager import SessionManager
 from session_block.submissions import polling
@@ -183,8 +185,7 @@ class JobWatch:
             case "ERROR":
                 return self._failure(submission, job), status
             case "CANCELLED":
-                with_session = self._session_ended_under(job)
-                return (Answer.ENDED_WITH_SESSION if with_session else Answer.CANCELLED), status
+                return self._cancelled(job), status
             case _:
                 return Answer.PENDING, status
 
@@ -205,16 +206,41 @@ class JobWatch:
         """Return why a job failed; after too many passing failures, the next one is final."""
         reason = reason_of(job)
         if tells_of_closed_session(reason):
-            return Answer.CANCELLED if self._closed_by_us(job) else Answer.ENDED_WITH_SESSION
+            ended = self._with_stop(job)
+            if ended is None and self._closed_by_us(job):
+                return Answer.CANCELLED
+            return ended or self._with_session(job)
         failures = read_submission(self._context.journal, submission).failures_in_passing
         passing = is_passing_failure(reason, failures)
         return Answer.FAILED_IN_PASSING if passing else Answer.FAILED
 
-    def _session_ended_under(self, job: RuntimeJobV2) -> bool:
-        """Whether a cancelled job was cancelled with its session, not by the user."""
-        if self._closed_by_us(job):
-            return False
-        return bool(job.session_id) and self._sessions.is_closed(job.session_id)
+    def _cancelled(self, job: RuntimeJobV2) -> Answer:
+        """Return whether a cancelled job was cancelled with its session, or by itself."""
+        ended = self._with_stop(job)
+        if ended is not None:
+            return ended
+        if self._closed_by_us(job) or not job.session_id:
+            return Answer.CANCELLED
+        with_session = self._sessions.is_closed(job.session_id)
+        return self._with_session(job) if with_session else Answer.CANCELLED
+
+    def _with_stop(self, job: RuntimeJobV2) -> Answer | None:
+        """Return the answer if a person cancelled the job with the experiment or its session."""
+        for stop, lifted in read_stops(self._context.journal):
+            in_session = stop.session_id is not None and stop.session_id == job.session_id
+            if stop.cause in {stops.CANCELLED, stops.CLOSED} and (
+                in_session or job.job_id() in stop.jobs
+            ):
+                ended = Answer.ENDED_WITH_SESSION
+                return ended if lifted is not None else Answer.STOPPED_WITH_SESSION
+        return None
+
+    def _with_session(self, job: RuntimeJobV2) -> Answer:
+        """Return whether the end of the job's session was a stop, after recording it."""
+        if job.session_id:
+            self._sessions.judge_end(job.session_id)
+        stopped = stops.standing_stop(self._context.journal) is not None
+        return Answer.STOPPED_WITH_SESSION if stopped else Answer.ENDED_WITH_SESSION
 
     def _closed_by_us(self, job: RuntimeJobV2) -> bool:
         return any(

@@ -25,6 +25,8 @@ from session_block.algorithms.vqe import run_vqe
 from session_block.errors import SessionBlockError
 from session_block.operations.flow_runs import cancel_experiment
 from session_block.records.identity import known_experiments
+from session_block.records.journal import Journal
+from session_block.records.stops import resume
 
 from . import controls, flows
 from .attempt import block_of
@@ -75,13 +77,22 @@ def _forked_experiment(order: dict[str, Any]) -> dict[str, Any]:
 def _cancellation(order: dict[str, Any]) -> dict[str, Any]:
     block = block_of(order)
     known = [one for one in known_experiments(block.ledger()) if one.name == order["name"]]
-    cancelled = [one.uid for one in known if cancel_experiment(block, one)]
+    cancelled = [one.uid for one in known if cancel_experiment(block, one, "a test cancelled it")]
     return {"cancelled": cancelled}
+
+
+def _resumption(order: dict[str, Any]) -> dict[str, Any]:
+    ledger = block_of(order).ledger()
+    known = [one for one in known_experiments(ledger) if one.name == order["name"]]
+    for identity in known:
+        resume(Journal(ledger, identity.uid), identity, "a test")
+    return {"resumed": [one.uid for one in known]}
 
 
 _DEEDS: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "run": _experiment,
     "fork": _forked_experiment,
     "cancel": _cancellation,
+    "resume": _resumption,
     **{name: partial(flows.go_on, program) for name, program in flows.PROGRAMS.items()},
 }

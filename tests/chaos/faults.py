@@ -131,22 +131,23 @@ def _ended() -> Iterator[Scenario]:
     in_two = Allowed(sessions=2, replaced=True)
     for by in ("max_time", "close", "cancel"):
         end = {"kind": "end_session", "by": by}
-        yield _scenario(
-            "submit", f"session ends by {by}", Attempt(rules=({**end, **submit},)), in_two
-        )
         close = {**end, "method": "PATCH", "path": "/sessions/{session_id}"}
         yield _scenario("close", f"session ends by {by}", Attempt(rules=(close,)), Allowed())
-        look = {**end, "method": "GET", "path": "/sessions/{session_id}"}
-        for phase, passage in (
-            ("submit, before", "submit, before:4"),
-            ("submit, after", "submit, after:4"),
-            ("wait", "ask job, before:5"),
-            ("fetch", "fetch result, before:4"),
-        ):
-            # The next attempt looks at the session when it reattaches to it.
-            attempts = in_turn(Attempt(kill_at=passage), Attempt(rules=(look,)))
-            name = f"by {by}, killed at {phase}"
-            yield Scenario("ended sessions", name, attempts, in_two, kills=1)
+    end = {"kind": "end_session", "by": "max_time"}
+    yield _scenario(
+        "submit", "session ends by max_time", Attempt(rules=({**end, **submit},)), in_two
+    )
+    look = {**end, "method": "GET", "path": "/sessions/{session_id}"}
+    for phase, passage in (
+        ("submit, before", "submit, before:4"),
+        ("submit, after", "submit, after:4"),
+        ("wait", "ask job, before:5"),
+        ("fetch", "fetch result, before:4"),
+    ):
+        # The next attempt looks at the session when it reattaches to it.
+        attempts = in_turn(Attempt(kill_at=passage), Attempt(rules=(look,)))
+        name = f"by max_time, killed at {phase}"
+        yield Scenario("ended sessions", name, attempts, in_two, kills=1)
 
 
 def _maintenance(rig: Rig) -> Callable[[], None]:

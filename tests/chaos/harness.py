@@ -276,7 +276,11 @@ class Rig:
 
 
 class Run:
-    """The attempts at one experiment, or at one flow run."""
+    """The attempts at one experiment, or at one flow run.
+
+    Attributes:
+        notes: What its play has found wrong.
+    """
 
     def __init__(
         self, rig: Rig, name: str, ledger_url: str, directory: Path, deed: str = "run"
@@ -288,6 +292,7 @@ class Run:
         self.sessions_before = rig.platform.stats()["sessions"]["total"]
         self.children: list[Child] = []
         self.unused = False
+        self.notes: list[str] = []
         self._directory = directory
 
     def start(

@@ -39,20 +39,21 @@ _MESSES: Mapping[str, _Mess] = {
         Allowed(twins=True),
     ),
     "a lost answer": _Mess((Attempt(rules=({"kind": "drop", "effect": "after", **_SUBMIT},)),)),
-    "a cancelled session": _Mess(
+    "an ended session": _Mess(
         (
             Attempt(kill_at="submit, after:4"),
-            Attempt(rules=({"kind": "end_session", "by": "cancel", **_LOOK},)),
+            Attempt(rules=({"kind": "end_session", "by": "max_time", **_LOOK},)),
         ),
         Allowed(sessions=2, replaced=True),
     ),
 }
 _ROLLOVER = Allowed(sessions=2, replaced=True)
 _ROLLOVERS = {
-    f"a session that ends by {by}": _Mess(
-        (Attempt(rules=({"kind": "end_session", "by": by, **_SUBMIT},)),), _ROLLOVER, "rollover"
+    "a session that ends by max_time": _Mess(
+        (Attempt(rules=({"kind": "end_session", "by": "max_time", **_SUBMIT},)),),
+        _ROLLOVER,
+        "rollover",
     )
-    for by in ("max_time", "close", "cancel")
 }
 _MODES = {
     f"{mode} mode": _Mess(

@@ -32,6 +32,7 @@ from .judging import Reference, Verdict
 from .recovery import recoveries
 from .reference import take_reference
 from .scenarios import Scenario
+from .stops import stops
 
 PAIRS = 80
 ROUNDS = 20
@@ -138,6 +139,7 @@ def everything(
         *workers.rounds(rounds, seed),
         *_namespaces(),
         *cancellations(rig, reference),
+        *stops(),
         *(scenarios.wiped(scenarios.WIPES) if wipe else ()),
         *(scenarios.older_copies() if wipe else ()),
         *chain.from_iterable(flow_runs(deed, references[deed]) for deed in PROGRAMS),

@@ -85,7 +85,7 @@ def in_turn(*attempts: Attempt, again: bool = False) -> Play:
     def play(run: Run) -> list[Ending]:
         endings: list[Ending] = []
         for attempt in attempts:
-            endings.append(_disturbed(run, attempt))
+            endings.append(disturbed(run, attempt))
             run.clear_faults()
         while len(endings) < MOST_ATTEMPTS and (endings[-1].result is None or again):
             endings.append(run.start(block=attempts[-1].block).end())
@@ -96,7 +96,8 @@ def in_turn(*attempts: Attempt, again: bool = False) -> Play:
     return play
 
 
-def _disturbed(run: Run, attempt: Attempt) -> Ending:
+def disturbed(run: Run, attempt: Attempt) -> Ending:
+    """Make a disturbed attempt, and return how it ended."""
     if attempt.copied:
         run.copy()
     child = run.start(

@@ -185,7 +185,7 @@ def test_a_job_whose_session_ends_is_replaced(
     sampler = DurableSampler(experiment)
     ahead, job = sampler.run([_bell()], shots=8), sampler.run([_bell()], shots=16)
     first = job.job_id()
-    experiment.service._get_api_client().cancel_session(experiment.session_id)
+    slow_platform.admin.end_session(str(experiment.session_id), "max_time")
     assert job.result()[0].data.meas.num_shots == 16
     assert job.job_id() != first
     ahead.result()
@@ -249,7 +249,7 @@ def test_a_job_that_is_replaced_keeps_its_options(
     ahead, job = sampler.run([_bell()], shots=4), sampler.run([_bell()])
     sampler.options.default_shots = 16
     first = job.job_id()
-    experiment.service._get_api_client().cancel_session(experiment.session_id)
+    slow_platform.admin.end_session(str(experiment.session_id), "max_time")
     assert job.result()[0].data.meas.num_shots == 8
     assert job.job_id() != first
     ahead.result()

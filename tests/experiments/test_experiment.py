@@ -355,7 +355,7 @@ def test_a_job_cancelled_by_its_user_is_not_run_again(
 def test_a_job_that_died_with_its_session_runs_in_the_next(
     slow_block: QuantumSession, slow_platform: Platform
 ) -> None:
-    """P4: when the session is cancelled under a queued job, the job runs in its replacement."""
+    """P4: when the session ends under a queued job, the job runs in its replacement."""
     beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
     running = experiment.submit_sampler([_bell(0.1)], shots=8)
@@ -364,7 +364,7 @@ def test_a_job_that_died_with_its_session_runs_in_the_next(
     assert job is not None
     wait_until(lambda: job.status() != "QUEUED", seconds=30, what="the first job runs")
     first = str(experiment.session_id)
-    attached(beside, first).cancel()
+    slow_platform.admin.end_session(first, "max_time")
     with pytest.raises(JobEndedInPassingError, match="Ask for it again"):
         experiment.fetch_result(queued)
     assert experiment.fetch_result(running)[0].data.meas.num_shots == 8
@@ -381,10 +381,9 @@ def test_asking_again_for_a_job_that_died_with_its_session_is_the_same_request(
     slow_block: QuantumSession, slow_platform: Platform
 ) -> None:
     """The advice of the error is good: ask again, in this run, and it is one submission."""
-    beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
     queued = _behind_others(experiment)
-    attached(beside, str(experiment.session_id)).cancel()
+    slow_platform.admin.end_session(str(experiment.session_id), "max_time")
     with pytest.raises(JobEndedInPassingError):
         experiment.fetch_result(queued)
     again = experiment.submit_sampler([_bell()], shots=8)
@@ -413,10 +412,9 @@ def test_a_sealed_experiment_submits_nothing_that_lacks_its_result(
     slow_block: QuantumSession, slow_platform: Platform
 ) -> None:
     """Sealed without a result, a submission that died with its session stays so."""
-    beside = Connection(slow_platform.credentials().account())
     experiment = slow_block.experiment("e")
     queued = _behind_others(experiment)
-    attached(beside, str(experiment.session_id)).cancel()
+    slow_platform.admin.end_session(str(experiment.session_id), "max_time")
     with pytest.raises(JobEndedInPassingError):
         experiment.fetch_result(queued)
     experiment.seal()
@@ -460,14 +458,14 @@ def test_threads_may_resume_in_any_order(block: QuantumSession, platform: Platfo
     again.close_session()
 
 
-def test_a_session_closed_between_two_jobs_is_replaced(
-    block: QuantumSession, platform: Platform, connection: Connection
+def test_a_session_that_ends_between_two_jobs_is_replaced(
+    block: QuantumSession, platform: Platform
 ) -> None:
     """P4: a job that the closed session refuses goes to the next session, and is one job."""
     experiment = block.experiment("e")
     experiment.run_sampler([_bell(0.1)], shots=8)
     first = str(experiment.session_id)
-    attached(connection, first).cancel()
+    platform.admin.end_session(first, "max_time")
     experiment.run_sampler([_bell(0.2)], shots=8)
     assert experiment.session_id != first
     assert platform.jobs_of(experiment.uid) == 2

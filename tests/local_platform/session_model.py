@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from session_block.local_platform.workloads.session_lifecycle import (
+    CLOSED_EARLY,
+    CLOSED_MAX_TIME,
+    CLOSED_UNUSED,
+    CREATED,
+    INACTIVATED,
+)
+
 UNUSED_SECONDS = 1800
 
 
@@ -34,6 +42,7 @@ class ModelSession:
     started: int | None = None
     idle_for: int = 0
     used: int = 0
+    reason: str = CREATED
 
     @property
     def state(self) -> str:
@@ -80,13 +89,19 @@ class Model:
         """Close a session, or cancel it."""
         for job in self.jobs:
             if cancel and job.session is session and job.state == "Queued":
-                job.state = "Cancelled"
+                if session.mode == "batch":
+                    job.state, job.code = "Failed", 1217
+                else:
+                    job.state = "Cancelled"
                 session.idle_for = 0
-        if session.state != "closed":
-            session.accepting = False
-            if not self._pending(session):
-                self._close(session)
+        session.accepting = False
+        if session.state != "closed" and not self._pending(session):
+            self._close(session, CLOSED_EARLY)
         self._start()
+
+    def accept_again(self, session: ModelSession) -> None:
+        """Let a session accept jobs again, which wakes no closed one."""
+        session.accepting = True
 
     def pass_seconds(self, seconds: int) -> None:
         """Let time go by, one second after the other."""
@@ -121,14 +136,16 @@ class Model:
             if session.state == "active" and session.idle_for == session.interactive_ttl:
                 # Both are due in this second, and the maximum time ends the session for good.
                 session.idle_for = 0
-            self._close(session)
+            self._close(session, CLOSED_MAX_TIME)
         elif session.started is None and session.idle_for >= UNUSED_SECONDS:
-            self._close(session)
+            self._close(session, CLOSED_UNUSED)
         elif session.state == "active" and session.idle_for >= session.interactive_ttl:
             session.history.append(("inactive", self.now))
+            session.reason = INACTIVATED
 
-    def _close(self, session: ModelSession) -> None:
+    def _close(self, session: ModelSession, reason: str) -> None:
         session.accepting = False
+        session.reason = reason
         session.history.append(("closed", self.now))
         for job in self.jobs:
             if job.session is session and job.state == "Queued":
@@ -139,7 +156,7 @@ class Model:
             return
         session.idle_for = 0
         if not session.accepting and session.state != "closed":
-            self._close(session)
+            self._close(session, CLOSED_EARLY)
 
     def _start(self) -> None:
         if any(job.state == "Running" for job in self.jobs):
@@ -157,6 +174,7 @@ class Model:
                     session.started = self.now if session.started is None else session.started
                     if session.state != "active":
                         session.history.append(("active", self.now))
+                        session.reason = CREATED
                 return
 
     def _pending(self, session: ModelSession) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from qiskit_ibm_runtime import Batch, IBMRuntimeError, Session
 from qiskit_ibm_runtime.api.exceptions import RequestsApiError
+from qiskit_ibm_runtime.exceptions import RuntimeJobFailureError
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block.local_platform import LocalPlatform
@@ -111,11 +112,14 @@ def test_it_is_not_exclusive(batch: Batch, backend: IBMBackend, local: LocalPlat
 
 
 def test_cancel(batch: Batch, backend: IBMBackend, local: LocalPlatform) -> None:
-    """A cancelled batch cancels what is queued, and lets the running job finish."""
+    """What is queued in a cancelled batch fails with code 1217; the running job finishes."""
     running, queued = (run(batch, backend) for _ in range(2))
     local.advance(1)
     batch.cancel()
-    assert (running.status(), queued.status()) == ("RUNNING", "CANCELLED")
+    assert (running.status(), queued.status()) == ("RUNNING", "ERROR")
+    with pytest.raises(RuntimeJobFailureError, match=r"Error code 1217; Session .* been closed"):
+        queued.result()
+    assert queued.usage() == 0
     local.advance(JOB_SECONDS)
     assert running.status() == "DONE"
     assert batch.status() == "Closed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.routes_backends import LOCAL as BACKENDS
 from session_block.local_platform.api.routes_local import LOCAL
 from session_block.local_platform.api.routes_local import LOCAL as CLOCK
+from session_block.local_platform.api.routes_sessions import LOCAL as SESSIONS
 from session_block.local_platform.config.layout import AccountSpec, InstanceSpec, Layout
 
 pytestmark = pytest.mark.rest
@@ -90,7 +92,7 @@ class Target:
 
 OPERATIONS = [
     (operation.method, prefix, operation.path)
-    for prefix, operations in {**API, "": (*LOCAL, *BACKENDS, *CLOCK)}.items()
+    for prefix, operations in {**API, "": (*LOCAL, *BACKENDS, *CLOCK, *SESSIONS)}.items()
     for operation in operations
     # One of the two is enough.
     if prefix != "/api/v1"
@@ -154,6 +156,8 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/search/v3/resources/search", {"query": "*", "search_cursor": "0"}),
     ("POST", "/_local/backends/ibm_fez/calibration", {"faulty_qubits": [1], "faulty_gates": []}),
     ("POST", "/_local/clock", {"advance": 0}),
+    ("POST", "/_local/usage_limit", {"instance": "x", "seconds": 1}),
+    ("POST", "/_local/sessions/{session}/end", {"by": "close"}),
 ]
 
 
@@ -249,7 +253,8 @@ def test_any_credential(
 
 @pytest.mark.parametrize(
     ("method", "prefix", "template"),
-    [item for item in OPERATIONS if "{job_id}" in item[2] or "{session_id}" in item[2]],
+    # The platform's own operations, without a prefix, are an admin's: they know no accounts.
+    [item for item in OPERATIONS if item[1] and re.search("{(job|session)_id}", item[2])],
 )
 def test_another_accounts_ids(target: Target, method: str, prefix: str, template: str) -> None:
     """Another account's job and session do not exist, and its instance is forbidden."""

@@ -3,7 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from session_block.local_platform.workloads import session_lifecycle
-from session_block.local_platform.workloads.session_lifecycle import JobFacts, Session
+from session_block.local_platform.workloads.session_lifecycle import (
+    CLOSED_COST_LIMIT,
+    CLOSED_EARLY,
+    CLOSED_MAX_TIME,
+    CLOSED_UNUSED,
+    CREATED,
+    INACTIVATED,
+    JobFacts,
+    Session,
+)
 
 NONE = JobFacts()
 QUEUED = JobFacts(queued=1)
@@ -119,6 +128,40 @@ def test_closed_is_final() -> None:
     assert session_lifecycle.stop_accepting(session, NONE, 10**6) == session
 
 
+def test_a_closed_one_takes_the_flag_and_stays_closed() -> None:
+    """``accepting_jobs`` of a session that has ended goes back and forth, and nothing follows."""
+    closed = session_lifecycle.advance(new(), NONE, 9999.0)
+    again = session_lifecycle.accept_again(closed)
+    assert again == replace(closed, accepting_jobs=True)
+    assert session_lifecycle.advance(again, NONE, 10**6) == again
+    assert session_lifecycle.stop_accepting(again, NONE, 10**6) == closed
+
+
+def test_the_reason_follows_the_state() -> None:
+    """IBM's words where they are known; from being about to rest until the next job, idling."""
+    assert new().state_reason == "session_created" == CREATED
+    session = session_lifecycle.advance(
+        replace(after_one_job(), pending_seconds=5.0), JobFacts(idle_since=20.0), 82.0
+    )
+    assert session.state == "pending_inactive"
+    assert session.state_reason == "session_inactivated_by_interactive_ttl" == INACTIVATED
+    assert session_lifecycle.job_started(session, 83.0).state_reason == CREATED
+    closed = session_lifecycle.stop_accepting(session, NONE, 83.0)
+    assert closed.state_reason == "session_closed_early" == CLOSED_EARLY
+
+
+def test_guessed_reasons_do_not_look_like_those_of_ibm() -> None:
+    """Every end has its own reason, and a program can tell a guess from a word of IBM's."""
+    guesses = {CLOSED_MAX_TIME, CLOSED_COST_LIMIT, CLOSED_UNUSED}
+    assert len(guesses) == 3
+    assert all(" " in guess and "_" not in guess for guess in guesses)
+    assert session_lifecycle.advance(new(), NONE, 9999.0).state_reason == CLOSED_UNUSED
+    assert session_lifecycle.advance(after_one_job(), NONE, 9999.0).state_reason == CLOSED_MAX_TIME
+    limited = session_lifecycle.expire(after_one_job(), NONE, 30.0, CLOSED_COST_LIMIT)
+    assert limited.state_reason == CLOSED_COST_LIMIT
+    assert session_lifecycle.expire(limited, NONE, 31.0) == limited
+
+
 def test_a_batch_is_charged_by_its_jobs() -> None:
     """A batch's usage is the sum of its jobs' usage, not wall-clock time."""
     session = replace(after_one_job(), mode="batch")
@@ -208,5 +251,5 @@ def test_says_when_it_changes_next() -> None:
     assert session_lifecycle.due(after_one_job(), JobFacts(idle_since=20.0)) == 80.0
     assert session_lifecycle.due(session_lifecycle.job_started(new(), 10.0), RUNNING) == 1010.0
     closed = session_lifecycle.expire(after_one_job(), NONE, 30.0)
-    assert (closed.state, closed.state_reason) == ("closed", "maximum time reached")
+    assert (closed.state, closed.state_reason) == ("closed", CLOSED_MAX_TIME)
     assert session_lifecycle.due(closed, NONE) is None

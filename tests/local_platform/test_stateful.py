@@ -111,12 +111,20 @@ class Machine(RuleBasedStateMachine):
         assert self.api.delete(f"/sessions/{session[0]}/close").status_code == 204
         self._settle()
 
+    @rule(session=sessions)
+    def accept_again(self, session: tuple[str, ModelSession]) -> None:
+        """Let a session accept jobs again, closed or not."""
+        self.model.accept_again(session[1])
+        body = {"accepting_jobs": True}
+        assert self.api.patch(f"/sessions/{session[0]}", json=body).status_code == 204
+        self._settle()
+
     @invariant()
     def sessions_agree(self) -> None:
-        """Every session is in the state, with the history and the usage that the model says."""
+        """Every session is in the state, with reason, history and usage, that the model says."""
         for session_id, model in getattr(self, "known", ()):
             seen = self.api.get(f"/sessions/{session_id}").json()
-            assert seen["state"] == model.state
+            assert (seen["state"], seen["state_reason"]) == (model.state, model.reason)
             assert seen["accepting_jobs"] == model.accepting
             assert seen["elapsed_time"] == pytest.approx(model.used, abs=1e-3)
             history = [(item["status"], self._since(item)) for item in seen["timestamps"]]

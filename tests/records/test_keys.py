@@ -161,6 +161,35 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         keys.SessionClosing(number=2, reason="closed by the experiment"),
     ),
     (
+        "session-closing-again/2/1",
+        {"reason": "closed by an operator"},
+        keys.SessionClosingAgain(number=2, again=1, reason="closed by an operator"),
+    ),
+    (
+        "stopped/000001",
+        {
+            "cause": "ended early",
+            "because": "somebody closed it",
+            "session_id": "s-2",
+            "jobs": ["j-1", "j-2"],
+            "charged_seconds": 34.5,
+        },
+        keys.Stopped(
+            number=1,
+            cause="ended early",
+            because="somebody closed it",
+            session_id="s-2",
+            jobs=["j-1", "j-2"],
+            charged_seconds=34.5,
+        ),
+    ),
+    (
+        "stopped/000002",
+        {"cause": "cancelled", "because": "ada@host cancelled it", "jobs": []},
+        keys.Stopped(number=2, cause="cancelled", because="ada@host cancelled it", jobs=[]),
+    ),
+    ("resumed/000001", {"by": "ada@host"}, keys.Resumed(number=1, by="ada@host")),
+    (
         "session-end/2",
         {"session_id": "s-2", "reason": "too near its end"},
         keys.SessionEnded(number=2, session_id="s-2", reason="too near its end"),

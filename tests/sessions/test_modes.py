@@ -193,7 +193,10 @@ def test_details_are_the_clients_own_and_typed(block: QuantumSession) -> None:
     client = Session.from_id(details.id, experiment.service)
     told = client.details()
     assert told is not None
-    assert set(told) == set(FIELDS) == set(SessionDetails.model_fields)
+    assert set(told) == set(FIELDS)
+    assert set(SessionDetails.model_fields) == {*FIELDS, "state_reason", "created_at"}
+    assert details.created_at is not None
+    assert details.state_reason
     for name, expected in FIELDS.items():
         value = getattr(details, name)
         assert isinstance(value, expected), name

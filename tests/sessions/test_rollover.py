@@ -106,14 +106,13 @@ def test_a_vqe_of_five_times_max_time_ends_as_the_uninterrupted_one(
         _check_that_each_has_one_result(platform, block, experiment)
 
 
-@pytest.mark.parametrize("how", ["max_time", "cancel"])
 def test_twenty_threads_roll_over_onto_one_session(
-    platform: LocalPlatform, block: QuantumSession, how: str
+    platform: LocalPlatform, block: QuantumSession
 ) -> None:
     """When the session ends under all of them, one replaces it, and each runs once to its end."""
     experiment = block.experiment("threads")
     experiment.open_session()
-    ending = _end_under_the_last_of_many(platform, how)
+    ending = _end_under_the_last_of_many(platform)
 
     def one(number: int) -> int:
         result = experiment.run_sampler([measured(number)], shots=8, label=f"thread {number}")
@@ -128,9 +127,11 @@ def test_twenty_threads_roll_over_onto_one_session(
     _check_one_rollover(platform, block, experiment)
 
 
-def _end_under_the_last_of_many(platform: LocalPlatform, how: str) -> str:
+def _end_under_the_last_of_many(platform: LocalPlatform) -> str:
     """End the session when the last of the first round of jobs is submitted to it."""
-    return platform.add_fault(kind="end_session", by=how, method="POST", path="/jobs", nth=MANY)
+    return platform.add_fault(
+        kind="end_session", by="max_time", method="POST", path="/jobs", nth=MANY
+    )
 
 
 def _wait_for(platform: LocalPlatform, ending: str) -> None:
@@ -171,7 +172,7 @@ def test_twenty_prefect_tasks_roll_over_onto_one_session(
     @flow
     def twenty_tasks() -> tuple[str, list[int]]:
         session = open_session(saved_block)
-        ending = _end_under_the_last_of_many(platform, "max_time")
+        ending = _end_under_the_last_of_many(platform)
         futures = [
             run_sampler.submit(session, [measured(number)], shots=8, label=f"task {number}")
             for number in range(MANY)

@@ -16,7 +16,7 @@ from session_block.records.keys import Kind, typed
 from session_block.records.submissions import Situation
 from session_block.settings import Policy
 from session_block.submissions import decisions
-from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.decisions import BUYS, Action, Answer, decide
 
 ROWS = [
     (Situation.NOTHING, Answer.NOT_ASKED, Action.LOOK),
@@ -64,6 +64,7 @@ ROWS = [
     (Situation.JOB, Answer.DONE_UNREADABLE, Action.FETCH_AGAIN),
     (Situation.JOB, Answer.STILL_UNREADABLE, Action.HOLD),
     (Situation.JOB, Answer.ENDED_WITH_SESSION, Action.END_WITH_SESSION),
+    (Situation.JOB, Answer.STOPPED_WITH_SESSION, Action.END_AND_STOP),
     (Situation.JOB, Answer.FAILED_IN_PASSING, Action.WRITE_OFF),
     (Situation.JOB, Answer.FAILED, Action.RAISE),
     (Situation.JOB, Answer.CANCELLED, Action.RAISE),
@@ -86,6 +87,7 @@ ASKED = {
     Answer.DONE_UNREADABLE,
     Answer.STILL_UNREADABLE,
     Answer.ENDED_WITH_SESSION,
+    Answer.STOPPED_WITH_SESSION,
     Answer.FAILED_IN_PASSING,
     Answer.FAILED,
     Answer.CANCELLED,
@@ -113,7 +115,6 @@ REACHABLE: dict[Situation, set[Answer]] = {
     Situation.SUPERSEDED: {Answer.OTHER_JOBS},
     Situation.RESULT: {Answer.OTHER_JOBS, Answer.NOT_ASKED},
 }
-MAKES_A_JOB = {Action.SUBMIT, Action.NEXT_GENERATION, Action.NEXT_GENERATION_IN_NEW_SESSION}
 GIVES_A_JOB_UP = {Action.CANCEL_TWINS, Action.ABANDON}
 
 
@@ -151,7 +152,7 @@ def test_no_job_is_made_while_one_may_exist(
         action = decide(situation, answer, policy)
     except LedgerError:
         return
-    if action in MAKES_A_JOB:
+    if action in BUYS:
         first_or_allowed = {
             (Situation.NOTHING, Answer.NO_JOB),
             (Situation.REJECTED_BY_BUDGET, Answer.WITHIN_BUDGET),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from session_block.local_platform.api import routes_backends, routes_local
+from session_block.local_platform.api import routes_backends, routes_local, routes_sessions
 from session_block.local_platform.api.answers import refusal
 from session_block.local_platform.api.http import route
 from session_block.local_platform.api.operations import API
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def create_app(platform: Platform) -> ASGIApp:
     """Return the application for a platform."""
-    local = (*routes_local.LOCAL, *routes_backends.LOCAL)
+    local = (*routes_local.LOCAL, *routes_backends.LOCAL, *routes_sessions.LOCAL)
     application = Starlette(
         routes=[
             route(platform, prefix, operation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.api.http import Call, Operation, text_field, whole_number
 from session_block.local_platform.clock import iso
@@ -10,7 +10,11 @@ from session_block.local_platform.devices.backends import Device
 from session_block.local_platform.devices.calibrations import Gate
 from session_block.local_platform.errors import bad_request, not_found
 
+if TYPE_CHECKING:
+    from session_block.local_platform.config.tenancy import Instance
+
 _MOST_QUBITS = 10_000
+_LONGEST_LIMIT = 1_000_000_000
 
 
 def owned(call: Call, name: str) -> Device:
@@ -74,19 +78,35 @@ def _availability(call: Call, device: Device) -> dict[str, str]:
 
 
 def _usage(call: Call) -> dict[str, Any]:
-    instance = call.instance
-    consumed = call.platform.jobs.usage_seconds(instance.crn)
-    usage: dict[str, Any] = {
-        "instance_id": instance.crn,
-        "plan_id": instance.plan_id,
-        # The client promises the remaining time in whole seconds.
-        "usage_consumed_seconds": round(consumed),
-        "usage_limit_reached": False,
+    return call.platform.usage_of(call.instance)
+
+
+def _set_usage_limit(call: Call) -> dict[str, Any]:
+    content = call.json_object()
+    name = text_field(content.get("instance"), "instance")
+    instance = _instance(call, name)
+    if "seconds" not in content:
+        raise bad_request("seconds must be a number, or null for no limit")
+    seconds = content["seconds"]
+    if seconds is not None:
+        seconds = whole_number(seconds, "seconds", 0, _LONGEST_LIMIT)
+    call.platform.set_usage_limit(instance.crn, seconds)
+    return call.platform.usage_of(instance)
+
+
+def _instance(call: Call, wanted: str) -> Instance:
+    accounts = call.platform.identity.accounts
+    found = {
+        instance.crn: instance
+        for account in accounts
+        for instance in account.instances
+        if wanted in (instance.crn, instance.name)
     }
-    if instance.usage_limit_seconds is not None:
-        usage["usage_limit_seconds"] = instance.usage_limit_seconds
-        usage["usage_limit_reached"] = consumed >= instance.usage_limit_seconds
-    return usage
+    if not found:
+        raise not_found("Instance", wanted)
+    if len(found) > 1:
+        raise bad_request(f"several accounts have an instance {wanted}: give its CRN")
+    return found.popitem()[1]
 
 
 def _calibrate(call: Call) -> dict[str, Any]:
@@ -135,6 +155,13 @@ LOCAL = (
         "POST",
         "/_local/backends/{name}/calibration",
         _calibrate,
+        needs_token=False,
+        needs_instance=False,
+    ),
+    Operation(
+        "POST",
+        "/_local/usage_limit",
+        _set_usage_limit,
         needs_token=False,
         needs_instance=False,
     ),

@@ -177,8 +177,7 @@ def _replace_tags(call: Call) -> None:
 
 
 def _refuse_beyond_limit(call: Call) -> None:
-    limit = call.instance.usage_limit_seconds
-    if limit is not None and call.platform.jobs.usage_seconds(call.instance.crn) >= limit:
+    if call.platform.usage_of(call.instance)["usage_limit_reached"]:
         raise usage_limit_reached(call.instance.name)
 
 

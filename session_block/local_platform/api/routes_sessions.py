@@ -1,17 +1,22 @@
-"""Session and batch operations: open, get, stop accepting jobs, cancel."""
+"""Session and batch operations: open, get, stop accepting jobs or accept them again, cancel."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from session_block.local_platform.api.http import Call, Operation, optional_text, whole_number
 from session_block.local_platform.api.routes_backends import owned
 from session_block.local_platform.errors import bad_request, open_plan
-from session_block.local_platform.workloads.session_lifecycle import DEFAULT_MAX_TTL, MAX_TTL_LIMIT
+from session_block.local_platform.workloads.session_lifecycle import (
+    DEFAULT_MAX_TTL,
+    MAX_TTL_LIMIT,
+    HowToEnd,
+)
 from session_block.local_platform.workloads.sessions import details
 
 # Public documentation: a batch of the open plan lives ten minutes.
 OPEN_PLAN_MAX_TTL = 600
+_WAYS_TO_END: tuple[HowToEnd, ...] = get_args(HowToEnd)
 
 
 def _open(call: Call) -> dict[str, Any]:
@@ -59,15 +64,27 @@ def _update(call: Call) -> None:
     session_id = call.path["session_id"]
     # An unknown session is reported before a bad body.
     call.platform.sessions.get(session_id, call.instance.crn)
-    if call.json_object().get("accepting_jobs") is not False:
-        raise bad_request("accepting_jobs must be false: a session cannot be reopened")
-    call.platform.end_session(session_id, "close")
+    accepting = call.json_object().get("accepting_jobs")
+    if not isinstance(accepting, bool):
+        raise bad_request("accepting_jobs must be true or false")
+    if accepting:
+        call.platform.accept_again(session_id)
+    else:
+        call.platform.end_session(session_id, "close")
 
 
 def _close(call: Call) -> None:
     session_id = call.path["session_id"]
     call.platform.sessions.get(session_id, call.instance.crn)
     call.platform.end_session(session_id, "cancel")
+
+
+def _end(call: Call) -> None:
+    by = call.json_object().get("by")
+    how = next((way for way in _WAYS_TO_END if way == by), None)
+    if how is None:
+        raise bad_request(f"by must be one of {', '.join(_WAYS_TO_END)}")
+    call.platform.end_session(call.path["session_id"], how)
 
 
 def _details(call: Call, session_id: str) -> dict[str, Any]:
@@ -80,4 +97,13 @@ OPERATIONS = (
     Operation("GET", "/sessions/{session_id}", _get),
     Operation("PATCH", "/sessions/{session_id}", _update),
     Operation("DELETE", "/sessions/{session_id}/close", _close),
+)
+LOCAL = (
+    Operation(
+        "POST",
+        "/_local/sessions/{session_id}/end",
+        _end,
+        needs_token=False,
+        needs_instance=False,
+    ),
 )

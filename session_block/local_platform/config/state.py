@@ -25,7 +25,14 @@ Noise = Literal["exact", "shots", "device"]
 NOISES: tuple[Noise, ...] = ("exact", "shots", "device")
 OpenPlanSessions = Literal["refuse", "ignore"]
 OPEN_PLAN_SESSIONS: tuple[OpenPlanSessions, ...] = ("refuse", "ignore")
+CancelledSessionJobs = Literal["cancelled", "failed"]
+CANCELLED_SESSION_JOBS: tuple[CancelledSessionJobs, ...] = ("cancelled", "failed")
 MAX_SCALE = 1e6
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "noise": NOISES,
+    "open_plan_sessions": OPEN_PLAN_SESSIONS,
+    "cancelled_session_jobs": CANCELLED_SESSION_JOBS,
+}
 
 
 class SettingsGiven(TypedDict, total=False):
@@ -42,6 +49,7 @@ class SettingsGiven(TypedDict, total=False):
     token_seconds: int | None
     time_scale: float | None
     open_plan_sessions: OpenPlanSessions | None
+    cancelled_session_jobs: CancelledSessionJobs | None
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,9 @@ class Settings:
         time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
         open_plan_sessions: ``refuse`` refuses sessions on the open plan. ``ignore`` opens them,
             but runs their jobs outside of them. IBM's sources say both.
+        cancelled_session_jobs: What becomes of the queued jobs of a dedicated session that is
+            cancelled: ``cancelled`` without a reason, or ``failed`` with code 1217, as those of a
+            batch always do. IBM's sources say both.
     """
 
     noise: Noise = "exact"
@@ -78,6 +89,7 @@ class Settings:
     token_seconds: int = 3600
     time_scale: float = 1.0
     open_plan_sessions: OpenPlanSessions = "refuse"
+    cancelled_session_jobs: CancelledSessionJobs = "cancelled"
 
     def with_given(self, given: SettingsGiven) -> Settings:
         """Return these settings, changed by the given ones.
@@ -86,13 +98,11 @@ class Settings:
             ValueError: A setting is invalid.
         """
         changed = replace(self, **without_none(given))
-        if changed.noise not in NOISES:
-            raise ValueError(f"noise must be one of {', '.join(NOISES)}, not {changed.noise!r}")
-        if changed.open_plan_sessions not in OPEN_PLAN_SESSIONS:
-            raise ValueError(
-                f"open_plan_sessions must be one of {', '.join(OPEN_PLAN_SESSIONS)}, "
-                f"not {changed.open_plan_sessions!r}"
-            )
+        for name, choices in _CHOICES.items():
+            if getattr(changed, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, not {getattr(changed, name)!r}"
+                )
         for name in ("job_seconds", "other_jobs", "other_job_seconds", "pending_seconds"):
             if not 0 <= getattr(changed, name) < float("inf"):
                 raise ValueError(f"{name} must be zero or more, not {getattr(changed, name)}")

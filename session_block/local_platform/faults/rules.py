@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from session_block.local_platform.workloads.session_lifecycle import HowToEnd
+
 Effect = Literal["before", "after"]
 _DAY_SECONDS = 86_400
 _MOST = 1_000_000_000
@@ -154,10 +156,14 @@ class EndJob(_Rule):
 
 
 class EndSession(_Rule):
-    """End the session that the call names, before the call is carried out."""
+    """End the session that the call names, before the call is carried out.
+
+    ``close`` and ``cancel`` are what a person does. ``cost_limit`` lowers the limit of the
+    session's instance to what it has used, which ends all its sessions.
+    """
 
     kind: Literal["end_session"]
-    by: Literal["max_time", "close", "cancel"]
+    by: HowToEnd
 
 
 class Maintenance(_Rule):

@@ -8,6 +8,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from session_block.errors import PlatformError
+from session_block.local_platform.workloads.session_lifecycle import (
+    HowToEnd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +58,28 @@ class Admin:
     def advance(self, seconds: float) -> float:
         """Advance the clock through everything due in these seconds; return the new Unix time."""
         return float(self._ask("POST", "clock", {"advance": seconds})["moment"])
+
+    def end_session(self, session_id: str, by: HowToEnd) -> None:
+        """End a session or batch without its client.
+
+        Args:
+            session_id: Its ID.
+            by: ``close`` or ``cancel``, as a person does on IBM's page; ``max_time``, as if its
+                maximum time were over; ``cost_limit``, as if its instance had reached its cost
+                limit: the limit becomes what the instance has used, and all its sessions end.
+        """
+        self._ask("POST", f"sessions/{session_id}/end", {"by": by})
+
+    def set_usage_limit(self, instance: str, seconds: int | None) -> dict[str, Any]:
+        """Give an instance another cost limit, and return its usage as the API shows it.
+
+        If its usage has reached the limit, all its sessions and batches end at once.
+
+        Args:
+            instance: Its name or CRN.
+            seconds: The limit in seconds of usage; None for no limit.
+        """
+        return self._ask("POST", "usage_limit", {"instance": instance, "seconds": seconds})
 
     def calibrate(
         self,

@@ -1,4 +1,4 @@
-"""The thread that starts and ends jobs and lets sessions expire, in order of time."""
+"""The thread that starts and ends jobs and lets sessions and limits end, in order of time."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Engine(threading.Thread):
             pass
         next_start = self._start_jobs(now)
         self._after_turn()
-        upcoming = [moment for moment in (next_start, self._next_due()) if moment is not None]
+        upcoming = [moment for moment in (next_start, self._next_due(now)) if moment is not None]
         with self._lock:
             unknown = [run.job.running_at for run in self._running.values() if run.outcome is None]
         if not self._clock.release(mark, min([*upcoming, *unknown], default=math.inf)):
@@ -139,9 +139,9 @@ class Engine(threading.Thread):
     def _do_first_due(self, now: float) -> bool:
         """Carry out the first change that was due by ``now``, if there is one."""
         ending = self._first_to_end()
-        session = self._runs.next_session_change()
-        if session is not None and session[0] <= now and (not ending or session[0] <= ending.end):
-            self._runs.advance_session(session[1], session[0])
+        change = self._runs.next_change(now)
+        if change and change.moment <= now and (not ending or change.moment <= ending.end):
+            self._runs.carry_out(change)
             return True
         if ending is None or ending.end > now:
             return False
@@ -151,11 +151,11 @@ class Engine(threading.Thread):
         self._runs.finish(ending.job.id, ending.outcome_at_end(), ending.end)
         return True
 
-    def _next_due(self) -> float | None:
+    def _next_due(self, now: float) -> float | None:
         ending = self._first_to_end()
-        session = self._runs.next_session_change()
+        change = self._runs.next_change(now)
         moments = [ending.end] if ending else []
-        return min([*moments, session[0]] if session else moments, default=None)
+        return min([*moments, change.moment] if change else moments, default=None)
 
     def _first_to_end(self) -> _Run | None:
         with self._lock:

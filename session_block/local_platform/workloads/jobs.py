@@ -99,7 +99,7 @@ class Jobs:
         return job_id
 
     def cancel(self, job_id: str, instance: str) -> None:
-        """Cancel a queued or running job; a running job's result is discarded.
+        """Cancel a queued or running job, without a reason; a running job's result is discarded.
 
         Raises:
             ApiError: 409 for a job that has ended.
@@ -109,7 +109,7 @@ class Jobs:
             row = self._current(db, job_id, instance, now)
             if row["state"] not in PENDING:
                 raise conflict(f"Job {job_id} cannot be cancelled: it is {row['state']}.")
-            self._end(db, row, "Cancelled by the user.", now)
+            self._end(db, row, now)
 
     def delete(self, job_id: str, instance: str) -> None:
         """Hide a job and delete its payload; cancel it first if it is pending."""
@@ -117,7 +117,7 @@ class Jobs:
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, now)
             if row["state"] in PENDING:
-                self._end(db, row, "Deleted by the user.", now)
+                self._end(db, row, now)
             db.execute("UPDATE jobs SET deleted=1 WHERE id=?", (job_id,))
             db.execute("DELETE FROM payloads WHERE job_id=?", (job_id,))
 
@@ -201,23 +201,6 @@ class Jobs:
             ).fetchone()
             return int(before) + 1 + (0 if in_session else self._other_jobs)
 
-    def usage_seconds(self, instance: str) -> float:
-        """Return an instance's usage: active time of dedicated sessions plus time of other jobs."""
-        now = self._clock.now()
-        with self._store.reading() as db:
-            (of_jobs,) = db.execute(
-                "SELECT COALESCE(SUM(usage_seconds), 0) FROM jobs LEFT JOIN sessions "
-                "ON sessions.id=jobs.session_id "
-                "WHERE jobs.instance=? AND COALESCE(sessions.mode, 'batch')='batch'",
-                (instance,),
-            ).fetchone()
-            (of_sessions,) = db.execute(
-                "SELECT COALESCE(SUM(active_seconds + COALESCE(? - active_since, 0)), 0) "
-                "FROM sessions WHERE instance=? AND mode='dedicated'",
-                (now, instance),
-            ).fetchone()
-        return float(of_jobs) + float(of_sessions)
-
     def _join_session(
         self, db: sqlite3.Connection, session_id: str, new: NewJob, now: float
     ) -> None:
@@ -233,8 +216,8 @@ class Jobs:
                 f"the job is for {new.backend}"
             )
 
-    def _end(self, db: sqlite3.Connection, row: sqlite3.Row, reason: str, now: float) -> None:
-        end_job(db, row, state="cancelled", now=now, reason=reason)
+    def _end(self, db: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
+        end_job(db, row, state="cancelled", now=now)
         if row["session_id"] is None:
             return
         if row["state"] == "running":

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from session_block.local_platform.workloads.job_records import Outcome
     from session_block.local_platform.workloads.sessions import Sessions
     from session_block.local_platform.workloads.store import Store
+    from session_block.local_platform.workloads.usage import Usage
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is due without a job: a session's transition, or the limit of an instance."""
+
+    moment: float
+    session_id: str | None = None
+    instance: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,12 @@ def next_turn(db: sqlite3.Connection, backend: str, now: float, others_seconds: 
 class Runs:
     """The engine's changes to jobs and sessions, each in one transaction."""
 
-    def __init__(self, store: Store, sessions: Sessions, others_seconds: float) -> None:
+    def __init__(
+        self, store: Store, sessions: Sessions, usage: Usage, others_seconds: float
+    ) -> None:
         self._store = store
         self._sessions = sessions
+        self._usage = usage
         self._others_seconds = others_seconds
 
     def requeue_all(self) -> None:
@@ -88,15 +101,22 @@ class Runs:
         with self._store.transaction() as db:
             db.execute("UPDATE jobs SET state='queued', running_at=NULL WHERE state='running'")
 
-    def next_session_change(self) -> tuple[float, str] | None:
-        """Return the moment of the next timed transition of any session, and the session's ID."""
+    def next_change(self, now: float) -> Change | None:
+        """Return what is due next without a job."""
         with self._store.reading() as db:
-            return self._sessions.first_due(db)
+            session = self._sessions.first_due(db)
+            limit = self._usage.first_reached(db, now)
+        changes = [Change(session[0], session_id=session[1])] if session else []
+        changes += [Change(limit[0], instance=limit[1])] if limit else []
+        return min(changes, key=lambda change: change.moment, default=None)
 
-    def advance_session(self, session_id: str, now: float) -> None:
-        """Advance a session to a moment."""
+    def carry_out(self, change: Change) -> None:
+        """Carry out what is due, at its moment."""
         with self._store.transaction() as db:
-            self._sessions.advance(db, session_id, now)
+            if change.session_id is not None:
+                self._sessions.advance(db, change.session_id, change.moment)
+            if change.instance is not None:
+                self._sessions.reach_limit(db, change.instance, change.moment)
 
     def free_backends(self) -> list[str]:
         """Return the backends that have queued jobs and run none."""

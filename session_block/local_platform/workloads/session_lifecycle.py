@@ -11,6 +11,11 @@ chooses:
 - If all queued jobs of a session are cancelled before any has run, its 30 unused minutes count
   from the last cancellation.
 - ``pending_inactive`` and ``pending_closed``, which the client knows, last ``pending_seconds``.
+- A session that accepts jobs again while its last ones run is as if it had never been closed.
+
+``state_reason``: IBM's words are used where they were seen on the real service. The others are not
+known; this platform's own words for them have spaces, so that nobody takes them for IBM's. It is
+also a guess that a session which becomes active again is ``session_created`` again.
 """
 
 from __future__ import annotations
@@ -26,9 +31,16 @@ SessionMode = Literal["dedicated", "batch"]
 SessionState = Literal["open", "active", "pending_inactive", "inactive", "pending_closed", "closed"]
 ENDED: tuple[SessionState, ...] = ("pending_closed", "closed")
 
+# Real: IBM's words.
+CREATED = "session_created"
+CLOSED_EARLY = "session_closed_early"
+INACTIVATED = "session_inactivated_by_interactive_ttl"
+# Guesses: nobody has written down IBM's words for these.
 CLOSED_MAX_TIME = "maximum time reached"
-CLOSED_BY_USER = "closed by the user"
+CLOSED_COST_LIMIT = "cost limit of the instance reached"
 CLOSED_UNUSED = "no job within 30 minutes"
+
+HowToEnd = Literal["max_time", "close", "cancel", "cost_limit"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Session:
     created_at: float
     pending_seconds: float = 0.0
     state: SessionState = "open"
-    state_reason: str | None = None
+    state_reason: str | None = CREATED
     accepting_jobs: bool = True
     started_at: float | None = None
     activated_at: float | None = None
@@ -112,7 +124,8 @@ def due(session: Session, jobs: JobFacts) -> float | None:
 def job_started(session: Session, now: float) -> Session:
     """Return the session, which has not ended, after a job starts to run: it becomes active."""
     if session.state != "active":
-        session = replace(_entered(session, "active", now), activated_at=now)
+        reason = CREATED if session.state_reason == INACTIVATED else session.state_reason
+        session = replace(_entered(session, "active", now), activated_at=now, state_reason=reason)
     return replace(
         session,
         started_at=now if session.started_at is None else session.started_at,
@@ -132,17 +145,30 @@ def job_ended(session: Session, jobs: JobFacts, now: float) -> Session:
 def stop_accepting(session: Session, jobs: JobFacts, now: float) -> Session:
     """Return the session after ``accepting_jobs: false``: ended at once if nothing is pending.
 
-    To cancel a session, first cancel its queued jobs and leave the running one.
+    To cancel a session, first end its queued jobs and leave the running one.
+    """
+    session = replace(session, accepting_jobs=False)
+    if session.ended or jobs.pending:
+        return session
+    return _end(session, jobs, now, CLOSED_EARLY)
+
+
+def accept_again(session: Session) -> Session:
+    """Return the session after ``accepting_jobs: true``. One that has ended stays so (real)."""
+    return replace(session, accepting_jobs=True)
+
+
+def expire(session: Session, jobs: JobFacts, now: float, reason: str = CLOSED_MAX_TIME) -> Session:
+    """Return the session as if its maximum time were over now, or another limit were reached.
+
+    Its maximum time becomes the time since its first job, so that the details tell one story.
     """
     if session.ended:
         return session
-    session = replace(session, accepting_jobs=False)
-    return session if jobs.pending else _end(session, jobs, now, CLOSED_BY_USER)
-
-
-def expire(session: Session, jobs: JobFacts, now: float) -> Session:
-    """Return the session as if its maximum time were over now."""
-    return session if session.ended else _end(session, jobs, now, CLOSED_MAX_TIME)
+    if reason == CLOSED_MAX_TIME:
+        started_at = now - session.max_ttl if session.started_at is None else session.started_at
+        session = replace(session, started_at=started_at, max_ttl=int(now - started_at))
+    return _end(session, jobs, now, reason)
 
 
 def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
@@ -174,7 +200,7 @@ def _next_step(session: Session, jobs: JobFacts) -> tuple[float, Session] | None
         return moment, _close(session, moment)
     if not session.accepting_jobs and not jobs.pending:
         moment = _latest(session.created_at, jobs.idle_since)
-        steps.append((moment, _end(session, jobs, moment, CLOSED_BY_USER)))
+        steps.append((moment, _end(session, jobs, moment, CLOSED_EARLY)))
     if session.started_at is not None:
         moment = session.started_at + session.max_ttl
         steps.append((moment, _end(session, jobs, moment, CLOSED_MAX_TIME)))
@@ -192,7 +218,7 @@ def _next_step(session: Session, jobs: JobFacts) -> tuple[float, Session] | None
 
 
 def _rest(session: Session, moment: float) -> Session:
-    session = _end_usage(session, moment)
+    session = replace(_end_usage(session, moment), state_reason=INACTIVATED)
     return _entered(session, "pending_inactive" if session.pending_seconds else "inactive", moment)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.clock import iso
 from session_block.local_platform.errors import not_found
 from session_block.local_platform.workloads import session_lifecycle
 from session_block.local_platform.workloads.session_lifecycle import (
+    CLOSED_COST_LIMIT,
+    CLOSED_EARLY,
+    CLOSED_MAX_TIME,
     JobFacts,
     Session,
     SessionMode,
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from session_block.local_platform.clock import Clock
+    from session_block.local_platform.config.state import CancelledSessionJobs
+    from session_block.local_platform.workloads.session_lifecycle import HowToEnd
     from session_block.local_platform.workloads.store import Store
+    from session_block.local_platform.workloads.usage import Usage
 
 SESSION_CLOSED_CODE = 1217
-
-HowToEnd = Literal["max_time", "close", "cancel"]
 
 
 class Sessions:
@@ -37,9 +41,13 @@ class Sessions:
     too, they work at that moment.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, usage: Usage, cancelled_session_jobs: CancelledSessionJobs
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._usage = usage
+        self._cancelled_session_jobs = cancelled_session_jobs
 
     def open(
         self,
@@ -96,10 +104,12 @@ class Sessions:
             return session, self.facts(db, session_id)
 
     def end(self, session_id: str, how: HowToEnd) -> None:
-        """End a session as if its maximum time were over, or close or cancel it.
+        """End a session as if a limit were reached, or close or cancel it, as a person does.
 
         A closed session accepts no more jobs, but its queued and running jobs still finish.
-        Cancelling a session also cancels its queued jobs; its running job still finishes.
+        Cancelling a session also ends its queued jobs; its running job still finishes. The cost
+        limit is that of the session's instance: it ends all of the instance's sessions, and the
+        instance's limit is from then on what it has used.
 
         Raises:
             ApiError: 404 if no session has that ID.
@@ -107,18 +117,51 @@ class Sessions:
         now = self._clock.pin()
         with self._store.transaction() as db:
             session = self.advance(db, session_id, now)
-            if how == "cancel":
-                db.execute(
-                    "UPDATE jobs SET state='cancelled', finished_at=?, reason=? "
-                    "WHERE session_id=? AND state='queued'",
-                    (now, f"Session {session_id} was cancelled.", session_id),
-                )
+            match how:
+                case "max_time":
+                    self._expire(db, session_id, now, CLOSED_MAX_TIME)
+                case "cost_limit" if not session.ended:
+                    self._usage.exhaust(db, session.instance, now)
+                    self.reach_limit(db, session.instance, now)
+                case "close" | "cancel":
+                    if how == "cancel":
+                        self._end_queued(db, session, now)
+                    facts = self.facts(db, session_id)
+                    self._save(db, session_lifecycle.stop_accepting(session, facts, now), facts)
+
+    def accept_again(self, session_id: str) -> None:
+        """Let a session accept jobs again. One that has ended stays so, and still refuses them.
+
+        Raises:
+            ApiError: 404 if no session has that ID.
+        """
+        now = self._clock.pin()
+        with self._store.transaction() as db:
+            session = self.advance(db, session_id, now)
             facts = self.facts(db, session_id)
-            change = (
-                session_lifecycle.expire if how == "max_time" else session_lifecycle.stop_accepting
-            )
-            self._save(db, change(session, facts, now), facts)
-            self.advance(db, session_id, now)
+            self._save(db, session_lifecycle.accept_again(session), facts)
+
+    def set_usage_limit(self, instance: str, seconds: int | None) -> None:
+        """Give an instance another limit; if its usage has reached it, its sessions end."""
+        now = self._clock.pin()
+        with self._store.transaction() as db:
+            self._usage.set_limit(db, instance, seconds)
+            if self._usage.reached(db, instance, now):
+                self.reach_limit(db, instance, now)
+
+    def reach_limit(self, db: sqlite3.Connection, instance: str, now: float) -> None:
+        """End all sessions and batches of an instance whose usage has reached its limit.
+
+        IBM's documentation says that they end at once, that running jobs finish, and that pending
+        ones are cancelled. That these fail as they do at the maximum time is a guess.
+        """
+        rows = db.execute(
+            "SELECT id FROM sessions WHERE instance=? "
+            "AND state NOT IN ('pending_closed', 'closed') ORDER BY seq",
+            (instance,),
+        )
+        for row in rows.fetchall():
+            self._expire(db, row["id"], now, CLOSED_COST_LIMIT)
 
     def check_owner(self, db: sqlite3.Connection, session_id: str, instance: str) -> None:
         """Check that a session belongs to the instance.
@@ -149,7 +192,8 @@ class Sessions:
         facts = self.facts(db, session_id)
         advanced = session_lifecycle.advance(session, facts, now)
         if advanced.ended and facts.queued:
-            self._fail_queued(db, advanced)
+            moment = advanced.timestamps[-1].timestamp
+            self._fail_queued(db, session_id, moment, str(advanced.state_reason))
             facts = self.facts(db, session_id)
         self._save(db, advanced, facts)
         return advanced
@@ -187,16 +231,36 @@ class Sessions:
         )
         return [(row["seq"], _parse(row["record"])) for row in rows.fetchall()]
 
-    @staticmethod
-    def _fail_queued(db: sqlite3.Connection, session: Session) -> None:
-        # IBM's state and code for such jobs are not public: these are the platform's choice.
-        reason = (
-            f"Session {session.id} has been closed ({session.state_reason}) before the job ran."
+    def _expire(self, db: sqlite3.Connection, session_id: str, now: float, reason: str) -> None:
+        session = self.advance(db, session_id, now)
+        facts = self.facts(db, session_id)
+        self._save(db, session_lifecycle.expire(session, facts, now, reason), facts)
+        self.advance(db, session_id, now)
+
+    def _end_queued(self, db: sqlite3.Connection, session: Session, now: float) -> None:
+        """End the queued jobs of a session that is cancelled.
+
+        Those of a batch fail with IBM's code, as on the real service. What those of a dedicated
+        session do is not known, so a setting says it; as jobs that their user cancels, they have
+        no reason.
+        """
+        if session.mode == "batch" or self._cancelled_session_jobs == "failed":
+            self._fail_queued(db, session.id, now, CLOSED_EARLY)
+            return
+        db.execute(
+            "UPDATE jobs SET state='cancelled', finished_at=? "
+            "WHERE session_id=? AND state='queued'",
+            (now, session.id),
         )
+
+    @staticmethod
+    def _fail_queued(db: sqlite3.Connection, session_id: str, moment: float, why: str) -> None:
+        # Real for a batch that is closed, a guess for all other ends.
+        reason = f"Session {session_id} has been closed ({why}) before the job ran."
         db.execute(
             "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=? "
             "WHERE session_id=? AND state='queued'",
-            (session.timestamps[-1].timestamp, reason, SESSION_CLOSED_CODE, session.id),
+            (moment, reason, SESSION_CLOSED_CODE, session_id),
         )
 
     @staticmethod

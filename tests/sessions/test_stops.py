@@ -1,0 +1,607 @@
+"""A person's stop, and the cost limit's, stand until somebody says go on; no other end is a stop.
+
+Each row counts jobs and sessions at the server: after the stop there is none more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from qiskit_ibm_runtime import Session
+from session_support import (
+    block_for,
+    facts_of,
+    jobs_at,
+    jobs_taking,
+    measured,
+    run,
+    sessions_at,
+    submit,
+)
+from support import BACKEND
+
+from session_block import QuantumSession
+from session_block.client import Connection
+from session_block.errors import ExperimentStoppedError, InvalidInputError, SessionError
+from session_block.experiments.experiment import Experiment
+from session_block.local_platform import LocalPlatform
+from session_block.operations.experiments import ExperimentState, described_in_full, overview
+from session_block.operations.flow_runs import cancel_experiment
+from session_block.operations.sessions import SessionOperator
+from session_block.records.journal import Journal
+from session_block.records.sessions import TIDIED, record_closing
+from session_block.records.stops import read_stops, record_stop, resume, stop_for_good
+from session_block.references import SessionRef
+
+JOB_SECONDS = 60
+MAX_TIME = 600
+INTERACTIVE = 120
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform whose clock moves only when it is advanced."""
+    with LocalPlatform(
+        time_scale=0, job_seconds=JOB_SECONDS, interactive_seconds=INTERACTIVE
+    ) as platform:
+        yield platform
+
+
+@pytest.fixture(autouse=True)
+def _idle(platform: LocalPlatform) -> Iterator[None]:
+    """Every test begins without rules or limits, and with nothing that still runs."""
+    yield
+    platform.clear_faults()
+    platform.set_usage_limit(str(platform.info.instance), None)
+    platform.advance(100 * MAX_TIME)
+
+
+@pytest.fixture
+def block(platform: LocalPlatform, ledger_url: str) -> QuantumSession:
+    """An unsaved Block for this module's platform, with short sessions."""
+    return block_for(platform.info, ledger_url, max_time=MAX_TIME)
+
+
+@dataclass
+class Scene:
+    """An experiment at the moment when it is stopped.
+
+    Attributes:
+        used: How many requests it has made.
+        workers: Who else works at it.
+    """
+
+    platform: LocalPlatform
+    block: QuantumSession
+    experiment: Experiment
+    used: int = 0
+    workers: tuple[Experiment, ...] = ()
+
+    @property
+    def session_id(self) -> str:
+        """The session that is stopped."""
+        return str(self.experiment.session_id)
+
+    def bought(self) -> tuple[int, int]:
+        """Count the jobs of the experiment and all sessions at the server."""
+        jobs = len(jobs_at(self.platform.info, self.experiment))
+        return jobs, len(self.platform.sessions())
+
+    def submit(self, count: int = 1) -> None:
+        """Submit jobs, and do not wait for them."""
+        submit(self.experiment, *range(self.used, self.used + count))
+        self.used += count
+
+    def run(self, count: int = 1) -> None:
+        """Run jobs to their end."""
+        with jobs_taking(self.platform, JOB_SECONDS):
+            for number in range(self.used, self.used + count):
+                run(self.experiment, number)
+        self.used += count
+
+
+def _queued(scene: Scene) -> None:
+    scene.submit(3)
+
+
+def _running(scene: Scene) -> None:
+    scene.submit()
+    scene.platform.advance(1)
+
+
+def _idling(scene: Scene) -> None:
+    scene.run()
+
+
+def _rolling_over(scene: Scene) -> None:
+    scene.run()
+    scene.platform.advance(MAX_TIME)
+    scene.experiment = scene.block.model_copy(update={"on_expiry": "reopen"}).experiment("e")
+    with jobs_taking(scene.platform, JOB_SECONDS):
+        run(scene.experiment, 0)
+    scene.submit()
+
+
+def _two_workers(scene: Scene) -> None:
+    scene.submit()
+    scene.workers = (scene.block.attach(scene.experiment.session_ref),)
+    scene.workers[0].open_session()
+
+
+SITUATIONS: dict[str, Callable[[Scene], None]] = {
+    "queued": _queued,
+    "running": _running,
+    "idle": _idling,
+    "rollover": _rolling_over,
+    "two workers": _two_workers,
+}
+
+
+def _lend(scene: Scene) -> None:
+    theirs = Session(scene.platform.service().backend(BACKEND), MAX_TIME)
+    scene.experiment.borrow_session(str(theirs.session_id))
+
+
+def _end(scene: Scene, by: Any) -> None:
+    scene.platform.end_session(scene.session_id, by)
+
+
+def _tool_closes(scene: Scene, *, killed: bool = False) -> None:
+    connection = Connection(scene.block.credentials.account())
+    ledger = scene.block.ledger()
+    if not killed:
+        assert SessionOperator(ledger).close(scene.session_id, connection)
+        return
+    journal = Journal(ledger, scene.experiment.uid)
+    record_stop(journal, "closed", "ada closed its session", session_id=scene.session_id)
+    record_closing(journal, scene.experiment.sessions[-1], "closed by an operator")
+
+
+def _tool_cancels(scene: Scene, *, killed: bool = False) -> None:
+    if killed:
+        stop_for_good(Journal(scene.block.ledger(), scene.experiment.uid), "ada cancelled it")
+    else:
+        assert cancel_experiment(scene.block, scene.experiment.identity, "ada cancelled it")
+
+
+STOPS: dict[str, tuple[Callable[[Scene], None], str]] = {
+    "a person closes": (lambda scene: _end(scene, "close"), "IBM's page"),
+    "a person cancels": (lambda scene: _end(scene, "cancel"), "IBM's page"),
+    "the cost limit": (lambda scene: _end(scene, "cost_limit"), "reached its limit"),
+    "the lender closes": (lambda scene: _end(scene, "close"), "lent it"),
+    "our tool closes": (_tool_closes, "closed its session"),
+    "our tool closes, killed": (lambda scene: _tool_closes(scene, killed=True), "ada closed"),
+    "our tool cancels": (_tool_cancels, "ada cancelled it"),
+    "our tool cancels, killed": (lambda scene: _tool_cancels(scene, killed=True), "ada cancelled"),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("stop", STOPS)
+def test_nothing_is_bought_after_a_stop_until_somebody_says_go_on(
+    platform: LocalPlatform, block: QuantumSession, stop: str, situation: str
+) -> None:
+    """P4: no job and no session, by whoever asks; what died with it is bought once after that."""
+    scene = Scene(platform, block, block.experiment("e"))
+    if stop == "the lender closes":
+        _lend(scene)
+    if stop == "the lender closes" and situation == "rollover":
+        pytest.skip("a borrowed session is not rolled over by itself")
+    SITUATIONS[situation](scene)
+    does, told = STOPS[stop]
+    does(scene)
+    before = scene.bought()
+    asking = [scene.experiment, *scene.workers, block.experiment("e"), block.experiment("e")]
+    for number, experiment in enumerate(asking):
+        platform.advance(JOB_SECONDS)
+        label = None if experiment not in scene.workers else f"worker {number}"
+        with pytest.raises(ExperimentStoppedError, match=told) as stopped:
+            _ask_for_all(scene, experiment, label)
+        assert stopped.value.experiment == experiment.uid
+        assert scene.bought() == before
+    ledger = block.ledger()
+    state = overview(ledger, scene.experiment.identity).state
+    cancelled = stop.startswith("our tool cancels")
+    assert state == (ExperimentState.CANCELLED if cancelled else ExperimentState.STOPPED)
+
+    platform.set_usage_limit(str(platform.info.instance), None)
+    resume(Journal(ledger, scene.experiment.uid), scene.experiment.identity, "ada")
+    after = block.experiment("e")
+    with jobs_taking(platform, JOB_SECONDS):
+        for number in range(scene.used + 1):
+            run(after, number)
+    jobs = [job for job in jobs_at(platform.info, after) if job["state"] == "completed"]
+    assert len(jobs) == scene.used + 1
+    assert len(facts_of(block, after, "result/")) == scene.used + 1
+    assert len(read_stops(Journal(ledger, after.uid))) == 1
+    after.close_session()
+
+
+def _ask_for_all(scene: Scene, experiment: Experiment, label: str | None) -> None:
+    """Ask for what was asked for, as a run that is repeated does, and for one more."""
+    with jobs_taking(scene.platform, JOB_SECONDS):
+        if label is None:
+            first = scene.used if experiment is scene.experiment else 0
+            for number in range(first, scene.used + 1):
+                run(experiment, number)
+        else:
+            experiment.run_sampler([measured(90)], shots=8, label=label)
+
+
+@dataclass
+class Life:
+    """An experiment whose session ends for a reason that is no stop."""
+
+    platform: LocalPlatform
+    block: QuantumSession
+    ledger_url: str
+    experiment: Experiment
+    used: int = 0
+
+    def submit(self, count: int = 1) -> None:
+        """Submit jobs, and do not wait for them."""
+        submit(self.experiment, *range(self.used, self.used + count))
+        self.used += count
+
+    def run(self, count: int = 1) -> None:
+        """Run jobs to their end."""
+        with jobs_taking(self.platform, JOB_SECONDS):
+            for number in range(self.used, self.used + count):
+                run(self.experiment, number)
+        self.used += count
+
+    def again(self, **changed: Any) -> None:
+        """Go on as another process would."""
+        if "ledger_url" in changed:
+            changed["ledger_url"] = SecretStr(changed["ledger_url"])
+        self.block = self.block.model_copy(update=changed)
+        self.experiment = self.block.experiment("e")
+        with jobs_taking(self.platform, JOB_SECONDS):
+            for number in range(self.used):
+                run(self.experiment, number)
+
+    def other_worker(self) -> Experiment:
+        """Return the experiment as another process has joined it."""
+        worker = self.block.attach(SessionRef.model_validate(self.experiment.session_ref))
+        worker.open_session()
+        return worker
+
+    def lose_patch(self, times: int = 4) -> None:
+        """Let the next requests to close a session fail before they have an effect."""
+        self.platform.add_fault(
+            kind="status",
+            status=500,
+            method="PATCH",
+            path="/sessions/{session_id}",
+            times=times,
+        )
+
+
+def _max_time(life: Life) -> None:
+    life.platform.advance(MAX_TIME)
+
+
+def _max_time_when_queued(life: Life) -> None:
+    life.run()
+    life.submit(12)
+    life.platform.advance(MAX_TIME)
+
+
+def _max_time_when_running(life: Life) -> None:
+    life.run()
+    life.platform.advance(MAX_TIME - JOB_SECONDS - 5)
+    life.submit()
+    life.platform.advance(JOB_SECONDS)
+
+
+def _max_time_with_two_workers(life: Life) -> None:
+    life.run()
+    worker = life.other_worker()
+    life.platform.advance(MAX_TIME)
+    with jobs_taking(life.platform, JOB_SECONDS):
+        worker.run_sampler([measured(80)], shots=8, label="other")
+
+
+def _idles(life: Life) -> None:
+    life.run()
+    life.platform.advance(INTERACTIVE + 30)
+
+
+def _idles_and_ends(life: Life) -> None:
+    life.run()
+    life.platform.advance(INTERACTIVE + MAX_TIME)
+
+
+def _is_unused(life: Life) -> None:
+    life.experiment.open_session()
+    life.platform.advance(31 * 60)
+
+
+def _other_worker_closes(life: Life) -> None:
+    life.run()
+    life.other_worker().close_session()
+
+
+def _other_worker_closes_while_queued(life: Life) -> None:
+    life.submit(2)
+    life.other_worker().close_session()
+
+
+def _program_cancels(life: Life) -> None:
+    life.run()
+    life.experiment.cancel_session()
+
+
+def _is_tidied(life: Life) -> None:
+    life.run()
+    connection = Connection(life.block.credentials.account())
+    operator = SessionOperator(life.block.ledger())
+    assert operator.close(str(life.experiment.session_id), connection, reason=TIDIED)
+    life.again()
+
+
+def _is_tidied_but_the_record_is_cut_off(life: Life) -> None:
+    life.run()
+    journal = Journal(life.block.ledger(), life.experiment.uid)
+    record_closing(journal, life.experiment.sessions[-1], TIDIED)
+    life.platform.end_session(str(life.experiment.session_id), "close")
+    life.again()
+
+
+def _closing_is_lost(life: Life) -> None:
+    life.run()
+    life.lose_patch()
+    with pytest.raises(SessionError):
+        life.experiment.close_session()
+    life.again()
+
+
+def _closing_is_lost_and_time_ends_it(life: Life) -> None:
+    _closing_is_lost(life)
+    life.platform.advance(MAX_TIME)
+    life.again()
+
+
+def _rollover_is_lost(life: Life) -> None:
+    life.run()
+    life.platform.advance(MAX_TIME - 2 * JOB_SECONDS)
+    life.lose_patch()
+    careful = life.block.model_copy(update={"min_time_left": "5m"}).experiment("e")
+    with pytest.raises(SessionError):
+        _ask(careful, 0, 70)
+    life.platform.advance(MAX_TIME)
+    life.again()
+
+
+def _rolls_over(life: Life) -> None:
+    life.run()
+    life.platform.advance(MAX_TIME - 2 * JOB_SECONDS)
+    life.again(min_time_left="5m")
+
+
+def _ledger_is_lost(life: Life) -> None:
+    life.run()
+    _lose_ledger(life)
+
+
+def _ledger_is_lost_after_the_end(life: Life) -> None:
+    life.run()
+    life.platform.advance(MAX_TIME)
+    _lose_ledger(life)
+
+
+def _ledger_is_lost_after_a_rollover(life: Life) -> None:
+    _rolls_over(life)
+    life.run()
+    _lose_ledger(life)
+
+
+def _ledger_is_lost_while_it_ends(life: Life) -> None:
+    life.run()
+    life.submit(12)
+    life.platform.advance(MAX_TIME)
+    _lose_ledger(life)
+
+
+def _finishes_and_is_extended(life: Life) -> None:
+    life.run()
+    with life.experiment:
+        pass
+    life.experiment = life.block.experiment("e", extend=True)
+    with jobs_taking(life.platform, JOB_SECONDS):
+        run(life.experiment, 0)
+
+
+def _lose_ledger(life: Life) -> None:
+    again = Path(life.ledger_url.removeprefix("sqlite:///")).with_name("again.db")
+    life.again(ledger_url=f"sqlite:///{again}")
+
+
+def _ask(experiment: Experiment, *numbers: int) -> None:
+    for number in numbers:
+        run(experiment, number)
+
+
+NO_STOPS: dict[str, tuple[Callable[[Life], None], int]] = {
+    "maximum time while idle": (_max_time, 1),
+    "maximum time while queued": (_max_time_when_queued, 2),
+    "maximum time while running": (_max_time_when_running, 2),
+    "maximum time with two workers": (_max_time_with_two_workers, 2),
+    "idling": (_idles, 1),
+    "idling, then maximum time": (_idles_and_ends, 2),
+    "unused": (_is_unused, 2),
+    "closed by another worker": (_other_worker_closes, 2),
+    "closed by another worker while queued": (_other_worker_closes_while_queued, 2),
+    "cancelled by its program": (_program_cancels, 2),
+    "tidied, then retried": (_is_tidied, 2),
+    "tidied, the record cut off": (_is_tidied_but_the_record_is_cut_off, 2),
+    "PATCH lost": (_closing_is_lost, 1),
+    "PATCH lost, then maximum time": (_closing_is_lost_and_time_ends_it, 2),
+    "rollover": (_rolls_over, 2),
+    "rollover, PATCH lost": (_rollover_is_lost, 2),
+    "ledger lost": (_ledger_is_lost, 1),
+    "ledger lost after the end": (_ledger_is_lost_after_the_end, 2),
+    "ledger lost after a rollover": (_ledger_is_lost_after_a_rollover, 2),
+    "ledger lost while queued jobs die": (_ledger_is_lost_while_it_ends, 2),
+    "finished, then extended": (_finishes_and_is_extended, 2),
+}
+
+
+@pytest.mark.parametrize("end", NO_STOPS)
+def test_no_other_end_of_a_session_is_a_stop(
+    platform: LocalPlatform, block: QuantumSession, ledger_url: str, end: str
+) -> None:
+    """The experiment goes on by itself, each request once, in as many sessions as are needed."""
+    life = Life(platform, block, ledger_url, block.experiment("e"))
+    happens, sessions = NO_STOPS[end]
+    happens(life)
+    life.run()
+    life.again()
+    assert read_stops(Journal(life.block.ledger(), life.experiment.uid)) == []
+    completed = [
+        job for job in jobs_at(platform.info, life.experiment) if job["state"] == "completed"
+    ]
+    others = end == "maximum time with two workers"
+    assert len(completed) == life.used + others
+    used = {job["session_id"] for job in completed}
+    assert (
+        len(used | {one["id"] for one in sessions_at(platform.info, life.experiment)}) == sessions
+    )
+    life.experiment.close_session()
+
+
+def test_a_stop_is_lifted_once(platform: LocalPlatform, block: QuantumSession) -> None:
+    """The next stop stands again, and what is not stopped cannot be resumed."""
+    scene = Scene(platform, block, block.experiment("e"))
+    journal = Journal(block.ledger(), scene.experiment.uid)
+    with pytest.raises(InvalidInputError, match="not stopped"):
+        resume(journal, scene.experiment.identity, "ada")
+    for number in (1, 2):
+        scene.run()
+        _end(scene, "close")
+        with pytest.raises(ExperimentStoppedError, match="experiments resume"):
+            run(scene.experiment, 90)
+        assert len(read_stops(journal)) == number
+        resume(journal, scene.experiment.identity, "ada")
+    scene.run()
+    assert len(sessions_at(platform.info, scene.experiment)) == 3
+    assert [one.by for _, one in read_stops(journal) if one is not None] == ["ada", "ada"]
+
+
+def test_the_block_lifts_one_stop_of_the_platforms(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """``on_stop='reopen'`` goes on once; the second stop stands, and a cancellation always."""
+    reopening = block.model_copy(update={"on_stop": "reopen"})
+    scene = Scene(platform, reopening, reopening.experiment("e"))
+    scene.run()
+    _end(scene, "cancel")
+    scene.run()
+    assert len(sessions_at(platform.info, scene.experiment)) == 2
+    _end(scene, "close")
+    before = scene.bought()
+    with pytest.raises(ExperimentStoppedError, match="closed its session"):
+        scene.run()
+    assert scene.bought() == before
+
+    cancelled = reopening.experiment("cancelled")
+    with jobs_taking(platform, JOB_SECONDS):
+        run(cancelled, 0)
+    cancel_experiment(reopening, cancelled.identity, "ada cancelled it")
+    with pytest.raises(ExperimentStoppedError, match="ada cancelled it"):
+        run(cancelled, 1)
+
+
+def test_a_stop_says_all_that_a_person_asks(platform: LocalPlatform, block: QuantumSession) -> None:
+    """Who or what, which session, which jobs, what it has cost, how to go on; also as JSON."""
+    scene = Scene(platform, block, block.experiment("e"))
+    scene.run()
+    scene.submit(2)
+    dead = [job["id"] for job in jobs_at(platform.info, scene.experiment)][1:]
+    session_id = scene.session_id
+    _end(scene, "cancel")
+    platform.advance(JOB_SECONDS)
+    again = block.experiment("e")
+    with (
+        jobs_taking(platform, JOB_SECONDS),
+        pytest.raises(ExperimentStoppedError) as stopped,
+    ):
+        _ask(again, 0, 1, 2, 3)
+    told = str(stopped.value)
+    assert stopped.value.session_id == session_id
+    assert "session_closed_early" in told
+    assert f"experiments resume {again.uid}" in told
+    assert any(job in told for job in dead)
+    (stop,) = described_in_full(block.ledger(), again.identity)["stops"]
+    assert stop["charged_seconds"] >= JOB_SECONDS
+    assert f"{stop['charged_seconds']:g} s" in told
+    assert set(stop["jobs"]) <= set(dead)
+    assert (stop["cause"], stop["resumed_by"]) == ("ended early", None)
+
+
+def test_a_cancellation_before_the_first_job_is_a_stop(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """Nothing had been bought, and nothing is."""
+    experiment = block.experiment("e")
+    sessions = len(platform.sessions())
+    cancel_experiment(block, experiment.identity, "ada cancelled it")
+    with pytest.raises(ExperimentStoppedError, match="ada cancelled it"):
+        run(block.experiment("e"), 0)
+    assert len(platform.sessions()) == sessions
+    assert jobs_at(platform.info, experiment) == []
+
+
+def test_job_mode_is_stopped_too(platform: LocalPlatform, ledger_url: str) -> None:
+    """A cancelled experiment without a session buys nothing; resumed, it buys what died, once."""
+    block = block_for(platform.info, ledger_url, mode="job")
+    experiment = block.experiment("e")
+    submit(experiment, 0, 1, 2)
+    cancel_experiment(block, experiment.identity, "ada cancelled it")
+    again = block.experiment("e")
+    with (
+        jobs_taking(platform, JOB_SECONDS),
+        pytest.raises(ExperimentStoppedError, match="ada cancelled it"),
+    ):
+        _ask(again, 0, 1, 2, 3)
+    assert len(jobs_at(platform.info, experiment)) == 3
+    resume(Journal(block.ledger(), again.uid), again.identity, "ada")
+    with jobs_taking(platform, JOB_SECONDS):
+        _ask(block.experiment("e"), 0, 1, 2, 3)
+    completed = [job for job in jobs_at(platform.info, again) if job["state"] == "completed"]
+    assert len(completed) == 4
+
+
+def test_recorded_results_are_answered_after_a_stop(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """A stop stops purchases, not answers, and the platform is not asked for them."""
+    scene = Scene(platform, block, block.experiment("e"))
+    scene.run(2)
+    _end(scene, "close")
+    with pytest.raises(ExperimentStoppedError):
+        scene.run()
+    asked = platform.stats()["requests"]
+    _ask(block.experiment("e"), 0, 1)
+    assert {**platform.stats()["requests"], "GET /_local/stats": 0} == {
+        **asked,
+        "GET /_local/stats": 0,
+    }
+
+
+def test_a_person_who_closes_what_was_closed_on_ibms_page(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """The end that our tool finds is judged as everywhere: it is a stop."""
+    scene = Scene(platform, block, block.experiment("e"))
+    scene.run()
+    _end(scene, "close")
+    connection = Connection(block.credentials.account())
+    assert not SessionOperator(block.ledger()).close(scene.session_id, connection)
+    with pytest.raises(ExperimentStoppedError, match="IBM's page"):
+        _ask(block.experiment("e"), 0, 5)
