@@ -5,7 +5,7 @@ Each row counts jobs and sessions at the server: after the stop there is none mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,12 @@ STOPS: dict[str, tuple[Callable[[Scene], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+def _rows(names: Mapping[str, object], first: set[str]) -> list[Any]:
+    """Return the rows; those of the first tier, and the others for the second."""
+    return [name if name in first else pytest.param(name, marks=pytest.mark.rest) for name in names]
+
+
+@pytest.mark.parametrize("situation", _rows(SITUATIONS, {"queued"}))
 @pytest.mark.parametrize("stop", STOPS)
 def test_nothing_is_bought_after_a_stop_until_somebody_says_go_on(
     platform: LocalPlatform, block: QuantumSession, stop: str, situation: str
@@ -452,7 +457,20 @@ NO_STOPS: dict[str, tuple[Callable[[Life], None], int]] = {
 }
 
 
-@pytest.mark.parametrize("end", NO_STOPS)
+@pytest.mark.parametrize(
+    "end",
+    _rows(
+        NO_STOPS,
+        {
+            "maximum time while queued",
+            "idling",
+            "closed by another worker",
+            "tidied, then retried",
+            "PATCH lost",
+            "ledger lost",
+        },
+    ),
+)
 def test_no_other_end_of_a_session_is_a_stop(
     platform: LocalPlatform, block: QuantumSession, ledger_url: str, end: str
 ) -> None:
