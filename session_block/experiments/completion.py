@@ -237,8 +237,11 @@ class Completion:
     def cancelled(self) -> None:
         """End an attempt after a user has cancelled its run, and stop the experiment."""
         self._over |= self._openings.keys()
+        self._quietly(self._cancel_for_good)
+
+    def _cancel_for_good(self) -> bool:
         stop_for_good(self._journal, "its flow run was cancelled in Prefect")
-        self._quietly(self.cancel)
+        return self.cancel()
 
     def _quietly(self, end: Callable[[], bool]) -> None:
         """End the session, and only log an error: the caller must see the first one."""

@@ -19,7 +19,7 @@ from session_block.records.chapters import is_sealed
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity, experiments_called, known_experiments
 from session_block.records.journal import Journal
-from session_block.records.keys import SessionDeed, SessionFact
+from session_block.records.keys import SessionDeed, SessionFact, Stopped
 from session_block.records.sessions import (
     CANCELLED,
     CLOSED_BY_OPERATOR,
@@ -103,7 +103,9 @@ class SessionOperator:
                 if isinstance(known, SessionFact):
                     about_it = (experiment.uid, known.number) in numbers
                 else:
-                    about_it = isinstance(known, SessionDeed) and known.session_id == session_id
+                    about_it = (
+                        isinstance(known, SessionDeed | Stopped) and known.session_id == session_id
+                    )
                 if about_it:
                     found.append(fact)
         return sorted(found, key=lambda fact: fact.created_at)

@@ -141,7 +141,7 @@ class SessionEndings:
             session_id=record.session_id,
             charged_seconds=details.usage_time,
         )
-        self._context.publish(EventKind.EXPERIMENT_STOPPED, record.session_id, because)
+        self._context.publish(EventKind.EXPERIMENT_STOPPED, self._context.uid, because)
 
 
 def _told(

@@ -136,10 +136,10 @@ class SessionManager:
         with self._lock:
             while True:
                 self._forget_other_connections()
-                self._stops.check()
                 self._retire_near_its_end()
                 if self._current is not None:
                     return self._current.session
+                self._stops.check()
                 mode, record = self.mode(), self._latest()
                 if mode == "job" and (record is None or not record.usable):
                     return self.backend

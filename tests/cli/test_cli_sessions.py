@@ -25,6 +25,9 @@ from typer.testing import CliRunner
 from session_block import IBMSessionCredentials, QuantumSession
 from session_block.cli import app
 from session_block.client import Connection
+from session_block.errors import ExperimentStoppedError
+from session_block.records.journal import Journal
+from session_block.records.stops import resume
 from session_block.references import SessionDetails
 
 
@@ -235,6 +238,7 @@ def test_an_opened_session_is_closed_and_its_experiment_told(
     assert (record.closing, record.end) == ("closed by an operator", "closed by an operator")
     story = [key for _, _, key, _ in _json("show", session_id, "--block", saved_block)["facts"]]
     assert story[2:] == [
+        "stopped/000001",
         f"operator/session/{session_id}/close",
         "session-closing/1",
         "session-end/1",
@@ -244,6 +248,9 @@ def test_an_opened_session_is_closed_and_its_experiment_told(
     assert experiment.sessions == [record]
 
     resumed = block.experiment("closed from outside")
+    with pytest.raises(ExperimentStoppedError, match="closed its session"):
+        resumed.open_session()
+    resume(Journal(block.ledger(), resumed.uid), resumed.identity, "a test")
     assert resumed.open_session() != session_id
     resumed.close_session()
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from prefect import flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_helpers import flipped
 from support import Platform
 
@@ -140,7 +141,7 @@ def test_a_chapter_belongs_to_the_run_that_opened_it(
 
 @pytest.mark.usefixtures("prefect_server")
 def test_an_overlapping_run_that_fails_keeps_no_chapter_open(
-    platform: Platform, block: QuantumSession, saved_block: str, name: str
+    platform: Platform, block: QuantumSession, saved_block: str, name: str, prefect_server: str
 ) -> None:
     """Nor does a subflow whose failure its caller swallows: the completed run finishes it."""
 
@@ -150,14 +151,17 @@ def test_an_overlapping_run_that_fails_keeps_no_chapter_open(
             _ask(experiment, 77)
             raise _GivenUpError
 
+    def failing_by_itself() -> None:
+        with temporary_settings({PREFECT_API_URL: prefect_server}):
+            failing()
+
     @flow
     def nightly(number: int) -> None:
         with QuantumSession.load(saved_block).experiment(name, extend=True) as experiment:
             _ask(experiment, number)
             if number == 2:
-                other = contextvars.Context()  # a run of its own
                 with pytest.raises((_GivenUpError, ExperimentDivergedError)):
-                    other.run(failing)
+                    contextvars.Context().run(failing_by_itself)
         if number == 3:
             with suppress(_GivenUpError):
                 failing()

@@ -10,12 +10,13 @@ import pytest
 from qiskit import QuantumCircuit
 
 from session_block import Experiment, IBMSessionCredentials, QuantumSession
-from session_block.errors import InvalidInputError
+from session_block.errors import ExperimentStoppedError, InvalidInputError
 from session_block.local_platform import Admin, Layout, LocalPlatform
 from session_block.local_platform.config.layout import AccountSpec, InstanceSpec
 from session_block.records.journal import Journal
 from session_block.records.keys import ExperimentBegan
 from session_block.records.sessions import read_sessions
+from session_block.records.stops import resume
 from session_block.records.versions import Versions
 from session_block.tags import SubmissionTag, owner_digest
 
@@ -196,6 +197,9 @@ def test_what_a_taken_experiment_opens_is_its_takers(
     taker.on_expiry = "reopen"
     taken = taker.experiment("continued", uid=mine.uid)
     _counts(taken, 10)
+    with pytest.raises(ExperimentStoppedError, match="whoever lent it"):
+        _counts(taken, 20)
+    resume(Journal(taker.ledger(), taken.uid), taken.identity, "the taker")
     _counts(taken, 20)
     assert taken.session_id != first
     with block(0).experiment("continued") as again:
