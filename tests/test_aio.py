@@ -20,7 +20,7 @@ from support import wait_until
 from session_block import aio
 from session_block.local_platform import LocalPlatform
 
-_EXIT_SECONDS = 5.0
+_EXIT_SECONDS = 20.0
 _variable: ContextVar[str] = ContextVar("_variable", default="unset")
 
 _SCRIPT = """

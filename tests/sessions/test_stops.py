@@ -5,7 +5,7 @@ Each row counts jobs and sessions at the server: after the stop there is none mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,22 +181,23 @@ STOPS: dict[str, tuple[Callable[[Scene], None], str]] = {
 }
 
 
-def _rows(names: Mapping[str, object], first: set[str]) -> list[Any]:
-    """Return the rows; those of the first tier, and the others for the second."""
-    return [name if name in first else pytest.param(name, marks=pytest.mark.rest) for name in names]
+BORROWED = "the lender closes"
+STOPPED = [
+    pytest.param(stop, situation, marks=[] if situation == "queued" else pytest.mark.rest)
+    for stop in STOPS
+    for situation in SITUATIONS
+    if (stop, situation) != (BORROWED, "rollover")  # it is not rolled over by itself
+]
 
 
-@pytest.mark.parametrize("situation", _rows(SITUATIONS, {"queued"}))
-@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize(("stop", "situation"), STOPPED)
 def test_nothing_is_bought_after_a_stop_until_somebody_says_go_on(
     platform: LocalPlatform, block: QuantumSession, stop: str, situation: str
 ) -> None:
     """P4: no job and no session, by whoever asks; what died with it is bought once after that."""
     scene = Scene(platform, block, block.experiment("e"))
-    if stop == "the lender closes":
+    if stop == BORROWED:
         _lend(scene)
-    if stop == "the lender closes" and situation == "rollover":
-        pytest.skip("a borrowed session is not rolled over by itself")
     SITUATIONS[situation](scene)
     does, told = STOPS[stop]
     does(scene)
@@ -457,19 +458,19 @@ NO_STOPS: dict[str, tuple[Callable[[Life], None], int]] = {
 }
 
 
+FIRST = {
+    "maximum time while queued",
+    "idling",
+    "closed by another worker",
+    "tidied, then retried",
+    "PATCH lost",
+    "ledger lost",
+}
+"""What is in the first tier."""
+
+
 @pytest.mark.parametrize(
-    "end",
-    _rows(
-        NO_STOPS,
-        {
-            "maximum time while queued",
-            "idling",
-            "closed by another worker",
-            "tidied, then retried",
-            "PATCH lost",
-            "ledger lost",
-        },
-    ),
+    "end", [pytest.param(end, marks=[] if end in FIRST else pytest.mark.rest) for end in NO_STOPS]
 )
 def test_no_other_end_of_a_session_is_a_stop(
     platform: LocalPlatform, block: QuantumSession, ledger_url: str, end: str
