@@ -142,9 +142,12 @@ class SessionOperator:
         found = self._opened(session_id)
         journal, record = Journal(self._ledger, found.experiment.uid), found.record
         details = connection.sessions.look(session_id)
-        if details.state == "closed":
+        is_closed = details.state == "closed"
+        if is_closed or not (details.accepts_jobs or record.closings):
+            # Somebody else was first, and it may have been a stop.
             context = ExperimentContext(found.experiment, journal)
             SessionEndings(context, connection).judge(record, details)
+        if is_closed:
             return False
         if reason == CLOSED_BY_OPERATOR and not is_sealed(journal):
             because = f"{operator()} closed its session {session_id}"

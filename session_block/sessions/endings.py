@@ -13,7 +13,9 @@ from session_block.records.context import ExperimentContext
 from session_block.records.keys import Intent, Outcome, StopCause
 from session_block.records.sessions import (
     CLOSED_BY_PLATFORM,
+    NEAR_ITS_END,
     STOPPED,
+    TIDIED,
     SessionRecord,
     read_sessions,
     record_end,
@@ -30,6 +32,9 @@ from session_block.sessions.decisions import (
 
 _LOOKS = 4
 """How often a session that refused a job, and yet seems to take jobs, is looked at."""
+
+_LETS_JOBS_FINISH = frozenset({NEAR_ITS_END, TIDIED})
+"""Why we close sessions whose queued jobs still run."""
 
 _CAUSES: dict[SessionFate, StopCause] = {
     SessionFate.STOP_CLOSED: "closed",
@@ -52,12 +57,19 @@ class SessionEndings:
         self._journal = context.journal
         self._connection = connection
 
-    def judge(self, record: SessionRecord, details: SessionDetails | None = None) -> str:
+    def judge(
+        self,
+        record: SessionRecord,
+        details: SessionDetails | None = None,
+        *,
+        job_died: bool = False,
+    ) -> str:
         """Record that a session takes no more jobs; if it was a stop, record that first.
 
         Args:
             record: The session.
             details: What the platform says about it; asked for if ``None``.
+            job_died: Whether a job has died with it.
 
         Returns:
             Why it ended, as recorded.
@@ -66,6 +78,8 @@ class SessionEndings:
             ConnectionFailedError: The platform does not answer.
         """
         if record.end is not None:
+            if job_died and record.end in _LETS_JOBS_FINISH:
+                self._judge_death(record)
             return record.end
         if self._was_replaced(record):
             fate, reason = decide_end(Evidence.REPLACED), record.closing or CLOSED_BY_PLATFORM
@@ -79,6 +93,21 @@ class SessionEndings:
         record_end(self._journal, record, reason)
         self._context.publish(EventKind.SESSION_CLOSED, record.session_id, reason)
         return reason
+
+    def _judge_death(self, record: SessionRecord) -> None:
+        """Judge why a job died in a session that we gave up, and whose jobs were to finish."""
+        details = self._connection.sessions.look(str(record.session_id))
+        now = self._connection.account.now()
+        if evidence_before_figures(None, details, now) is not Evidence.AT_ITS_END:
+            because = f"somebody cancelled what still ran in its session {record.session_id}"
+            record_stop(
+                self._journal,
+                "ended early",
+                because,
+                session_id=record.session_id,
+                charged_seconds=details.usage_time,
+            )
+            self._context.publish(EventKind.EXPERIMENT_STOPPED, self._context.uid, because)
 
     def _look(self, record: SessionRecord) -> SessionDetails:
         """Ask for the details, a few times while the session still seems to take jobs."""

@@ -12,7 +12,13 @@ from qiskit_ibm_runtime import IBMBackend, Session
 from session_block.client import BackendChoice, Connection
 from session_block.client.outages import through_outages
 from session_block.environment.forks import ForkLock
-from session_block.errors import SessionClosedError, SessionError, SessionsNotAllowedError
+from session_block.errors import (
+    ConnectionFailedError,
+    ExperimentStoppedError,
+    SessionClosedError,
+    SessionError,
+    SessionsNotAllowedError,
+)
 from session_block.events import EventKind
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Place
@@ -200,6 +206,7 @@ class SessionManager:
             InvalidInputError: The Block's mode is job.
         """
         with self._lock:
+            self._judge_before_leaving(session_id)
             if self._joiner.join(session_id):
                 self._current = None
             return cast(Session, self.current())
@@ -278,7 +285,9 @@ class SessionManager:
         with self._lock:
             for record in self.records():
                 if record.session_id == session_id:
-                    self._judge(record)
+                    self._endings.judge(record, job_died=True)
+                    if self._current is not None and self._current.record.number == record.number:
+                        self._current = None
 
     def check_after_refusal(self) -> None:
         """Look whether a refusal for now means that the session has ended, as at the cost limit.
@@ -334,8 +343,38 @@ class SessionManager:
         self._forget_other_connections()
         current = self._current
         known = current is not None and current.record.number == record.number
+        if self._was_ended_by_others(record) and reason != CANCELLED:
+            return
         self._closer.close(record, reason, current.session if current and known else None)
         self._end(record, reason)
+
+    def _was_ended_by_others(self, record: SessionRecord) -> bool:
+        """Whether a session that we are about to close takes no more jobs; judge its end then."""
+        if record.closings:
+            return False
+        try:
+            details = self.details_of(record)
+        except ConnectionFailedError:
+            return False  # to close it fails too, and says what that means
+        if details.accepts_jobs:
+            return False
+        self._judge(record, details)
+        return True
+
+    def _judge_before_leaving(self, for_session_id: str) -> None:
+        """Judge the session that another one is to follow, in case a person has ended it.
+
+        Raises:
+            ExperimentStoppedError: A person or the cost limit did, and nobody has resumed it.
+        """
+        latest = self._latest()
+        if latest is None or latest.session_id == for_session_id:
+            return
+        if latest.kind is not None and latest.usable:
+            details = self.details_of(latest)
+            if not details.accepts_jobs:
+                self._judge(latest, details)
+        self._stops.check()
 
     def _latest(self) -> SessionRecord | None:
         records = self.records()
@@ -358,6 +397,19 @@ class SessionManager:
             renewed = any(one.opened and one.number < number for one in self.records())
             kind = EventKind.SESSION_RENEWED if renewed else EventKind.SESSION_OPENED
             self._context.publish(kind, session.session_id, f"on {self.backend_choice.name}")
+            self._close_if_stopped(self._current.record)
+
+    def _close_if_stopped(self, record: SessionRecord) -> None:
+        """Close a session that was being opened while somebody stopped the experiment.
+
+        Raises:
+            ExperimentStoppedError: Somebody did.
+        """
+        try:
+            self._stops.check()
+        except ExperimentStoppedError:
+            self._close(record, CLOSED)
+            raise
 
     def _reattach(self, record: SessionRecord) -> None:
         renewals = self.connection.renewals
@@ -390,8 +442,12 @@ class SessionManager:
     def _give_up(self, current: _Current, reason: str) -> None:
         if current.record.opened:
             self._close(current.record, reason)
-        else:
+            return
+        details = self.details_of(current.record)
+        if details.accepts_jobs:
             self._end(current.record, reason)
+        else:
+            self._judge(current.record, details)
 
     def _judge(self, record: SessionRecord, details: SessionDetails | None = None) -> None:
         self._endings.judge(record, details)

@@ -68,7 +68,8 @@ class StopGuard:
         return ExperimentStoppedError(
             f"Experiment {identity} is stopped: {stop.because}. Nothing more is bought."
             f"{_jobs(stop.jobs)}{charged} What is recorded stays. To go on: 'session-block "
-            f"experiments resume {identity.uid}' and run again, or retry its flow run in Prefect. "
+            f"experiments resume {identity.uid}' (with --block or --ledger-url if its Block "
+            "names a ledger) and run again, or retry its flow run in Prefect. "
             f"To begin anew: {identity.anew}.",
             experiment=identity.uid,
             session_id=stop.session_id,

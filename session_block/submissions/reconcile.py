@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -150,6 +150,7 @@ class Reconciler:
         # Read the facts after the listing, so that the ledger has at least the intent of every
         # listed job, unless it lost it.
         facts = self._facts()
+        self._restore_sessions(jobs, facts)
         for submission, tagged in by_submission.items():
             pending = {job.job_id for found in tagged.values() for _, job in found if job.pending}
             for generation in sorted(tagged):
@@ -161,6 +162,34 @@ class Reconciler:
                     jobs = [job for _, job in others]
                     self._treat(recorded, others[0][0], jobs, pending)
                     facts[submission] = self._facts(submission)[submission]
+
+    def _restore_sessions(
+        self, listed: Sequence[ListedJob], facts: Mapping[str, Sequence[SubmissionFact]]
+    ) -> None:
+        """Record the sessions of jobs that the ledger lost, in the order of their first jobs.
+
+        The latest one counts as the one to go on in, and its end as the one to judge.
+        """
+        known = {
+            one.job_id
+            for its_facts in facts.values()
+            for one in its_facts
+            if isinstance(one, Outcome | Twin)
+        }
+        for job in listed:
+            parsed = (SubmissionTag.parse(tag) for tag in job.tags)
+            tag = next((one for one in parsed if one and one.uid == self._experiment), None)
+            if tag is None or job.session_id is None or job.job_id in known:
+                continue
+            anothers = self._context.is_anothers(job.tags, self._connection.identity)
+            # Whoever takes another's experiment works in its session; its owner needs none else.
+            if self._context.taken or not anothers:
+                restore_session(
+                    self._journal,
+                    job.session_id,
+                    self._sessions.place,
+                    borrowed=tag.borrowed or anothers,
+                )
 
     def _treat(
         self,
@@ -194,18 +223,6 @@ class Reconciler:
             if number < tag.generation:
                 self._settler.decide(Outcome.abandoned(recorded.id, number, restored=True))
         self._settler.adopt(recorded.id, tag.generation, jobs)
-        for job in jobs:
-            if job.session_id is None:
-                continue
-            anothers = self._context.is_anothers(job.tags, self._connection.identity)
-            # Whoever takes another's experiment works in its session; its owner needs none else.
-            if self._context.taken or not anothers:
-                restore_session(
-                    self._journal,
-                    job.session_id,
-                    self._sessions.place,
-                    borrowed=tag.borrowed or anothers,
-                )
         _logger.warning(
             "Submission %s of experiment %s was restored from the platform: job %s.",
             recorded.id,

@@ -5,6 +5,7 @@ Each row counts jobs and sessions at the server: after the stop there is none mo
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from session_support import (
     sessions_at,
     submit,
 )
-from support import BACKEND
+from support import BACKEND, wait_until
 
 from session_block import QuantumSession
 from session_block.client import Connection
@@ -624,3 +625,118 @@ def test_a_person_who_closes_what_was_closed_on_ibms_page(
     assert not SessionOperator(block.ledger()).close(scene.session_id, connection)
     with pytest.raises(ExperimentStoppedError, match="IBM's page"):
         _ask(block.experiment("e"), 0, 5)
+
+
+def test_a_rollover_does_not_hide_a_stop(platform: LocalPlatform, block: QuantumSession) -> None:
+    """The session that is given up near its end had been closed by a person before."""
+    careful = block.model_copy(update={"min_time_left": "5m"})
+    scene = Scene(platform, careful, careful.experiment("e"))
+    scene.run()
+    _end(scene, "close")
+    platform.advance(MAX_TIME - 3 * JOB_SECONDS)
+    before = scene.bought()
+    with pytest.raises(ExperimentStoppedError, match="IBM's page"):
+        scene.run()
+    assert scene.bought() == before
+
+
+@pytest.mark.parametrize("deed", ["close_session", "cancel_session"])
+def test_our_own_close_does_not_hide_a_stop(
+    platform: LocalPlatform, block: QuantumSession, deed: str
+) -> None:
+    """A program that closes what a person has closed goes on only when it is resumed."""
+    scene = Scene(platform, block, block.experiment("e"))
+    scene.run()
+    _end(scene, "close")
+    getattr(scene.experiment, deed)()
+    before = scene.bought()
+    with pytest.raises(ExperimentStoppedError, match="IBM's page"):
+        scene.run()
+    assert scene.bought() == before
+
+
+def test_jobs_that_a_person_cancels_in_an_earlier_session_are_not_bought_again(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """The session was given up near its end, and its jobs were to finish."""
+    careful = block.model_copy(update={"min_time_left": "5m"})
+    scene = Scene(platform, careful, careful.experiment("e"))
+    scene.run()
+    first = scene.session_id
+    platform.advance(MAX_TIME - 5 * 60 - 2 * JOB_SECONDS)
+    scene.submit(3)
+    platform.advance(JOB_SECONDS + 10)
+    submit(scene.experiment, 50)  # in the next session
+    assert scene.session_id != first
+    platform.end_session(first, "cancel")
+    before = scene.bought()
+    again = careful.experiment("e")
+    with (
+        jobs_taking(platform, JOB_SECONDS),
+        pytest.raises(ExperimentStoppedError, match="cancelled what still ran"),
+    ):
+        _ask(again, *range(scene.used), 50)
+    assert scene.bought() == before
+
+
+def test_borrowing_another_session_does_not_hide_a_stop(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """The session that it would follow is judged first."""
+    scene = Scene(platform, block, block.experiment("e"))
+    scene.run()
+    _end(scene, "close")
+    theirs = Session(platform.service().backend(BACKEND), MAX_TIME)
+    again = block.experiment("e")
+    with pytest.raises(ExperimentStoppedError, match="IBM's page"):
+        again.borrow_session(str(theirs.session_id))
+    assert len(jobs_at(platform.info, again)) == 1
+
+
+def test_lost_sessions_are_restored_in_the_order_of_their_jobs(
+    platform: LocalPlatform, block: QuantumSession, ledger_url: str
+) -> None:
+    """The latest one is the one to go on in, although an early request ran in it last."""
+    life = Life(platform, block, ledger_url, block.experiment("e"))
+    life.submit(12)
+    platform.advance(MAX_TIME)
+    with jobs_taking(platform, JOB_SECONDS):
+        run_last = block.experiment("e")
+        for number in reversed(range(12)):
+            run_last.run_sampler([measured(number)], shots=8, label=f"again {number}")
+        platform.advance(MAX_TIME)
+        run_last.run_sampler([measured(40)], shots=8, label="again 40")
+    latest = run_last.session_id
+    again = Path(ledger_url.removeprefix("sqlite:///")).with_name("lost.db")
+    life.block = block.model_copy(update={"ledger_url": SecretStr(f"sqlite:///{again}")})
+    restored = life.block.experiment("e")
+    with jobs_taking(platform, JOB_SECONDS):
+        restored.run_sampler([measured(60)], shots=8, label="new")
+    assert restored.session_id == latest
+    restored.close_session()
+
+
+def test_a_session_that_opens_during_a_cancellation_is_closed(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """The stop came while the request to open it was on its way."""
+    experiment = block.experiment("e")
+    platform.add_fault(kind="delay", seconds=1.5, method="POST", path="/sessions")
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            run(experiment, 0)
+        except ExperimentStoppedError as error:
+            errors.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    wait_until(
+        lambda: any(rule["used"] for rule in platform.faults()), seconds=30, what="it is opened"
+    )
+    cancel_experiment(block, experiment.identity, "ada cancelled it")
+    worker.join()
+    assert len(errors) == 1
+    assert [one["state"] for one in sessions_at(platform.info, experiment)] == ["closed"]
+    assert jobs_at(platform.info, experiment) == []
