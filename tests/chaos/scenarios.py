@@ -188,9 +188,13 @@ def forks() -> Iterator[Scenario]:
         yield Scenario("forks", passage or "not killed", play, kills=passage is not None)
 
 
-def lags() -> Iterator[Scenario]:
-    """Yield kills while the listing hides young jobs, for less than the settle window."""
-    lag = {"kind": "listing_lag", "seconds": 0.6}
+def lags(seconds: float = 0.6) -> Iterator[Scenario]:
+    """Yield kills while the listing hides young jobs, by default for less than the settle window.
+
+    Args:
+        seconds: For how long.
+    """
+    lag = {"kind": "listing_lag", "seconds": seconds}
 
     for nth in (1, 4, 8):
         for point in ("submit, before", "submit, after", "record outcome, before"):
