@@ -23,6 +23,7 @@ from session_block.records.sessions import (
 from session_block.records.stops import CLOSED, read_stops, record_stop
 from session_block.references import SessionDetails
 from session_block.sessions.decisions import (
+    TOLERANCE,
     Evidence,
     SessionFate,
     decide_end,
@@ -97,8 +98,9 @@ class SessionEndings:
     def _judge_death(self, record: SessionRecord) -> None:
         """Judge why a job died in a session that we gave up, and whose jobs were to finish."""
         details = self._connection.sessions.look(str(record.session_id))
-        now = self._connection.account.now()
-        if evidence_before_figures(None, details, now) is not Evidence.AT_ITS_END:
+        over_at = details.closed_at or self._connection.account.now()
+        # Times alone: our own close is why IBM calls the session closed early.
+        if details.closes_at is None or over_at < details.closes_at - TOLERANCE:
             because = f"somebody cancelled what still ran in its session {record.session_id}"
             record_stop(
                 self._journal,
