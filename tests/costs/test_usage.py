@@ -154,7 +154,7 @@ def test_an_estimate_is_near_what_the_platform_counts(
     tmp_path: Path, ledger_url: str, circuit: QuantumCircuit
 ) -> None:
     """But for the overhead, which only IBM's jobs have, circuit and delay times agree."""
-    with LocalPlatform(tmp_path / "timed", circuit_time=True) as platform:
+    with LocalPlatform(tmp_path / "timed", circuit_time=True, time_scale=10) as platform:
         block = QuantumSession(
             credentials=LocalPlatformCredentials(state_dir=platform.info.state_dir),
             backend_name=BACKEND,

@@ -28,6 +28,8 @@ OPEN_PLAN_SESSIONS: tuple[OpenPlanSessions, ...] = ("refuse", "ignore")
 CancelledSessionJobs = Literal["cancelled", "failed"]
 CANCELLED_SESSION_JOBS: tuple[CancelledSessionJobs, ...] = ("cancelled", "failed")
 MAX_SCALE = 1e6
+LATER_SETTINGS = ("cancelled_session_jobs",)
+"""Settings that earlier versions do not know, and so cannot read: written only where given."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "noise": NOISES,
     "open_plan_sessions": OPEN_PLAN_SESSIONS,
@@ -182,8 +184,18 @@ def new_identity(settings: Settings, layout: Layout | None) -> Identity:
 
 
 def save_identity(state_dir: Path, identity: Identity) -> None:
-    """Write the identity atomically, readable only by the file's owner."""
-    _write(state_dir / "identity.json", asdict(identity))
+    """Write the identity atomically, readable only by the file's owner.
+
+    Earlier versions read it too, during a rolling upgrade.
+    """
+    data = asdict(identity)
+    standard = asdict(Settings())
+    data["settings"] = {
+        name: value
+        for name, value in data["settings"].items()
+        if name not in LATER_SETTINGS or value != standard[name]
+    }
+    _write(state_dir / "identity.json", data)
 
 
 def load_record(state_dir: Path) -> ServerRecord | None:
