@@ -205,6 +205,27 @@ def endings_of(flow_runs: Sequence[str]) -> dict[str, Ending]:
     return endings
 
 
+def cancelled_since(flow_runs: Sequence[str]) -> dict[str, datetime]:
+    """Return since when flow runs are cancelled, for those that are; none without an answer.
+
+    Only a server that stays is asked, or that of the run around this code.
+    """
+    if not flow_runs or not (has_server_that_stays() or inside()):
+        return {}
+    try:
+        with own_client() as client:
+            asked = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(one) for one in flow_runs]))
+            found = client.read_flow_runs(flow_run_filter=asked)
+    except (httpx.HTTPError, PrefectException) as unanswered:
+        _logger.warning("Could not ask Prefect whether the run was cancelled: %s", unanswered)
+        return {}
+    return {
+        str(one.id): one.state.timestamp
+        for one in found
+        if one.state is not None and ending_of(one.state) == "cancelled"
+    }
+
+
 def was_cancelled(flow_run_id: str) -> bool:
     """Whether a person has cancelled a flow run that goes on, as that of a script does.
 
@@ -249,6 +270,12 @@ def told_to_go_on_after(moment: datetime) -> str | None:
         if ended and goes_on and after.timestamp > moment:
             return root
     return None
+
+
+def flow_runs_around() -> tuple[str, ...]:
+    """Return the IDs of the flow run around this code and of the outermost one."""
+    attempt, root = flow_attempt(), root_flow_run_id()
+    return tuple(dict.fromkeys(one for one in (attempt and attempt[0], root) if one))
 
 
 def has_server_that_stays() -> bool:

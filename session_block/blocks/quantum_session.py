@@ -178,7 +178,6 @@ class QuantumSession(SessionSettings, FormBlock):
             LedgerError: The ledger cannot be read or trusted.
         """
         from session_block import prefect_context
-        from session_block.client import Connection
         from session_block.experiments.experiment import Experiment
         from session_block.experiments.flow_places import (
             asker_here,
@@ -194,7 +193,7 @@ class QuantumSession(SessionSettings, FormBlock):
 
         _check_arguments(name, key, fresh=fresh, extend=extend)
         ledger = self.ledger()
-        connection = Connection(self.credentials, ledger.environment)
+        connection = self._connection(ledger)
         if name is None:
             place = OPENINGS.place((ledger, key), lambda: self._place(ledger, key))
             within = None
@@ -276,12 +275,16 @@ class QuantumSession(SessionSettings, FormBlock):
             identity: The experiment.
             block: The name of the Block that opened it; by default this Block's name.
         """
-        from session_block.client import Connection
         from session_block.experiments.experiment import Experiment
 
         ledger = self.ledger()
-        connection = Connection(self.credentials, ledger.environment)
+        connection = self._connection(ledger)
         return Experiment(identity, ledger, connection, self._settings(block), opener=False)
+
+    def _connection(self, ledger: Ledger) -> Connection:
+        from session_block.client import Connection
+
+        return Connection(self.credentials, ledger.environment)
 
     def _settings(self, block: str | None = None) -> Settings:
         name = block or self._block_document_name

@@ -205,7 +205,7 @@ def cancel(
         confirm(
             f"Cancel the pending jobs of experiment {identity}, and close its session?", yes=yes
         )
-        cancelled = cancel_experiment(loaded, identity, f"{operator()} cancelled it")
+        cancelled = cancel_experiment(loaded, identity, f"{operator()} cancelled it", by_hand=True)
     if as_json:
         answer({"experiment": identity.name, "uid": identity.uid, "cancelled": cancelled})
     elif cancelled:

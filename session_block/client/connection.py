@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -274,9 +275,9 @@ class Connection:
             return service._get_api_client(instance)  # noqa: SLF001
 
         backends = Backends(service, api, instance)
-        return _Client(
-            service, instance, backends, Sessions(api, instance, backends), Jobs(service, api)
-        )
+        pause = time.sleep if self._environment is None else self._environment.pause
+        sessions = Sessions(api, instance, backends, pause)
+        return _Client(service, instance, backends, sessions, Jobs(service, api))
 
 
 def _pinned_instance(service: QiskitRuntimeService) -> str:

@@ -67,12 +67,20 @@ class Sessions:
         api: Returns the client's HTTP layer for the instance.
         instance: CRN of the instance.
         backends: The instance's backends.
+        pause: Sleeps between two tries.
     """
 
-    def __init__(self, api: Callable[[], Any], instance: str, backends: Backends) -> None:
+    def __init__(
+        self,
+        api: Callable[[], Any],
+        instance: str,
+        backends: Backends,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._api = api
         self._instance = instance
         self._backends = backends
+        self._pause = pause
 
     def open(
         self,
@@ -167,7 +175,7 @@ class Sessions:
                         "be billed. Close it on the platform.",
                         session_id=session.session_id,
                     ) from error
-                time.sleep(_CLOSE_PAUSE_SECONDS)
+                self._pause(_CLOSE_PAUSE_SECONDS)
             else:
                 return
 

@@ -15,7 +15,23 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _JITTER = 0.25
 """The random share of a pause, so that many processes do not try again at the same moment."""
 
+_FIRST_LOOK_SECONDS = 0.05
+_SLOWEST_LOOK_SECONDS = 2.0
+_LOOK_SHARE = 0.05
+
 _logger = logging.getLogger(__name__)
+
+
+def until_next_look(waited: float) -> float:
+    """Return how many seconds to pause before looking again for what another process records.
+
+    Soon at first; later less often, since a sender on another machine may be waited for for a
+    quarter of an hour, and each look is a question to the ledger.
+
+    Args:
+        waited: Seconds waited so far.
+    """
+    return min(max(_FIRST_LOOK_SECONDS, _LOOK_SHARE * waited), _SLOWEST_LOOK_SECONDS)
 
 
 class ExponentialPause:

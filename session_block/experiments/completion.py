@@ -27,7 +27,7 @@ from session_block.records.keys import (
     Result,
     SessionOutcome,
 )
-from session_block.records.stops import stop_for_good
+from session_block.records.stops import RUN_CANCELLED, seal_unless_stopped, stop_for_good
 
 _logger = logging.getLogger(__name__)
 
@@ -172,7 +172,8 @@ class Completion:
         closed = self.close_session()
         self._note_leaving(run)
         if self._within is None:
-            chapters.seal_settled(self._context.identity, self._journal)
+            noticed = self._parts.here.sessions.was_stopped
+            seal_unless_stopped(self._context.identity, self._journal, noticed=noticed)
         return closed
 
     def leave(self, flow_run_id: str | None = None) -> bool:
@@ -240,7 +241,7 @@ class Completion:
         self._quietly(self._cancel_for_good)
 
     def _cancel_for_good(self) -> bool:
-        stop_for_good(self._journal, "its flow run was cancelled in Prefect")
+        stop_for_good(self._journal, RUN_CANCELLED)
         return self.cancel()
 
     def _quietly(self, end: Callable[[], bool]) -> None:

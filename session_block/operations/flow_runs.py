@@ -26,13 +26,12 @@ from session_block.records.identity import (
 from session_block.records.journal import Journal
 from session_block.records.keys import AttemptBegan, ExperimentBegan
 from session_block.records.sessions import CANCELLED, read_sessions
-from session_block.records.stops import stop_for_good
+from session_block.records.stops import RUN_CANCELLED, standing_stop, stop_for_good
 
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun, State
 
-_RUN_CANCELLED = "its flow run was cancelled in Prefect"
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ def cancel_experiments(
     failures = []
     for identity in opened_by(block.ledger(), str(flow_run.id)):
         try:
-            cancel_experiment(_block_of(identity, block), identity, _RUN_CANCELLED)
+            cancel_experiment(_block_of(identity, block), identity, RUN_CANCELLED)
         except SessionBlockError as error:
             _logger.warning(
                 "Experiment %s was not cancelled, so its session may go on billing: %s",
@@ -102,7 +101,9 @@ def _block_of(identity: Identity, block: QuantumSession) -> QuantumSession:
     return block if began is None or began.block is None else load_block(began.block)
 
 
-def cancel_experiment(block: QuantumSession, identity: Identity, because: str) -> bool:
+def cancel_experiment(
+    block: QuantumSession, identity: Identity, because: str, *, by_hand: bool = False
+) -> bool:
     """Cancel an experiment's pending jobs from outside its run, and close the session it opened.
 
     The experiment is stopped: nothing more is bought until somebody resumes it.
@@ -111,6 +112,7 @@ def cancel_experiment(block: QuantumSession, identity: Identity, because: str) -
         block: The Block.
         identity: The experiment.
         because: Who cancelled what, as ``its flow run was cancelled in Prefect``.
+        by_hand: A person asks for it now; Prefect may tell of a cancelled run late, and again.
 
     Returns:
         ``True``; or ``False`` for a finished experiment: only its session is closed.
@@ -123,7 +125,7 @@ def cancel_experiment(block: QuantumSession, identity: Identity, because: str) -
     if experiment.sealed:
         experiment.close_session()
         return False
-    stop_for_good(Journal(block.ledger(), identity.uid), because)
+    stop_for_good(Journal(block.ledger(), identity.uid), because, anew=by_hand)
     experiment.cancel_session()
     _logger.info("Experiment %s is %s.", identity, CANCELLED)
     return True
@@ -157,7 +159,7 @@ def end_with_their_runs(block: QuantumSession) -> list[str]:
         try:
             own = _block_of(identity, block)
             if ending == "cancelled":
-                cancel_experiment(own, identity, _RUN_CANCELLED)
+                cancel_experiment(own, identity, RUN_CANCELLED)
             else:
                 own.open(identity).close_session()
                 seal_completed(identity, Journal(ledger, uid), runs[uid])
@@ -210,6 +212,12 @@ def retry_flow_run(ledger: Ledger, identity: Identity) -> RetriedFlowRun:
     """
     run_ids = flow_runs_of(ledger, identity.uid)
     if not run_ids:
+        if standing_stop(Journal(ledger, identity.uid)) is not None:
+            raise InvalidInputError(
+                f"Experiment {identity} was not opened by a flow run, so there is none to retry, "
+                f"and it is stopped. To go on: 'session-block experiments resume {identity.uid}', "
+                "and run its program again."
+            )
         raise InvalidInputError(
             f"Experiment {identity} was not opened by a flow run, so there is none to retry. Run "
             "its program again: it continues where it stopped."

@@ -151,7 +151,10 @@ class SessionOperator:
             return False
         if reason == CLOSED_BY_OPERATOR and not is_sealed(journal):
             because = f"{operator()} closed its session {session_id}"
-            record_stop(journal, STOP_CLOSED, because, session_id=session_id)
+            charged = details.usage_time
+            record_stop(
+                journal, STOP_CLOSED, because, session_id=session_id, charged_seconds=charged
+            )
         note(journal, session_id, "cancel" if cancel_jobs else "close")
         reason = CANCELLED if cancel_jobs else reason
         record_closing(journal, record, reason)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from session_block.errors import CrashLoopError
-from session_block.records.chapters import is_sealed, latest_chapter, seal_settled
+from session_block.records.chapters import is_sealed, latest_chapter
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import AttemptBegan, AttemptFailed, AttemptLeft
+from session_block.records.stops import seal_unless_stopped
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def seal_completed(identity: Identity, journal: Journal, root: str) -> None:
     within = None if is_sealed(journal) else roots_of(journal).get(root)
     # Somebody is inside if the run has not waited for a child, or has returned a reference.
     if within is not None and not others_are_inside(journal, within):
-        seal_settled(identity, journal)
+        seal_unless_stopped(identity, journal)
 
 
 def _of(within: RootAttempt, attempts: list[AttemptBegan]) -> list[AttemptBegan]:

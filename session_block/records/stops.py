@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from session_block.errors import InvalidInputError
-from session_block.records.chapters import is_sealed
+from session_block.records.chapters import is_sealed, seal_settled
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import Resumed, StopCause, Stopped
 from session_block.records.sessions import read_sessions
 from session_block.records.submissions import FACTS, fold_all
 
+_logger = logging.getLogger(__name__)
+
 CANCELLED: StopCause = "cancelled"
 CLOSED: StopCause = "closed"
+
+RUN_CANCELLED = "its flow run was cancelled in Prefect"
 
 ON_STOP = "the Block's on_stop"
 """Who lifts a stop if the Block says so."""
 
 
 def read_stops(journal: Journal) -> list[tuple[Stopped, Resumed | None]]:
-    """Return the stops of an experiment, oldest first, each with what lifted it."""
+    """Return the stops of an experiment, oldest first, each with what lifted it.
+
+    What lifts the latest one lifts those before it.
+    """
     facts = journal.several(Stopped, Resumed)
-    lifted = {one.number: one for one in facts if isinstance(one, Resumed)}
+    resumed = {one.number: one for one in facts if isinstance(one, Resumed)}
     stops = sorted((one for one in facts if isinstance(one, Stopped)), key=lambda one: one.number)
-    return [(one, lifted.get(one.number)) for one in stops]
+    lifted: Resumed | None = None
+    found: list[tuple[Stopped, Resumed | None]] = []
+    for stop in reversed(stops):
+        lifted = resumed.get(stop.number, lifted)
+        found.append((stop, lifted))
+    return found[::-1]
 
 
 def standing_stop(journal: Journal) -> Stopped | None:
@@ -40,10 +53,13 @@ def record_stop(
     *,
     session_id: str | None = None,
     charged_seconds: float | None = None,
+    anew: bool = False,
 ) -> Stopped:
     """Record that an experiment is stopped, unless it is; return the stop that stands.
 
-    The end of a session stops an experiment only once, also if the stop was lifted since.
+    The end of a session stops an experiment only once, also if the stop was lifted since. A
+    cancellation is recorded although another stop stands: what may lift that one, such as
+    ``on_stop`` or an earlier retry in Prefect, does not lift a cancellation.
 
     Args:
         journal: The experiment's journal.
@@ -51,11 +67,15 @@ def record_stop(
         because: The same for people.
         session_id: The session that ended, or is to be closed.
         charged_seconds: What the session had been charged.
+        anew: It is recorded although another cancellation stands, since a person has just said so.
     """
     while True:
         stops = read_stops(journal)
-        if stops and stops[-1][1] is None:
-            return stops[-1][0]
+        standing = stops[-1][0] if stops and stops[-1][1] is None else None
+        if standing is not None and not (
+            cause == CANCELLED and (anew or standing.cause != CANCELLED)
+        ):
+            return standing
         if cause not in {CANCELLED, CLOSED}:
             for one, _ in stops:
                 if one.session_id == session_id and one.cause not in {CANCELLED, CLOSED}:
@@ -74,17 +94,42 @@ def record_stop(
             return stopped
 
 
-def stop_for_good(journal: Journal, because: str) -> None:
+def stop_for_good(journal: Journal, because: str, *, anew: bool = False) -> None:
     """Record that a person cancelled an experiment, unless it is finished; before it is done.
 
     Args:
         journal: The experiment's journal.
         because: Who cancelled what.
+        anew: A person has just said so, and not Prefect, which may say it late and several times.
     """
     if is_sealed(journal):
         return
     usable = [one.session_id for one in read_sessions(journal) if one.opened and one.usable]
-    record_stop(journal, CANCELLED, because, session_id=usable[-1] if usable else None)
+    session_id = usable[-1] if usable else None
+    record_stop(journal, CANCELLED, because, session_id=session_id, anew=anew)
+
+
+def seal_unless_stopped(identity: Identity, journal: Journal, *, noticed: bool = False) -> None:
+    """Seal an experiment that is through, unless a stop has cut it short.
+
+    A program may catch the error of a stop and end as if nothing had happened. It is not finished
+    then: after ``resume`` it goes on. A stop that comes when everything is recorded cuts nothing.
+
+    Args:
+        identity: The experiment.
+        journal: Its journal.
+        noticed: Whether something was refused because of a stop.
+    """
+    if standing_stop(journal) is not None and (noticed or jobs_without_result(journal)):
+        _logger.warning(
+            "Experiment %s is not finished: it is stopped, and was refused what it still asked "
+            "for, or has jobs without a recorded result. To go on: 'session-block experiments "
+            "resume %s', and run its program again.",
+            identity,
+            identity.uid,
+        )
+        return
+    seal_settled(identity, journal)
 
 
 def jobs_without_result(journal: Journal) -> Sequence[str]:

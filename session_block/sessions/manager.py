@@ -304,6 +304,11 @@ class SessionManager:
                 self._judge(current.record, details)
         self._stops.check()
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether this process was refused something because the experiment is stopped."""
+        return self._stops.has_refused
+
     def check_not_stopped(self) -> None:
         """Check that nobody has stopped the experiment.
 

@@ -17,7 +17,7 @@ from session_block.client.failures import (
     tells_of_no_sessions,
     too_many_requests,
 )
-from session_block.environment.backoff import Backoff
+from session_block.environment.backoff import Backoff, until_next_look
 from session_block.errors import (
     ConnectionFailedError,
     InvalidInputError,
@@ -34,8 +34,6 @@ from session_block.sessions.backend import PinnedBackend
 from session_block.settings import SessionPlan
 
 OPEN_DEADLINE_SECONDS = 120.0
-
-_LOOK_SECONDS = 0.05
 
 _logger = logging.getLogger(__name__)
 
@@ -141,15 +139,15 @@ class SessionOpener:
     def await_opening(self, record: SessionRecord) -> None:
         """Wait until another opener has recorded its session; if it is gone, record a lost one."""
         environment = self._context.environment
-        deadline = environment.monotonic() + OPEN_DEADLINE_SECONDS
-        while environment.monotonic() < deadline:
+        began = environment.monotonic()
+        while (waited := environment.monotonic() - began) < OPEN_DEADLINE_SECONDS:
             known = read_sessions(self._journal)
             if known[record.number - 1].kind is not None:
                 return
             opener = record.intent.sender
             if opener is None or not may_be_alive(opener, environment):
                 break
-            environment.pause(_LOOK_SECONDS)
+            environment.pause(until_next_look(waited))
         self._record_lost(record.number)
 
     def _failed(self, number: int, refused: Refusal | None, error: ConnectionFailedError) -> None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 from session_block import prefect_context
 from session_block.errors import ExperimentStoppedError
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Stopped
-from session_block.records.stops import CANCELLED, ON_STOP, lift, read_stops
+from session_block.records.keys import AttemptBegan, Kind, Resumed, Stopped
+from session_block.records.stops import (
+    CANCELLED,
+    ON_STOP,
+    RUN_CANCELLED,
+    lift,
+    read_stops,
+    stop_for_good,
+)
 from session_block.settings import SessionPlan
+
+ASK_PREFECT_SECONDS = 1.0
+"""How old Prefect's answer may be whether a person has cancelled the flow run."""
 
 _JOBS_NAMED = 5
 
@@ -23,15 +34,24 @@ class StopGuard:
     A stop is lifted by ``session-block experiments resume``, by a person who tells Prefect to go on
     with the flow run, or once by the Block's ``on_stop``.
 
+    A worker ends the process of a cancelled flow run. Where there is none, as in a script or after
+    the process was killed, Prefect is asked: for the run around this code, and once for the run
+    that had the experiment open before.
+
     Args:
         context: The experiment.
         plan: What the Block says about sessions.
+
+    Attributes:
+        has_refused: Whether it has refused anything.
     """
 
     def __init__(self, context: ExperimentContext, plan: SessionPlan) -> None:
         self._context = context
         self._journal = context.journal
         self._lifts = plan.on_stop == "reopen"
+        self._asked_at: float | None = None
+        self.has_refused = False
 
     def check(self) -> None:
         """Check that the experiment is not stopped; lift the stop if somebody has said so.
@@ -39,6 +59,7 @@ class StopGuard:
         Raises:
             ExperimentStoppedError: It is stopped.
         """
+        self._learn_of_cancellation()
         stops = read_stops(self._journal)
         if not stops or stops[-1][1] is not None:
             return
@@ -55,8 +76,38 @@ class StopGuard:
             return
         told = stop.recorded_at and prefect_context.told_to_go_on_after(stop.recorded_at)
         if not told:
+            self.has_refused = True
             raise self._error(stop)
         lift(self._journal, stop, f"flow run {told}, which was told to go on in Prefect")
+
+    def _learn_of_cancellation(self) -> None:
+        """Record a stop if a person has cancelled the flow run, and nothing has come of it."""
+        now = self._context.environment.monotonic()
+        first = self._asked_at is None
+        if self._asked_at is not None and now - self._asked_at < ASK_PREFECT_SECONDS:
+            return
+        self._asked_at = now
+        around = prefect_context.flow_runs_around()
+        before = self._run_before(around) if first else None
+        since = prefect_context.cancelled_since([*around, *filter(None, [before])])
+        for run, moment in since.items():
+            known = self._journal.several(Stopped, Resumed)
+            if any(_is_after(one, moment) for one in known):
+                continue  # it is known, or somebody has said go on since
+            if run in around or not self._was_opened_after(moment, around):
+                stop_for_good(self._journal, RUN_CANCELLED)
+
+    def _run_before(self, around: Sequence[str]) -> str | None:
+        """Return the flow run that last had the experiment open, by its name; not one of these."""
+        attempts = sorted(self._journal.all(AttemptBegan), key=lambda one: one.attempt)
+        runs = [one.flow_run_id for one in attempts if one.flow_run_id is not None]
+        return next((one for one in reversed(runs) if one not in around), None)
+
+    def _was_opened_after(self, moment: datetime, around: Sequence[str]) -> bool:
+        """Whether somebody else has opened the experiment after a moment, and gone on with it."""
+        began = [one for one in self._journal.all(AttemptBegan) if _is_after(one, moment)]
+        others = [one for one in began if one.flow_run_id is None or one.flow_run_id not in around]
+        return len(others) > (0 if around else 1)
 
     def _error(self, stop: Stopped) -> ExperimentStoppedError:
         identity = self._context.identity
@@ -74,6 +125,10 @@ class StopGuard:
             experiment=identity.uid,
             session_id=stop.session_id,
         )
+
+
+def _is_after(fact: Kind, moment: datetime) -> bool:
+    return fact.recorded_at is not None and fact.recorded_at > moment
 
 
 def _jobs(jobs: Sequence[str]) -> str:

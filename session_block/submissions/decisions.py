@@ -27,7 +27,7 @@ class Answer(StrEnum):
     NO_JOB = "no job bears the tag; the settle window is over"
     ONE_JOB = "one job bears the tag"
     SEVERAL_JOBS = "several jobs bear the tag"
-    OTHER_JOBS = "jobs beside the recorded one bear the tag"
+    OTHER_JOBS = "jobs beside the recorded one bear the tag, and none is needed"
     UNREADABLE = "the listing failed or was incomplete"
     PENDING = "queued or running"
     DONE = "done"
@@ -124,8 +124,12 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.JOB, Answer.UNKNOWN_JOB_YET): Action.WAIT,
     (Situation.JOB, Answer.UNKNOWN_JOB): Action.HOLD,
     (Situation.JOB_ENDED_WITH_SESSION, Answer.NOT_ASKED): Action.NEXT_GENERATION_IN_NEW_SESSION,
+    (Situation.JOB_ENDED_WITH_SESSION, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
+    (Situation.JOB_ENDED_WITH_SESSION, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,
     (Situation.JOB_ENDED_WITH_SESSION, Answer.OTHER_JOBS): Action.CANCEL_TWINS,
     (Situation.JOB_WRITTEN_OFF, Answer.NOT_ASKED): Action.NEXT_GENERATION,
+    (Situation.JOB_WRITTEN_OFF, Answer.ONE_JOB): Action.ADOPT_AS_NEXT,
+    (Situation.JOB_WRITTEN_OFF, Answer.SEVERAL_JOBS): Action.ADOPT_AS_NEXT,
     (Situation.JOB_WRITTEN_OFF, Answer.OTHER_JOBS): Action.CANCEL_TWINS,
     (Situation.SUPERSEDED, Answer.OTHER_JOBS): Action.CANCEL_TWINS,
     (Situation.RESULT, Answer.NOT_ASKED): Action.ANSWER,

@@ -57,6 +57,7 @@ class Reconciler:
         self._connection = sessions.connection
         self._settler = settler
         self._done = not context.identity.resumed
+        self._looked_after: set[tuple[str, int]] = set()
         self._checked_at = context.environment.monotonic()
         self._lock = threading.Lock()
 
@@ -71,28 +72,55 @@ class Reconciler:
             InvalidInputError: The platform shows a later experiment of the name, which the ledger
                 does not know.
         """
-        environment = self._context.environment
         with self._lock:
             if self._done:
                 return False
-            if self._context.identity.lost:
-                # Jobs submitted just before the ledger was lost may not be listed yet.
-                environment.pause(settle_window(self._connection.account))
-            backoff = Backoff(
-                f"The job listing of experiment {self._context.identity} could not be read",
-                environment,
-            )
-            while True:
-                try:
-                    self._reconcile()
-                    newest = self._newest_of_the_name()
-                except (IBMError, requests.RequestException, KeyError, ValueError) as error:
-                    environment.pause(backoff.failed(error))
-                    self._connection.renew_after(error)
-                else:
-                    check_is_latest(self._context.identity, self._journal.ledger, newest)
-                    self._done = True
-                    return True
+            self._read_listing()
+            self._done = True
+            return True
+
+    def ensure_after(self, recorded: Submission) -> bool:
+        """Read the whole listing once after a submission's latest job has ended without a result.
+
+        A twin of that job may give the result, or the ledger may be an older copy that does not
+        know the job that came after: each is adopted, so that none is bought.
+
+        Returns:
+            Whether the listing was read now; ``False`` if it had been read for this job before.
+
+        Raises:
+            ConnectionFailedError: The listing failed for too long, so nothing is known.
+            InvalidInputError: The platform shows a later experiment of the name, which the ledger
+                does not know.
+        """
+        ended = (recorded.id, len(recorded.generations))
+        with self._lock:
+            if ended in self._looked_after:
+                return False
+            self._read_listing()
+            self._done = True
+            self._looked_after.add(ended)
+            return True
+
+    def _read_listing(self) -> None:
+        environment = self._context.environment
+        if not self._done and self._context.identity.lost:
+            # Jobs submitted just before the ledger was lost may not be listed yet.
+            environment.pause(settle_window(self._connection.account))
+        backoff = Backoff(
+            f"The job listing of experiment {self._context.identity} could not be read",
+            environment,
+        )
+        while True:
+            try:
+                self._reconcile()
+                newest = self._newest_of_the_name() if not self._done else []
+            except (IBMError, requests.RequestException, KeyError, ValueError) as error:
+                environment.pause(backoff.failed(error))
+                self._connection.renew_after(error)
+            else:
+                check_is_latest(self._context.identity, self._journal.ledger, newest)
+                return
 
     def _newest_of_the_name(self) -> list[Lost]:
         """Return what has newest jobs of this name, if the ledger may have lost a later one."""
@@ -156,11 +184,17 @@ class Reconciler:
             for generation in sorted(tagged):
                 recorded = records.fold(submission, facts[submission])
                 known = {one.job_id for one in recorded.generations}
-                known |= {one.job_id for one in facts[submission] if isinstance(one, Twin)}
+                twins = {one.job_id for one in facts[submission] if isinstance(one, Twin)}
                 others = [pair for pair in tagged[generation] if pair[1].job_id not in known]
-                if others:
-                    jobs = [job for _, job in others]
-                    self._treat(recorded, others[0][0], jobs, pending)
+                # A twin that could not be cancelled in time may give what a dead job did not.
+                may_adopt = _situation(recorded, generation) in _WITH_A_DEAD_JOB
+                new = [
+                    (tag, job)
+                    for tag, job in others
+                    if job.job_id not in twins or (may_adopt and job.can_give_a_result)
+                ]
+                if new:
+                    self._treat(recorded, new[0][0], [job for _, job in new], pending)
                     facts[submission] = self._facts(submission)[submission]
 
     def _restore_sessions(
@@ -202,6 +236,8 @@ class Reconciler:
         situation = _situation(recorded, tag.generation)
         several = Answer.ONE_JOB if len(others) == 1 else Answer.SEVERAL_JOBS
         settled = situation in _WITH_A_JOB
+        if situation in _WITH_A_DEAD_JOB:
+            settled = not any(job.can_give_a_result for job in others)
         match decide(situation, Answer.OTHER_JOBS if settled else several):
             case Action.RESTORE:
                 self._make_room(recorded, pending)
@@ -275,15 +311,8 @@ class Reconciler:
         return facts
 
 
-_WITH_A_JOB = frozenset(
-    {
-        Situation.JOB,
-        Situation.JOB_ENDED_WITH_SESSION,
-        Situation.JOB_WRITTEN_OFF,
-        Situation.SUPERSEDED,
-        Situation.RESULT,
-    }
-)
+_WITH_A_DEAD_JOB = frozenset({Situation.JOB_ENDED_WITH_SESSION, Situation.JOB_WRITTEN_OFF})
+_WITH_A_JOB = _WITH_A_DEAD_JOB | {Situation.JOB, Situation.SUPERSEDED, Situation.RESULT}
 
 
 def _situation(recorded: Submission, generation: int) -> Situation:

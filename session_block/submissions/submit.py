@@ -22,7 +22,7 @@ from session_block.client.failures import (
     too_many_requests,
 )
 from session_block.costs.budget import Budget
-from session_block.environment.backoff import OUTAGE_SECONDS, Backoff
+from session_block.environment.backoff import OUTAGE_SECONDS, Backoff, until_next_look
 from session_block.errors import (
     BudgetExceededError,
     ConnectionFailedError,
@@ -55,8 +55,10 @@ _WITHOUT_A_JOB = frozenset(
         Situation.REJECTED_BY_CLOSED_SESSION,
     }
 )
+_WITH_A_DEAD_JOB = frozenset({Situation.JOB_ENDED_WITH_SESSION, Situation.JOB_WRITTEN_OFF})
+"""Another job would be bought, unless the dead one has a twin, or an older ledger knows less."""
+
 _ATTEMPTS_PER_CALL = 3
-_LOOK_SECONDS = 0.05
 _LONG_PAUSE_SECONDS = 60.0
 _logger = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class _Call:
         failures: How many of these failed in a way that says nothing about the job.
         failure: The last of these failures.
         renewed: Whether the connection was renewed for a read.
+        waits_since: Since when it waits for another sender, by the monotonic clock.
     """
 
     request: Request
@@ -87,6 +90,12 @@ class _Call:
     failures: int = 0
     failure: Exception | None = None
     renewed: bool = False
+    waits_since: float | None = None
+
+    def until_next_look(self, now: float) -> float:
+        """Return how long to pause before looking again whether the other sender is done."""
+        self.waits_since = now if self.waits_since is None else self.waits_since
+        return until_next_look(now - self.waits_since)
 
 
 class Submitter:
@@ -177,7 +186,7 @@ class Submitter:
             case Action.ANSWER | Action.ASK_JOB if latest is not None:
                 return latest
             case Action.WAIT_FOR_SENDER:
-                self._environment.pause(_LOOK_SECONDS)
+                self._environment.pause(call.until_next_look(self._environment.monotonic()))
             case Action.LOOK if latest is not None:
                 self._settler.settle(recorded.id, latest)
             case Action.RAISE if latest is not None and latest.outcome is not None:
@@ -238,6 +247,8 @@ class Submitter:
         """
         situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
         if situation in _WITHOUT_A_JOB and self._reconciler.ensure():
+            return Action.WAIT_FOR_SENDER
+        if situation in _WITH_A_DEAD_JOB and self._reconciler.ensure_after(recorded):
             return Action.WAIT_FOR_SENDER
         match situation:
             case Situation.NOTHING:

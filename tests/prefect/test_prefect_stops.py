@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect import flow, get_client
+from prefect import flow, get_client, runtime
 from prefect.flow_engine import run_flow
-from prefect.states import AwaitingRetry, Cancelled, Crashed, Scheduled, State
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Scheduled, State
 from prefect_helpers import flow_run, rotated
 from support import Platform
 
@@ -19,14 +20,39 @@ from session_block.experiments.primitives import DurableSampler
 from session_block.operations.experiments import described_in_full
 from session_block.operations.flow_runs import cancel_experiments
 from session_block.records.identity import opened_by
+from session_block.records.journal import Journal
+from session_block.records.stops import resume
+from session_block.sessions.stops import ASK_PREFECT_SECONDS
 
 pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
 
 ATTEMPTS: list[int] = []
+ENDS: list[str] = []
 
 
 class _KilledError(BaseException):
     """The process ends before Prefect hears of the failure."""
+
+
+def _cancel(run_id: UUID) -> None:
+    """Cancel a flow run as a person does in the UI; no worker is there to end its process."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Cancelling(), force=True)
+
+
+@flow
+def _goes_on(block: str, name: str | None = None, cancelled_after: int = 1) -> None:
+    """Run jobs; a person cancels the flow run after some of them."""
+    with load_block(block).experiment(name) as experiment:
+        for number in range(4):
+            if number == cancelled_after:
+                _cancel(UUID(runtime.flow_run.id))
+                time.sleep(2 * ASK_PREFECT_SECONDS)
+            try:
+                experiment.run_sampler([_measured(number)], shots=8)
+                ENDS.append("bought")
+            except ExperimentStoppedError:
+                ENDS.append("stopped")
 
 
 def _measured(turns: int) -> Any:
@@ -61,6 +87,7 @@ def saved(block: QuantumSession) -> str:
     name = f"t-stops-{uuid4().hex[:8]}"
     block.save(name)
     ATTEMPTS.clear()
+    ENDS.clear()
     return name
 
 
@@ -144,3 +171,50 @@ def test_a_cancelled_run_buys_nothing_until_it_is_retried(
     _set(other, AwaitingRetry())
     assert _go(other, parameters).is_completed()
     assert platform.jobs_of(identity.uid) == 2
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_cancelled_run_without_a_worker_buys_nothing_more(
+    block: QuantumSession, platform: Platform, saved: str, after: int, *, named: bool
+) -> None:
+    """The run's own process asks Prefect, also if it opens the experiment after that."""
+    name = f"cancelled-{uuid4().hex[:8]}" if named else None
+    state: Any = _goes_on(saved, name, cancelled_after=after, return_state=True)
+    assert ENDS == ["bought"] * after + ["stopped"] * (4 - after)
+    (identity,) = opened_by(block.ledger(), str(state.state_details.flow_run_id))
+    assert platform.jobs_of(identity.uid) == after
+    (stop,) = described_in_full(block.ledger(), identity)["stops"]
+    assert "cancelled in Prefect" in stop["because"]
+
+
+def test_a_run_that_was_killed_and_then_cancelled_is_stopped_for_whoever_comes_next(
+    block: QuantumSession, platform: Platform, saved: str
+) -> None:
+    """A script, or another flow run, that opens the name buys nothing until somebody resumes it."""
+    name = f"killed-{uuid4().hex[:8]}"
+    with pytest.raises(_KilledError):
+        _one_and_killed(saved, name)
+    loaded = load_block(saved)
+    experiment = loaded.experiment(name)
+    with get_client(sync_client=True) as client:
+        run_id = next(
+            one.id for one in client.read_flow_runs() if one.parameters.get("name") == name
+        )
+    _cancel(run_id)
+    experiment.run_sampler([_measured(0)], shots=8)  # recorded
+    with pytest.raises(ExperimentStoppedError, match="cancelled in Prefect"):
+        experiment.run_sampler([_measured(1)], shots=8)
+    assert platform.jobs_of(experiment.uid) == 1
+    resume(Journal(block.ledger(), experiment.uid), experiment.identity, "a person")
+    again = loaded.experiment(name)
+    again.run_sampler([_measured(0)], shots=8)
+    again.run_sampler([_measured(1)], shots=8)
+    assert platform.jobs_of(experiment.uid) == 2
+
+
+@flow
+def _one_and_killed(block: str, name: str) -> None:
+    with load_block(block).experiment(name) as experiment:
+        experiment.run_sampler([_measured(0)], shots=8)
+        raise _KilledError

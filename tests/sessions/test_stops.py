@@ -740,3 +740,85 @@ def test_a_session_that_opens_during_a_cancellation_is_closed(
     assert len(errors) == 1
     assert [one["state"] for one in sessions_at(platform.info, experiment)] == ["closed"]
     assert jobs_at(platform.info, experiment) == []
+
+
+def _cancel_by_hand(experiment: Experiment, block: QuantumSession) -> None:
+    cancel_experiment(block, experiment.identity, "somebody cancelled it", by_hand=True)
+
+
+def test_a_cancellation_on_top_of_a_stop_is_no_ordinary_stop(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """What lifts the stop before it, as ``on_stop`` does, does not lift the cancellation."""
+    block = block.model_copy(update={"on_stop": "reopen"})
+    with jobs_taking(platform, JOB_SECONDS):
+        experiment = block.experiment("e")
+        run(experiment, 0)
+        SessionOperator(block.ledger()).close(
+            str(experiment.session_id), Connection(block.credentials.account())
+        )
+        _cancel_by_hand(experiment, block)
+        bought = len(jobs_at(platform.info, experiment)), len(platform.sessions())
+        with pytest.raises(ExperimentStoppedError, match="somebody cancelled it"):
+            run(block.experiment("e"), 1)
+        assert (len(jobs_at(platform.info, experiment)), len(platform.sessions())) == bought
+        journal = Journal(block.ledger(), experiment.uid)
+        assert [stop.cause for stop, _ in read_stops(journal)] == ["closed", "cancelled"]
+        resume(journal, experiment.identity, "a person")
+        assert all(lifted is not None for _, lifted in read_stops(journal))
+        run(block.experiment("e"), 1)
+
+
+def test_who_cancels_again_after_telling_prefect_to_go_on_is_heard(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """A second cancellation by a person is a fact of its own; Prefect's own repeats are not."""
+    experiment = block.experiment("e")
+    with jobs_taking(platform, JOB_SECONDS):
+        run(experiment, 0)
+    journal = Journal(block.ledger(), experiment.uid)
+    for by_hand in (True, False, True):
+        cancel_experiment(block, experiment.identity, "it was cancelled", by_hand=by_hand)
+    assert len(read_stops(journal)) == 2
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_a_program_that_catches_its_stop_is_not_finished(
+    platform: LocalPlatform, block: QuantumSession, fetched: bool
+) -> None:
+    """``resume`` and another run, as the message says, then buy what was refused or lost."""
+
+    def attempt(first: bool) -> None:
+        with block.experiment("e") as experiment, jobs_taking(platform, JOB_SECONDS):
+            run(experiment, 0)
+            if first and not fetched:
+                submit(experiment, 1, 2)
+            if first:
+                platform.end_session(str(experiment.session_id), "cancel")
+            for number in (1, 2):
+                try:
+                    if fetched or not first:
+                        run(experiment, number)
+                except ExperimentStoppedError:
+                    assert first
+
+    attempt(first=True)
+    experiment = block.experiment("e")
+    if not fetched:  # nobody has noticed yet
+        with pytest.raises(ExperimentStoppedError):
+            run(experiment, 1)
+    assert overview(block.ledger(), experiment.identity).state is ExperimentState.STOPPED
+    resume(Journal(block.ledger(), experiment.uid), experiment.identity, "a person")
+    attempt(first=False)
+    assert block.experiment("e").sealed
+    assert block.experiment("e").recorded_results == 3
+
+
+def test_a_stop_that_comes_when_all_is_done_cuts_nothing_short(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """The program never notices, and its experiment is finished."""
+    with block.experiment("e") as experiment, jobs_taking(platform, JOB_SECONDS):
+        run(experiment, 0)
+        _cancel_by_hand(experiment, block)
+    assert block.experiment("e").sealed

@@ -12,6 +12,7 @@ from session_block import LocalPlatformCredentials, QuantumSession
 from session_block.errors import (
     ExperimentDivergedError,
     InvalidInputError,
+    JobEndedInPassingError,
     JobFailedError,
     SubmissionHeldError,
 )
@@ -165,6 +166,53 @@ def test_a_pending_twin_is_cancelled(tmp_path: Path, name: str) -> None:
         assert states["cancelled"] == 1
         assert len(facts(experiment, block, "twin")) == 1
         assert experiment.fetch_result(job)[0].data.c.num_shots == 16
+
+
+def test_the_twin_of_a_job_that_died_with_its_session_gives_the_result(
+    tmp_path: Path, name: str
+) -> None:
+    """P1: what the client sent twice is not bought a third time."""
+    with LocalPlatform(time_scale=0, job_seconds=30.0) as platform:
+        block = block_of(platform, tmp_path / "l.db", max_time=300)
+        experiment = block.experiment(name)
+        experiment.open_session()
+        platform.add_fault(kind="status", method="POST", path="/jobs", status=503, effect="after")
+        job = experiment.submit_sampler([circuit(1)], shots=16)
+        platform.advance(1)  # the first of the two runs, and the recorded one waits
+        platform.end_session(str(experiment.session_id), "max_time")
+        platform.advance(60)
+        with pytest.raises(JobEndedInPassingError):
+            experiment.fetch_result(job)
+        adopted = block.experiment(name).submit_sampler([circuit(1)], shots=16)
+        assert jobs_of(platform, experiment) == 2
+        assert adopted.job_id != job.job_id
+        assert experiment.fetch_result(adopted)[0].data.c.num_shots == 16
+
+
+def test_an_older_copy_that_knows_a_dead_job_alone_finds_the_one_after_it(
+    own: LocalPlatform, tmp_path: Path, name: str
+) -> None:
+    """P1: before another job is bought in a dead one's place, the platform is asked."""
+    block = block_of(own, tmp_path / "first.db")
+    own.add_fault(
+        kind="end_job",
+        state="failed",
+        reason="Error code 9707; x",
+        reason_code=9707,
+    )
+    experiment = block.experiment(name)
+    ask(experiment, 1)
+    assert jobs_of(own, experiment) == 2
+    older = block_of(own, tmp_path / "older.db")
+    ledger = older.ledger()
+    ledger.require_schema(block.ledger().schema_version())
+    known = ("@", "experiment", "backend", "session", "attempt", "mode")
+    for fact in block.ledger().everything():
+        first = fact.key.startswith(("intent/", "outcome/")) and fact.key.endswith("/1")
+        if fact.experiment.startswith("@") or first or fact.key.startswith(known):
+            ledger.take(fact)
+    ask(older.experiment(name), 1)
+    assert jobs_of(own, experiment) == 2
 
 
 def test_a_job_that_appears_after_all_is_adopted(
