@@ -22,7 +22,7 @@ _LOOK_SHARE = 0.05
 _logger = logging.getLogger(__name__)
 
 
-def until_next_look(waited: float) -> float:
+def until_looking_again(waited: float) -> float:
     """Return how many seconds to pause before looking again for what another process records.
 
     Soon at first; later less often, since a sender on another machine may be waited for for a

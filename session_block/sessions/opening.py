@@ -17,7 +17,7 @@ from session_block.client.failures import (
     tells_of_no_sessions,
     too_many_requests,
 )
-from session_block.environment.backoff import Backoff, until_next_look
+from session_block.environment.backoff import Backoff, until_looking_again
 from session_block.errors import (
     ConnectionFailedError,
     InvalidInputError,
@@ -147,7 +147,7 @@ class SessionOpener:
             opener = record.intent.sender
             if opener is None or not may_be_alive(opener, environment):
                 break
-            environment.pause(until_next_look(waited))
+            environment.pause(until_looking_again(waited))
         self._record_lost(record.number)
 
     def _failed(self, number: int, refused: Refusal | None, error: ConnectionFailedError) -> None:

@@ -22,7 +22,7 @@ from session_block.client.failures import (
     too_many_requests,
 )
 from session_block.costs.budget import Budget
-from session_block.environment.backoff import OUTAGE_SECONDS, Backoff, until_next_look
+from session_block.environment.backoff import OUTAGE_SECONDS, Backoff, until_looking_again
 from session_block.errors import (
     BudgetExceededError,
     ConnectionFailedError,
@@ -92,10 +92,10 @@ class _Call:
     renewed: bool = False
     waits_since: float | None = None
 
-    def until_next_look(self, now: float) -> float:
+    def until_looking_again(self, now: float) -> float:
         """Return how long to pause before looking again whether the other sender is done."""
         self.waits_since = now if self.waits_since is None else self.waits_since
-        return until_next_look(now - self.waits_since)
+        return until_looking_again(now - self.waits_since)
 
 
 class Submitter:
@@ -186,7 +186,7 @@ class Submitter:
             case Action.ANSWER | Action.ASK_JOB if latest is not None:
                 return latest
             case Action.WAIT_FOR_SENDER:
-                self._environment.pause(call.until_next_look(self._environment.monotonic()))
+                self._environment.pause(call.until_looking_again(self._environment.monotonic()))
             case Action.LOOK if latest is not None:
                 self._settler.settle(recorded.id, latest)
             case Action.RAISE if latest is not None and latest.outcome is not None:

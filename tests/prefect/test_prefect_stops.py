@@ -181,7 +181,7 @@ def test_a_cancelled_run_without_a_worker_buys_nothing_more(
     """The run's own process asks Prefect, also if it opens the experiment after that."""
     name = f"cancelled-{uuid4().hex[:8]}" if named else None
     state: Any = _goes_on(saved, name, cancelled_after=after, return_state=True)
-    assert ENDS == ["bought"] * after + ["stopped"] * (4 - after)
+    assert ["bought"] * after + ["stopped"] * (4 - after) == ENDS
     (identity,) = opened_by(block.ledger(), str(state.state_details.flow_run_id))
     assert platform.jobs_of(identity.uid) == after
     (stop,) = described_in_full(block.ledger(), identity)["stops"]
