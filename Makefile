@@ -11,7 +11,7 @@ INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip
 # How the tiers of tests run; ARGS come last, so that they can say otherwise.
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo up browser pictures test rest test-all nightly long lowest chaos conformance bench docs lint \
+.PHONY: demo up browser pictures test rest test-all nightly long lowest chaos simulate conformance bench docs lint \
 	types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
@@ -35,7 +35,7 @@ rest: $(VENV)/.installed-dev ## What `make test` leaves out, but for the nightly
 
 test-all: test rest ## `make test`, then the rest
 
-nightly: long lowest conformance chaos ## The long tests, the lowest versions, IBM's own tests, chaos
+nightly: long lowest conformance chaos simulate ## The long tests, the lowest versions, IBM's own tests, chaos
 
 long: $(VENV)/.installed-dev ## The tests that are marked nightly: long kills and loads, a newcomer's hour
 	$(BIN)/pytest -m nightly $(ARGS)
@@ -45,6 +45,9 @@ lowest: ## `make test` with the lowest versions that are declared, in an environ
 
 chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, counted at the server
 	PYTHONPATH=tests $(BIN)/python -m tests.chaos.run $(ARGS)
+
+simulate: $(VENV)/.installed-dev ## The core in 20,000 simulated worlds; ARGS="--seed N" tells one of them
+	PYTHONPATH=tests $(BIN)/python -m tests.simulation.run $(ARGS)
 
 conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by pip, on the local platform
 	$(BIN)/python tests/conformance/run.py --python $(PYTHON) --work $(VENV)/conformance $(ARGS)

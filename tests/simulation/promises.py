@@ -1,0 +1,155 @@
+"""The promises as code: checked at the platform, where every effect arrives."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .platform import Job, Session, value_of
+from .runs import Run
+from .world import Process, World
+
+DEADLINE_SECONDS = 900.0
+"""A sender that stood still for longer may wake up too late: its job is then a twin."""
+
+PASSING = {9707}
+"""Codes of failures after which a job is simply run again."""
+
+_SUBMISSION = "qs-sub:"
+
+
+def core_of(job: Job) -> tuple[str, str, int] | None:
+    """Return UID, submission and generation of a job, as its tag says."""
+    for tag in job.tags:
+        if tag.startswith(_SUBMISSION):
+            uid, submission, generation = tag.removeprefix(_SUBMISSION).split(".")[:3]
+            return uid, submission, int(generation)
+    return None
+
+
+@dataclass
+class Watch:
+    """Watches the effects of a world's runs."""
+
+    world: World
+    runs: Sequence[Run]
+    jobs: dict[tuple[str, str], list[Job]] = field(default_factory=lambda: defaultdict(list))
+    twins: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.world.platform.on_job = self.job
+        self.world.platform.on_session = self.session
+        self.world.platform.on_close = self.close
+
+    def job(self, job: Job, now: float) -> None:
+        """Check a job that the platform has just accepted."""
+        run, sender, core = self._run_of(job.sender), self._process(job.sender), core_of(job)
+        if core is None:
+            self.world.breaks("P2", f"job {job.id} bears no tag of its submission")
+            return
+        uid, submission, generation = core
+        status, _, code = job.fate
+        run.job_failed = run.job_failed or (status != "Completed" and code not in PASSING)
+        if run.stopped_at is not None and now > run.stopped_at:
+            self.world.breaks("P4", f"job {job.id} of {run.name} was bought after a stop")
+        if (uid, f"intent/{submission}/{generation}") not in run.disk.facts and sender.alive:
+            self.world.breaks("P3", f"job {job.id} of {run.name} has no recorded intent")
+        run.twinned = run.twinned or job.parent is not None
+        self._check_double(job, run, sender, self.jobs[uid, submission])
+        self.jobs[uid, submission].append(job)
+
+    def _check_double(self, job: Job, run: Run, sender: Process, before: list[Job]) -> None:
+        standing = [one for one in before if one.pending or one.status == "Completed"]
+        if not standing:
+            return
+        excused = (
+            job.parent is not None
+            or sender.paused_seconds > DEADLINE_SECONDS
+            or not sender.alive
+            or any(self._process(one.sender).paused_seconds > DEADLINE_SECONDS for one in standing)
+        )
+        self.twins.add(job.id)
+        if not excused:
+            self.world.breaks(
+                "P1", f"job {job.id} of {run.name} was submitted although {standing[0].id} stands"
+            )
+
+    def session(self, session: Session, now: float) -> None:
+        """Check a session that the platform has just opened."""
+        run = self._run_of(session.opener)
+        if run.stopped_at is not None and now > run.stopped_at:
+            self.world.breaks("P4", f"session {session.id} of {run.name} was opened after a stop")
+        recorded = self._recorded_sessions(run)
+        for one in self.world.platform.sessions.values():
+            if one is session or one.id not in recorded or self._run_of(one.opener) is not run:
+                continue
+            if one.state != "closed" and one.accepting:
+                self.world.breaks(
+                    "P4", f"{run.name} opened {session.id} although {one.id} takes jobs"
+                )
+
+    def close(self, session: Session, by: str) -> None:
+        """Check a close that the platform has just carried out."""
+        if by in {one.name for one in self.world.processes}:
+            run = self._run_of(by)
+            if self._run_of(session.opener) is not run:
+                self.world.breaks("P5", f"{run.name} closed another's session {session.id}")
+
+    def at_the_end(self) -> None:
+        """Check what must hold once every run is over."""
+        for run in self.runs:
+            if run.over in {"", "stuck"}:
+                if not run.over:
+                    self.world.breaks("liveness", f"{run.name} is not over")
+                continue
+            if run.over == "done":
+                self._check_done(run)
+
+    def _check_done(self, run: Run) -> None:
+        platform = self.world.platform
+        known = self._known_jobs(run)
+        for (uid, submission), jobs in self.jobs.items():
+            if uid not in run.uids:
+                continue
+            for job in jobs:
+                if job.id not in known and not run.records_lost:
+                    self.world.breaks("P2", f"job {job.id} of {run.name} is in no record")
+            effective = [job for job in jobs if job.status == "Completed"]
+            if len([job for job in effective if job.id not in self.twins]) > 1:
+                self.world.breaks("P1", f"submission {submission} of {run.name} ran twice")
+        by_value = {value_of(job): job for job in platform.jobs.values()}
+        before = 0.0
+        for index, step in enumerate(run.steps):
+            value = run.observed.get(index)
+            found = None if value is None else by_value.get(value)
+            if found is None or found.content != step.asks(before):
+                self.world.breaks("P8", f"step {index} of {run.name} got a wrong result")
+                return
+            before = found and value_of(found)
+        bought = sorted({uid for uid, _ in self.jobs} & run.uids)
+        if len(bought) > 1:
+            self.world.breaks("P2", f"{run.name} was two experiments: {bought}")
+
+    def _known_jobs(self, run: Run) -> set[str]:
+        found = set()
+        for fact in run.disk.facts.values():
+            if fact.key.startswith("twin/"):
+                found.add(fact.key.rpartition("/")[2])
+            elif fact.key.startswith("outcome/") and fact.body.get("job_id"):
+                found.add(fact.body["job_id"])
+        return found
+
+    def _recorded_sessions(self, run: Run) -> set[str]:
+        return {
+            fact.body["session_id"]
+            for fact in run.disk.facts.values()
+            if fact.key.startswith("session/") and fact.body.get("session_id")
+        }
+
+    def _run_of(self, sender: str) -> Run:
+        process = self._process(sender)
+        return next(run for run in self.runs if process in run.processes)
+
+    def _process(self, name: str) -> Process:
+        return next(one for one in self.world.processes if one.name == name)

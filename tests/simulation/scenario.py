@@ -1,0 +1,222 @@
+"""Draw a world from a seed, run it, and say which promises it broke."""
+
+from __future__ import annotations
+
+import logging
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from session_block.experiments.unclosed import UNCLOSED
+
+from . import faults as kinds
+from .faults import Fault
+from .ledgers import Disk
+from .platform import Session
+from .promises import Watch
+from .runs import Run, draw_steps
+from .schedule import StuckError
+from .world import Machine, Process, World
+
+EFFECTS = 180
+"""About how many effects a world has; faults are spread over the first ones."""
+
+_FAR_FROM_ITS_END = 90.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a world ended.
+
+    Attributes:
+        broken: The promises that were broken; empty if all held.
+        effects: How many effects its processes had.
+    """
+
+    seed: int
+    faults: Sequence[Fault]
+    broken: Sequence[str]
+    effects: int
+    story: Sequence[tuple[float, str, str]]
+    jobs: int
+    over: Sequence[str]
+
+
+def plan_of(seed: int) -> list[Fault]:
+    """Return what goes wrong in the world of a seed."""
+    return kinds.draw(random.Random(f"faults {seed}"), EFFECTS)  # noqa: S311 - no secret
+
+
+def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
+    """Run the world of a seed, with all its faults or with some of them."""
+    chosen = plan_of(seed) if faults is None else list(faults)
+    world = World(seed, list(chosen))
+    runs = _draw_runs(world)
+    watch = Watch(world, runs)
+    acts = _Acts(world, runs)
+    world.acts = {
+        "person closes": acts.person,
+        "person cancels": acts.person,
+        "limit reached": acts.limit,
+        "another worker": acts.another_worker,
+        "ledger gone": acts.ledger_gone,
+        "ledger from an older copy": acts.ledger_gone,
+        "session nearly over": acts.nearly_over,
+    }
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for run in runs:
+                run.begin(world.random.random() * 20.0)
+            world.schedule.run()
+    except StuckError as stuck:
+        world.breaks("liveness", str(stuck))
+    finally:
+        logging.disable(logging.NOTSET)
+        UNCLOSED.after_fork()  # no process of this world is left to close anything
+    watch.at_the_end()
+    return Outcome(
+        seed,
+        chosen,
+        world.broken,
+        world.effects,
+        world.story,
+        len(world.platform.jobs),
+        [run.over for run in runs],
+    )
+
+
+def _draw_runs(world: World) -> list[Run]:
+    drawn = random.Random(world.random.random())  # noqa: S311 - no secret
+    machines = [
+        Machine(
+            f"machine {number}",
+            skew=drawn.uniform(-5.0, 5.0),
+            drift=drawn.uniform(0.999, 1.001),
+            sees_others=drawn.random() < 0.8,
+        )
+        for number in range(drawn.choice([1, 2, 3]))
+    ]
+    runs = []
+    disk = Disk()
+    for number in range(drawn.choice([1, 1, 1, 2])):
+        fields: dict[str, Any] = {
+            "backend_name": "ibm_simulated",
+            "mode": drawn.choice(["session", "session", "session", "batch", "job"]),
+        }
+        if fields["mode"] != "job":
+            fields["max_time"] = drawn.choice([60, 300, 3600, None])
+        if fields["mode"] == "session" and drawn.random() < 0.2:
+            fields["min_time_left"] = 30
+        steps = draw_steps(drawn)
+        runs.append(
+            Run(
+                world,
+                f"experiment {number}",
+                steps,
+                fields,
+                disk,
+                machines,
+                resumes=drawn.random() < 0.5,
+            )
+        )
+    return runs
+
+
+class _Acts:
+    """What people and accidents do to the runs of a world."""
+
+    def __init__(self, world: World, runs: Sequence[Run]) -> None:
+        self._world = world
+        self._runs = runs
+
+    def person(self, fault: Fault, process: Process) -> None:
+        """Let a person close or cancel the session that a run works in."""
+        run, session = self._run_of(process), self._session_of(process)
+        if session is None:
+            return
+        world = self._world
+        run.stopped_at, run.was_stopped = world.now, True
+        world.say("a person", f"ends session {session.id} of {run.name}")
+        if fault.kind == "person closes":
+            world.platform.close(session, world.now, "a person")
+        else:
+            world.platform.cancel(session, world.now, "a person")
+
+    def limit(self, _: Fault, process: Process) -> None:
+        """Let the instance reach its limit."""
+        if self._session_of(process) is None:
+            return
+        self._world.say("IBM", "ends all sessions at the instance's limit")
+        for run in self._runs:
+            run.was_stopped = True
+            if self._session_in(run) is not None:
+                run.stopped_at = self._world.now
+        self._world.platform.reach_limit(self._world.now)
+
+    def nearly_over(self, fault: Fault, process: Process) -> None:
+        """Let the run's session come near its end."""
+        session = self._session_of(process)
+        if session is not None and session.started is not None:
+            left = session.started + session.max_time - self._world.now
+            session.started -= left - 5.0 * fault.share
+
+    def another_worker(self, _: Fault, process: Process) -> None:
+        """Let another process work on the same program at the same time."""
+        run = self._run_of(process)
+        if not run.over:
+            run.begin(1.0)
+
+    def ledger_gone(self, fault: Fault, process: Process) -> None:
+        """Let the ledger be lost, with the processes that had it open."""
+        disk = process.disk
+        old = disk.copy()
+        if fault.kind == "ledger gone":
+            disk.facts = {}
+        else:
+            facts = sorted(old.facts.items(), key=lambda item: item[1].created_at)
+            disk.facts = dict(facts[: int(len(facts) * fault.share)])
+        for run in self._runs:
+            run.ledger_lost = True
+            run.records_lost = run.records_lost or bool(run.over)
+        self._world.say("world", f"the ledger keeps {len(disk.facts)} of {len(old.facts)} facts")
+        for one in list(self._world.processes):
+            if one.alive and one is not process:
+                self._world.kill(one)
+        self._world.kill(process)
+        process.check_alive()
+
+    def _run_of(self, process: Process) -> Run:
+        return next(run for run in self._runs if process in run.processes)
+
+    def _session_of(self, process: Process) -> Session | None:
+        return self._session_in(self._run_of(process))
+
+    def _session_in(self, run: Run) -> Session | None:
+        """Return the session that a run works in, if its ledger knows it as the latest one."""
+        outcomes = [
+            fact
+            for fact in run.disk.facts.values()
+            if fact.key.startswith("session/") and fact.experiment in run.uids
+        ]
+        if not outcomes:
+            return None
+        latest = max(outcomes, key=lambda fact: int(fact.key.rpartition("/")[2]))
+        session = self._world.platform.sessions.get(str(latest.body.get("session_id")))
+        if session is None:
+            return None
+        self._world.platform.advance(self._world.now)
+        closing = [
+            fact
+            for fact in run.disk.facts.values()
+            if fact.key.startswith(("session-closing", "session-end"))
+            and fact.experiment == latest.experiment
+        ]
+        begun = session.started is None or (
+            session.started + session.max_time - self._world.now > _FAR_FROM_ITS_END
+        )
+        usable = session.state != "closed" and session.accepting and begun and not closing
+        return session if usable else None
