@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
+from contextvars import copy_context
 from datetime import datetime
+from functools import partial
 
 from session_block import prefect_context
 from session_block.errors import ExperimentStoppedError
@@ -22,6 +25,10 @@ from session_block.settings import SessionPlan
 
 ASK_PREFECT_SECONDS = 1.0
 """How old Prefect's answer may be whether a person has cancelled the flow run."""
+
+_PATIENCE_SECONDS = 0.5
+"""How long a purchase waits for Prefect's answer. During an outage its client tries for a minute,
+and a session that waits is paid for."""
 
 _JOBS_NAMED = 5
 
@@ -50,6 +57,7 @@ class StopGuard:
         self._context = context
         self._journal = context.journal
         self._lifts = plan.on_stop == "reopen"
+        self._cancellations = _Cancellations()
         self._asked_at: float | None = None
         self.has_refused = False
 
@@ -89,7 +97,7 @@ class StopGuard:
         self._asked_at = now
         around = prefect_context.flow_runs_around()
         before = self._run_before(around) if first else None
-        since = prefect_context.cancelled_since([*around, *filter(None, [before])])
+        since = self._cancellations.since([*around, *filter(None, [before])])
         for run, moment in since.items():
             known = self._journal.several(Stopped, Resumed)
             if any(_is_after(one, moment) for one in known):
@@ -125,6 +133,28 @@ class StopGuard:
             experiment=identity.uid,
             session_id=stop.session_id,
         )
+
+
+class _Cancellations:
+    """Asks Prefect in the background since when flow runs are cancelled."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._known: dict[str, datetime] = {}
+
+    def since(self, flow_runs: Sequence[str]) -> dict[str, datetime]:
+        """Return what is known; an answer that takes long is known at a later question."""
+        asking = self._thread
+        if flow_runs and (asking is None or not asking.is_alive()):
+            ask = partial(copy_context().run, self._ask, flow_runs)
+            self._thread = threading.Thread(target=ask, name="session-block-ask", daemon=True)
+            self._thread.start()
+            self._thread.join(_PATIENCE_SECONDS)
+        return dict(self._known)
+
+    def _ask(self, flow_runs: Sequence[str]) -> None:
+        others = {run: since for run, since in self._known.items() if run not in flow_runs}
+        self._known = others | prefect_context.cancelled_since(flow_runs)
 
 
 def _is_after(fact: Kind, moment: datetime) -> bool:
