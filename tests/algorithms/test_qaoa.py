@@ -118,7 +118,7 @@ def _requests(platform: Platform) -> int:
 @pytest.mark.parametrize(
     ("settings", "kills", "expected_jobs"),
     [
-        (
+        pytest.param(
             {
                 "reps": 2,
                 "objective": "sampler",
@@ -131,6 +131,7 @@ def _requests(platform: Platform) -> int:
             },
             (3, 8, 13),
             13,
+            marks=pytest.mark.nightly,
         ),
         (
             {"seed": 5, "optimizer": "SPSA", "optimizer_options": {"maxiter": 5}},

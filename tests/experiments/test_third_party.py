@@ -23,6 +23,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:qiskit_machine_learning"),
 ]
 _SOME_JOB = "record outcome, after:3"
+_IN_THE_GATE = {"vqe_cobyla", "sampling_vqe", "scipy_minimize"}
+"""One for each way in which an algorithm asks; the others wait for the night."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,13 @@ def _run(
     return ran.stdout
 
 
-@pytest.mark.parametrize("algorithm", third_party.ALGORITHMS)
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        one if one in _IN_THE_GATE else pytest.param(one, marks=pytest.mark.nightly)
+        for one in third_party.ALGORITHMS
+    ],
+)
 def test_a_killed_algorithm_ends_where_the_whole_one_does(
     shot_noise: Platform, ledger_url: str, algorithm: str
 ) -> None:

@@ -470,8 +470,8 @@ def test_two_unsaved_blocks_with_other_keys_ask_for_names(
     [
         {"account": 1, "instance": "theirs"},
         {"instance": "too"},
-        {"mode": "batch"},
-        {"max_time": "20m"},
+        pytest.param({"mode": "batch"}, marks=pytest.mark.nightly),
+        pytest.param({"max_time": "20m"}, marks=pytest.mark.nightly),
         {"backend_name": "ibm_fez"},
     ],
     ids="-".join,

@@ -190,7 +190,7 @@ def test_twenty_prefect_tasks_roll_over_onto_one_session(
     _check_one_rollover(platform, block, block.experiment(name))
 
 
-@pytest.mark.rest
+@pytest.mark.nightly
 def test_a_day_of_experiments_in_scaled_time(ledger_url: str) -> None:
     """Jobs of 29 minutes for 24 hours fill three sessions of eight, and usage is the platform's."""
     job_seconds, longest = 29 * MINUTE, 8 * HOUR

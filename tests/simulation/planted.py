@@ -21,7 +21,6 @@ from session_block.sessions.opening import SessionOpener
 from session_block.submissions import decisions as submission_decisions
 from session_block.submissions import reconcile, results, settle, submit
 from session_block.submissions.decisions import Action, Answer
-from session_block.submissions.watch import JobWatch
 
 from .ledgers import SimulatedStore
 
@@ -114,22 +113,9 @@ def _no_stop_guard() -> Patches:
     return [(stops.StopGuard, "check", lambda _: None)]
 
 
-def _jobs_die_by_themselves() -> Patches:
-    """A job that died with its session is not looked at together with it."""
-    return [
-        (JobWatch, "_with_session", lambda *_: Answer.ENDED_WITH_SESSION),
-        (JobWatch, "_with_stop", lambda *_: None),
-    ]
-
-
 def _closing_unsaid() -> Patches:
     """Nothing is recorded before we close a session."""
     return [(closing, "record_closing", lambda *_, **__: None)]
-
-
-def _closes_borrowed() -> Patches:
-    """Whatever session is known is closed."""
-    return [(closing.SessionCloser, "may_close", lambda _, record: record.usable)]
 
 
 def _second_session() -> Patches:
@@ -223,7 +209,6 @@ PLANTS: Mapping[str, Plant] = {
     "no budget": _budget_counts_results,
     "a session for each process": _second_session,
     "a stop is not kept": _no_stop_guard,
-    "a job's death is its own": _jobs_die_by_themselves,
     "our own close is unsaid": _closing_unsaid,
     "closed early is replaced": _session_row(Evidence.CLOSED_EARLY, SessionFate.REPLACE),
     "the cost limit is replaced": _session_row(Evidence.COST_LIMIT, SessionFate.REPLACE),

@@ -147,6 +147,7 @@ class Platform:
         self.on_job: Callable[[Job, float], None] = lambda *_: None
         self.on_session: Callable[[Session, float], None] = lambda *_: None
         self.on_close: Callable[[Session, str], None] = lambda *_: None
+        self.on_results: Callable[[Job, str], None] = lambda *_: None
         self._random = random
         self._dying = dying
         self._words = words
@@ -305,7 +306,7 @@ class Platform:
             case ["GET", "jobs", job_id]:
                 return self._of_job(job_id, self._job)
             case ["GET", "jobs", job_id, "results"]:
-                return self._of_job(job_id, self._results)
+                return self._of_job(job_id, lambda job: self._results(job, sender))
             case ["GET", "jobs", job_id, "metrics"]:
                 return self._of_job(job_id, self._metrics)
             case ["POST", "jobs", job_id, "cancel"]:
@@ -414,12 +415,13 @@ class Platform:
             "private": False,
         }
 
-    def _results(self, job: Job) -> Answer:
+    def _results(self, job: Job, sender: str) -> Answer:
         if job.status == "Failed":
             return Answer(200, text=str(job.reason))
         if job.status != "Completed" or job.empty_reads > 0:
             job.empty_reads -= 1
             return Answer(204, text="")
+        self.on_results(job, sender)
         return Answer(200, text=result_text(value_of(job)))
 
     @staticmethod

@@ -41,6 +41,7 @@ class Watch:
         self.world.platform.on_job = self.job
         self.world.platform.on_session = self.session
         self.world.platform.on_close = self.close
+        self.world.platform.on_results = self.results
 
     def job(self, job: Job, now: float) -> None:
         """Check a job that the platform has just accepted."""
@@ -58,6 +59,22 @@ class Watch:
         run.twinned = run.twinned or job.parent is not None
         self._check_double(job, run, sender, self.jobs[uid, submission])
         self.jobs[uid, submission].append(job)
+        self._check_budget(run, uid)
+
+    def results(self, job: Job, sender: str) -> None:
+        """Check that a result that was recorded is not fetched again."""
+        run = self._run_of(sender)
+        recorded = run.recorded_at.get(value_of(job))
+        began = self._process(sender).began
+        if recorded is not None and began > recorded and not run.ledger_lost:
+            self.world.breaks("P7", f"{run.name} fetched the result of job {job.id} again")
+
+    def _check_budget(self, run: Run, uid: str) -> None:
+        most = run.fields.get("max_jobs")
+        jobs = [job for (owner, _), of in self.jobs.items() if owner == uid for job in of]
+        bought = [job for job in jobs if job.id not in self.twins]
+        if most is not None and len(bought) > most:
+            self.world.breaks("P12", f"{run.name} bought {len(bought)} jobs, and may buy {most}")
 
     def _check_double(self, job: Job, run: Run, sender: Process, before: list[Job]) -> None:
         standing = [one for one in before if one.pending or one.status == "Completed"]

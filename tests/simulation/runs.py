@@ -42,6 +42,7 @@ from .world import Machine, Process, World
 
 MOST_ATTEMPTS = 40
 RESTART_SECONDS = 300.0
+QUICK_RESTART_SECONDS = 5.0
 
 TRY_AGAIN = (
     ConnectionFailedError,
@@ -131,6 +132,7 @@ class Run:
 
     Attributes:
         observed: The value that each step saw, in its first attempt to get that far.
+        recorded_at: When each value was first seen, and so is recorded.
         stopped_at: When somebody stopped it; ``None`` if nobody did, or it goes on again.
         over: How it ended: ``done``, ``stopped``, ``failed``; empty while it goes on.
         uids: The UIDs of its experiment: several only if ledgers were lost.
@@ -147,6 +149,7 @@ class Run:
     machines: Sequence[Machine]
     resumes: bool
     observed: dict[int, float] = field(default_factory=dict)
+    recorded_at: dict[float, float] = field(default_factory=dict)
     attempts: int = 0
     working: int = 0
     stopped_at: float | None = None
@@ -177,6 +180,7 @@ class Run:
         world.start(process, lambda: self._work(process), delay)
 
     def _work(self, process: Process) -> None:
+        process.began = self.world.now
         self.world.say(process.name, f"begins on {process.machine.name}")
         error: BaseException | None = None
         try:
@@ -222,6 +226,7 @@ class Run:
         if first != value and not (self.ledger_lost and self.twinned):
             self.world.breaks("P7", f"step {index} of {self.name} saw {first}, and then {value}")
         self.observed[index] = value
+        self.recorded_at.setdefault(value, self.world.now)
         if value in [one for at, one in self.observed.items() if at != index]:
             self.world.breaks("P8", f"step {index} of {self.name} got another step's result")
 
@@ -245,7 +250,8 @@ class Run:
             case SessionClosedError() if self.fields.get("on_expiry") == "fail":
                 self.over = "failed"
             case Killed():
-                self._again(RESTART_SECONDS * world.random.random())
+                longest = world.random.choice([QUICK_RESTART_SECONDS, RESTART_SECONDS])
+                self._again(longest * world.random.random())
             case _ if isinstance(error, TRY_AGAIN):
                 self.errors.append(f"{type(error).__name__}: {error}")
                 self._again(60.0 + RESTART_SECONDS * world.random.random())

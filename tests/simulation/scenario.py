@@ -20,6 +20,10 @@ from .runs import Run, draw_steps
 from .schedule import StuckError
 from .world import Machine, Process, World
 
+LONGEST_STILLNESS_SECONDS = 1500.0
+LIMITED_SECONDS = 3600.0
+"""After this time somebody raises the instance's limit."""
+
 EFFECTS = 180
 """About how many effects a world has; faults are spread over the first ones."""
 
@@ -61,6 +65,7 @@ def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
         "person cancels": acts.person,
         "limit reached": acts.limit,
         "another worker": acts.another_worker,
+        "sender stands still": acts.sender_stands_still,
         "ledger gone": acts.ledger_gone,
         "ledger from an older copy": acts.ledger_gone,
         "session nearly over": acts.nearly_over,
@@ -109,9 +114,11 @@ def _draw_runs(world: World) -> list[Run]:
         }
         if fields["mode"] != "job":
             fields["max_time"] = drawn.choice([60, 300, 3600, None])
-        if fields["mode"] == "session" and drawn.random() < 0.2:
+        if fields["mode"] == "session" and drawn.random() < 0.3:
             fields["min_time_left"] = 30
         steps = draw_steps(drawn)
+        if drawn.random() < 0.15:
+            fields["max_jobs"] = drawn.randint(1, len(steps))
         runs.append(
             Run(
                 world,
@@ -156,6 +163,8 @@ class _Acts:
             if self._session_in(run) is not None:
                 run.stopped_at = self._world.now
         self._world.platform.reach_limit(self._world.now)
+        later = self._world.now + LIMITED_SECONDS
+        self._world.schedule.at(later, self._world.platform.raise_limit)
 
     def nearly_over(self, fault: Fault, process: Process) -> None:
         """Let the run's session come near its end."""
@@ -169,6 +178,11 @@ class _Acts:
         run = self._run_of(process)
         if not run.over:
             run.begin(1.0)
+
+    def sender_stands_still(self, fault: Fault, process: Process) -> None:
+        """Let a process stand still before it sends a job, and another one take over."""
+        self.another_worker(fault, process)
+        self._world.stand_still(process, LONGEST_STILLNESS_SECONDS * fault.share)
 
     def ledger_gone(self, fault: Fault, process: Process) -> None:
         """Let the ledger be lost, with the processes that had it open."""

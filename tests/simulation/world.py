@@ -24,6 +24,12 @@ LEDGER_SECONDS = 0.003
 HTTP_SECONDS = 0.15
 LONGEST_PAUSE_SECONDS = 4000.0
 LONGEST_OUTAGE_SECONDS = 900.0
+LONGEST_LAG_SECONDS = 25.0
+"""Within the settle window. A longer lag makes twins, which is a limit of the promise."""
+
+UNSEEN = {"dropped unseen", "middlebox unseen"}
+"""Faults after whose effect the listing lags."""
+
 MOST_EFFECTS = 6000
 """After so many, a world is taken to go on for ever."""
 
@@ -59,6 +65,7 @@ class Process:
 
     Attributes:
         token: The access token that it uses.
+        began: When it began.
         spared: Whether nothing happens to it, as to the process of an operator.
     """
 
@@ -70,6 +77,7 @@ class Process:
     token: str = ""
     alive: bool = True
     spared: bool = False
+    began: float = 0.0
     paused_seconds: float = 0.0
     environment: SimulatedEnvironment = field(init=False)
 
@@ -159,6 +167,7 @@ class World:
         self._lag = 0.0
         self._fate: tuple[str, str | None, int | None] | None = None
         self._kill_after: set[Process] = set()
+        self._refuse_next = False
         self.platform.lag = self._take_lag
         self.platform.fate = self._take_fate
 
@@ -262,6 +271,8 @@ class World:
         what = f"{method} {path}"
         fault = self._before(process, what, _occasions(method, path))
         kind = None if fault is None else fault.kind
+        if fault is not None and kind in UNSEEN:
+            self._lag = LONGEST_LAG_SECONDS * fault.share
         underway = HTTP_SECONDS * self.random.random()
         answer, effect = self._instead(process, path, kind), None
         if answer is None:
@@ -285,11 +296,20 @@ class World:
         match kind:
             case "dropped after":
                 raise ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
-            case "500 after":
+            case "dropped unseen":
+                raise ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
+            case "500 after" | "500 after, then refused":
+                self._refuse_next = kind != "500 after"
                 return Answer(500, text="Internal server error"), effect
+            case "middlebox unseen":
+                return self._page(), effect
             case "strange answer":
                 return Answer(200, {}), effect
         return answer, effect
+
+    def _page(self) -> Answer:
+        status = self.random.choice([403, 404, 407, 409, 413, 451])
+        return Answer(status, text="<html>The proxy says no.</html>")
 
     def _instead(self, process: Process, path: str, kind: str | None) -> Answer | None:
         """Return what is answered without an effect, or raise; ``None`` if IBM answers."""
@@ -297,14 +317,16 @@ class World:
             kind = "dropped before"
         if process.token in self._ended_tokens and path != "/token":
             return refused(401, 1205, "Unauthorized: the token has expired.")
+        if self._refuse_next and path == "/jobs":
+            self._refuse_next = False
+            kind = "refused"
         match kind:
             case "dropped before":
                 raise ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
             case "500 before":
                 return Answer(500, text="Internal server error")
             case "middlebox":
-                status = self.random.choice([403, 404, 407, 409, 413, 451])
-                return Answer(status, text="<html>The proxy says no.</html>")
+                return self._page()
             case "too many":
                 return refused(429, 1429, "Too many requests.")
             case "too many, with Retry-After":
@@ -350,13 +372,16 @@ class World:
             case "killed after":
                 self._kill_after.add(process)
             case "paused":
-                self._stand_still(process, LONGEST_PAUSE_SECONDS ** (0.3 + 0.7 * fault.share))
+                self.stand_still(process, LONGEST_PAUSE_SECONDS ** (0.3 + 0.7 * fault.share))
             case "outage":
                 self.outage_until = self.now + LONGEST_OUTAGE_SECONDS * fault.share
             case "token ended":
                 self._ended_tokens.add(process.token)
             case "listing lags":
-                self._lag = 25.0 * fault.share
+                self._lag = LONGEST_LAG_SECONDS * fault.share
+            case "killed unseen":
+                self._lag = LONGEST_LAG_SECONDS * fault.share
+                self._kill_after.add(process)
             case kind if kind in FATES:
                 self._fate = FATES[kind]
             case kind if kind in self.acts:
@@ -365,7 +390,8 @@ class World:
                 return False
         return True
 
-    def _stand_still(self, process: Process, seconds: float) -> None:
+    def stand_still(self, process: Process, seconds: float) -> None:
+        """Let a process do nothing for a while, as one that was stopped or whose laptop sleeps."""
         process.paused_seconds = max(process.paused_seconds, seconds)
         self.say(process.name, f"stands still for {seconds:.0f} s")
         self.schedule.sleep(seconds)
