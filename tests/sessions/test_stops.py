@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -759,14 +760,16 @@ def test_a_cancellation_on_top_of_a_stop_is_no_ordinary_stop(
         )
         _cancel_by_hand(experiment, block)
         bought = len(jobs_at(platform.info, experiment)), len(platform.sessions())
+        again = block.experiment("e")
+        run(again, 0)
         with pytest.raises(ExperimentStoppedError, match="somebody cancelled it"):
-            run(block.experiment("e"), 1)
+            run(again, 1)
         assert (len(jobs_at(platform.info, experiment)), len(platform.sessions())) == bought
         journal = Journal(block.ledger(), experiment.uid)
         assert [stop.cause for stop, _ in read_stops(journal)] == ["closed", "cancelled"]
         resume(journal, experiment.identity, "a person")
         assert all(lifted is not None for _, lifted in read_stops(journal))
-        run(block.experiment("e"), 1)
+        run(again, 1)
 
 
 def test_who_cancels_again_after_telling_prefect_to_go_on_is_heard(
@@ -789,24 +792,24 @@ def test_a_program_that_catches_its_stop_is_not_finished(
     """``resume`` and another run, as the message says, then buy what was refused or lost."""
 
     def attempt(first: bool) -> None:
-        with block.experiment("e") as experiment, jobs_taking(platform, JOB_SECONDS):
-            run(experiment, 0)
+        with block.experiment("e") as experiment:
+            with jobs_taking(platform, JOB_SECONDS):
+                run(experiment, 0)
             if first and not fetched:
-                submit(experiment, 1, 2)
+                submit(experiment, 1, 2)  # they wait, for the clock stands still
             if first:
                 platform.end_session(str(experiment.session_id), "cancel")
-            for number in (1, 2):
-                try:
-                    if fetched or not first:
+            with jobs_taking(platform, JOB_SECONDS):
+                for number in (1, 2) if fetched or not first else ():
+                    with suppress(ExperimentStoppedError):
                         run(experiment, number)
-                except ExperimentStoppedError:
-                    assert first
 
     attempt(first=True)
     experiment = block.experiment("e")
-    if not fetched:  # nobody has noticed yet
-        with pytest.raises(ExperimentStoppedError):
-            run(experiment, 1)
+    assert not experiment.sealed
+    with jobs_taking(platform, JOB_SECONDS), pytest.raises(ExperimentStoppedError):
+        for number in range(3):
+            run(experiment, number)
     assert overview(block.ledger(), experiment.identity).state is ExperimentState.STOPPED
     resume(Journal(block.ledger(), experiment.uid), experiment.identity, "a person")
     attempt(first=False)
