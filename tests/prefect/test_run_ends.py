@@ -27,7 +27,10 @@ from support import Platform, tagged
 
 from session_block import Experiment, QuantumSession, SessionRef
 from session_block.blocks.quantum_session import load_block
+from session_block.errors import ExperimentStoppedError
 from session_block.flows.tidy import tidy
+from session_block.records.journal import Journal
+from session_block.records.stops import resume
 from session_block.tasks import (
     aopen_session,
     asubmit_sampler,
@@ -453,7 +456,7 @@ def test_a_killed_and_cancelled_run_is_tidied_up(
 def test_tidying_leaves_alone_who_goes_on_with_the_name_of_an_ended_run(
     slow_platform: Platform, slow: str
 ) -> None:
-    """A script that opens the name of a cancelled run keeps its session and its jobs."""
+    """A script that opens the name of a cancelled run, once that is resumed, keeps its session."""
     name = f"t-tidied-{uuid4().hex[:8]}"
     runs: list[UUID] = []
 
@@ -467,6 +470,10 @@ def test_tidying_leaves_alone_who_goes_on_with_the_name_of_an_ended_run(
         cancelled()
     _set(runs[0], Cancelled())
     with load_block(slow).experiment(name) as experiment:
+        with pytest.raises(ExperimentStoppedError, match="cancelled in Prefect"):
+            experiment.open_session()
+        ledger = load_block(slow).ledger()
+        resume(Journal(ledger, experiment.uid), experiment.identity, "a person")
         session_id = experiment.open_session()
         assert tidy(slow) == []
         assert _accepts(slow_platform, session_id)
