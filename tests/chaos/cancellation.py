@@ -20,7 +20,9 @@ from .scenarios import OPENING, Play, Scenario
 
 _EVERY = 3
 _END_SECONDS = 10.0
-_GOES_ON = Allowed(raises=frozenset({"SessionClosedError", "JobCancelledError"}))
+_GOES_ON = Allowed(
+    raises=frozenset({"ExperimentStoppedError", "SessionClosedError", "JobCancelledError"})
+)
 """A worker that wakes up in a cancelled experiment says so."""
 
 
