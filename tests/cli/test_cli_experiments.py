@@ -216,7 +216,7 @@ def test_an_experiment_is_cancelled_when_its_user_confirms(
     assert prefect_server
     slow_block.save("t-cancelled", overwrite=True)
     experiment = slow_block.experiment("cancelled")
-    submit(experiment, 1, 2, 3)
+    submit(experiment, *range(1, 13))  # each command takes its time
     arguments = ("cancel", "cancelled", "--block", "t-cancelled")
     assert "Nothing was done." in _run(*arguments, code=1, stdin="n\n").stderr
     assert "--yes" in _run(*arguments, code=1).stderr

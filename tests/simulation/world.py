@@ -30,7 +30,7 @@ LONGEST_LAG_SECONDS = 25.0
 UNSEEN = {"dropped unseen", "middlebox unseen"}
 """Faults after whose effect the listing lags."""
 
-MOST_EFFECTS = 6000
+MOST_EFFECTS = 30_000
 """After so many, a world is taken to go on for ever."""
 
 
@@ -392,7 +392,7 @@ class World:
 
     def stand_still(self, process: Process, seconds: float) -> None:
         """Let a process do nothing for a while, as one that was stopped or whose laptop sleeps."""
-        process.paused_seconds = max(process.paused_seconds, seconds)
+        process.paused_seconds += seconds
         self.say(process.name, f"stands still for {seconds:.0f} s")
         self.schedule.sleep(seconds)
         process.check_alive()
