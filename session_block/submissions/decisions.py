@@ -136,6 +136,10 @@ TABLE: Mapping[tuple[Situation, Answer], Action] = {
     (Situation.RESULT, Answer.OTHER_JOBS): Action.CANCEL_TWINS,
 }
 
+WITH_A_DEAD_JOB = frozenset({Situation.JOB_ENDED_WITH_SESSION, Situation.JOB_WRITTEN_OFF})
+"""The situations in which another job would be bought, unless the dead one has a twin, or the
+ledger is an older copy that does not know the job after it."""
+
 BUYS = frozenset({Action.SUBMIT, Action.NEXT_GENERATION, Action.NEXT_GENERATION_IN_NEW_SESSION})
 """The actions that make a job. None is carried out while the experiment is stopped."""
 

@@ -28,7 +28,7 @@ from session_block.records.keys import Intent, Outcome, SubmissionFact, Twin
 from session_block.records.sessions import restore_session
 from session_block.records.submissions import Situation, Submission
 from session_block.sessions.manager import SessionManager
-from session_block.submissions.decisions import Action, Answer, decide
+from session_block.submissions.decisions import WITH_A_DEAD_JOB, Action, Answer, decide
 from session_block.submissions.settle import Settler, settle_window
 from session_block.tags import SubmissionTag, name_tag, uid_tag
 
@@ -187,7 +187,7 @@ class Reconciler:
                 twins = {one.job_id for one in facts[submission] if isinstance(one, Twin)}
                 others = [pair for pair in tagged[generation] if pair[1].job_id not in known]
                 # A twin that could not be cancelled in time may give what a dead job did not.
-                may_adopt = _situation(recorded, generation) in _WITH_A_DEAD_JOB
+                may_adopt = _situation(recorded, generation) in WITH_A_DEAD_JOB
                 new = [
                     (tag, job)
                     for tag, job in others
@@ -236,7 +236,7 @@ class Reconciler:
         situation = _situation(recorded, tag.generation)
         several = Answer.ONE_JOB if len(others) == 1 else Answer.SEVERAL_JOBS
         settled = situation in _WITH_A_JOB
-        if situation in _WITH_A_DEAD_JOB:
+        if situation in WITH_A_DEAD_JOB:
             settled = not any(job.can_give_a_result for job in others)
         match decide(situation, Answer.OTHER_JOBS if settled else several):
             case Action.RESTORE:
@@ -311,8 +311,7 @@ class Reconciler:
         return facts
 
 
-_WITH_A_DEAD_JOB = frozenset({Situation.JOB_ENDED_WITH_SESSION, Situation.JOB_WRITTEN_OFF})
-_WITH_A_JOB = _WITH_A_DEAD_JOB | {Situation.JOB, Situation.SUPERSEDED, Situation.RESULT}
+_WITH_A_JOB = WITH_A_DEAD_JOB | {Situation.JOB, Situation.SUPERSEDED, Situation.RESULT}
 
 
 def _situation(recorded: Submission, generation: int) -> Situation:

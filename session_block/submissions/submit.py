@@ -39,7 +39,7 @@ from session_block.records.keys import Intent, Outcome
 from session_block.records.sender import SenderWatch, sending
 from session_block.records.submissions import Asked, Generation, Situation, Submission
 from session_block.sessions.manager import SessionManager, session_id_of
-from session_block.submissions.decisions import BUYS, Action, Answer, decide
+from session_block.submissions.decisions import BUYS, WITH_A_DEAD_JOB, Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
 from session_block.submissions.rate_limit import RateLimiter
 from session_block.submissions.reconcile import Reconciler
@@ -55,9 +55,6 @@ _WITHOUT_A_JOB = frozenset(
         Situation.REJECTED_BY_CLOSED_SESSION,
     }
 )
-_WITH_A_DEAD_JOB = frozenset({Situation.JOB_ENDED_WITH_SESSION, Situation.JOB_WRITTEN_OFF})
-"""Another job would be bought, unless the dead one has a twin, or an older ledger knows less."""
-
 _ATTEMPTS_PER_CALL = 3
 _LONG_PAUSE_SECONDS = 60.0
 _logger = logging.getLogger(__name__)
@@ -248,7 +245,7 @@ class Submitter:
         situation = recorded.situation(sender_alive=self._senders.may_still_send(recorded))
         if situation in _WITHOUT_A_JOB and self._reconciler.ensure():
             return Action.WAIT_FOR_SENDER
-        if situation in _WITH_A_DEAD_JOB and self._reconciler.ensure_after(recorded):
+        if situation in WITH_A_DEAD_JOB and self._reconciler.ensure_after(recorded):
             return Action.WAIT_FOR_SENDER
         match situation:
             case Situation.NOTHING:
