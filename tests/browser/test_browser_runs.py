@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +18,7 @@ from pages import new_page, start_run
 from playwright.sync_api import Browser, Locator, Page, expect
 from prefect import get_client
 from prefect_helpers import eventually, flow_run, in_state
-from support import Platform, tagged
+from support import BACKEND, Platform, tagged
 
 pytestmark = [pytest.mark.rest, pytest.mark.shares_names]
 
@@ -27,12 +29,33 @@ CANCELLATION_SECONDS = 15.0
 """Ten, and what a loaded machine adds."""
 
 
+@contextmanager
+def _in_maintenance(platform: Platform) -> Iterator[None]:
+    """Start no jobs, so that a run is seen going for as long as a page takes to show it."""
+    fault = platform.admin.add_fault(kind="maintenance", backend=BACKEND)
+    try:
+        yield
+    finally:
+        platform.admin.clear_faults(fault)
+
+
 @pytest.fixture(scope="module")
-def started(browser: Browser, ui: str, worker: object) -> UUID:  # noqa: ARG001 - it runs it
-    """A run that was started with the deployment's parameter form."""
+def started(
+    browser: Browser,
+    ui: str,
+    slow_platform: Platform,
+    worker: object,  # noqa: ARG001 - it runs it
+) -> UUID:
+    """A run that was started with the deployment's parameter form, and was seen going."""
     given = {"seed": 11, "maxiter": EVALUATIONS, "experiment": EXPERIMENT}
     with new_page(browser) as page:
-        return start_run(page, ui, DEPLOYMENT, "from-the-form", **given)
+        run_id = start_run(page, ui, DEPLOYMENT, "from-the-form", **given)
+        eventually(lambda: _jobs(slow_platform, EXPERIMENT), seconds=60, what="a job is submitted")
+        with _in_maintenance(slow_platform):
+            _tab(page, ui, run_id, "Task Runs")
+            expect(_state(page, "Running")).to_be_visible()
+            expect(page.get_by_role("link", name=re.compile("^estimator ")).first).to_be_visible()
+    return run_id
 
 
 def _jobs(platform: Platform, experiment: str) -> list[dict[str, Any]]:
@@ -58,16 +81,14 @@ def test_the_form_s_values_are_the_run_s(started: UUID) -> None:
     assert parameters["optimizer_options"]["maxiter"] == EVALUATIONS
 
 
-def test_a_run_is_seen_going(page: Page, ui: str, slow_platform: Platform, started: UUID) -> None:
-    """The page shows that it runs, a task run for each job that the server counts, and its log."""
-    eventually(lambda: _jobs(slow_platform, EXPERIMENT), seconds=60, what="jobs are submitted")
-    _tab(page, ui, started, "Task Runs")
-    expect(_state(page, "Running")).to_be_visible()
-    expect(page.get_by_role("link", name=re.compile("^estimator ")).first).to_be_visible()
+def test_a_run_s_page_shows_its_jobs(
+    page: Page, ui: str, slow_platform: Platform, started: UUID
+) -> None:
+    """The page shows a task run for each job that the server counts, and the log names them."""
     eventually(in_state(started, "Completed"), seconds=60, what="the run is completed")
     jobs = _jobs(slow_platform, EXPERIMENT)
     assert len(jobs) == EVALUATIONS
-    page.reload()
+    _tab(page, ui, started, "Task Runs")
     expect(_state(page, "Completed")).to_be_visible()
     expect(page.get_by_text(f"{EVALUATIONS} Task runs").first).to_be_visible()
 
@@ -150,11 +171,12 @@ def test_a_run_cancelled_in_the_ui_leaves_no_bill(
     run_id = start_run(page, ui, DEPLOYMENT, "cancelled-in-the-ui", maxiter=200)
     name = str(run_id)
     eventually(lambda: len(_jobs(slow_platform, name)) >= 3, seconds=60, what="jobs are submitted")
-    page.reload()
-    expect(_state(page, "Running")).to_be_visible()
-    page.get_by_role("button", name="Open menu").click()
-    page.get_by_role("menuitem", name="Cancel").click()
-    page.get_by_role("button", name="Cancel Flow Run").click()
+    with _in_maintenance(slow_platform):
+        page.reload()
+        expect(_state(page, "Running")).to_be_visible()
+        page.get_by_role("button", name="Open menu").click()
+        page.get_by_role("menuitem", name="Cancel").click()
+        page.get_by_role("button", name="Cancel Flow Run").click()
     cancelled_at = time.monotonic()
 
     def session_state() -> str:
