@@ -35,7 +35,6 @@ from session_block.ledger.store import Ledger
 from session_block.prefect_context import Ending
 from session_block.records.attempts import RootAttempt, roots_of, seal_completed
 from session_block.records.chapters import is_sealed
-from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.references import JobRef, SessionRef
@@ -84,7 +83,7 @@ class RunEnds:
     def __init__(self) -> None:
         self._lock = ForkLock()
         self._runs: dict[str, _Opened] = {}
-        self._shared: dict[str, list[ExperimentContext]] = {}
+        self._shared: dict[str, list[Completion]] = {}
         self._left: dict[str, list[Completion]] = {}
         self._thread: threading.Thread | None = None
         renew_after_fork(self)
@@ -117,8 +116,8 @@ class RunEnds:
                 opened.completions.append(completion)
             if completion.within is not None:
                 shared = self._shared.setdefault(completion.within.run, [])
-                if completion.context not in shared:
-                    shared.append(completion.context)
+                if completion not in shared:
+                    shared.append(completion)
 
     def at_exit(self) -> None:
         """End what is left when this process ends, as Prefect says that its run has ended."""
@@ -160,7 +159,7 @@ class RunEnds:
             if not opened.is_root and completion.may_be_ended:
                 self._leave_to_root(completion)
         if opened.is_root:
-            self._end_left(key, ending)
+            self._end_left(key, ending, ran_here=True)
 
     def _leave_to_root(self, completion: Completion) -> None:
         """Let the outermost run's end end what a subflow hands over, shares or left by an error.
@@ -195,8 +194,14 @@ class RunEnds:
             for root, ending in prefect_context.endings_of(asked).items():
                 self._end_left(root, ending)
 
-    def _end_left(self, root: str, ending: Ending | None) -> None:
-        """End what subflows have left to the outermost run, and seal what they have shared."""
+    def _end_left(self, root: str, ending: Ending | None, *, ran_here: bool = False) -> None:
+        """End what subflows have left to the outermost run, and seal what they have shared.
+
+        Args:
+            root: The outermost run.
+            ending: How it ended.
+            ran_here: Whether it was this process's attempt that ended.
+        """
         with self._lock:
             left = self._left.pop(root, [])
             shared = self._shared.pop(root, [])
@@ -205,9 +210,11 @@ class RunEnds:
             _end_one(completion, root, ending, is_root=True)
         if ending != "completed":
             return
-        for context in shared:
+        # Of several attempts in this process, the latest one has ended the run.
+        for one in {completion.context.uid: completion for completion in shared}.values():
+            context, completed = one.context, one.within if ran_here else None
             try:
-                seal_completed(context.identity, context.journal, root)
+                seal_completed(context.identity, context.journal, root, completed)
             except SessionBlockError as error:
                 _logger.warning("Experiment %s was not sealed: %s", context.identity, error)
 

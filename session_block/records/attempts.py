@@ -117,15 +117,20 @@ def roots_of(journal: Journal) -> dict[str, RootAttempt]:
     }
 
 
-def seal_completed(identity: Identity, journal: Journal, root: str) -> None:
+def seal_completed(
+    identity: Identity, journal: Journal, root: str, completed: RootAttempt | None = None
+) -> None:
     """Seal a shared experiment whose outermost run has completed.
 
     Args:
         identity: The experiment.
         journal: Its journal.
         root: The ID of the run.
+        completed: The attempt that completed, if that is known; by default the latest one. Prefect
+            may have begun a later one beside it, whose process was then killed.
     """
     within = None if is_sealed(journal) else roots_of(journal).get(root)
+    within = completed if within is not None and completed is not None else within
     # Somebody is inside if the run has not waited for a child, or has returned a reference.
     if within is not None and not others_are_inside(journal, within):
         seal_unless_stopped(identity, journal)

@@ -26,6 +26,8 @@ from session_block.blocks.quantum_session import load_block
 from session_block.crashpoints import CRASH_AT
 from session_block.errors import ExperimentDivergedError, ExperimentSealedError
 from session_block.experiments.experiment import Experiment as Opened
+from session_block.records.attempts import RootAttempt, note_attempt
+from session_block.records.journal import Journal
 from session_block.tasks import fetch_result, open_session, submit_sampler
 
 pytestmark = [pytest.mark.rest, pytest.mark.usefixtures("quick_flows", "prefect_server")]
@@ -107,6 +109,23 @@ def test_the_second_subflow_goes_on_where_the_first_left_it(
 
     assert set(later()) <= set(found[0])
     assert platform.jobs_named(name) == 11
+
+
+def test_an_attempt_that_was_killed_beside_the_one_that_completes_keeps_nothing_open(
+    block: QuantumSession, saved_block: str, name: str
+) -> None:
+    """Prefect may begin a run again beside a process that lives; then that one completes it."""
+
+    @flow
+    def root() -> None:
+        with load_block(saved_block).experiment(name) as experiment:
+            _ask(experiment, 1)
+            journal = Journal(block.ledger(), experiment.uid)
+            beside = RootAttempt(str(this_run.id), 2)
+            note_attempt(journal, experiment.identity, 0, None, beside)  # and never ended
+
+    root()
+    assert Experiment.load(name, block.ledger()).sealed
 
 
 def test_a_session_lasts_while_one_of_the_flows_uses_it(

@@ -51,6 +51,8 @@ OCCASIONS: dict[str, str] = {
     "another worker": ANY,
     "ledger gone": ANY,
     "ledger from an older copy": ANY,
+    "program changed": ANY,
+    "another owner": ANY,
 }
 """Each kind of fault, and the kind of effect that it waits for."""
 

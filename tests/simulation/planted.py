@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from session_block.client import failures
 from session_block.client.jobs import Jobs
 from session_block.costs.budget import Budget
-from session_block.experiments import occurrences
+from session_block.experiments import flow_places, occurrences, replay
 from session_block.experiments.replay import ReplayGuard
 from session_block.ledger.schema import Fact
 from session_block.ledger.store import Ledger
+from session_block.records import chapters, places
 from session_block.records import identity as identities
+from session_block.records.places import RunPlace
+from session_block.records.sessions import SessionRecord
 from session_block.records.submissions import Situation
 from session_block.sessions import closing, decisions, stops
 from session_block.sessions.decisions import Evidence, SessionFate
@@ -190,6 +194,44 @@ def _outcome_unread() -> Patches:
     return [(settle.Settler, "decide", mine)]
 
 
+def _one_place() -> Patches:
+    """All subflows of a run are one place."""
+    name = RunPlace.name
+    return [(RunPlace, "name", lambda self, block: name(replace(self, paths=()), block))]
+
+
+def _first_rank() -> Patches:
+    """Equal calls of a subflow are one."""
+    return [(places._Calls, "free_rank", lambda _: 1)]
+
+
+def _nobody_asks() -> Patches:
+    """The requests of subflows that share an experiment are told apart by their order alone."""
+    return [(replay, "asker_here", lambda _: None)]
+
+
+def _nobody_shares() -> Patches:
+    """Each flow run that opens a name ends the experiment."""
+    return [(flow_places, "shared_attempt", lambda: None)]
+
+
+def _chapters_of_nobody() -> Patches:
+    """A chapter does not belong to the call that opened it."""
+    extend = chapters.extend
+    return [(chapters, "extend", lambda journal, _, number: extend(journal, None, number))]
+
+
+def _never_diverged() -> Patches:
+    """A changed program goes on."""
+    return [(ReplayGuard, "_repeats", lambda *_, **__: True)]
+
+
+def _borrowed_is_own() -> Patches:
+    """A borrowed session is closed."""
+    own = {"opened", "borrowed"}
+    return [(SessionRecord, "opened", property(lambda self: self.kind in own))]
+
+
 PLANTS: Mapping[str, Plant] = {
     "intent after the POST": _intent_after_post,
     "no look-up": _no_look_up,
@@ -206,6 +248,13 @@ PLANTS: Mapping[str, Plant] = {
     "a result is not stored": _results_unstored,
     "equal requests are one": _no_occurrences,
     "a restart counts on": _restarts_count_on,
+    "all subflows are one place": _one_place,
+    "equal calls are one": _first_rank,
+    "nobody asks": _nobody_asks,
+    "nobody shares a name": _nobody_shares,
+    "a chapter is nobody's": _chapters_of_nobody,
+    "a changed program goes on": _never_diverged,
+    "a borrowed session is closed": _borrowed_is_own,
     "no budget": _budget_counts_results,
     "a session for each process": _second_session,
     "a stop is not kept": _no_stop_guard,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .platform import Job, Session, value_of
+from .programs import Body, Call, Keys, Path, Step, Threads
 from .runs import Run
 from .world import Process, World
 
@@ -52,8 +53,9 @@ class Watch:
         uid, submission, generation = core
         status, _, code = job.fate
         run.job_failed = run.job_failed or (status != "Completed" and code not in PASSING)
-        if run.stopped_at is not None and now > run.stopped_at:
+        if uid in run.stopped_at and now > run.stopped_at[uid]:
             self.world.breaks("P4", f"job {job.id} of {run.name} was bought after a stop")
+        self._check_changed(job, run, sender, uid)
         if (uid, f"intent/{submission}/{generation}") not in run.disk.facts and sender.alive:
             self.world.breaks("P3", f"job {job.id} of {run.name} has no recorded intent")
         run.twinned = run.twinned or job.parent is not None
@@ -95,7 +97,9 @@ class Watch:
     def session(self, session: Session, now: float) -> None:
         """Check a session that the platform has just opened."""
         run = self._run_of(session.opener)
-        if run.stopped_at is not None and now > run.stopped_at:
+        if len(run.places) > 1 and not run.program.shared:
+            return  # whose it is stands in no record yet
+        if any(now > moment for moment in run.stopped_at.values()):
             self.world.breaks("P4", f"session {session.id} of {run.name} was opened after a stop")
         recorded = self._recorded_sessions(run)
         for one in self.world.platform.sessions.values():
@@ -110,7 +114,7 @@ class Watch:
         """Check a close that the platform has just carried out."""
         if by in {one.name for one in self.world.processes}:
             run = self._run_of(by)
-            if self._run_of(session.opener) is not run:
+            if self._run_of(session.opener) is not run or session.id in run.lent:
                 self.world.breaks("P5", f"{run.name} closed another's session {session.id}")
 
     def at_the_end(self) -> None:
@@ -136,17 +140,61 @@ class Watch:
             if len([job for job in effective if job.id not in self.twins]) > 1:
                 self.world.breaks("P1", f"submission {submission} of {run.name} ran twice")
         by_value = {value_of(job): job for job in platform.jobs.values()}
-        before = 0.0
-        for index, step in enumerate(run.steps):
-            value = run.observed.get(index)
-            found = None if value is None else by_value.get(value)
-            if found is None or found.content != step.asks(before):
-                self.world.breaks("P8", f"step {index} of {run.name} got a wrong result")
-                return
-            before = found and value_of(found)
-        bought = sorted({uid for uid, _ in self.jobs} & run.uids)
-        if len(bought) > 1:
-            self.world.breaks("P2", f"{run.name} was two experiments: {bought}")
+        for body in run.chapters if run.changed_at is None else [run.body]:
+            self._check_body(run, body, (), by_value)
+        self._check_places(run)
+
+    def _check_body(self, run: Run, body: Body, path: Path, by_value: dict[float, Job]) -> float:
+        """Check that each request of a flow saw the result of what it asked for."""
+        keys, value = Keys(path), 0.0
+        for index, one in enumerate(body):
+            match one:
+                case Step():
+                    value = self._check_step(run, keys, one, value, by_value)
+                case Threads():
+                    seen = [self._check_step(run, keys, of, value, by_value) for of in one.steps]
+                    value = seen[-1]
+                case Call():
+                    value = self._check_body(run, one.body, (*path, index), by_value)
+        return value
+
+    def _check_step(
+        self, run: Run, keys: Keys, step: Step, before: float, by_value: dict[float, Job]
+    ) -> float:
+        asked = step.asks(before)
+        key = keys.of(step, asked)
+        value = run.observed.get(key)
+        found = None if value is None else by_value.get(value)
+        if value is None or found is None or found.content != asked:
+            self.world.breaks("P8", f"{key} of {run.name} got a wrong result")
+            return 0.0
+        return value
+
+    def _check_places(self, run: Run) -> None:
+        """Check that each flow had one experiment, of its own unless it has a name."""
+        bought = {uid for uid, _ in self.jobs}
+        of_places = [uids & bought for uids in run.places.values()]
+        shared = run.program.named
+        groups = [set[str]().union(*of_places)] if shared else of_places
+        for uids in groups:
+            if len(uids) > 1:
+                self.world.breaks("P2", f"{run.name} was two experiments: {sorted(uids)}")
+        if not shared and len(set[str]().union(*of_places)) < sum(map(bool, of_places)):
+            self.world.breaks("P8", f"two flows of {run.name} were one experiment")
+
+    def _check_changed(self, job: Job, run: Run, sender: Process, uid: str) -> None:
+        """Check that a changed program buys nothing new before it has repeated what was bought."""
+        if run.changed_at is None or sender.began < run.changed_at:
+            return
+        before = Counter(
+            one.content
+            for (owner, _), jobs in self.jobs.items()
+            for one in jobs[:1]
+            if owner == uid and one.created < run.changed_at
+        )
+        asked = Counter(run.asked.get(sender.name, ()))
+        if before - asked and job.content not in before:
+            self.world.breaks("P8", f"job {job.id} of {run.name} was bought by a changed program")
 
     def _known_jobs(self, run: Run) -> set[str]:
         found = set()

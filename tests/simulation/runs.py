@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from session_block.client import Connection
 from session_block.errors import (
     BudgetExceededError,
     ConnectionFailedError,
+    ExperimentDivergedError,
     ExperimentStoppedError,
     JobCancelledError,
     JobEndedInPassingError,
@@ -28,6 +28,7 @@ from session_block.errors import (
     SubmissionNotSentError,
     SubmissionRejectedError,
 )
+from session_block.experiments.experiment import Experiment
 from session_block.ledger.store import Ledger
 from session_block.pubs.request import Request
 from session_block.records import stops
@@ -35,9 +36,12 @@ from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 
 from . import wire
+from .flow_runs import FlowRun
 from .ledgers import Disk
 from .platform import INSTANCE
+from .programs import Body, Call, Key, Keys, Path, Program, Step, Threads, changed
 from .schedule import Killed
+from .seams import SimulatedThread
 from .world import Machine, Process, World
 
 MOST_ATTEMPTS = 40
@@ -107,52 +111,44 @@ class SimulatedBlock(QuantumSession):
         return wire.SimulatedConnection(wire.account(self._process), ledger.environment)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One request of a program.
-
-    Attributes:
-        content: What it runs.
-        follows: Whether what it runs depends on the result before, as an optimiser's does.
-        label: The user's label.
-    """
-
-    content: str
-    follows: bool = False
-    label: str | None = None
-
-    def asks(self, before: float) -> str:
-        """Return what it runs after a result."""
-        return f"{self.content}({before!r})" if self.follows else self.content
-
-
 @dataclass
 class Run:
     """One program of a world.
 
     Attributes:
-        observed: The value that each step saw, in its first attempt to get that far.
+        body: What its program does in this chapter, as it stands now.
+        chapter: How many chapters are over.
+        flow_run: Its outermost flow run; ``None`` for a script.
+        observed: The value that each request saw, in its first attempt to get that far.
         recorded_at: When each value was first seen, and so is recorded.
-        stopped_at: When somebody stopped it; ``None`` if nobody did, or it goes on again.
+        stopped_at: When somebody stopped which experiment, unless it goes on again.
         over: How it ended: ``done``, ``stopped``, ``failed``; empty while it goes on.
         uids: The UIDs of its experiment: several only if ledgers were lost.
         ledger_lost: Whether its ledger was lost, or replaced by an older copy.
         records_lost: Whether that was when nobody was left to bring its records back.
         twinned: Whether the client itself made a second job of one call.
+        changed_at: When its program was changed, if it is as it was changed.
+        asked: What each process has asked for.
+        places: The UIDs of the experiments that its flows opened, by their paths.
+        lent: The sessions of an owner who has left; whoever goes on borrows them.
+        taken: The UID by which another owner goes on with it.
     """
 
     world: World
     name: str
-    steps: Sequence[Step]
+    program: Program
     fields: dict[str, Any]
     disk: Disk
     machines: Sequence[Machine]
     resumes: bool
-    observed: dict[int, float] = field(default_factory=dict)
+    body: Body = ()
+    chapter: int = 0
+    flow_run: FlowRun | None = None
+    observed: dict[Key, float] = field(default_factory=dict)
     recorded_at: dict[float, float] = field(default_factory=dict)
     attempts: int = 0
     working: int = 0
-    stopped_at: float | None = None
+    stopped_at: dict[str, float] = field(default_factory=dict)
     was_stopped: bool = False
     ledger_lost: bool = False
     records_lost: bool = False
@@ -162,6 +158,25 @@ class Run:
     errors: list[str] = field(default_factory=list)
     uids: set[str] = field(default_factory=set)
     processes: set[Process] = field(default_factory=set)
+    changed_at: float | None = None
+    asked: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[Path, set[str]] = field(default_factory=dict)
+    lent: set[str] = field(default_factory=set)
+    taken: str | None = None
+    _current: dict[Process, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.body = self.program.body
+        self._begin_chapter()
+
+    @property
+    def chapters(self) -> tuple[Body, ...]:
+        """What the program does in each chapter."""
+        return (self.program.body, *self.program.later)
+
+    def experiment_of(self, process: Process) -> str | None:
+        """Return the UID of the experiment that a process has opened last."""
+        return self._current.get(process)
 
     def begin(self, delay: float = 0.0) -> None:
         """Start a process that works on the program."""
@@ -209,32 +224,127 @@ class Run:
         )
         block._process = process
         block._ledger = Ledger("simulated", process.environment)
-        with block.experiment(self.name) as experiment:
-            self.uids.add(experiment.uid)
-            value = 0.0
-            for index, step in enumerate(self.steps):
-                asked = step.asks(value)
-                result = experiment._run(request(asked, step.label))
-                value = float(result[0].data.evs)
-                process.check_alive()
-                self._observe(index, value)
-            experiment.seal({"value": value})
+        run = self.flow_run
+        if run is None:
+            self._do(process, block, self.body, ())
+            return
+        prefect = self.world.prefect
+        prefect.run(process, run, lambda: self._do(process, block, self.body, ()))
 
-    def _observe(self, index: int, value: float) -> None:
-        first = self.observed.setdefault(index, value)
+    def _do(self, process: Process, block: SimulatedBlock, body: Body, path: Path) -> float:
+        """Run the body of a flow or a script; return its last value."""
+        name = self.name if self.program.named else None
+        extend = self.chapter > 0
+        with block.experiment(name, extend=extend, uid=self.taken) as experiment:
+            self.uids.add(experiment.uid)
+            self.places.setdefault(path, set()).add(experiment.uid)
+            self._current[process] = experiment.uid
+            keys, value = Keys(path), 0.0
+            for index, one in enumerate(body):
+                match one:
+                    case Step():
+                        value = self._ask(process, experiment, keys, one, value)
+                    case Threads():
+                        value = self._ask_at_once(process, experiment, keys, one, value)
+                    case Call():
+                        value = self._call(process, block, one, (*path, index))
+                        self._current[process] = experiment.uid
+            if self.flow_run is None:
+                experiment.seal({"value": value})
+        return value
+
+    def _call(self, process: Process, block: SimulatedBlock, call: Call, path: Path) -> float:
+        return self.world.prefect.call(
+            process,
+            call.flow,
+            call.parameters,
+            lambda: self._do(process, block, call.body, path),
+            retries=call.retries,
+            keep=call.keep,
+        )
+
+    def _ask(
+        self, process: Process, experiment: Experiment, keys: Keys, step: Step, before: float
+    ) -> float:
+        asked = step.asks(before)
+        key = keys.of(step, asked)
+        self.asked.setdefault(process.name, []).append(asked)
+        result = experiment._run(request(asked, step.label))
+        value = float(result[0].data.evs)
+        process.check_alive()
+        self._observe(key, value)
+        return value
+
+    def _ask_at_once(
+        self, process: Process, experiment: Experiment, keys: Keys, several: Threads, value: float
+    ) -> float:
+        values: dict[int, float] = {}
+        errors: list[Exception] = []
+
+        def ask(index: int, step: Step) -> None:
+            try:
+                values[index] = self._ask(process, experiment, keys, step, value)
+            except Exception as error:  # noqa: BLE001 - raised where they are waited for
+                errors.append(error)
+
+        threads = [
+            SimulatedThread(ask, f"thread {index}", (index, step))
+            for index, step in enumerate(several.steps)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        process.check_alive()
+        if errors:
+            raise errors[0]
+        return values[len(threads) - 1]
+
+    def stop(self, process: Process) -> None:
+        """Note that somebody stops the experiment that a process works on."""
+        uid = self.experiment_of(process)
+        if uid is not None:
+            self.stopped_at[uid] = self.world.now
+        self.was_stopped = True
+
+    def change(self, share: float) -> None:
+        """Change the program before its next attempt."""
+        self.body = changed(self.program.body, share)
+        self.changed_at = self.world.now
+        self.world.say(self.name, f"is changed: {self.body}")
+
+    def restore(self) -> None:
+        """Let the program be as it was."""
+        self.body, self.changed_at = self.program.body, None
+        self.world.say(self.name, "is as it was")
+
+    def take_over(self, uid: str) -> None:
+        """Let another owner go on with the experiment, from a ledger of their own."""
+        self.lent = {one.id for one in self.world.platform.sessions.values()}
+        self.disk, self.taken = Disk(), uid
+        self.fields["owner"] = "another owner"
+        self.world.say(self.name, f"is taken over by another owner, uid={uid}")
+
+    def _begin_chapter(self) -> None:
+        self.body = self.chapters[self.chapter]
+        flow = self.program.flow
+        self.flow_run = None if flow is None else self.world.prefect.new_run(flow, {})
+
+    def _observe(self, key: Key, value: float) -> None:
+        first = self.observed.setdefault(key, value)
         # Which of two twins had been recorded is not known any more once the ledger is lost.
         if first != value and not (self.ledger_lost and self.twinned):
-            self.world.breaks("P7", f"step {index} of {self.name} saw {first}, and then {value}")
-        self.observed[index] = value
+            self.world.breaks("P7", f"{key} of {self.name} saw {first}, and then {value}")
+        self.observed[key] = value
         self.recorded_at.setdefault(value, self.world.now)
-        if value in [one for at, one in self.observed.items() if at != index]:
-            self.world.breaks("P8", f"step {index} of {self.name} got another step's result")
+        if value in [one for at, one in self.observed.items() if at != key]:
+            self.world.breaks("P8", f"{key} of {self.name} got another request's result")
 
-    def _attend(self, error: BaseException | None) -> None:
+    def _attend(self, error: BaseException | None) -> None:  # noqa: C901 - a table
         """Do what whoever watches the program does when a process of it has ended."""
         world = self.world
         if error is None:
-            self.over = "done"
+            self._succeeded()
             return
         if self.over or self.working or world.exhausted:
             return  # another process works on it
@@ -243,6 +353,9 @@ class Run:
                 if not self.was_stopped and not self.ledger_lost:
                     world.breaks("P4", f"{self.name} stopped, and nobody had stopped it")
                 self._stopped()
+            case ExperimentDivergedError() if self.changed_at is not None:
+                self.restore()
+                self._again(60.0)
             case JobFailedError() | JobCancelledError() if self.job_failed:
                 self.over = "failed"
             case BudgetExceededError() if "max_jobs" in self.fields:
@@ -259,12 +372,22 @@ class Run:
                 world.breaks("P11", f"{self.name} ended with {type(error).__name__}: {error}")
                 self.over = "failed"
 
-    def _again(self, delay: float) -> None:
+    def _succeeded(self) -> None:
+        if self.over or self.chapter + 1 == len(self.chapters):
+            self.over = "done"
+        elif not self.working:
+            self.chapter += 1
+            self._begin_chapter()
+            self.begin(10.0)
+
+    def _again(self, delay: float, *, by_a_person: bool = False) -> None:
         if self.attempts >= MOST_ATTEMPTS:
             last = self.errors[-1] if self.errors else "it was killed"
             self.world.breaks("liveness", f"{self.name} is not over after 40 attempts: {last}")
             self.over = "stuck"
             return
+        if self.flow_run is not None:
+            self.world.prefect.begin_anew(self.flow_run, by_a_person=by_a_person)
         self.begin(delay)
 
     def _stopped(self) -> None:
@@ -283,30 +406,9 @@ class Run:
                 journal = Journal(ledger, uid)
                 if stops.standing_stop(journal) is not None:
                     stops.resume(journal, Identity(self.name, 1, uid), "a person")
-            self.stopped_at = None
+            self.stopped_at.clear()
             world.platform.raise_limit()
             world.say(operator.name, "resumes it")
-            self.begin(10.0)
+            self._again(10.0, by_a_person=True)
 
         world.start(operator, resume, 900.0)
-
-
-def draw_steps(drawn: random.Random) -> list[Step]:
-    """Draw a program: independent requests, equal ones, an optimiser's, some with labels."""
-    kind = drawn.choice(["optimiser", "sweep", "equal", "mixed"])
-    number = drawn.randint(2, 7)
-    match kind:
-        case "optimiser":
-            return [Step("energy", follows=True) for _ in range(number)]
-        case "sweep":
-            return [Step(f"point {index}") for index in range(number)]
-        case "equal":
-            return [Step("the same") for _ in range(number)]
-    return [
-        Step(
-            drawn.choice(["a", "b", "c"]),
-            follows=drawn.random() < 0.3,
-            label=f"label {index}" if drawn.random() < 0.3 else None,
-        )
-        for index in range(number)
-    ]

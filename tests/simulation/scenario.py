@@ -9,23 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from session_block.experiments.unclosed import UNCLOSED
+from session_block.tags import uid_tag
 
 from . import faults as kinds
 from .faults import Fault
 from .ledgers import Disk
-from .platform import Session
+from .platform import Job, Session
+from .programs import draw_program, steps_of
 from .promises import Watch
-from .runs import Run, draw_steps
+from .runs import Run
 from .schedule import StuckError
+from .seams import install
 from .world import Machine, Process, World
 
 LONGEST_STILLNESS_SECONDS = 1500.0
 LIMITED_SECONDS = 3600.0
 """After this time somebody raises the instance's limit."""
 
-EFFECTS = 180
-"""About how many effects a world has; faults are spread over the first ones."""
+EFFECTS = (100, 200, 400, 800)
+"""Over how many first effects the faults of a world are spread: small worlds have few."""
 
 _FAR_FROM_ITS_END = 90.0
 
@@ -50,11 +52,13 @@ class Outcome:
 
 def plan_of(seed: int) -> list[Fault]:
     """Return what goes wrong in the world of a seed."""
-    return kinds.draw(random.Random(f"faults {seed}"), EFFECTS)  # noqa: S311 - no secret
+    drawn = random.Random(f"faults {seed}")  # noqa: S311 - no secret
+    return kinds.draw(drawn, drawn.choice(EFFECTS))
 
 
 def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
     """Run the world of a seed, with all its faults or with some of them."""
+    install()
     chosen = plan_of(seed) if faults is None else list(faults)
     world = World(seed, list(chosen))
     runs = _draw_runs(world)
@@ -69,6 +73,8 @@ def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
         "ledger gone": acts.ledger_gone,
         "ledger from an older copy": acts.ledger_gone,
         "session nearly over": acts.nearly_over,
+        "program changed": acts.program_changed,
+        "another owner": acts.another_owner,
     }
     logging.disable(logging.CRITICAL)
     try:
@@ -81,7 +87,6 @@ def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
         world.breaks("liveness", str(stuck))
     finally:
         logging.disable(logging.NOTSET)
-        UNCLOSED.after_fork()  # no process of this world is left to close anything
     watch.at_the_end()
     return Outcome(
         seed,
@@ -116,14 +121,14 @@ def _draw_runs(world: World) -> list[Run]:
             fields["max_time"] = drawn.choice([60, 300, 3600, None])
         if fields["mode"] == "session" and drawn.random() < 0.3:
             fields["min_time_left"] = 30
-        steps = draw_steps(drawn)
+        program = draw_program(drawn)
         if drawn.random() < 0.15:
-            fields["max_jobs"] = drawn.randint(1, len(steps))
+            fields["max_jobs"] = drawn.randint(1, len(list(steps_of(program.body))))
         runs.append(
             Run(
                 world,
                 f"experiment {number}",
-                steps,
+                program,
                 fields,
                 disk,
                 machines,
@@ -146,7 +151,7 @@ class _Acts:
         if session is None:
             return
         world = self._world
-        run.stopped_at, run.was_stopped = world.now, True
+        run.stop(process)
         world.say("a person", f"ends session {session.id} of {run.name}")
         if fault.kind == "person closes":
             world.platform.close(session, world.now, "a person")
@@ -160,8 +165,9 @@ class _Acts:
         self._world.say("IBM", "ends all sessions at the instance's limit")
         for run in self._runs:
             run.was_stopped = True
-            if self._session_in(run) is not None:
-                run.stopped_at = self._world.now
+            for one in run.uids:
+                if self._session_in(run, one) is not None:
+                    run.stopped_at[one] = self._world.now
         self._world.platform.reach_limit(self._world.now)
         later = self._world.now + LIMITED_SECONDS
         self._world.schedule.at(later, self._world.platform.raise_limit)
@@ -188,6 +194,7 @@ class _Acts:
         """Let the ledger be lost, with the processes that had it open."""
         disk = process.disk
         old = disk.copy()
+        self._world.list_all()
         if fault.kind == "ledger gone":
             disk.facts = {}
         else:
@@ -197,7 +204,36 @@ class _Acts:
             run.ledger_lost = True
             run.records_lost = run.records_lost or bool(run.over)
         self._world.say("world", f"the ledger keeps {len(disk.facts)} of {len(old.facts)} facts")
-        for one in list(self._world.processes):
+        for run in self._runs:
+            for one in list(run.processes):
+                if one.alive and one is not process:
+                    self._world.kill(one)
+        self._world.kill(process)
+        process.check_alive()
+
+    def program_changed(self, fault: Fault, process: Process) -> None:
+        """Let somebody change the program, and start it again."""
+        run = self._run_of(process)
+        if not run.program.in_order or run.changed_at is not None:
+            return
+        run.change(fault.share)
+        self._kill_all(run, process)
+
+    def another_owner(self, _: Fault, process: Process) -> None:
+        """Let the experiment's owner leave, and another one go on with it by its UID."""
+        run, uid = self._run_of(process), self._run_of(process).experiment_of(process)
+        bought = uid is not None and any(uid_tag(uid) in job.tags for job in self._jobs())
+        if uid is None or not bought or not run.program.in_order or run.program.flow or run.taken:
+            return
+        run.ledger_lost = True
+        run.take_over(uid)
+        self._kill_all(run, process)
+
+    def _jobs(self) -> list[Job]:
+        return list(self._world.platform.jobs.values())
+
+    def _kill_all(self, run: Run, process: Process) -> None:
+        for one in list(run.processes):
             if one.alive and one is not process:
                 self._world.kill(one)
         self._world.kill(process)
@@ -207,14 +243,16 @@ class _Acts:
         return next(run for run in self._runs if process in run.processes)
 
     def _session_of(self, process: Process) -> Session | None:
-        return self._session_in(self._run_of(process))
+        run = self._run_of(process)
+        uid = run.experiment_of(process)
+        return None if uid is None else self._session_in(run, uid)
 
-    def _session_in(self, run: Run) -> Session | None:
-        """Return the session that a run works in, if its ledger knows it as the latest one."""
+    def _session_in(self, run: Run, uid: str) -> Session | None:
+        """Return the session that an experiment works in, if its ledger knows it as the latest."""
         outcomes = [
             fact
             for fact in run.disk.facts.values()
-            if fact.key.startswith("session/") and fact.experiment in run.uids
+            if fact.key.startswith("session/") and fact.experiment == uid
         ]
         if not outcomes:
             return None

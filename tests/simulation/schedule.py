@@ -30,10 +30,14 @@ class Turn:
 
     Attributes:
         name: For the story.
+        number: Which of the world's threads it is.
     """
 
-    def __init__(self, schedule: Schedule, name: str, work: Callable[[], None]) -> None:
+    def __init__(
+        self, schedule: Schedule, name: str, number: int, work: Callable[[], None]
+    ) -> None:
         self.name = name
+        self.number = number
         self._schedule = schedule
         self._work = work
         self._go = threading.Semaphore(0)
@@ -71,6 +75,7 @@ class Schedule:
         self.now = 0.0
         self._queue: list[tuple[float, int, Turn | Callable[[], None]]] = []
         self._order = count()
+        self._numbers = count(1)
         self._over = threading.Semaphore(0)
         self._current: Turn | None = None
         self._failure: BaseException | None = None
@@ -83,7 +88,7 @@ class Schedule:
 
     def begin(self, name: str, work: Callable[[], None], *, at: float) -> None:
         """Run a function in a thread of its own from a moment on."""
-        self._put(at, Turn(self, name, work))
+        self._put(at, Turn(self, name, next(self._numbers), work))
 
     def at(self, moment: float, happen: Callable[[], None]) -> None:
         """Call a function at a moment, between the turns of threads; it must not wait."""

@@ -15,6 +15,7 @@ from session_block.environment.process import ProcessIdentity
 
 from . import faults as kinds
 from .faults import OCCASIONS, Fault
+from .flow_runs import Prefect
 from .ledgers import Disk, SimulatedStore
 from .platform import EPOCH, Answer, Job, Platform, Session, refused
 from .schedule import Killed, Schedule
@@ -22,6 +23,7 @@ from .wire import be
 
 LEDGER_SECONDS = 0.003
 HTTP_SECONDS = 0.15
+PREFECT_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 4000.0
 LONGEST_OUTAGE_SECONDS = 900.0
 LONGEST_LAG_SECONDS = 25.0
@@ -160,6 +162,7 @@ class World:
             dying=self.random.choice(["cancelled", "failed"]),
             words=self.random.random() < 0.5,
         )
+        self.prefect = Prefect(self)
         self.acts: dict[str, Callable[[Fault, Process], None]] = {}
         self._tokens = 0
         self._ended_tokens: set[str] = set()
@@ -236,6 +239,14 @@ class World:
         fault = self._before(process, what, occasions)
         self.schedule.sleep(LEDGER_SECONDS * self.random.random())
         process.check_alive()
+        return None if fault is None else fault.kind
+
+    def prefect_call(self, process: Process, what: str) -> str | None:
+        """Let a process reach Prefect's server; return the fault of this call."""
+        process.check_alive()
+        fault = self._before(process, what, ())
+        self.schedule.sleep(PREFECT_SECONDS * self.random.random())
+        self.after(process)
         return None if fault is None else fault.kind
 
     def after(self, process: Process) -> None:
@@ -389,6 +400,12 @@ class World:
             case _:
                 return False
         return True
+
+    def list_all(self) -> None:
+        """Let listings show all jobs: with its ledger, one that none shows yet is lost for good."""
+        self._lag = 0.0
+        for job in self.platform.jobs.values():
+            job.listed_at = min(job.listed_at, self.now)
 
     def stand_still(self, process: Process, seconds: float) -> None:
         """Let a process do nothing for a while, as one that was stopped or whose laptop sleeps."""
