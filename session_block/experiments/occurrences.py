@@ -8,7 +8,7 @@ the kept result of a subflow and does not run it, so that its occurrences are no
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -42,12 +42,18 @@ class Occurrences:
     Args:
         recorded: Who asked for the occurrences that are recorded, by fingerprint and number.
         run: The outermost flow run now; its other subflows' occurrences are never taken.
+        is_anybodys: Whether an occurrence, by fingerprint and number, is recorded without who asked
+            for it: an earlier chapter's, or one that a lost ledger does not know any more.
     """
 
     def __init__(
-        self, recorded: Mapping[tuple[str, int], Asker] | None = None, run: str | None = None
+        self,
+        recorded: Mapping[tuple[str, int], Asker] | None = None,
+        run: str | None = None,
+        is_anybodys: Callable[[str, int], bool] = lambda *_: False,
     ) -> None:
         self._run = run
+        self._is_anybodys = is_anybodys
         self._lock = ForkLock()
         self._askers: defaultdict[str, dict[int, Asker]] = defaultdict(dict)
         for (fingerprint, occurrence), asker in (recorded or {}).items():
@@ -118,8 +124,14 @@ class Occurrences:
     def _choose(self, fingerprint: str, asking: Asking) -> int:
         askers, asker = self._askers[fingerprint], asking.asker
         if asker is not None:
-            for occurrence in sorted(askers):
-                mine = self._is_same(askers[occurrence], asker)
+            last = max(askers, default=0)
+            for occurrence in count(1):
+                known = askers.get(occurrence)
+                if known is None and not self._is_anybodys(fingerprint, occurrence):
+                    if occurrence > last:
+                        break
+                    continue
+                mine = known is None or self._is_same(known, asker)
                 if mine and not self._is_held(fingerprint, occurrence, asking):
                     return occurrence
         return next(

@@ -92,7 +92,8 @@ class ReplayGuard:
             if one.occurrence is not None and one.asker is not None
             if one.chapter == self._chapter  # what earlier chapters recorded is for all
         }
-        self._occurrences = Occurrences(asked, prefect_context.root_flow_run_id())
+        root = prefect_context.root_flow_run_id()
+        self._occurrences = Occurrences(asked, root, self._is_anybodys)
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[Admission]:
@@ -190,6 +191,13 @@ class ReplayGuard:
             self._occurrences.learn(fingerprint, occurrence, theirs)
             self._occurrences.give_back(fingerprint, occurrence)
 
+    def _is_anybodys(self, fingerprint: str, occurrence: int) -> bool:
+        """Whether an occurrence is recorded, and not as one flow run's in this chapter."""
+        recorded = self._recorded.get(submission_id(fingerprint, occurrence))
+        return recorded is not None and (
+            recorded.asker is None or recorded.chapter != self._chapter
+        )
+
     def _admitted(
         self,
         request: Request,
@@ -202,7 +210,7 @@ class ReplayGuard:
         fingerprint = self._fingerprint(request)
         if task is not None:
             self._tries.note(task, submission, aio.current().asker)
-        since = self._context.environment.monotonic()
+        since: float | None = None
         while True:
             with self._lock:
                 concurrent = self._concurrent or self._several_ask()
@@ -216,6 +224,8 @@ class ReplayGuard:
                     self._check_label(label, recorded.fingerprint, fingerprint)
                 else:
                     self._refuse_when_sealed()
+                # The look at the platform may have taken long, and others waited for it.
+                since = self._context.environment.monotonic() if since is None else since
                 may_go_on = (
                     recorded is not None
                     or label is not None

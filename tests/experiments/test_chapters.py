@@ -140,6 +140,30 @@ def test_a_chapter_belongs_to_the_run_that_opened_it(
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_a_retried_chapter_gets_equal_requests_in_their_order(
+    platform: Platform, saved_block: str, name: str
+) -> None:
+    """Those of the chapter before come first, also once this chapter has some of its own."""
+    seen: list[list[str]] = []
+
+    @flow(retries=2)
+    def nightly(number: int) -> None:
+        with QuantumSession.load(saved_block).experiment(name, extend=True) as experiment:
+            seen.append([])
+            for asked in range(number):
+                job = experiment.submit_sampler([flipped()], shots=5)
+                seen[-1].append(job.job_id)
+                if (number, len(seen), asked) in {(4, 2, 2), (4, 3, 3)}:
+                    raise _GivenUpError
+
+    nightly(2)
+    nightly(4)
+    assert [len(one) for one in seen] == [2, 3, 4, 4]
+    assert all(one == seen[-1][: len(one)] for one in seen)
+    assert platform.jobs_named(name) == 4
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_an_overlapping_run_that_fails_keeps_no_chapter_open(
     platform: Platform, block: QuantumSession, saved_block: str, name: str, prefect_server: str
 ) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from session_block.experiments.occurrences import Asking
 from session_block.experiments.replay import Occurrences
 from session_block.prefect_context import TaskAttempt
+from session_block.records.keys import Asker
 
 
 def test_equal_requests_are_counted() -> None:
@@ -57,3 +59,12 @@ def test_threads_never_share_a_place() -> None:
     with ThreadPoolExecutor(8) as pool:
         places = list(pool.map(lambda _: occurrences.take("a"), range(200)))
     assert sorted(places) == list(range(1, 201))
+
+
+def test_what_nobody_is_known_to_have_asked_for_comes_first_in_order() -> None:
+    """As after a lost ledger: its own later occurrence is no reason to skip the ones before."""
+    asker = Asker(run="run", path="", call="")
+    mine = Asking(asker, attempt=3)
+    recorded = {("a", 3): asker, ("a", 4): Asker(run="run", path="other", call="other")}
+    occurrences = Occurrences(recorded, "run", lambda _, occurrence: occurrence in {1, 5})
+    assert [occurrences.take("a", asking=mine) for _ in range(5)] == [1, 3, 5, 2, 6]

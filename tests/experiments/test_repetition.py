@@ -70,6 +70,27 @@ def test_a_changed_program_buys_nothing(block: QuantumSession, platform: Platfor
     assert platform.jobs_of(first.uid) == 5
 
 
+def test_the_platform_s_slow_answer_is_no_wait_for_others(
+    block: QuantumSession, platform: Platform
+) -> None:
+    """P8: the recorded requests get their whole time, however long the first look takes."""
+    first = _crash(block, [0, 1, 3])
+    slow = platform.admin.add_fault(
+        kind="delay", seconds=3 * WAIT_SECONDS, method="GET", path="/jobs", times=1
+    )
+    new_first = threading.Barrier(4)
+
+    def ask(angle: float) -> int:
+        new_first.wait()
+        time.sleep(0.0 if angle == 0.5 else 0.2)
+        return _ask(again, angle)
+
+    with block.experiment("e") as again, ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(ask, [0.5, 0, 1, 3]))) == 4
+    assert platform.jobs_of(first.uid) == 4
+    platform.admin.clear_faults(slow)
+
+
 def test_a_new_request_may_come_first_and_waits(
     block: QuantumSession, platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -155,6 +155,14 @@ class Prefect:
             self.set_state(run, StateType.CRASHED)
             self.set_state(run, StateType.SCHEDULED)
 
+    def forget_results(self) -> None:
+        """Lose the results that are kept, with the disk on which a ledger was lost."""
+        for run in self.runs.values():
+            run.kept = None
+            run.states = [
+                State(type=one.type, name=one.name, timestamp=one.timestamp) for one in run.states
+            ]
+
     # The engine
 
     def run(

@@ -149,8 +149,11 @@ def draw_program(drawn: random.Random) -> Program:
             return Program(_draw_tree(drawn, labels=not named), flow="main", named=named)
     first = draw_steps(drawn)
     more = tuple(Step(f"later {one}") for one in range(drawn.randint(1, 3)))
-    repeated = drawn.random() < 0.5
-    return Program(first, flow="main", later=((*first, *more) if repeated else more,))
+    if drawn.random() < 0.5:
+        return Program(first, flow="main", later=(more,))
+    if drawn.random() < 0.5:
+        more = (*_steps(drawn, 2, labels=False), *more)  # some equal to those of the first chapter
+    return Program(first, flow="main", later=((*first, *more),))
 
 
 def _draw_tree(drawn: random.Random, *, labels: bool) -> Body:

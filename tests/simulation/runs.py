@@ -360,6 +360,9 @@ class Run:
                 self.over = "failed"
             case BudgetExceededError() if "max_jobs" in self.fields:
                 self.over = "failed"
+            case SessionClosedError() if self.taken:
+                self.fields["on_expiry"] = "reopen"  # as the error advises
+                self._again(60.0)
             case SessionClosedError() if self.fields.get("on_expiry") == "fail":
                 self.over = "failed"
             case Killed():

@@ -195,6 +195,7 @@ class _Acts:
         disk = process.disk
         old = disk.copy()
         self._world.list_all()
+        self._world.prefect.forget_results()
         if fault.kind == "ledger gone":
             disk.facts = {}
         else:
