@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -349,7 +350,13 @@ class ReplayGuard:
         )
 
     def _refused(self) -> set[str]:
-        return {one.submission for one in self._journal.all(Outcome) if one.kind == "rejected"}
+        """Return the submissions that were refused the last time they were sent."""
+        sent = Counter(one.submission for one in self._journal.all(Intent))
+        return {
+            one.submission
+            for one in self._journal.all(Outcome)
+            if one.kind == "rejected" and one.generation == sent[one.submission]
+        }
 
     def _read_records(self) -> None:
         intents = self._journal.all(Intent)

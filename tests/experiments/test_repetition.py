@@ -70,6 +70,21 @@ def test_a_changed_program_buys_nothing(block: QuantumSession, platform: Platfor
     assert platform.jobs_of(first.uid) == 5
 
 
+def test_a_request_that_was_sent_again_after_a_refusal_must_be_repeated(
+    block: QuantumSession, platform: Platform
+) -> None:
+    """P8: only what was refused the last time may be left out by a changed program."""
+    refusal = {"kind": "status", "status": 429, "code": 1202, "retry_after": 1, "times": 1}
+    platform.admin.add_fault(method="POST", path="/jobs", **refusal)
+    first = block.experiment("e")
+    _ask(first, 1)
+    [submission] = Experiment.load("e", block.ledger()).submissions
+    assert len(submission.generations) == 2
+    with pytest.raises(ExperimentDivergedError), block.experiment("e") as changed:
+        _ask(changed, 2)
+    assert platform.jobs_of(first.uid) == 1
+
+
 def test_the_platform_s_slow_answer_is_no_wait_for_others(
     block: QuantumSession, platform: Platform
 ) -> None:
