@@ -78,8 +78,8 @@ def test_a_request_that_was_sent_again_after_a_refusal_must_be_repeated(
     platform.admin.add_fault(method="POST", path="/jobs", **refusal)
     first = block.experiment("e")
     _ask(first, 1)
-    [submission] = Experiment.load("e", block.ledger()).submissions
-    assert len(submission.generations) == 2
+    [submission] = Experiment.load("e", block.ledger()).submissions()
+    assert submission["generations"] == 2
     with pytest.raises(ExperimentDivergedError), block.experiment("e") as changed:
         _ask(changed, 2)
     assert platform.jobs_of(first.uid) == 1
