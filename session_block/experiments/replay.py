@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from session_block import aio, prefect_context
 from session_block.errors import (
@@ -26,10 +26,11 @@ from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.pubs.request import Request
 from session_block.records.chapters import latest_chapter
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Asker, Intent, Outcome, Result
+from session_block.records.keys import Asker, AskerFound, Intent, Outcome, Result
 from session_block.records.submissions import Asked
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.reconcile import Reconciler
+from session_block.submissions.submit import OccurrenceTakenError
 
 _logger = logging.getLogger(__name__)
 
@@ -184,13 +185,27 @@ class ReplayGuard:
             occurrence = self._occurrences.take(fingerprint, task, asking)
             if asking.asker is None:
                 return occurrence
-            recorded = self._record_of(submission_id(fingerprint, occurrence))
+            recorded = self._claimed(
+                self._record_of(submission_id(fingerprint, occurrence)), asking.asker
+            )
             known = recorded is not None and recorded.chapter == self._chapter
             theirs = recorded.asker if known and recorded is not None else None
             if theirs is None or not self._occurrences.is_anothers(theirs, asking.asker):
                 return occurrence
             self._occurrences.learn(fingerprint, occurrence, theirs)
             self._occurrences.give_back(fingerprint, occurrence)
+
+    def _claimed(self, recorded: Intent | None, asker: Asker | None) -> Intent | None:
+        """Record who asks for what a lost ledger had lost, so that later attempts know it."""
+        if recorded is None or asker is None or not self._lacks_asker(recorded):
+            return recorded
+        found, _ = self._journal.record(AskerFound(submission=recorded.submission, asker=asker))
+        claimed = self._recorded[recorded.submission] = self._with_asker(recorded, found)
+        return claimed
+
+    def _lacks_asker(self, recorded: Intent) -> bool:
+        counted = recorded.label is None and recorded.chapter == self._chapter
+        return recorded.restored and recorded.asker is None and counted
 
     def _is_anybodys(self, fingerprint: str, occurrence: int) -> bool:
         """Whether an occurrence is recorded, and not as one flow run's in this chapter."""
@@ -221,6 +236,11 @@ class ReplayGuard:
                     self._read_records()
                     recorded = self._recorded.get(submission)
                     concurrent = concurrent or self._concurrent
+                claimed = self._claimed(recorded, asker)
+                if claimed is not None and claimed is not recorded:
+                    recorded = claimed
+                    if self._occurrences.is_anothers(claimed.asker, asker):
+                        raise OccurrenceTakenError  # another flow run was faster
                 if recorded is not None:
                     self._check_label(label, recorded.fingerprint, fingerprint)
                 else:
@@ -287,8 +307,14 @@ class ReplayGuard:
             intent = self._journal.get(Intent, submission, 1)
             if intent is None:
                 return None
-            self._recorded[submission] = intent
+            self._recorded[submission] = self._with_asker(
+                intent, self._journal.get(AskerFound, submission) if intent.restored else None
+            )
         return self._recorded[submission]
+
+    @staticmethod
+    def _with_asker(intent: Intent, found: AskerFound | None) -> Intent:
+        return intent if found is None else replace(intent, asker=found.asker)
 
     def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
         # If the record was lost with the ledger, there is nothing to compare: trust the label.
@@ -361,7 +387,14 @@ class ReplayGuard:
     def _read_records(self) -> None:
         intents = self._journal.all(Intent)
         self._chapter = latest_chapter(self._journal)
-        self._recorded = {one.submission: one for one in intents if one.generation == 1}
+        found = {}
+        if any(one.restored for one in intents):
+            found = {one.submission: one for one in self._journal.all(AskerFound)}
+        self._recorded = {
+            one.submission: self._with_asker(one, found.get(one.submission))
+            for one in intents
+            if one.generation == 1
+        }
         counted = {key: one for key, one in self._recorded.items() if one.label is None}
         # An earlier chapter may be replayed or left out; only the open one must be repeated.
         its = {key for key, one in counted.items() if one.chapter == self._chapter}

@@ -521,6 +521,16 @@ class Intent(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskerFound(Kind):
+    """A flow run has asked for a submission of which a lost ledger does not know who asked."""
+
+    KIND = "asker"
+
+    submission: str = _place()
+    asker: Asker
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome(Kind):
     """What came of one generation: a job, a rejection, or neither.
 
@@ -859,6 +869,7 @@ KINDS: tuple[type[Kind], ...] = (
     Stopped,
     Resumed,
     Intent,
+    AskerFound,
     Outcome,
     JobEnded,
     Hold,

@@ -136,6 +136,11 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ),
     ("left/000013", {}, keys.AttemptLeft(attempt=13)),
     (
+        "asker/s1",
+        {"asker": {"run": "r", "path": "p", "call": "c"}},
+        keys.AskerFound(submission="s1", asker=keys.Asker(run="r", path="p", call="c")),
+    ),
+    (
         "session-intent/2",
         {**PLACE, "mode": "session", "max_time_seconds": 600, "owner": SENDER},
         keys.SessionIntent(

@@ -15,6 +15,7 @@ from session_block.client import Connection
 from session_block.errors import (
     BudgetExceededError,
     ConnectionFailedError,
+    CrashLoopError,
     ExperimentDivergedError,
     ExperimentStoppedError,
     JobCancelledError,
@@ -50,6 +51,7 @@ QUICK_RESTART_SECONDS = 5.0
 
 TRY_AGAIN = (
     ConnectionFailedError,
+    CrashLoopError,
     LedgerUnavailableError,
     SubmissionNotSentError,
     SubmissionRejectedError,
@@ -340,7 +342,7 @@ class Run:
         if value in [one for at, one in self.observed.items() if at != key]:
             self.world.breaks("P8", f"{key} of {self.name} got another request's result")
 
-    def _attend(self, error: BaseException | None) -> None:  # noqa: C901 - a table
+    def _attend(self, error: BaseException | None) -> None:  # noqa: C901, PLR0912 - a table
         """Do what whoever watches the program does when a process of it has ended."""
         world = self.world
         if error is None:
@@ -356,6 +358,8 @@ class Run:
             case ExperimentDivergedError() if self.changed_at is not None:
                 self.restore()
                 self._again(60.0)
+            case ExperimentDivergedError() if self.ledger_lost and self.chapter:
+                self.over = "failed"  # what earlier chapters are was lost, as the error says
             case JobFailedError() | JobCancelledError() if self.job_failed:
                 self.over = "failed"
             case BudgetExceededError() if "max_jobs" in self.fields:
