@@ -53,6 +53,7 @@ OCCASIONS: dict[str, str] = {
     "ledger from an older copy": ANY,
     "program changed": ANY,
     "another owner": ANY,
+    "cancelled in Prefect": ANY,
 }
 """Each kind of fault, and the kind of effect that it waits for."""
 

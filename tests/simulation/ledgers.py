@@ -15,10 +15,15 @@ Facts = dict[tuple[str, str], Fact]
 
 
 class Disk:
-    """The place of one ledger. Its content may be lost; who has it open does not see that."""
+    """The place of one ledger. Its content may be lost; who has it open does not see that.
+
+    Attributes:
+        written_at: The moment of each fact, by no machine's clock.
+    """
 
     def __init__(self) -> None:
         self.facts: Facts = {}
+        self.written_at: dict[tuple[str, str], float] = {}
         self.version = FIRST_SCHEMA_VERSION
 
     def copy(self) -> Disk:
@@ -46,6 +51,8 @@ class SimulatedStore:
             raise _unavailable()
         at = (fact.experiment, fact.key)
         inserted = self._disk.facts.setdefault(at, fact) is fact
+        if inserted:
+            self._disk.written_at[at] = self._process.world.now
         self._process.world.after(self._process)
         if fault == "ledger lost after":
             raise _unavailable()

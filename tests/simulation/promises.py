@@ -14,6 +14,9 @@ from .world import Process, World
 DEADLINE_SECONDS = 900.0
 """A sender that stood still for longer may wake up too late: its job is then a twin."""
 
+CANCELLATION_SECONDS = 2.0
+"""Prefect is asked about once a second, in the background."""
+
 PASSING = {9707}
 """Codes of failures after which a job is simply run again."""
 
@@ -54,10 +57,11 @@ class Watch:
         status, _, code = job.fate
         run.job_failed = run.job_failed or (status != "Completed" and code not in PASSING)
         if uid in run.stopped_at and now > run.stopped_at[uid]:
-            self.world.breaks("P4", f"job {job.id} of {run.name} was bought after a stop")
+            self.world.breaks("P4", f"job {job.id} of {run.title} was bought after a stop")
+        self._check_cancelled(job, run, sender, (uid, f"intent/{submission}/{generation}"))
         self._check_changed(job, run, sender, uid)
         if (uid, f"intent/{submission}/{generation}") not in run.disk.facts and sender.alive:
-            self.world.breaks("P3", f"job {job.id} of {run.name} has no recorded intent")
+            self.world.breaks("P3", f"job {job.id} of {run.title} has no recorded intent")
         run.twinned = run.twinned or job.parent is not None
         self._check_double(job, run, sender, self.jobs[uid, submission])
         self.jobs[uid, submission].append(job)
@@ -69,14 +73,14 @@ class Watch:
         recorded = run.recorded_at.get(value_of(job))
         began = self._process(sender).began
         if recorded is not None and began > recorded and not run.ledger_lost:
-            self.world.breaks("P7", f"{run.name} fetched the result of job {job.id} again")
+            self.world.breaks("P7", f"{run.title} fetched the result of job {job.id} again")
 
     def _check_budget(self, run: Run, uid: str) -> None:
         most = run.fields.get("max_jobs")
         jobs = [job for (owner, _), of in self.jobs.items() if owner == uid for job in of]
         bought = [job for job in jobs if job.id not in self.twins]
         if most is not None and len(bought) > most:
-            self.world.breaks("P12", f"{run.name} bought {len(bought)} jobs, and may buy {most}")
+            self.world.breaks("P12", f"{run.title} bought {len(bought)} jobs, and may buy {most}")
 
     def _check_double(self, job: Job, run: Run, sender: Process, before: list[Job]) -> None:
         standing = [one for one in before if one.pending or one.status == "Completed"]
@@ -91,7 +95,7 @@ class Watch:
         self.twins.add(job.id)
         if not excused:
             self.world.breaks(
-                "P1", f"job {job.id} of {run.name} was submitted although {standing[0].id} stands"
+                "P1", f"job {job.id} of {run.title} was submitted although {standing[0].id} stands"
             )
 
     def session(self, session: Session, now: float) -> None:
@@ -100,14 +104,14 @@ class Watch:
         if len(run.places) > 1 and not run.program.shared:
             return  # whose it is stands in no record yet
         if any(now > moment for moment in run.stopped_at.values()):
-            self.world.breaks("P4", f"session {session.id} of {run.name} was opened after a stop")
+            self.world.breaks("P4", f"session {session.id} of {run.title} was opened after a stop")
         recorded = self._recorded_sessions(run)
         for one in self.world.platform.sessions.values():
             if one is session or one.id not in recorded or self._run_of(one.opener) is not run:
                 continue
             if one.state != "closed" and one.accepting:
                 self.world.breaks(
-                    "P4", f"{run.name} opened {session.id} although {one.id} takes jobs"
+                    "P4", f"{run.title} opened {session.id} although {one.id} takes jobs"
                 )
 
     def close(self, session: Session, by: str) -> None:
@@ -115,14 +119,14 @@ class Watch:
         if by in {one.name for one in self.world.processes}:
             run = self._run_of(by)
             if self._run_of(session.opener) is not run or session.id in run.lent:
-                self.world.breaks("P5", f"{run.name} closed another's session {session.id}")
+                self.world.breaks("P5", f"{run.title} closed another's session {session.id}")
 
     def at_the_end(self) -> None:
         """Check what must hold once every run is over."""
         for run in self.runs:
             if run.over in {"", "stuck"}:
                 if not run.over:
-                    self.world.breaks("liveness", f"{run.name} is not over")
+                    self.world.breaks("liveness", f"{run.title} is not over")
                 continue
             if run.over == "done":
                 self._check_done(run)
@@ -136,10 +140,10 @@ class Watch:
             for job in jobs:
                 late = self._process(job.sender).paused_seconds > DEADLINE_SECONDS
                 if job.id not in known and not run.records_lost and not late:
-                    self.world.breaks("P2", f"job {job.id} of {run.name} is in no record")
+                    self.world.breaks("P2", f"job {job.id} of {run.title} is in no record")
             effective = [job for job in jobs if job.status == "Completed"]
             if len([job for job in effective if job.id not in self.twins]) > 1:
-                self.world.breaks("P1", f"submission {submission} of {run.name} ran twice")
+                self.world.breaks("P1", f"submission {submission} of {run.title} ran twice")
         by_value = {value_of(job): job for job in platform.jobs.values()}
         for body in run.chapters if run.changed_at is None else [run.body]:
             self._check_body(run, body, (), by_value)
@@ -166,8 +170,9 @@ class Watch:
         key = keys.of(step, asked)
         value = run.observed.get(key)
         found = None if value is None else by_value.get(value)
-        if value is None or found is None or found.content != asked:
-            self.world.breaks("P8", f"{key} of {run.name} got a wrong result")
+        foreign = found is not None and self._run_of(found.sender) is not run
+        if value is None or found is None or found.content != asked or foreign:
+            self.world.breaks("P8", f"{key} of {run.title} got a wrong result")
             return 0.0
         return value
 
@@ -179,9 +184,17 @@ class Watch:
         groups = [set[str]().union(*of_places)] if shared else of_places
         for uids in groups:
             if len(uids) > 1:
-                self.world.breaks("P2", f"{run.name} was two experiments: {sorted(uids)}")
+                self.world.breaks("P2", f"{run.title} was two experiments: {sorted(uids)}")
         if not shared and len(set[str]().union(*of_places)) < sum(map(bool, of_places)):
-            self.world.breaks("P8", f"two flows of {run.name} were one experiment")
+            self.world.breaks("P8", f"two flows of {run.title} were one experiment")
+
+    def _check_cancelled(self, job: Job, run: Run, sender: Process, at: tuple[str, str]) -> None:
+        """Check that nothing is bought once Prefect has had time to tell of a cancellation."""
+        if run.cancelled_at is None or sender.paused_seconds:
+            return
+        wanted_at = run.disk.written_at.get(at, job.created)
+        if wanted_at > run.cancelled_at + CANCELLATION_SECONDS:
+            self.world.breaks("P4", f"job {job.id} of {run.title} was bought after a cancellation")
 
     def _check_changed(self, job: Job, run: Run, sender: Process, uid: str) -> None:
         """Check that a changed program buys nothing new before it has repeated what was bought."""
@@ -195,7 +208,7 @@ class Watch:
         )
         asked = Counter(run.asked.get(sender.name, ()))
         if before - asked and job.content not in before:
-            self.world.breaks("P8", f"job {job.id} of {run.name} was bought by a changed program")
+            self.world.breaks("P8", f"job {job.id} of {run.title} was bought by a changed program")
 
     def _known_jobs(self, run: Run) -> set[str]:
         found = set()

@@ -18,6 +18,7 @@ from session_block.errors import (
     CrashLoopError,
     ExperimentDivergedError,
     ExperimentStoppedError,
+    InvalidInputError,
     JobCancelledError,
     JobEndedInPassingError,
     JobFailedError,
@@ -118,6 +119,8 @@ class Run:
     """One program of a world.
 
     Attributes:
+        title: Its name in the story.
+        name: The name of its experiment, if it has one.
         body: What its program does in this chapter, as it stands now.
         chapter: How many chapters are over.
         flow_run: Its outermost flow run; ``None`` for a script.
@@ -132,11 +135,13 @@ class Run:
         changed_at: When its program was changed, if it is as it was changed.
         asked: What each process has asked for.
         places: The UIDs of the experiments that its flows opened, by their paths.
+        cancelled_at: When somebody cancelled its flow run in Prefect.
         lent: The sessions of an owner who has left; whoever goes on borrows them.
         taken: The UID by which another owner goes on with it.
     """
 
     world: World
+    title: str
     name: str
     program: Program
     fields: dict[str, Any]
@@ -163,6 +168,7 @@ class Run:
     changed_at: float | None = None
     asked: dict[str, list[str]] = field(default_factory=dict)
     places: dict[Path, set[str]] = field(default_factory=dict)
+    cancelled_at: float | None = None
     lent: set[str] = field(default_factory=set)
     taken: str | None = None
     _current: dict[Process, str] = field(default_factory=dict)
@@ -188,7 +194,7 @@ class Run:
         number = len(world.processes) + 1
         process = Process(
             world,
-            name=f"{self.name}#{self.attempts}",
+            name=f"{self.title}#{self.attempts}",
             machine=world.random.choice(list(self.machines)),
             pid=100 + number,
             disk=self.disk,
@@ -313,19 +319,19 @@ class Run:
         """Change the program before its next attempt."""
         self.body = changed(self.program.body, share)
         self.changed_at = self.world.now
-        self.world.say(self.name, f"is changed: {self.body}")
+        self.world.say(self.title, f"is changed: {self.body}")
 
     def restore(self) -> None:
         """Let the program be as it was."""
         self.body, self.changed_at = self.program.body, None
-        self.world.say(self.name, "is as it was")
+        self.world.say(self.title, "is as it was")
 
     def take_over(self, uid: str) -> None:
         """Let another owner go on with the experiment, from a ledger of their own."""
         self.lent = {one.id for one in self.world.platform.sessions.values()}
         self.disk, self.taken = Disk(), uid
         self.fields["owner"] = "another owner"
-        self.world.say(self.name, f"is taken over by another owner, uid={uid}")
+        self.world.say(self.title, f"is taken over by another owner, uid={uid}")
 
     def _begin_chapter(self) -> None:
         self.body = self.chapters[self.chapter]
@@ -336,11 +342,11 @@ class Run:
         first = self.observed.setdefault(key, value)
         # Which of two twins had been recorded is not known any more once the ledger is lost.
         if first != value and not (self.ledger_lost and self.twinned):
-            self.world.breaks("P7", f"{key} of {self.name} saw {first}, and then {value}")
+            self.world.breaks("P7", f"{key} of {self.title} saw {first}, and then {value}")
         self.observed[key] = value
         self.recorded_at.setdefault(value, self.world.now)
         if value in [one for at, one in self.observed.items() if at != key]:
-            self.world.breaks("P8", f"{key} of {self.name} got another request's result")
+            self.world.breaks("P8", f"{key} of {self.title} got another request's result")
 
     def _attend(self, error: BaseException | None) -> None:  # noqa: C901, PLR0912 - a table
         """Do what whoever watches the program does when a process of it has ended."""
@@ -351,9 +357,14 @@ class Run:
         if self.over or self.working or world.exhausted:
             return  # another process works on it
         match error:
+            case Killed() if self.cancelled_at is not None:
+                self._stopped()
+            case InvalidInputError() if "another owner" in str(error) and not self.uids:
+                self.name = f"{self.name} of mine"  # as the error advises
+                self._again(60.0)
             case ExperimentStoppedError():
                 if not self.was_stopped and not self.ledger_lost:
-                    world.breaks("P4", f"{self.name} stopped, and nobody had stopped it")
+                    world.breaks("P4", f"{self.title} stopped, and nobody had stopped it")
                 self._stopped()
             case ExperimentDivergedError() if self.changed_at is not None:
                 self.restore()
@@ -376,7 +387,7 @@ class Run:
                 self.errors.append(f"{type(error).__name__}: {error}")
                 self._again(60.0 + RESTART_SECONDS * world.random.random())
             case _:
-                world.breaks("P11", f"{self.name} ended with {type(error).__name__}: {error}")
+                world.breaks("P11", f"{self.title} ended with {type(error).__name__}: {error}")
                 self.over = "failed"
 
     def _succeeded(self) -> None:
@@ -390,7 +401,7 @@ class Run:
     def _again(self, delay: float, *, by_a_person: bool = False) -> None:
         if self.attempts >= MOST_ATTEMPTS:
             last = self.errors[-1] if self.errors else "it was killed"
-            self.world.breaks("liveness", f"{self.name} is not over after 40 attempts: {last}")
+            self.world.breaks("liveness", f"{self.title} is not over after 40 attempts: {last}")
             self.over = "stuck"
             return
         if self.flow_run is not None:
@@ -404,16 +415,18 @@ class Run:
         self.resumes = False
         world = self.world
         operator = Process(
-            world, f"{self.name} operator", self.machines[0], 99, self.disk, spared=True
+            world, f"{self.title} operator", self.machines[0], 99, self.disk, spared=True
         )
 
         def resume() -> None:
             ledger = Ledger("simulated", operator.environment)
-            for uid in sorted(self.uids):
+            in_prefect = self.flow_run is not None and world.random.random() < 0.5
+            for uid in [] if in_prefect else sorted(self.uids):
                 journal = Journal(ledger, uid)
                 if stops.standing_stop(journal) is not None:
                     stops.resume(journal, Identity(self.name, 1, uid), "a person")
             self.stopped_at.clear()
+            self.cancelled_at = None
             world.platform.raise_limit()
             world.say(operator.name, "resumes it")
             self._again(10.0, by_a_person=True)

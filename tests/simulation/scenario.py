@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prefect.client.schemas.objects import StateType
+
 from session_block.tags import uid_tag
 
 from . import faults as kinds
@@ -75,6 +77,7 @@ def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
         "session nearly over": acts.nearly_over,
         "program changed": acts.program_changed,
         "another owner": acts.another_owner,
+        "cancelled in Prefect": acts.cancelled,
     }
     logging.disable(logging.CRITICAL)
     try:
@@ -124,10 +127,15 @@ def _draw_runs(world: World) -> list[Run]:
         program = draw_program(drawn)
         if drawn.random() < 0.15:
             fields["max_jobs"] = drawn.randint(1, len(list(steps_of(program.body))))
+        title = name = f"experiment {number}"
+        if number and drawn.random() < 0.3:  # of another owner, with a ledger of their own
+            name, disk = runs[0].name, Disk()
+            fields["owner"] = "somebody else"
         runs.append(
             Run(
                 world,
-                f"experiment {number}",
+                title,
+                name,
                 program,
                 fields,
                 disk,
@@ -152,7 +160,7 @@ class _Acts:
             return
         world = self._world
         run.stop(process)
-        world.say("a person", f"ends session {session.id} of {run.name}")
+        world.say("a person", f"ends session {session.id} of {run.title}")
         if fault.kind == "person closes":
             world.platform.close(session, world.now, "a person")
         else:
@@ -219,6 +227,15 @@ class _Acts:
             return
         run.change(fault.share)
         self._kill_all(run, process)
+
+    def cancelled(self, _: Fault, process: Process) -> None:
+        """Let a person cancel the flow run in Prefect, while its process goes on."""
+        run = self._run_of(process)
+        if run.flow_run is None or run.over or run.cancelled_at is not None:
+            return
+        run.cancelled_at, run.was_stopped = self._world.now, True
+        self._world.say("a person", f"cancels {run.title} in Prefect")
+        self._world.prefect.set_state(run.flow_run, StateType.CANCELLED)
 
     def another_owner(self, _: Fault, process: Process) -> None:
         """Let the experiment's owner leave, and another one go on with it by its UID."""
