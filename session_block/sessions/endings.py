@@ -86,6 +86,10 @@ class SessionEndings:
             fate, reason = decide_end(Evidence.REPLACED), record.closing or CLOSED_BY_PLATFORM
         else:
             known = details or self._look(record)
+            # Whoever closed it meanwhile has said so before: the look may be newer than the record.
+            record = read_sessions(self._journal)[record.number - 1]
+            if record.end is not None:
+                return self.judge(record, known, job_died=job_died)
             evidence = self._evidence(record, known)
             fate, reason = decide_end(evidence), record.closing or CLOSED_BY_PLATFORM
             if fate is not SessionFate.REPLACE:

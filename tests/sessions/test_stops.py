@@ -743,6 +743,34 @@ def test_a_session_that_opens_during_a_cancellation_is_closed(
     assert jobs_at(platform.info, experiment) == []
 
 
+def test_a_session_that_we_close_during_a_look_was_not_closed_by_a_person(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """The look is newer than what the process had read: it reads again before it judges."""
+    experiment = block.experiment("e")
+    with jobs_taking(platform, JOB_SECONDS):
+        run(experiment, 0)
+    again = block.experiment("e")
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            again.submit_sampler([measured(1)], shots=8, label="second")
+        except ExperimentStoppedError as error:
+            errors.append(error)
+
+    fault = platform.add_fault(kind="delay", seconds=2.0, method="GET", path="/sessions/*", times=1)
+    worker = threading.Thread(target=work)
+    worker.start()
+    wait_until(lambda: any(rule["used"] for rule in platform.faults()), seconds=30, what="it looks")
+    experiment.close_session()
+    worker.join()
+    platform.clear_faults(fault)
+    assert errors == []
+    states = [one["state"] for one in sessions_at(platform.info, experiment)]
+    assert states == ["closed", "active"]
+
+
 def _cancel_by_hand(experiment: Experiment, block: QuantumSession) -> None:
     cancel_experiment(block, experiment.identity, "somebody cancelled it", by_hand=True)
 

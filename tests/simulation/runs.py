@@ -357,8 +357,8 @@ class Run:
         if self.over or self.working or world.exhausted:
             return  # another process works on it
         match error:
-            case Killed() if self.cancelled_at is not None:
-                self._stopped()
+            case Killed() | SessionBlockError() if self.cancelled_at is not None:
+                self._stopped()  # Prefect does not begin a cancelled run again by itself
             case InvalidInputError() if "another owner" in str(error) and not self.uids:
                 self.name = f"{self.name} of mine"  # as the error advises
                 self._again(60.0)

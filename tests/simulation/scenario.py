@@ -190,7 +190,7 @@ class _Acts:
     def another_worker(self, _: Fault, process: Process) -> None:
         """Let another process work on the same program at the same time."""
         run = self._run_of(process)
-        if not run.over:
+        if not run.over and run.cancelled_at is None:
             run.begin(1.0)
 
     def sender_stands_still(self, fault: Fault, process: Process) -> None:
