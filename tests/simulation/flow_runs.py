@@ -19,6 +19,7 @@ from prefect.context import FlowRunContext
 from session_block.errors import SessionBlockError
 
 from .platform import EPOCH
+from .schedule import Killed
 
 if TYPE_CHECKING:
     from .world import Process, World
@@ -270,6 +271,8 @@ class Prefect:
     ) -> None:
         """Tell the server of a state, as the engine does."""
         self.world.prefect_call(process, f"{run.name} is {name or _NAMES[kind]}")
+        if kind is StateType.RUNNING and run.state is not None and run.state.is_cancelled():
+            raise Killed  # the server does not let it begin
         self.set_state(run, kind, name, data)
 
     def _new_id(self) -> UUID:
