@@ -185,9 +185,8 @@ class ReplayGuard:
             occurrence = self._occurrences.take(fingerprint, task, asking)
             if asking.asker is None:
                 return occurrence
-            recorded = self._claimed(
-                self._record_of(submission_id(fingerprint, occurrence)), asking.asker
-            )
+            recorded = self._record_of(submission_id(fingerprint, occurrence))
+            recorded = self._claimed(recorded, fingerprint, asking.asker)
             known = recorded is not None and recorded.chapter == self._chapter
             theirs = recorded.asker if known and recorded is not None else None
             if theirs is None or not self._occurrences.is_anothers(theirs, asking.asker):
@@ -195,11 +194,14 @@ class ReplayGuard:
             self._occurrences.learn(fingerprint, occurrence, theirs)
             self._occurrences.give_back(fingerprint, occurrence)
 
-    def _claimed(self, recorded: Intent | None, asker: Asker | None) -> Intent | None:
+    def _claimed(
+        self, recorded: Intent | None, fingerprint: str, asker: Asker | None
+    ) -> Intent | None:
         """Record who asks for what a lost ledger had lost, so that later attempts know it."""
         if recorded is None or asker is None or not self._lacks_asker(recorded):
             return recorded
-        found, _ = self._journal.record(AskerFound(submission=recorded.submission, asker=asker))
+        claim = AskerFound(submission=recorded.submission, asker=asker, fingerprint=fingerprint)
+        found, _ = self._journal.record(claim)
         claimed = self._recorded[recorded.submission] = self._with_asker(recorded, found)
         return claimed
 
@@ -236,7 +238,7 @@ class ReplayGuard:
                     self._read_records()
                     recorded = self._recorded.get(submission)
                     concurrent = concurrent or self._concurrent
-                claimed = self._claimed(recorded, asker)
+                claimed = self._claimed(recorded, fingerprint, asker)
                 if claimed is not None and claimed is not recorded:
                     recorded = claimed
                     if self._occurrences.is_anothers(claimed.asker, asker):
@@ -314,7 +316,9 @@ class ReplayGuard:
 
     @staticmethod
     def _with_asker(intent: Intent, found: AskerFound | None) -> Intent:
-        return intent if found is None else replace(intent, asker=found.asker)
+        if found is None:
+            return intent
+        return replace(intent, asker=found.asker, fingerprint=found.fingerprint)
 
     def _check_label(self, label: str | None, known: str | None, asked: str) -> None:
         # If the record was lost with the ledger, there is nothing to compare: trust the label.

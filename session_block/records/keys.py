@@ -522,12 +522,17 @@ class Intent(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class AskerFound(Kind):
-    """A flow run has asked for a submission of which a lost ledger does not know who asked."""
+    """A flow run has asked for a submission of which a lost ledger does not know who asked.
+
+    Attributes:
+        fingerprint: What it asked for, which was lost too.
+    """
 
     KIND = "asker"
 
     submission: str = _place()
     asker: Asker
+    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)

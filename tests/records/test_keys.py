@@ -137,8 +137,10 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ("left/000013", {}, keys.AttemptLeft(attempt=13)),
     (
         "asker/s1",
-        {"asker": {"run": "r", "path": "p", "call": "c"}},
-        keys.AskerFound(submission="s1", asker=keys.Asker(run="r", path="p", call="c")),
+        {"asker": {"run": "r", "path": "p", "call": "c"}, "fingerprint": "f"},
+        keys.AskerFound(
+            submission="s1", asker=keys.Asker(run="r", path="p", call="c"), fingerprint="f"
+        ),
     ),
     (
         "session-intent/2",

@@ -174,15 +174,28 @@ class Prefect:
         *,
         retries: int = 0,
         keep: bool = False,
+        elsewhere: tuple[type[SessionBlockError], ...] = (),
     ) -> float:
-        """Run a flow run's next attempt in a process, and its own retries after errors."""
+        """Run a flow run's next attempt in a process, and its own retries after errors.
+
+        Args:
+            process: The process.
+            run: The flow run.
+            body: What the flow does.
+            retries: How often it is run again at once.
+            keep: Whether its result is kept.
+            elsewhere: The errors after which another process runs it again.
+        """
         flow = SimulatedFlow(self.name_of(run.flow_id))
         while True:
             run.run_count += 1
             self._tell(process, run, StateType.RUNNING)
             try:
                 value = self._entered(run, flow, body)
-            except SessionBlockError:
+            except SessionBlockError as error:
+                if isinstance(error, elsewhere):
+                    self._tell(process, run, StateType.SCHEDULED, "AwaitingRetry")
+                    raise
                 if retries:
                     retries -= 1
                     self._tell(process, run, StateType.SCHEDULED, "AwaitingRetry")
@@ -271,8 +284,8 @@ class Prefect:
     ) -> None:
         """Tell the server of a state, as the engine does."""
         self.world.prefect_call(process, f"{run.name} is {name or _NAMES[kind]}")
-        if kind is StateType.RUNNING and run.state is not None and run.state.is_cancelled():
-            raise Killed  # the server does not let it begin
+        if kind is StateType.RUNNING and run.state is not None and run.state.is_final():
+            raise Killed  # the server does not let it begin: it is over
         self.set_state(run, kind, name, data)
 
     def _new_id(self) -> UUID:

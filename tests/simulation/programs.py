@@ -174,7 +174,7 @@ def _draw_tree(drawn: random.Random, *, labels: bool) -> Body:
         )
         body.append(call)
         if drawn.random() < 0.4:
-            body += _steps(drawn, 1, labels=labels)
+            body += _steps(drawn, 1, labels=False)
     return tuple(body)
 
 

@@ -182,6 +182,11 @@ class Run:
         """What the program does in each chapter."""
         return (self.program.body, *self.program.later)
 
+    @property
+    def _is_over_in_prefect(self) -> bool:
+        state = None if self.flow_run is None else self.flow_run.state
+        return state is not None and state.is_final() and not state.is_crashed()
+
     def experiment_of(self, process: Process) -> str | None:
         """Return the UID of the experiment that a process has opened last."""
         return self._current.get(process)
@@ -237,7 +242,12 @@ class Run:
             self._do(process, block, self.body, ())
             return
         prefect = self.world.prefect
-        prefect.run(process, run, lambda: self._do(process, block, self.body, ()))
+        prefect.run(
+            process,
+            run,
+            lambda: self._do(process, block, self.body, ()),
+            elsewhere=TRY_AGAIN,
+        )
 
     def _do(self, process: Process, block: SimulatedBlock, body: Body, path: Path) -> float:
         """Run the body of a flow or a script; return its last value."""
@@ -359,16 +369,18 @@ class Run:
         match error:
             case Killed() | SessionBlockError() if self.cancelled_at is not None:
                 self._stopped()  # Prefect does not begin a cancelled run again by itself
+            case _ if isinstance(error, (Killed, *TRY_AGAIN)) and self._is_over_in_prefect:
+                self._stopped()  # another process has failed meanwhile
             case InvalidInputError() if "another owner" in str(error) and not self.uids:
                 self.name = f"{self.name} of mine"  # as the error advises
-                self._again(60.0)
+                self._again(60.0, by_a_person=True)
             case ExperimentStoppedError():
                 if not self.was_stopped and not self.ledger_lost:
                     world.breaks("P4", f"{self.title} stopped, and nobody had stopped it")
                 self._stopped()
             case ExperimentDivergedError() if self.changed_at is not None:
                 self.restore()
-                self._again(60.0)
+                self._again(60.0, by_a_person=True)
             case ExperimentDivergedError() if self.ledger_lost and self.chapter:
                 self.over = "failed"  # what earlier chapters are was lost, as the error says
             case JobFailedError() | JobCancelledError() if self.job_failed:
@@ -377,7 +389,7 @@ class Run:
                 self.over = "failed"
             case SessionClosedError() if self.taken:
                 self.fields["on_expiry"] = "reopen"  # as the error advises
-                self._again(60.0)
+                self._again(60.0, by_a_person=True)
             case SessionClosedError() if self.fields.get("on_expiry") == "fail":
                 self.over = "failed"
             case Killed():

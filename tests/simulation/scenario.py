@@ -188,9 +188,13 @@ class _Acts:
             session.started -= left - 5.0 * fault.share
 
     def another_worker(self, _: Fault, process: Process) -> None:
-        """Let another process work on the same program at the same time."""
+        """Let another process work on the same program at the same time.
+
+        A caller of subflows that Prefect begins twice counts the calls of both processes as one
+        attempt's, which is a limit of the promise.
+        """
         run = self._run_of(process)
-        if not run.over and run.cancelled_at is None:
+        if not run.over and run.cancelled_at is None and not run.program.has_calls:
             run.begin(1.0)
 
     def sender_stands_still(self, fault: Fault, process: Process) -> None:
