@@ -534,6 +534,10 @@ class AskerFound(Kind):
     asker: Asker
     fingerprint: str
 
+    def __post_init__(self) -> None:
+        if isinstance(self.asker, Mapping):
+            object.__setattr__(self, "asker", Asker(**self.asker))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Kind):

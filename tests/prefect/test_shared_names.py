@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as this_run
 from prefect_helpers import eventually, flipped, flow_process
+from pydantic import SecretStr
 from support import Platform
 
 from session_block import Experiment, JobRef, QuantumSession, SessionRef
@@ -126,6 +128,38 @@ def test_an_attempt_that_was_killed_beside_the_one_that_completes_keeps_nothing_
 
     root()
     assert Experiment.load(name, block.ledger()).sealed
+
+
+def test_equal_requests_keep_their_order_after_a_lost_ledger(
+    platform: Platform, block: QuantumSession, saved_block: str, name: str, tmp_path: Path
+) -> None:
+    """What is found again comes before what was asked for since, in every later attempt."""
+    found: list[list[str]] = []
+
+    def lose_the_ledger() -> None:
+        if len(found) == 1:
+            elsewhere = SecretStr(f"sqlite:///{tmp_path / 'elsewhere.db'}")
+            lost = block.model_copy(update={"ledger_url": elsewhere})
+            lost.save(saved_block, overwrite=True)
+
+    @flow(retries=4)
+    def root() -> None:
+        jobs: list[str] = []
+        found.append(jobs)
+        with load_block(saved_block).experiment(name) as experiment:
+            for asked in range(3):
+                jobs.append(_ask(experiment, EQUAL))
+                if len(found) == asked + 1:
+                    lose_the_ledger()
+                    raise _GivenUpError
+            jobs += child(saved_block, name, 1)
+            if len(found) < 5:
+                raise _GivenUpError
+
+    root()
+    assert [len(one) for one in found] == [1, 2, 3, 6, 6]
+    assert all(one == found[-1][: len(one)] for one in found)
+    assert platform.jobs_named(name) == 6
 
 
 def test_a_session_lasts_while_one_of_the_flows_uses_it(
