@@ -344,7 +344,7 @@ class Run:
         self.world.say(self.title, f"is taken over by another owner, uid={uid}")
 
     def _begin_chapter(self) -> None:
-        self.body = self.chapters[self.chapter]
+        self.body, self.cancelled_at = self.chapters[self.chapter], None
         flow = self.program.flow
         self.flow_run = None if flow is None else self.world.prefect.new_run(flow, {})
 
