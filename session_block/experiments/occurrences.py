@@ -8,7 +8,7 @@ the kept result of a subflow and does not run it, so that its occurrences are no
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -42,18 +42,18 @@ class Occurrences:
     Args:
         recorded: Who asked for the occurrences that are recorded, by fingerprint and number.
         run: The outermost flow run now; its other subflows' occurrences are never taken.
-        is_anybodys: Whether an occurrence, by fingerprint and number, is recorded without who asked
-            for it: an earlier chapter's, or one that a lost ledger does not know any more.
+        anybodys: The occurrences, by fingerprint and number, that are recorded without who asked
+            for them: those of earlier chapters, and those of which a lost ledger does not know it.
     """
 
     def __init__(
         self,
         recorded: Mapping[tuple[str, int], Asker] | None = None,
         run: str | None = None,
-        is_anybodys: Callable[[str, int], bool] = lambda *_: False,
+        anybodys: Container[tuple[str, int]] = (),
     ) -> None:
         self._run = run
-        self._is_anybodys = is_anybodys
+        self._anybodys = anybodys
         self._lock = ForkLock()
         self._askers: defaultdict[str, dict[int, Asker]] = defaultdict(dict)
         for (fingerprint, occurrence), asker in (recorded or {}).items():
@@ -127,7 +127,7 @@ class Occurrences:
             last = max(askers, default=0)
             for occurrence in count(1):
                 known = askers.get(occurrence)
-                if known is None and not self._is_anybodys(fingerprint, occurrence):
+                if known is None and (fingerprint, occurrence) not in self._anybodys:
                     if occurrence > last:
                         break
                     continue

@@ -95,7 +95,7 @@ class ReplayGuard:
             if one.chapter == self._chapter  # what earlier chapters recorded is for all
         }
         root = prefect_context.root_flow_run_id()
-        self._occurrences = Occurrences(asked, root, self._is_anybodys)
+        self._occurrences = Occurrences(asked, root, _Anybodys(self))
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[Admission]:
@@ -209,7 +209,7 @@ class ReplayGuard:
         counted = recorded.label is None and recorded.chapter == self._chapter
         return recorded.restored and recorded.asker is None and counted
 
-    def _is_anybodys(self, fingerprint: str, occurrence: int) -> bool:
+    def is_anybodys(self, fingerprint: str, occurrence: int) -> bool:
         """Whether an occurrence is recorded, and not as one flow run's in this chapter."""
         recorded = self._recorded.get(submission_id(fingerprint, occurrence))
         return recorded is not None and (
@@ -404,3 +404,13 @@ class ReplayGuard:
         its = {key for key, one in counted.items() if one.chapter == self._chapter}
         self._unasked = its - self._refused() - self._asked
         self._concurrent = any(one.concurrent for one in counted.values())
+
+
+@dataclass(frozen=True)
+class _Anybodys:
+    """The occurrences that are recorded, and not as one flow run's in this chapter."""
+
+    guard: ReplayGuard
+
+    def __contains__(self, occurrence: object) -> bool:
+        return isinstance(occurrence, tuple) and self.guard.is_anybodys(*occurrence)

@@ -66,5 +66,5 @@ def test_what_nobody_is_known_to_have_asked_for_comes_first_in_order() -> None:
     asker = Asker(run="run", path="", call="")
     mine = Asking(asker, attempt=3)
     recorded = {("a", 3): asker, ("a", 4): Asker(run="run", path="other", call="other")}
-    occurrences = Occurrences(recorded, "run", lambda _, occurrence: occurrence in {1, 5})
+    occurrences = Occurrences(recorded, "run", {("a", 1), ("a", 5)})
     assert [occurrences.take("a", asking=mine) for _ in range(5)] == [1, 3, 5, 2, 6]
