@@ -56,5 +56,5 @@ def test_what_is_planted_is_found() -> None:
 def test_a_broken_world_is_shrunk_to_what_breaks_it() -> None:
     """The story of a failing seed has its faults in the end, as few as break the promise."""
     told = _simulate("--seed", "3", "--plant", "equal requests are one", check=False)
-    assert "got another step's result" in told
+    assert "got another request's result" in told
     assert "\nfaults: \n" in told  # it needs none
