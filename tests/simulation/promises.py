@@ -139,7 +139,9 @@ class Watch:
                 continue
             for job in jobs:
                 late = self._process(job.sender).paused_seconds > DEADLINE_SECONDS
-                if job.id not in known and not run.records_lost and not late:
+                # A twin that no listing shows before the experiment is over is nobody's to find.
+                hidden = job.id in self.twins and job.listed_at > run.ended_at
+                if job.id not in known and not (run.records_lost or late or hidden):
                     self.world.breaks("P2", f"job {job.id} of {run.title} is in no record")
             effective = [job for job in jobs if job.status == "Completed"]
             if len([job for job in effective if job.id not in self.twins]) > 1:

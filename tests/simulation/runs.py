@@ -128,6 +128,7 @@ class Run:
         recorded_at: When each value was first seen, and so is recorded.
         stopped_at: When somebody stopped which experiment, unless it goes on again.
         over: How it ended: ``done``, ``stopped``, ``failed``; empty while it goes on.
+        ended_at: When a process of it was done last.
         uids: The UIDs of its experiment: several only if ledgers were lost.
         ledger_lost: Whether its ledger was lost, or replaced by an older copy.
         records_lost: Whether that was when nobody was left to bring its records back.
@@ -162,6 +163,7 @@ class Run:
     twinned: bool = False
     job_failed: bool = False
     over: str = ""
+    ended_at: float = 0.0
     errors: list[str] = field(default_factory=list)
     uids: set[str] = field(default_factory=set)
     processes: set[Process] = field(default_factory=set)
@@ -403,6 +405,7 @@ class Run:
                 self.over = "failed"
 
     def _succeeded(self) -> None:
+        self.ended_at = self.world.now
         if self.over or self.chapter + 1 == len(self.chapters):
             self.over = "done"
         elif not self.working:
