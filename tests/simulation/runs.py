@@ -373,7 +373,7 @@ class Run:
                 self._stopped()  # Prefect does not begin a cancelled run again by itself
             case _ if isinstance(error, (Killed, *TRY_AGAIN)) and self._is_over_in_prefect:
                 self._stopped()  # another process has failed meanwhile
-            case InvalidInputError() if "another owner" in str(error) and not self.uids:
+            case InvalidInputError() if "another owner" in str(error):
                 self.name = f"{self.name} of mine"  # as the error advises
                 self._again(60.0, by_a_person=True)
             case ExperimentStoppedError():
