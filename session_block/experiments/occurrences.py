@@ -42,18 +42,18 @@ class Occurrences:
     Args:
         recorded: Who asked for the occurrences that are recorded, by fingerprint and number.
         run: The outermost flow run now; its other subflows' occurrences are never taken.
-        anybodys: The occurrences, by fingerprint and number, that are recorded without who asked
-            for them: those of earlier chapters, and those of which a lost ledger does not know it.
+        unclaimed: The recorded occurrences, by fingerprint and number, that belong to no flow run:
+            those of earlier chapters, and those whose asker was lost with the ledger.
     """
 
     def __init__(
         self,
         recorded: Mapping[tuple[str, int], Asker] | None = None,
         run: str | None = None,
-        anybodys: Container[tuple[str, int]] = (),
+        unclaimed: Container[tuple[str, int]] = (),
     ) -> None:
         self._run = run
-        self._anybodys = anybodys
+        self._unclaimed = unclaimed
         self._lock = ForkLock()
         self._askers: defaultdict[str, dict[int, Asker]] = defaultdict(dict)
         for (fingerprint, occurrence), asker in (recorded or {}).items():
@@ -127,7 +127,7 @@ class Occurrences:
             last = max(askers, default=0)
             for occurrence in count(1):
                 known = askers.get(occurrence)
-                if known is None and (fingerprint, occurrence) not in self._anybodys:
+                if known is None and (fingerprint, occurrence) not in self._unclaimed:
                     if occurrence > last:
                         break
                     continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -95,7 +94,7 @@ class ReplayGuard:
             if one.chapter == self._chapter  # what earlier chapters recorded is for all
         }
         root = prefect_context.root_flow_run_id()
-        self._occurrences = Occurrences(asked, root, _Anybodys(self))
+        self._occurrences = Occurrences(asked, root, _Unclaimed(self))
 
     @contextmanager
     def admit(self, request: Request) -> Iterator[Admission]:
@@ -197,7 +196,7 @@ class ReplayGuard:
     def _claimed(
         self, recorded: Intent | None, fingerprint: str, asker: Asker | None
     ) -> Intent | None:
-        """Record who asks for what a lost ledger had lost, so that later attempts know it."""
+        """Record who asks for a submission whose asker was lost, so that later attempts know it."""
         if recorded is None or asker is None or not self._lacks_asker(recorded):
             return recorded
         claim = AskerFound(submission=recorded.submission, asker=asker, fingerprint=fingerprint)
@@ -209,8 +208,8 @@ class ReplayGuard:
         counted = recorded.label is None and recorded.chapter == self._chapter
         return recorded.restored and recorded.asker is None and counted
 
-    def is_anybodys(self, fingerprint: str, occurrence: int) -> bool:
-        """Whether an occurrence is recorded, and not as one flow run's in this chapter."""
+    def is_unclaimed(self, fingerprint: str, occurrence: int) -> bool:
+        """Whether an occurrence is recorded, but belongs to no flow run in this chapter."""
         recorded = self._recorded.get(submission_id(fingerprint, occurrence))
         return recorded is not None and (
             recorded.asker is None or recorded.chapter != self._chapter
@@ -381,11 +380,13 @@ class ReplayGuard:
 
     def _refused(self) -> set[str]:
         """Return the submissions that were refused the last time they were sent."""
-        sent = Counter(one.submission for one in self._journal.all(Intent))
+        latest: dict[str, int] = {}
+        for one in self._journal.all(Intent):
+            latest[one.submission] = max(one.generation, latest.get(one.submission, 0))
         return {
             one.submission
             for one in self._journal.all(Outcome)
-            if one.kind == "rejected" and one.generation == sent[one.submission]
+            if one.kind == "rejected" and one.generation == latest.get(one.submission)
         }
 
     def _read_records(self) -> None:
@@ -407,10 +408,10 @@ class ReplayGuard:
 
 
 @dataclass(frozen=True)
-class _Anybodys:
-    """The occurrences that are recorded, and not as one flow run's in this chapter."""
+class _Unclaimed:
+    """The recorded occurrences that belong to no flow run in this chapter."""
 
     guard: ReplayGuard
 
     def __contains__(self, occurrence: object) -> bool:
-        return isinstance(occurrence, tuple) and self.guard.is_anybodys(*occurrence)
+        return isinstance(occurrence, tuple) and self.guard.is_unclaimed(*occurrence)

@@ -522,7 +522,7 @@ class Intent(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class AskerFound(Kind):
-    """A flow run has asked for a submission of which a lost ledger does not know who asked.
+    """A flow run asked again for a submission whose asker was lost with the ledger.
 
     Attributes:
         fingerprint: What it asked for, which was lost too.

@@ -255,11 +255,10 @@ class Prefect:
         now = FlowRun(
             run.id, run.name, run.flow_id, run.parameters, run.parent_task_run_id, run.run_count
         )
-        parameters = run.parameters
         context = FlowRunContext.model_construct(
             flow_run=now,
             flow=flow,
-            parameters=_Parameters(parameters),
+            parameters=_Parameters(run.parameters),
             detached=False,
         )
         with context:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -157,7 +157,7 @@ def draw_program(drawn: random.Random) -> Program:
 
 
 def _draw_tree(drawn: random.Random, *, labels: bool) -> Body:
-    """Draw a flow that calls subflows: other ones, equal ones, and in one case deeper ones."""
+    """Draw a flow that calls subflows: different ones, equal ones and nested ones."""
     bodies = [_steps(drawn, drawn.randint(1, 3), labels=labels) for _ in range(2)]
     if drawn.random() < 0.3:
         inner = Call("inner", {"number": 1}, _steps(drawn, 1, labels=labels))
@@ -179,8 +179,7 @@ def _draw_tree(drawn: random.Random, *, labels: bool) -> Body:
 
 
 def _steps(drawn: random.Random, number: int, *, labels: bool) -> tuple[Step, ...]:
-    steps = [one for one in draw_steps(drawn) if not isinstance(one, Threads)]
-    chosen = [one for one in steps if isinstance(one, Step)][:number]
+    chosen = [one for one in draw_steps(drawn) if isinstance(one, Step)][:number]
     return tuple(chosen if labels else (replace(one, label=None) for one in chosen))
 
 
@@ -203,6 +202,3 @@ def draw_steps(drawn: random.Random) -> Body:
         )
         for index in range(number)
     )
-
-
-__all__ = ["Body", "Call", "Key", "Keys", "Path", "Program", "Sequence", "Step", "Threads"]
