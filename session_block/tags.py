@@ -7,8 +7,8 @@ the user.
 A submission's tag begins with its core: UID, submission and generation. Jobs are looked up by the
 UID's tag, and told apart by the core. In the second version of the grammar everything else is in a
 suffix, which is parsed and never matched: ``.2``, then tokens of a letter and a value. Unknown
-tokens are ignored. In the first version only flags followed the core. The third version adds a
-token: whose the job is.
+tokens are ignored. In the first version only flags followed the core. The third version adds
+tokens: whose the job is, and which flow run asked for it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+
+import numpy as np
 
 MAX_TAG_LENGTH = 86
 NEWEST = 3
@@ -32,10 +34,15 @@ _FLAGS = {"borrowed": "b", "labelled": "l", "concurrent": "c"}
 _NUMBERS = {"number": "n", "occurrence": "o", "identity": "i", "fingerprint": "p"}
 _WITHOUT_TOKEN = {"number": 1, "identity": 1, "fingerprint": 1}
 """The values of numbers that have no token in the tag."""
-_OWNER = "w"
-_OWNER_SINCE = 3
+_DIGESTS = {"owner": "w", "asker": "a"}
+"""In the order in which they are written while there is room."""
+_DIGESTS_SINCE = 3
 _OWNER_DIGITS = 8
-_DIGEST = re.compile(f"[0-9a-f]{{{_OWNER_DIGITS}}}")
+_CALL_DIGITS = 5
+_FORMS = {
+    "owner": re.compile(f"[0-9a-f]{{{_OWNER_DIGITS}}}"),
+    "asker": re.compile(f"[0-9a-z]{{{1 + _CALL_DIGITS}}}"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class SubmissionTag:
         version: The version of the tag's grammar.
         owner: Digest of whose job it is; see :func:`owner_digest`. ``None`` if the tag does not
             say.
+        asker: Digest of the flow run that asked for it, if several share the experiment; see
+            :func:`asker_digest`. ``None`` if the tag does not say.
     """
 
     uid: str
@@ -67,6 +76,7 @@ class SubmissionTag:
     fingerprint: int = 1
     version: int = 1
     owner: str | None = None
+    asker: str | None = None
 
     @property
     def core(self) -> tuple[str, str, int]:
@@ -85,9 +95,10 @@ class SubmissionTag:
             if (value := getattr(self, name)) not in {None, _WITHOUT_TOKEN.get(name)}
         ]
         tag = "-".join([f"{core}.{self.version}", *tokens])
-        if self.version >= _OWNER_SINCE and self.owner is not None:
-            # With very large numbers it is left out: the experiment's other jobs have it.
-            longer = f"{tag}-{_OWNER}{self.owner}"
+        for name, letter in _DIGESTS.items() if self.version >= _DIGESTS_SINCE else ():
+            # With very large numbers they are left out.
+            value = getattr(self, name)
+            longer = tag if value is None else f"{tag}-{letter}{value}"
             tag = longer if len(longer) <= MAX_TAG_LENGTH else tag
         if len(tag) > MAX_TAG_LENGTH:
             raise ValueError(f"{tag} is longer than {MAX_TAG_LENGTH} characters")
@@ -118,7 +129,11 @@ class SubmissionTag:
         cls, uid: str, submission: str, generation: str, tokens: Mapping[str, str], version: int
     ) -> Self:
         flags = tokens.get("f", "")
-        owner = tokens.get(_OWNER, "") if version >= _OWNER_SINCE else ""
+        digests = {
+            name: tokens[letter]
+            for name, letter in _DIGESTS.items()
+            if version >= _DIGESTS_SINCE and _FORMS[name].fullmatch(tokens.get(letter, ""))
+        }
         numbers = {
             name: int(tokens[letter])
             for name, letter in _NUMBERS.items()
@@ -136,13 +151,44 @@ class SubmissionTag:
             identity=numbers.get("identity", 1),
             fingerprint=numbers.get("fingerprint", 1),
             version=version,
-            owner=owner if _DIGEST.fullmatch(owner) else None,
+            **digests,
         )
 
 
 def owner_digest(owner: str) -> str:
     """Return what tags and facts say of an owner; short, because a tag is."""
     return hashlib.sha256(owner.encode()).hexdigest()[:_OWNER_DIGITS]
+
+
+def asker_digest(run: str, call: str) -> str:
+    """Return what a tag says of the flow run that asked.
+
+    Its first character is of the outermost run; see :func:`is_asker`.
+
+    Args:
+        run: The ID of the outermost flow run.
+        call: The calls of subflows on the way down, as Prefect counts them.
+    """
+    return _short(run, 1) + _short(call, _CALL_DIGITS)
+
+
+def is_asker(told: str, run: str, call: str) -> bool:
+    """Whether a request may be that of this flow run: it is, or another outermost run asked.
+
+    Another outermost run that goes on with an experiment makes all its requests again.
+
+    Args:
+        told: What the tag says; see :func:`asker_digest`.
+        run: The ID of the outermost flow run.
+        call: The calls of subflows on the way down, as Prefect counts them.
+    """
+    asker = asker_digest(run, call)
+    return told == asker or told[0] != asker[0]
+
+
+def _short(text: str, digits: int) -> str:
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    return np.base_repr(number % 36**digits, 36).lower().zfill(digits)
 
 
 def name_tag(name: str) -> str:

@@ -101,14 +101,17 @@ def flow_process(
     process = subprocess.Popen(
         [sys.executable, str(CHECKOUT / "tests/prefect" / script), *arguments],
         env=api_environment(PYTHONPATH=f"{CHECKOUT}:{CHECKOUT / 'tests'}"),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     try:
         yield process, process.stdout.readline().decode().strip()
     finally:
         stop_group(process, patience=10)
+        process.stdin.close()
         process.stdout.close()
 
 

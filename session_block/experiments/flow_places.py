@@ -34,6 +34,7 @@ from prefect.exceptions import PrefectException
 
 from session_block import prefect_context
 from session_block.errors import LabelRequiredError
+from session_block.experiments.flow_attempts import FLOW_ATTEMPTS, FlowAttempt
 from session_block.experiments.parameter_digests import digests_of
 from session_block.ledger.store import Ledger
 from session_block.records.attempts import RootAttempt
@@ -126,11 +127,11 @@ def shared_attempt() -> RootAttempt | None:
         return None
     try:
         with get_client(sync_client=True) as client:
-            number = _attempt(client.read_flow_run_states(UUID(root)))
+            here = FLOW_ATTEMPTS.attempt(UUID(root), client.read_flow_run_states(UUID(root)))
     except (httpx.HTTPError, PrefectException) as error:
         _logger.warning("Prefect did not say which attempt of its run this is: %s", error)
         return RootAttempt(*attempt)
-    return RootAttempt(root, max(number, 1))
+    return RootAttempt(root, here.number)
 
 
 class _Tree:
@@ -155,8 +156,8 @@ class _Tree:
     ) -> RunPlace:
         """Return a run's place, which includes the places of the runs around it."""
         if run.parent_task_run_id is None:
-            states = self._client.read_flow_run_states(run.id)
-            return RunPlace(str(run.id), retried=_attempt(states) > 1)
+            here = FLOW_ATTEMPTS.attempt(run.id, self._client.read_flow_run_states(run.id))
+            return RunPlace(str(run.id), retried=here.latest > 1)
         tracking = self._client.read_task_run(run.parent_task_run_id)
         # Prefect counts the calls that a flow makes; a call in a task has a random key instead.
         if tracking.flow_run_id is None or not tracking.dynamic_key.isdecimal():
@@ -171,6 +172,7 @@ class _Tree:
         )
         caller = _PrefectCaller(self._client, parent, run, tracking)
         call = SubflowCall(_count_of(tracking), flow, parameters, key, opens)
+        FLOW_ATTEMPTS.note_call(parent.id, call.id, run.id)
         return place_of_call(self._ledger, around, call, caller, self._warn)
 
 
@@ -195,23 +197,14 @@ class _PrefectCaller:
     @property
     def attempt(self) -> str:
         """The ID of the caller's attempt."""
-        return f"{self._caller.id}.{max(_attempt(self._states), 1)}"
+        return f"{self._caller.id}.{self._here.number}"
 
     def standing(self, calls: Collection[str]) -> Mapping[str, Standing]:
         """Return what became of other calls in this attempt."""
         found = dict.fromkeys(calls, Standing.OPEN)
-        asked = [one for call, one in self._calls.items() if call in found]
-        for start in range(0, len(asked), _ASKED_AT_ONCE):
-            some = {one.id: one for one in asked[start : start + _ASKED_AT_ONCE]}
-            of_calls = FlowRunFilterParentTaskRunId(any_=list(some))
-            latest: dict[UUID, FlowRun] = {}
-            for run in self._client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_task_run_id=of_calls), sort=_LATEST_FIRST
-            ):
-                if run.parent_task_run_id is not None:
-                    latest.setdefault(run.parent_task_run_id, run)
-            for call, run in latest.items():
-                found[_count_of(some[call])] = self._standing_of(run.state, some[call])
+        asked = {one.id: one for call, one in self._calls.items() if call in found}
+        for call, run in self._runs_of(asked).items():
+            found[_count_of(asked[call])] = self._standing_of(run.state, asked[call])
         return found
 
     def calls_others(self) -> bool:
@@ -223,20 +216,59 @@ class _PrefectCaller:
         live = self._client.read_flow_runs(flow_run_filter=of_caller)
         return any(one.id != self._called.id and self._is_recent(one.state) for one in live)
 
+    def kept_before(self, known: Collection[str]) -> int:
+        """Return how many earlier, equal calls had their result kept, as Prefect knows them."""
+        before = range(int(self._tracking.dynamic_key))
+        if all(_call_id(self._tracking.task_key, number) in known for number in before):
+            return 0
+        asked = {
+            call.id: call
+            for one, call in self._calls.items()
+            if one not in known and self._is_earlier(call)
+        }
+        kept = 0
+        for run in self._runs_of(asked).values():
+            state = run.state
+            done = state is not None and state.is_completed() and state.data is not None
+            kept += done and run.parameters == self._called.parameters
+        return kept
+
+    def _runs_of(self, calls: Mapping[UUID, TaskRun]) -> dict[UUID, FlowRun]:
+        """Return the flow run that each call has got, by the call's tracking task run."""
+        found: dict[UUID, FlowRun] = {}
+        asked = list(calls)
+        for start in range(0, len(asked), _ASKED_AT_ONCE):
+            of_calls = FlowRunFilterParentTaskRunId(any_=asked[start : start + _ASKED_AT_ONCE])
+            for run in self._client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_task_run_id=of_calls), sort=_LATEST_FIRST
+            ):
+                call = run.parent_task_run_id
+                if call is not None and (call not in found or self._is_ours(run, calls[call])):
+                    found[call] = run
+        return found
+
+    def _is_ours(self, run: FlowRun, call: TaskRun) -> bool:
+        """Whether this process got a run by this call; another attempt may have got a later one."""
+        return FLOW_ATTEMPTS.called(self._caller.id, _count_of(call)) == run.id
+
     def _standing_of(self, state: State[Any] | None, call: TaskRun) -> Standing:
         if state is None or not state.is_final():
             return Standing.OPEN
         if not state.is_completed():
             return Standing.FAILED
         # A completed call is not repeated if its result was kept, and Prefect shows no trace of it.
-        same_flow = call.task_key == self._tracking.task_key
-        earlier = same_flow and int(call.dynamic_key) < int(self._tracking.dynamic_key)
-        done = self._is_recent(state) or (earlier and state.data is not None)
+        kept = self._is_earlier(call) and state.data is not None
+        done = kept or self._is_recent(state)
         return Standing.DONE if done else Standing.OPEN
+
+    def _is_earlier(self, call: TaskRun) -> bool:
+        """Whether it is a call of the same flow, made before this one."""
+        same_flow = call.task_key == self._tracking.task_key
+        return same_flow and int(call.dynamic_key) < int(self._tracking.dynamic_key)
 
     def _is_recent(self, state: State[Any] | None) -> bool:
         """Whether a state is one of the caller's attempt, and not left by an earlier one."""
-        began = max((one.timestamp for one in _beginnings(self._states)), default=None)
+        began = self._here.began
         return state is not None and (began is None or state.timestamp >= began)
 
     @cached_property
@@ -254,32 +286,19 @@ class _PrefectCaller:
         return {_count_of(one): one for one in read if one.dynamic_key.isdecimal()}
 
     @cached_property
-    def _states(self) -> list[State[Any]]:
-        return self._client.read_flow_run_states(self._caller.id)
+    def _here(self) -> FlowAttempt:
+        """The caller's attempt in this process."""
+        states = self._client.read_flow_run_states(self._caller.id)
+        return FLOW_ATTEMPTS.attempt(self._caller.id, states)
 
 
 def _count_of(tracking: TaskRun) -> str:
     """Return which of the calls of its flow it is; alike in each run of the caller."""
-    key = hashlib.sha256(tracking.task_key.encode()).hexdigest()[:8]
-    return f"{key}.{tracking.dynamic_key}"
+    return _call_id(tracking.task_key, tracking.dynamic_key)
 
 
-def _attempt(states: list[State[Any]]) -> int:
-    return len(_beginnings(states))
-
-
-def _beginnings(states: list[State[Any]]) -> list[State[Any]]:
-    """Return the states in which attempts began: each *Running*, but for the end of a pause."""
-    ordered = sorted(states, key=lambda one: one.timestamp)
-    return [
-        one
-        for before, one in zip([None, *ordered], ordered, strict=False)
-        if one.is_running() and not _is_pause(before)
-    ]
-
-
-def _is_pause(state: State[Any] | None) -> bool:
-    return state is not None and state.is_paused()
+def _call_id(task_key: str, number: str | int) -> str:
+    return f"{hashlib.sha256(task_key.encode()).hexdigest()[:8]}.{number}"
 
 
 def _name_of(flow: Flow[..., Any]) -> str:

@@ -8,9 +8,10 @@ the kept result of a subflow and does not run it, so that its occurrences are no
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol
 
 from session_block.environment.forks import ForkLock
 from session_block.prefect_context import TaskAttempt
@@ -33,6 +34,27 @@ class Asking:
 _ANYBODY = Asking()
 
 
+class Unclaimed(Protocol):
+    """The recorded occurrences that belong to no flow run.
+
+    They are those of earlier chapters, and those whose asker was lost with the ledger.
+    """
+
+    def has(self, fingerprint: str, occurrence: int) -> bool:
+        """Whether an occurrence is one of them."""
+
+    def may_go_to(self, asker: Asker | None, fingerprint: str, occurrence: int) -> bool:
+        """Whether one of them may have been asked for by this flow run."""
+
+
+class _Nothing:
+    def has(self, _fingerprint: str, _occurrence: int) -> bool:
+        return False
+
+    def may_go_to(self, _asker: Asker | None, _fingerprint: str, _occurrence: int) -> bool:
+        return True
+
+
 class Occurrences:
     """Counts equal requests in one opening of an experiment.
 
@@ -42,18 +64,17 @@ class Occurrences:
     Args:
         recorded: Who asked for the occurrences that are recorded, by fingerprint and number.
         run: The outermost flow run now; its other subflows' occurrences are never taken.
-        unclaimed: The recorded occurrences, by fingerprint and number, that belong to no flow run:
-            those of earlier chapters, and those whose asker was lost with the ledger.
+        unclaimed: The recorded occurrences that belong to no flow run.
     """
 
     def __init__(
         self,
         recorded: Mapping[tuple[str, int], Asker] | None = None,
         run: str | None = None,
-        unclaimed: Container[tuple[str, int]] = (),
+        unclaimed: Unclaimed | None = None,
     ) -> None:
         self._run = run
-        self._unclaimed = unclaimed
+        self._unclaimed = _Nothing() if unclaimed is None else unclaimed
         self._lock = ForkLock()
         self._askers: defaultdict[str, dict[int, Asker]] = defaultdict(dict)
         for (fingerprint, occurrence), asker in (recorded or {}).items():
@@ -89,6 +110,12 @@ class Occurrences:
         """Take back an occurrence that was left, unless another request has it by now."""
         with self._lock:
             self._taken.setdefault((fingerprint, occurrence), _ANYBODY)
+
+    def disown(self, fingerprint: str, occurrence: int) -> None:
+        """Leave an occurrence that turns out to be recorded for somebody unknown."""
+        with self._lock:
+            self._taken.pop((fingerprint, occurrence), None)
+            self._askers[fingerprint].pop(occurrence, None)
 
     def learn(self, fingerprint: str, occurrence: int, asker: Asker) -> None:
         """Note who has an occurrence, as another process has recorded it meanwhile."""
@@ -127,19 +154,25 @@ class Occurrences:
             last = max(askers, default=0)
             for occurrence in count(1):
                 known = askers.get(occurrence)
-                if known is None and (fingerprint, occurrence) not in self._unclaimed:
+                if known is None and not self._unclaimed.has(fingerprint, occurrence):
                     if occurrence > last:
                         break
                     continue
-                mine = known is None or self._is_same(known, asker)
+                if known is None:
+                    mine = self._unclaimed.may_go_to(asker, fingerprint, occurrence)
+                else:
+                    mine = self._is_same(known, asker)
                 if mine and not self._is_held(fingerprint, occurrence, asking):
                     return occurrence
-        return next(
-            one
-            for one in count(1)
-            if (fingerprint, one) not in self._taken
-            and not self.is_anothers(askers.get(one), asker)
-        )
+        return next(one for one in count(1) if self._is_free(fingerprint, one, asker))
+
+    def _is_free(self, fingerprint: str, occurrence: int, asker: Asker | None) -> bool:
+        if (fingerprint, occurrence) in self._taken:
+            return False
+        known = self._askers[fingerprint].get(occurrence)
+        if known is None and self._unclaimed.has(fingerprint, occurrence):
+            return self._unclaimed.may_go_to(asker, fingerprint, occurrence)
+        return not self.is_anothers(known, asker)
 
     def _is_held(self, fingerprint: str, occurrence: int, asking: Asking) -> bool:
         """Whether somebody has it who is not an earlier attempt of the asking flow run."""

@@ -30,6 +30,7 @@ from session_block.records.submissions import Asked
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.submit import OccurrenceTakenError
+from session_block.tags import SubmissionTag, is_asker
 
 _logger = logging.getLogger(__name__)
 
@@ -185,6 +186,9 @@ class ReplayGuard:
             if asking.asker is None:
                 return occurrence
             recorded = self._record_of(submission_id(fingerprint, occurrence))
+            if not self.may_claim(asking.asker, fingerprint, occurrence):
+                self._occurrences.disown(fingerprint, occurrence)
+                continue
             recorded = self._claimed(recorded, fingerprint, asking.asker)
             known = recorded is not None and recorded.chapter == self._chapter
             theirs = recorded.asker if known and recorded is not None else None
@@ -215,6 +219,21 @@ class ReplayGuard:
             recorded.asker is None or recorded.chapter != self._chapter
         )
 
+    def may_claim(self, asker: Asker | None, fingerprint: str, occurrence: int) -> bool:
+        """Whether an occurrence is no other flow run's, as far as the tag of what was found tells.
+
+        Who asked is lost with the ledger, but for a digest.
+        """
+        recorded = self._recorded.get(submission_id(fingerprint, occurrence))
+        return recorded is None or self._may_claim(asker, recorded)
+
+    def _may_claim(self, asker: Asker | None, recorded: Intent) -> bool:
+        if asker is None or not self._lacks_asker(recorded):
+            return True
+        tag = SubmissionTag.parse(recorded.tag)
+        told = None if tag is None else tag.asker
+        return told is None or is_asker(told, asker.run, asker.call)
+
     def _admitted(
         self,
         request: Request,
@@ -237,6 +256,9 @@ class ReplayGuard:
                     self._read_records()
                     recorded = self._recorded.get(submission)
                     concurrent = concurrent or self._concurrent
+                if label is None and not self.may_claim(asker, fingerprint, occurrence):
+                    self._occurrences.disown(fingerprint, occurrence)
+                    raise OccurrenceTakenError  # another flow run asked for what was found
                 claimed = self._claimed(recorded, fingerprint, asker)
                 if claimed is not None and claimed is not recorded:
                     recorded = claimed
@@ -342,10 +364,11 @@ class ReplayGuard:
 
         What other subflows asked for is theirs to repeat, or Prefect kept their results.
         """
+        recorded = {one: self._recorded[one] for one in self._unasked}
         return {
-            one
-            for one in self._unasked
-            if not self._occurrences.is_anothers(self._recorded[one].asker, asker)
+            key
+            for key, one in recorded.items()
+            if not self._occurrences.is_anothers(one.asker, asker) and self._may_claim(asker, one)
         }
 
     def _unasked_in(self, task: TaskAttempt) -> set[str]:
@@ -413,5 +436,8 @@ class _Unclaimed:
 
     guard: ReplayGuard
 
-    def __contains__(self, occurrence: object) -> bool:
-        return isinstance(occurrence, tuple) and self.guard.is_unclaimed(*occurrence)
+    def has(self, fingerprint: str, occurrence: int) -> bool:
+        return self.guard.is_unclaimed(fingerprint, occurrence)
+
+    def may_go_to(self, asker: Asker | None, fingerprint: str, occurrence: int) -> bool:
+        return self.guard.may_claim(asker, fingerprint, occurrence)

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Protocol
 
 from session_block.errors import ExperimentDivergedError
@@ -56,6 +56,13 @@ class Caller(Protocol):
 
     def calls_others(self) -> bool:
         """Whether other calls are running, so that their order is not certain."""
+
+    def kept_before(self, known: Collection[str]) -> int:
+        """Return how many earlier calls with the same parameters had their result kept.
+
+        Args:
+            known: Calls that are not counted.
+        """
 
 
 @dataclass(frozen=True)
@@ -196,10 +203,11 @@ class _Calls:
     """
 
     def __init__(self, recorded: list[SubflowCalled], call: SubflowCall, caller: Caller) -> None:
-        self._recorded = recorded
         self._call = call
         self._caller = caller
-        self._latest = {(one.call, one.digest): one for one in recorded}
+        # Two attempts may be made at once, in two processes: what this one has made comes last.
+        self._recorded = sorted(recorded, key=self._is_of_now)
+        self._latest = {(one.call, one.digest): one for one in self._recorded}
 
     @property
     def mine_now(self) -> SubflowCalled | None:
@@ -218,7 +226,12 @@ class _Calls:
         standing = self._standing(equal)
         held = {one.rank for one in equal if self._holds(one, standing[one.call])}
         before = [one.rank for one in reversed(same) if one.call == self._call.id]
-        return next(rank for rank in chain(before, count(1)) if rank not in held)
+        free = (rank for rank in count(1) if rank not in held)
+        if not before and self._call.key is None:
+            # A ledger that was lost had recorded them.
+            lost = self._caller.kept_before({one.call for one in self._recorded})
+            return next(islice(free, lost, None))
+        return next(rank for rank in chain(before, free) if rank not in held)
 
     def missed(self, rank: int) -> list[SubflowCalled]:
         """Return recorded calls that this attempt has not made, if this call is a new one."""

@@ -44,7 +44,7 @@ from session_block.submissions.job_cache import JobCache
 from session_block.submissions.rate_limit import RateLimiter
 from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.settle import Settler
-from session_block.tags import SubmissionTag
+from session_block.tags import SubmissionTag, asker_digest
 
 _WITHOUT_A_JOB = frozenset(
     {
@@ -286,6 +286,7 @@ class Submitter:
             fingerprint=self._context.versions.fingerprint,
             version=self._context.versions.tags,
             owner=self._context.owner_digest(sessions.connection.identity),
+            asker=None if about.asker is None else asker_digest(about.asker.run, about.asker.call),
         )
         place = sessions.place
         sessions.check_not_stopped()

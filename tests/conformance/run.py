@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 PACKAGE = "qiskit-ibm-runtime"
 DOMAIN = "cloud.platform.local"
 # Tests that watch a job wait or run need a moment for it.
-JOB_SECONDS = 0.6
+JOB_SECONDS = 1.5
 GROUP_SECONDS = 1800
 PAST_JOBS = 12
 NEVER_USED_UP = 10_000_000

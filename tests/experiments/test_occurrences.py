@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from session_block.experiments.occurrences import Asking
 from session_block.experiments.replay import Occurrences
@@ -66,5 +68,28 @@ def test_what_nobody_is_known_to_have_asked_for_comes_first_in_order() -> None:
     asker = Asker(run="run", path="", call="")
     mine = Asking(asker, attempt=3)
     recorded = {("a", 3): asker, ("a", 4): Asker(run="run", path="other", call="other")}
-    occurrences = Occurrences(recorded, "run", {("a", 1), ("a", 5)})
+    occurrences = Occurrences(recorded, "run", _Found({1: None, 5: None}))
     assert [occurrences.take("a", asking=mine) for _ in range(5)] == [1, 3, 5, 2, 6]
+
+
+def test_what_a_tag_says_to_be_anothers_is_not_taken() -> None:
+    """The ledger does not know who asked for what was found; the jobs' tags do."""
+    mine = Asker(run="run", path="", call="")
+    other = Asker(run="run", path="p", call="c")
+    occurrences = Occurrences({}, "run", _Found({1: other, 2: None, 3: mine}))
+    asking, other_asks = Asking(mine, attempt=2), Asking(other, attempt=2)
+    assert [occurrences.take("a", asking=asking) for _ in range(3)] == [2, 3, 4]
+    assert [occurrences.take("a", asking=other_asks) for _ in range(2)] == [1, 5]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Occurrences found on the platform, each with whom its tag names."""
+
+    told: Mapping[int, Asker | None]
+
+    def has(self, fingerprint: str, occurrence: int) -> bool:
+        return fingerprint == "a" and occurrence in self.told
+
+    def may_go_to(self, asker: Asker | None, _fingerprint: str, occurrence: int) -> bool:
+        return self.told[occurrence] in (None, asker)

@@ -74,6 +74,23 @@ def tree(block: str, other: str = "") -> str:
 
 
 @flow
+def stopping(block: str) -> list[str]:
+    """Call three equal leaves, and print what they are.
+
+    Standard input tells before which of them to wait, and then ends the wait.
+    """
+    wait_before = int(sys.stdin.readline())
+    uids = []
+    for number in range(3):
+        if number == wait_before:
+            print("waits", flush=True)  # noqa: T201 - the answer
+            sys.stdin.readline()
+        uids.append(leaf(block, 0))
+    print(" ".join(uids), flush=True)  # noqa: T201 - the answer
+    return uids
+
+
+@flow
 def sharing(block: str, shots: int, name: str) -> list[str]:
     """Run two equal circuits and one that depends on the parameter, under a name."""
     with load_block(block).experiment(name) as experiment:

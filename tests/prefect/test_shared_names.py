@@ -218,8 +218,20 @@ def test_a_subflows_own_retry_takes_its_own_requests(
     assert platform.jobs_named(name) == 4
 
 
-def test_a_kept_subflow_keeps_its_requests(platform: Platform, saved_block: str, name: str) -> None:
-    """Prefect does not run it again; another subflow does not get its recorded results."""
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_kept_subflow_keeps_its_requests(
+    platform: Platform,
+    block: QuantumSession,
+    saved_block: str,
+    name: str,
+    tmp_path: Path,
+    *,
+    lost: bool,
+) -> None:
+    """Prefect does not run it again; another subflow does not get its results.
+
+    If the ledger is lost, the jobs' tags tell whose they are.
+    """
     found: list[list[str]] = []
 
     @flow(persist_result=True)
@@ -234,6 +246,9 @@ def test_a_kept_subflow_keeps_its_requests(platform: Platform, saved_block: str,
             jobs = [*jobs, _ask(experiment, EQUAL)]
         if not found:
             found.append(jobs)
+            if lost:
+                elsewhere = SecretStr(f"sqlite:///{tmp_path / 'elsewhere.db'}")
+                block.model_copy(update={"ledger_url": elsewhere}).save(saved_block, overwrite=True)
             raise _GivenUpError
         found.append([*jobs, *child(saved_block, name, 5)])
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextvars
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,8 +19,9 @@ from prefect import flow, get_client, task
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.runtime import flow_run as this_run
-from prefect.states import Cancelled
+from prefect.states import AwaitingRetry, Cancelled, Crashed, Pending
 from prefect_helpers import flipped, flow_process, flow_run, in_state, rotated
+from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit
 from support import BACKEND, Platform, tagged
 
@@ -702,6 +705,59 @@ def test_a_killed_tree_of_subflows_goes_on_in_another_process(
     uids = {tag for job in jobs for tag in job["tags"] if tag.startswith("qs-uid:")}
     assert len(uids) == 8
     assert {job["state"] for job in jobs} == {"completed"}
+
+
+def test_a_kept_call_keeps_its_place_after_a_lost_ledger(
+    platform: Platform, block: QuantumSession, saved_block: str, tmp_path: Path
+) -> None:
+    """Prefect knows which equal calls came before, although the ledger does not."""
+    found: list[list[str]] = []
+
+    @flow(persist_result=True)
+    def kept(turns: int) -> str:
+        with load_block(saved_block).experiment() as experiment:
+            experiment.run_sampler([flipped()], shots=turns)
+            return experiment.uid
+
+    @flow(retries=1)
+    def parent() -> str:
+        found.append([kept(1), kept(2), kept(1)])
+        if len(found) == 1:
+            elsewhere = SecretStr(f"sqlite:///{tmp_path / 'elsewhere.db'}")
+            block.model_copy(update={"ledger_url": elsewhere}).save(saved_block, overwrite=True)
+            raise _GivenUpError
+        found.append([leaf(saved_block, 0), kept(1), kept(2)])
+        return str(this_run.id)
+
+    root = parent()
+    assert found[0] == found[1]
+    assert len({*found[1], *found[2]}) == 6
+    assert platform.jobs_named(root) == 5 + LEAF_JOBS
+
+
+def test_a_run_that_prefect_begins_twice_mixes_up_no_calls(
+    platform: Platform, saved_block: str
+) -> None:
+    """Its process sleeps and counts as crashed; then it goes on beside the one of the retry."""
+
+    def told(process: subprocess.Popen[bytes], line: str) -> str:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{line}\n".encode())
+        process.stdin.flush()
+        return process.stdout.readline().decode().strip()
+
+    with flow_process("stopping", saved_block) as (sleeper, run_id):
+        assert told(sleeper, "2") == "waits"
+        with get_client(sync_client=True) as client:
+            for state in (Crashed(), AwaitingRetry(), Pending()):
+                client.set_flow_run_state(UUID(run_id), state, force=True)
+        with flow_process("stopping", saved_block, run_id) as (other, _):
+            assert told(other, "1") == "waits"
+            uids = told(sleeper, "go on").split()
+            assert len(set(uids)) == 3
+            assert told(other, "go on").split() == uids
+    assert platform.jobs_named(run_id) == 3 * LEAF_JOBS
 
 
 @pytest.mark.rest

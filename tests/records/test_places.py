@@ -29,6 +29,7 @@ class Run:
     Attributes:
         states: What became of the n-th call in its latest run, and in which attempt that was.
         kept: Calls whose result is kept, so that they do not run again.
+        values: The parameter of each call so far.
     """
 
     attempts: int = 0
@@ -36,6 +37,7 @@ class Run:
     states: dict[str, tuple[int, Standing]] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
     running: int = 0
+    values: dict[str, int] = field(default_factory=dict)
 
     @property
     def attempt(self) -> str:
@@ -59,6 +61,12 @@ class Run:
         """Whether other calls are running."""
         return self.running > 1
 
+    def kept_before(self, known: Collection[str]) -> int:
+        """How many equal calls before this one are not run again."""
+        value = self.values[str(self.made)]
+        kept = [one for one in self.kept if int(one) < self.made and one not in known]
+        return sum(self.values[one] == value for one in kept)
+
     def begin(self) -> None:
         """Begin the next attempt."""
         self.attempts += 1
@@ -68,6 +76,7 @@ class Run:
 def opened(ledger: Ledger, run: Run, number: int, value: int) -> RunPlace:
     """Return the place of the caller's call ``number`` with this parameter."""
     run.made = number
+    run.values[str(number)] = value
     call = SubflowCall(str(number), FLOW, {"value": str(value)})
     return place_of_call(ledger, RunPlace("root"), call, run, None)
 
@@ -114,17 +123,21 @@ def test_a_program_finds_its_places_again(
     """Whatever cuts attempts off, the n-th of equal calls that were not given up has one place.
 
     The caller calls one after another. An attempt is cut off at a call, which then failed, or was
-    killed; kept results are not run again.
+    killed; kept results are not run again. The ledger may be lost.
     """
-    ledger = Ledger(f"sqlite:///{tmp_path_factory.mktemp('places')}/ledger.db")
+    folder = tmp_path_factory.mktemp("places")
+    ledger = Ledger(f"sqlite:///{folder}/ledger.db")
     run = Run()
     found: dict[int, str] = {}
-    for _ in range(data.draw(st.integers(1, 3), "cut attempts")):
+    for number in range(data.draw(st.integers(1, 3), "cut attempts")):
         cut = data.draw(st.integers(0, len(program) - 1), "cut at")
         _attempt(ledger, run, program, cut, found)
         if str(cut) not in run.kept:
             run.states[str(cut)] = (run.attempts, data.draw(ENDS, "end"))
         run.kept |= {str(one) for one in range(cut) if data.draw(st.booleans(), "kept")}
+        if data.draw(st.booleans(), "lost"):
+            ledger.close()
+            ledger = Ledger(f"sqlite:///{folder}/another-{number}.db")
     _attempt(ledger, run, program, len(program), found)
     assert len(set(found.values())) == len(program)
     ledger.close()
@@ -172,6 +185,20 @@ def test_calls_in_another_order_take_the_same_places(
     ledger.close()
 
 
+def test_a_later_attempt_beside_this_one_takes_none_of_its_places(ledger: Ledger) -> None:
+    """Prefect has begun the caller once more while its first process lives; all calls are equal."""
+    first, second = Run(), Run()
+    first.begin()
+    mine = [opened(ledger, first, number, 7) for number in range(2)]
+    second.attempts = 1
+    second.begin()
+    assert opened(ledger, second, 0, 7) == mine[0]
+    mine.append(opened(ledger, first, 2, 7))
+    assert len({one.path for one in mine}) == 3
+    assert [opened(ledger, second, number, 7) for number in (1, 2)] == mine[1:]
+    assert opened(ledger, first, 3, 7) == opened(ledger, second, 3, 7)
+
+
 def test_a_place_goes_from_a_failed_call_to_the_next(ledger: Ledger) -> None:
     """In the same attempt; a call that runs or is done keeps its place."""
     run = Run()
@@ -195,6 +222,7 @@ def test_a_call_that_opens_under_several_keys_keeps_all_its_places(ledger: Ledge
     def places(run: Run, number: int) -> list[str]:
         run.made = number
         found = []
+        run.values[str(number)] = 1
         for key in (None, "a", "b", None):
             call = SubflowCall(str(number), FLOW, {"value": "1"}, key)
             found.append(place_of_call(ledger, RunPlace("root"), call, run, None).path)

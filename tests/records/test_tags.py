@@ -15,12 +15,15 @@ from session_block.tags import (
     MAX_TAG_LENGTH,
     NEWEST,
     SubmissionTag,
+    asker_digest,
+    is_asker,
     name_tag,
     owner_digest,
     uid_tag,
 )
 
 UID, SUBMISSION = "82e94c5ea36f4e09", "77c791163cb2970d5808713c"
+ASKER = "0k3z9a"
 OWNER, OTHER = owner_digest("h2-team"), owner_digest("IBMid-550000ABCD")
 
 
@@ -63,6 +66,19 @@ OWNER, OTHER = owner_digest("h2-team"), owner_digest("IBMid-550000ABCD")
                 owner=OWNER,
             ),
         ),
+        (
+            f"qs-sub:{UID}.{SUBMISSION}.1.3-o7-i2-w{OWNER}-a{ASKER}",
+            SubmissionTag(
+                UID,
+                SUBMISSION,
+                1,
+                occurrence=7,
+                identity=2,
+                version=3,
+                owner=OWNER,
+                asker=ASKER,
+            ),
+        ),
     ],
 )
 def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> None:
@@ -85,21 +101,58 @@ def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> Non
         identity=st.just(CURRENT.identity),
         version=st.just(NEWEST),
         owner=st.sampled_from([None, OWNER]),
+        asker=st.sampled_from([None, ASKER]),
     )
 )
 def test_whatever_a_tag_says_it_fits_and_is_read_again(tag: SubmissionTag) -> None:
-    """Within IBM's 86 characters."""
+    """Within IBM's 86 characters; with large numbers there is no room for the asker."""
     assert len(str(tag)) <= MAX_TAG_LENGTH
+    assert SubmissionTag.parse(str(tag)) in (tag, replace(tag, asker=None))
+
+
+def test_a_tag_without_room_leaves_out_its_owner_and_asker() -> None:
+    """With numbers that nobody reaches; the other jobs of the experiment have the owner."""
+    tag = SubmissionTag(
+        UID,
+        SUBMISSION,
+        10**9,
+        number=10**9,
+        occurrence=10**9,
+        version=3,
+        owner=OWNER,
+        asker=ASKER,
+    )
+    assert len(str(tag)) <= MAX_TAG_LENGTH
+    assert SubmissionTag.parse(str(tag)) == replace(tag, owner=None, asker=None)
+
+
+def test_the_usual_tag_has_room_for_the_asker() -> None:
+    """Of a thousand equal requests, in an experiment with an owner."""
+    tag = SubmissionTag(
+        UID,
+        SUBMISSION,
+        1,
+        concurrent=True,
+        occurrence=1000,
+        identity=CURRENT.identity,
+        fingerprint=CURRENT.fingerprint,
+        version=NEWEST,
+        owner=OWNER,
+        asker=ASKER,
+    )
     assert SubmissionTag.parse(str(tag)) == tag
 
 
-def test_a_tag_without_room_leaves_out_its_owner() -> None:
-    """With numbers that nobody reaches; the other jobs of the experiment have it."""
-    tag = SubmissionTag(
-        UID, SUBMISSION, 10**9, number=10**9, occurrence=10**9, version=3, owner=OWNER
+def test_an_asker_is_known_again_in_its_own_run_only() -> None:
+    """Another run asks again for all that the one before had asked for."""
+    told = asker_digest("run", "leaf.0")
+    assert SubmissionTag.parse(f"qs-sub:{UID}.{SUBMISSION}.1.3-a{told}") == SubmissionTag(
+        UID, SUBMISSION, 1, version=3, asker=told
     )
-    assert len(str(tag)) <= MAX_TAG_LENGTH
-    assert SubmissionTag.parse(str(tag)) == replace(tag, owner=None)
+    assert is_asker(told, "run", "leaf.0")
+    assert not is_asker(told, "run", "leaf.1")
+    others = [f"run {number}" for number in range(100)]
+    assert sum(is_asker(told, one, "leaf.1") for one in others) > 90
 
 
 @pytest.mark.parametrize("suffix", ["2-x9-o7", "2-o7-wabc", "2-o7-zzz1", "2-o7-w0a1b2c3d"])

@@ -187,6 +187,9 @@ class Prefect:
             elsewhere: The errors after which another process runs it again.
         """
         flow = SimulatedFlow(self.name_of(run.flow_id))
+        state = run.state
+        if state is not None and not state.is_final() and run.parent_task_run_id is None:
+            self.set_state(run, StateType.PENDING)  # by the worker that starts the process
         while True:
             run.run_count += 1
             self._tell(process, run, StateType.RUNNING)

@@ -11,6 +11,7 @@ from session_block.client import failures
 from session_block.client.jobs import Jobs
 from session_block.costs.budget import Budget
 from session_block.experiments import flow_places, occurrences, replay
+from session_block.experiments.flow_attempts import FlowAttempts
 from session_block.experiments.replay import ReplayGuard
 from session_block.ledger.schema import Fact
 from session_block.ledger.store import Ledger
@@ -215,6 +216,26 @@ def _nobody_shares() -> Patches:
     return [(flow_places, "shared_attempt", lambda: None)]
 
 
+def _latest_attempt() -> Patches:
+    """A process takes the latest attempt of its flow run for its own."""
+    attempt = FlowAttempts.attempt
+
+    def latest(_: Any, run: Any, states: Any) -> Any:
+        return attempt(FlowAttempts(), run, states)
+
+    return [(FlowAttempts, "attempt", latest), (FlowAttempts, "called", lambda *_: None)]
+
+
+def _kept_unknown() -> Patches:
+    """A lost ledger's calls, whose results are kept, are forgotten."""
+    return [(flow_places._PrefectCaller, "kept_before", lambda *_: 0)]
+
+
+def _askers_untold() -> Patches:
+    """A lost ledger's requests may be those of any subflow."""
+    return [(replay, "is_asker", lambda *_: True)]
+
+
 def _chapters_of_nobody() -> Patches:
     """A chapter does not belong to the call that opened it."""
     extend = chapters.extend
@@ -252,6 +273,9 @@ PLANTS: Mapping[str, Plant] = {
     "equal calls are one": _first_rank,
     "nobody asks": _nobody_asks,
     "nobody shares a name": _nobody_shares,
+    "the latest attempt is mine": _latest_attempt,
+    "a kept call is forgotten": _kept_unknown,
+    "a found request is anybody's": _askers_untold,
     "a chapter is nobody's": _chapters_of_nobody,
     "a changed program goes on": _never_diverged,
     "a borrowed session is closed": _borrowed_is_own,

@@ -163,10 +163,11 @@ def _draw_tree(drawn: random.Random, *, labels: bool) -> Body:
         inner = Call("inner", {"number": 1}, _steps(drawn, 1, labels=labels))
         bodies[1] = (*bodies[1], inner)
     body: list[Step | Threads | Call] = []
-    for _ in range(drawn.randint(1, 4)):
-        number = drawn.randrange(2)
+    equal = drawn.random() < 0.3
+    for _ in range(drawn.randint(3, 5) if equal else drawn.randint(1, 4)):
+        number = 0 if equal else drawn.randrange(2)
         call = Call(
-            drawn.choice(["child", "child", "other"]),
+            "child" if equal else drawn.choice(["child", "child", "other"]),
             {"number": number},
             bodies[number],
             retries=drawn.choice([0, 0, 1]),

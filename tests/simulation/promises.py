@@ -139,8 +139,10 @@ class Watch:
                 continue
             for job in jobs:
                 late = self._process(job.sender).paused_seconds > DEADLINE_SECONDS
-                # A twin that no listing shows before the experiment is over is nobody's to find.
-                hidden = job.id in self.twins and job.listed_at > run.ended_at
+                # Nobody can find what no listing shows before the experiment is over, if its
+                # request has another job, or a changed program does not make it again.
+                unasked = job.id in self.twins or run.changed_at is not None
+                hidden = unasked and job.listed_at > run.ended_at
                 if job.id not in known and not (run.records_lost or late or hidden):
                     self.world.breaks("P2", f"job {job.id} of {run.title} is in no record")
             effective = [job for job in jobs if job.status == "Completed"]

@@ -188,13 +188,9 @@ class _Acts:
             session.started -= left - 5.0 * fault.share
 
     def another_worker(self, _: Fault, process: Process) -> None:
-        """Let another process work on the same program at the same time.
-
-        A caller of subflows that Prefect begins twice counts the calls of both processes as one
-        attempt's, which is a limit of the promise.
-        """
+        """Let another process work on the same program at the same time."""
         run = self._run_of(process)
-        if not run.over and run.cancelled_at is None and not run.program.has_calls:
+        if not run.over and run.cancelled_at is None:
             run.begin(1.0)
 
     def sender_stands_still(self, fault: Fault, process: Process) -> None:
@@ -207,7 +203,8 @@ class _Acts:
         disk = process.disk
         old = disk.copy()
         self._world.list_all()
-        self._world.prefect.forget_results()
+        if self._world.random.random() < 0.5:  # kept on the same disk
+            self._world.prefect.forget_results()
         if fault.kind == "ledger gone":
             disk.facts = {}
         else:

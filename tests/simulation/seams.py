@@ -18,6 +18,7 @@ from session_block import aio, prefect_context
 from session_block.environment import forks
 from session_block.experiments import (
     experiment,
+    flow_attempts,
     flow_places,
     openings,
     replay,
@@ -174,8 +175,11 @@ def install() -> None:
         if isinstance(cached, cached_property):
             cached.lock = nullcontext()  # type: ignore[attr-defined]  # before Python 3.12 it locks
     ends = OfProcess(run_end.RunEnds)
+    attempts = OfProcess(flow_attempts.FlowAttempts)
     replaced: list[tuple[Any, str, Any]] = [
         (openings, "OPENINGS", OfProcess(openings.Openings)),
+        (flow_attempts, "FLOW_ATTEMPTS", attempts),
+        (flow_places, "FLOW_ATTEMPTS", attempts),
         (experiment, "UNCLOSED", OfProcess(unclosed.Unclosed)),
         (run_end, "RUN_ENDS", ends),
         (experiment, "RUN_ENDS", ends),
