@@ -49,7 +49,7 @@ def qaoa(
     options: Options = None,
     final_shots: Shots = None,
     final_options: Options = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     experiment: ExperimentName = None,
     fresh: bool = False,
     extend: bool = False,
@@ -77,7 +77,8 @@ def qaoa(
         options: The client's own options for the objective's primitive.
         final_shots: Shots of the final sampling.
         final_options: The Sampler's options for the final sampling.
-        implementation: v2 or executor, the client's two families of primitives.
+        implementation: v2 or executor, the client's two families of primitives; empty for the
+            Block's.
         experiment: Name under which other flow runs can resume the experiment. By default each flow
             run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.

@@ -44,7 +44,7 @@ def sweep(
     shots: Shots = None,
     precision: Precision = None,
     options: Options = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     limits: ChunkLimits | Annotated[None, Field(title="Default")] = None,
     jobs_ahead: Count = 2,
     on_failure: OnFailure = "stop",
@@ -69,7 +69,8 @@ def sweep(
         shots: Shots per point; with observables they replace precision.
         precision: Target standard error, for observables.
         options: The client's own options for the primitive.
-        implementation: v2 or executor, the client's two families of primitives.
+        implementation: v2 or executor, the client's two families of primitives; empty for the
+            Block's.
         limits: How much goes into one job. A resumed run keeps its original limits.
         jobs_ahead: How many jobs may be in flight at once.
         on_failure: stop, or skip to go on without the rows of a job that failed for good.

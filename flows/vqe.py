@@ -53,7 +53,7 @@ def vqe(
     shots: Shots = None,
     resilience_level: Annotated[int, Field(ge=0, le=2, title="Level")] | ClientDefault = None,
     options: Options = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     experiment: ExperimentName = None,
     fresh: bool = False,
     extend: bool = False,
@@ -83,7 +83,8 @@ def vqe(
         shots: Shots for each evaluation; they replace precision.
         resilience_level: The Estimator's level of error mitigation, 0 to 2.
         options: The Estimator's own options, such as {"dynamical_decoupling": {"enable": true}}.
-        implementation: v2 or executor, the client's two families of primitives.
+        implementation: v2 or executor, the client's two families of primitives; empty for the
+            Block's.
         experiment: Name under which other flow runs can resume the experiment. By default each flow
             run has its own experiment, which its retries resume.
         fresh: Start the next experiment of that name.

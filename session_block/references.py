@@ -31,6 +31,9 @@ post-processed by the client. Their payload is randomised, so the results of equ
 within error bars.
 """
 
+DEFAULT_IMPLEMENTATION: Implementation = "v2"
+"""The family of Blocks that name none."""
+
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~-]{0,127}")
 

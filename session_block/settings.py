@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from session_block.references import ExecutionMode
+from session_block.references import DEFAULT_IMPLEMENTATION, ExecutionMode, Implementation
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Policies:
         limits: What the experiment may spend.
         block_limits: What all experiments of the Block may spend together.
         keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
+        implementation: The family of primitives of new experiments.
     """
 
     unsettled: Policy = Policy.RESUBMIT
@@ -53,6 +54,7 @@ class Policies:
     limits: Limits = NO_LIMITS
     block_limits: Limits = NO_LIMITS
     keep_failed_seconds: int = 15 * 60
+    implementation: Implementation = DEFAULT_IMPLEMENTATION
 
 
 MAX_SESSIONS = 20

@@ -120,7 +120,7 @@ def run_qaoa(
     options: Any = None,
     final_shots: int | None = None,
     final_options: Any = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     on_evaluation: Callable[[int, QAOAEvaluation], None] | None = None,
 ) -> QAOAReport:
     """Optimise QAOA's angles for a problem, then sample the circuit with the best ones.
@@ -155,7 +155,8 @@ def run_qaoa(
         final_shots: Shots of the final sampling; ``None`` for the options' default.
         final_options: The Sampler's options for the final sampling; ``None`` for ``options`` with a
             Sampler objective, otherwise for the client's defaults.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; ``None``
+            for the experiment's own.
         on_evaluation: Called after each evaluation with its number, counted from 1.
 
     Raises:
@@ -177,7 +178,7 @@ def run_qaoa(
         options=options,
         final_shots=final_shots,
         final_options=final_options,
-        implementation=implementation,
+        implementation=implementation or experiment.implementation,
     )
     unit = units(problem, reps)
     start, optimizer_seed = _beginning(experiment, reps, initial_point, seed, unit)

@@ -97,7 +97,7 @@ def run_vqe(
     seed: int | None = None,
     precision: float | None = None,
     options: Any = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
 ) -> VQEReport:
     """Minimise a Hamiltonian's expectation value over an ansatz's parameters.
@@ -123,7 +123,8 @@ def run_vqe(
         seed: Seed for these draws and the optimiser.
         precision: Target standard error; ``None`` for the options' default.
         options: The Estimator's own options.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; ``None``
+            for the experiment's own.
         on_evaluation: Called after each evaluation with its number, counted from 1.
 
     Raises:
@@ -141,13 +142,13 @@ def run_vqe(
     circuit = real_amplitudes(observable.num_qubits, reps=1) if ansatz is None else ansatz
     _check(observable, circuit, initial_point, restarts)
     experiment.require_problem(problem)
+    estimator = DurableEstimator(experiment, options=options, implementation=implementation)
     estimator_request(
         [(circuit, observable, np.zeros(circuit.num_parameters))],
         precision=precision,
         options=options,
-        implementation=implementation,
+        implementation=implementation or experiment.implementation,
     )
-    estimator = DurableEstimator(experiment, options=options, implementation=implementation)
     random = np.random.default_rng(seed)
     # Every run draws; once() keeps what the first one drew.
     points = [random.uniform(-math.pi, math.pi, circuit.num_parameters) for _ in range(restarts)]

@@ -15,7 +15,8 @@ from session_block.blocks.durations import (
 )
 from session_block.blocks.forms import Duration, FractionalDuration, YesNoAll
 from session_block.errors import InvalidInputError
-from session_block.references import ExecutionMode
+from session_block.pubs.families import default_implementation
+from session_block.references import DEFAULT_IMPLEMENTATION, ExecutionMode, Implementation
 from session_block.settings import MAX_SESSIONS, Limits, Policies, Policy, SessionPlan
 
 
@@ -204,6 +205,15 @@ class SessionSettings(BaseModel):
             "everything recorded: 'stop' before it buys anything, or 'warn' and continue."
         ),
     )
+    implementation: Implementation = Field(
+        default=DEFAULT_IMPLEMENTATION,
+        title="Family of primitives",
+        description=(
+            "Which of the client's primitives new experiments use: 'v2' (SamplerV2 and "
+            "EstimatorV2, which IBM has deprecated) or 'executor'. An experiment keeps the one "
+            "that it began with."
+        ),
+    )
     max_attempts: int = Field(
         default=10,
         ge=1,
@@ -300,7 +310,14 @@ class SessionSettings(BaseModel):
             limits=Limits(self.max_jobs, _seconds(self.max_usage)),
             block_limits=Limits(self.block_max_jobs, _seconds(self.block_max_usage)),
             keep_failed_seconds=duration_seconds(self.keep_failed, "keep_failed"),
+            implementation=self._implementation,
         )
+
+    @property
+    def _implementation(self) -> Implementation:
+        """The family of new experiments; a default that the client lacks gives way to the other."""
+        given = "implementation" in self.model_fields_set
+        return self.implementation if given else default_implementation()
 
 
 def _seconds(duration: float | str | None) -> float | None:

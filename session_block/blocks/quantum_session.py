@@ -29,6 +29,7 @@ from session_block.blocks.credentials import (
 from session_block.blocks.fields import SessionSettings
 from session_block.blocks.forms import FormBlock, reasons
 from session_block.errors import InvalidInputError, LabelRequiredError
+from session_block.references import Implementation
 from session_block.settings import Settings, Source
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _Credentials = IBMSessionCredentials | LocalPlatformCredentials
 
 _OPENED_WITH: WeakKeyDictionary[Experiment, tuple[_Credentials, Settings]] = WeakKeyDictionary()
 """The credentials and settings with which this process opened its experiments."""
+
+_BEFORE_THERE_WAS_A_CHOICE: Implementation = "v2"
+"""The family of Blocks that were saved without the field."""
 
 _logger = logging.getLogger(__name__)
 
@@ -106,6 +110,7 @@ class QuantumSession(SessionSettings, FormBlock):
     @contextmanager
     def _noted_as_saved(self) -> Iterator[None]:
         before = self._opened_as_saved, self._as_saved
+        self.implementation = self._implementation  # a later default is no reason to change it
         self._note_as_saved()
         try:
             yield
@@ -294,6 +299,13 @@ class QuantumSession(SessionSettings, FormBlock):
         from session_block.experiments.flow_places import place_of_this_run
 
         return place_of_this_run(ledger, key, may_diverge=self._policies.may_diverge)
+
+    @property
+    def _implementation(self) -> Implementation:
+        given = "implementation" in self.model_fields_set
+        if self._block_document_id is not None and not given:
+            return _BEFORE_THERE_WAS_A_CHOICE
+        return super()._implementation
 
     @property
     def _source(self) -> Source:

@@ -21,10 +21,10 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import PauliList
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend
-from qiskit_ibm_runtime.options.utils import UnsetType
 
 from session_block.costs.budget import Left
 from session_block.errors import InvalidInputError
+from session_block.pubs.families import is_unset
 from session_block.pubs.request import Request
 
 OVERHEAD_SECONDS = 2.0
@@ -160,4 +160,4 @@ def _length_seconds(circuit: QuantumCircuit, target: Target) -> float:
 
 
 def _set(option: Any) -> Any:
-    return None if isinstance(option, UnsetType) else option
+    return None if is_unset(option) else option

@@ -39,7 +39,13 @@ from session_block.records.views import (
     aload_experiment,
     load_experiment,
 )
-from session_block.references import ExecutionMode, JobRef, SessionDetails, SessionRef
+from session_block.references import (
+    ExecutionMode,
+    Implementation,
+    JobRef,
+    SessionDetails,
+    SessionRef,
+)
 from session_block.sessions.manager import SessionManager, session_id_of
 from session_block.settings import Settings
 from session_block.submissions.submit import OccurrenceTakenError
@@ -145,6 +151,11 @@ class Experiment(ExperimentRecords):
     @property
     def _sessions(self) -> SessionManager:
         return self._parts.sessions
+
+    @property
+    def implementation(self) -> Implementation:
+        """The client's family of primitives that the experiment began with, and keeps."""
+        return self._began.family
 
     @property
     def versions(self) -> Versions:

@@ -13,12 +13,12 @@ from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import IBMBackend, Session
-from qiskit_ibm_runtime.options.utils import UnsetType
 
 from session_block import aio
 from session_block.costs.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
 from session_block.errors import InvalidInputError
 from session_block.experiments.job import RunContext
+from session_block.pubs.families import is_unset
 from session_block.pubs.options import chosen_options
 from session_block.pubs.request import Request, estimator_request, sampler_request
 from session_block.references import Implementation, PrimitiveKind
@@ -45,11 +45,11 @@ class _Durable:
         experiment: Experiment,
         *,
         options: Any = None,
-        implementation: Implementation = "v2",
+        implementation: Implementation | None = None,
         transpile: bool = True,
     ) -> None:
         self.experiment = experiment
-        self._implementation: Implementation = implementation
+        self._implementation: Implementation = implementation or experiment.implementation
         self._transpile = transpile
         self._made_in = RunContext()
         self.options = options
@@ -130,7 +130,7 @@ class _Durable:
     def _option(self, name: str) -> Any:
         """Return an option's value, or ``None`` for the client's default."""
         value = getattr(self.options, name, None)
-        return None if isinstance(value, UnsetType) else value
+        return None if is_unset(value) else value
 
     def _refuse(self, *, dry_run: bool) -> None:
         if dry_run:
@@ -167,7 +167,8 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
         experiment: Submits and records the jobs.
         options: The client's own options, as a dict or an object of its option class. They can be
             changed between requests; see :attr:`options`.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; by default
+            the experiment's own.
         transpile: Whether to transpile circuits that do not fit; otherwise they are an error.
 
     Raises:
@@ -236,7 +237,8 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
         experiment: Submits and records the jobs.
         options: The client's own options, as a dict or an object of its option class. They can be
             changed between requests; see :attr:`options`.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; by default
+            the experiment's own.
         transpile: Whether to transpile circuits that do not fit; otherwise they are an error.
 
     Raises:

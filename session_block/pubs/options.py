@@ -11,25 +11,14 @@ from typing import Any, cast
 import numpy as np
 from pydantic import BaseModel
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
-from qiskit_ibm_runtime.options import EstimatorOptions as EstimatorOptionsV2
-from qiskit_ibm_runtime.options import SamplerOptions as SamplerOptionsV2
-from qiskit_ibm_runtime.options.utils import UnsetType
-from qiskit_ibm_runtime.options_models import EstimatorOptions, SamplerOptions
-from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
 
 from session_block.errors import InvalidInputError
 from session_block.pubs.checks import check_options
+from session_block.pubs.families import is_unset, options_class
 from session_block.references import Implementation, PrimitiveKind
 from session_block.tags import MAX_TAG_LENGTH
 
 MAX_USER_TAGS = 5
-
-_OPTIONS: Mapping[tuple[str, str], type[Any]] = {
-    ("sampler", "v2"): SamplerOptionsV2,
-    ("estimator", "v2"): EstimatorOptionsV2,
-    ("sampler", "executor"): SamplerOptions,
-    ("estimator", "executor"): EstimatorOptions,
-}
 
 
 @contextmanager
@@ -54,22 +43,14 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
         InvalidInputError: They have the wrong class, one is not valid, or there are too many tags
             or too long ones.
     """
-    if (kind, implementation) not in _OPTIONS:
+    wanted = options_class(kind, implementation)
+    if options is not None and not isinstance(options, Mapping | wanted):
         raise InvalidInputError(
-            f"implementation must be 'v2' or 'executor', not {implementation!r}."
-        )
-    options_class = _OPTIONS[kind, implementation]
-    if options is not None and not isinstance(options, Mapping | options_class):
-        raise InvalidInputError(
-            f"options must be a dict or {options_class.__module__}.{options_class.__name__} for a "
+            f"options must be a dict or {wanted.__module__}.{wanted.__name__} for a "
             f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
         )
     with input_errors(f"The {kind} options are"):
-        chosen = (
-            options_class(**_plain(options or {}))
-            if not isinstance(options, options_class)
-            else options
-        )
+        chosen = wanted(**_plain(options or {})) if not isinstance(options, wanted) else options
     _check_tags(chosen.environment.job_tags)
     _check_numbers(chosen)
     return chosen
@@ -101,7 +82,7 @@ def _check_numbers(options: Any) -> None:
 
 
 def _check_tags(tags: Any) -> None:
-    if tags is None or isinstance(tags, UnsetType):
+    if tags is None or is_unset(tags):
         return
     texts = isinstance(tags, list | tuple) and all(isinstance(tag, str) and tag for tag in tags)
     if not texts:
@@ -141,13 +122,15 @@ def what_reaches_the_platform(options: Any) -> dict[str, Any]:
 
 def _described(option: Any) -> Any:
     """Return an option with the client's noise models as plain values: their repr shows nothing."""
-    match option:
-        case NoiseLearnerResult():
+    # By name, so that the client's classes are not needed.
+    match type(option).__name__:
+        case "NoiseLearnerResult":
             return _described(option.data)
-        case LayerError():
+        case "LayerError":
             return [option.circuit, option.qubits, _described(option.error)]
-        case PauliLindbladError():
+        case "PauliLindbladError":
             return [option.generators.to_labels(), option.rates]
+    match option:
         case Mapping():
             return {key: _described(value) for key, value in option.items()}
         case list() | tuple():
@@ -168,9 +151,7 @@ def _differences(chosen: Mapping[str, Any], default: Mapping[str, Any]) -> dict[
         if isinstance(value, Mapping) and isinstance(usual, Mapping):
             if nested := _differences(value, usual):
                 differences[key] = nested
-        elif not isinstance(value, UnsetType) and (
-            type(value) is not type(usual) or value != usual
-        ):
+        elif not is_unset(value) and (type(value) is not type(usual) or value != usual):
             differences[key] = value
     return differences
 

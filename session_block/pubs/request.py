@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit_ibm_runtime import EstimatorV2, IBMBackend, RuntimeJobV2, SamplerV2, Session
+from qiskit_ibm_runtime import IBMBackend, RuntimeJobV2, Session
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
-from qiskit_ibm_runtime.executor_estimator import Estimator as ExecutorEstimator
-from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
 from qiskit_ibm_runtime.utils.validations import (
     validate_classical_registers,
     validate_estimator_pubs,
@@ -29,6 +27,7 @@ from qiskit_ibm_runtime.utils.validations import (
 
 from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
 from session_block.pubs.checks import check_estimator_pubs, check_sampler_pubs
+from session_block.pubs.families import default_implementation, primitive_class
 from session_block.pubs.fingerprint import FINGERPRINTS
 from session_block.pubs.options import (
     chosen_options,
@@ -40,15 +39,8 @@ from session_block.pubs.registers import numbered_names
 from session_block.references import Implementation, PrimitiveKind
 
 P = ParamSpec("P")
-S = TypeVar("S")
+S = TypeVar("S", bound="_HasFamily")
 T = TypeVar("T")
-
-_PRIMITIVES: Mapping[tuple[str, str], type[Any]] = {
-    ("sampler", "v2"): SamplerV2,
-    ("estimator", "v2"): EstimatorV2,
-    ("sampler", "executor"): ExecutorSampler,
-    ("estimator", "executor"): ExecutorEstimator,
-}
 
 
 @dataclass(frozen=True)
@@ -144,7 +136,7 @@ class Request:
             mode: The session or batch, or in job mode the backend.
             tags: The package's tags.
         """
-        primitive = _PRIMITIVES[self.kind, self.implementation](
+        primitive = primitive_class(self.kind, self.implementation)(
             mode=mode, options=with_job_tags(self.options, [*self.user_tags, *tags])
         )
         return primitive.run(self.pubs)
@@ -160,7 +152,7 @@ def sampler_request(
     *,
     shots: int | None = None,
     options: Any = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     label: str | None = None,
 ) -> Request:
     """Make a Sampler request.
@@ -171,20 +163,22 @@ def sampler_request(
         shots: Shots for PUBs without their own; ``None`` for the options' default.
         options: The client's own options, as a dict or an object of its option class, with up to
             five of your own ``environment.job_tags``.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; ``None``
+            for the experiment's own.
         label: A name for this request. Without a label it is recognised by its content and its
             place among equal requests. Processes that did not open the experiment need labels.
 
     Raises:
         InvalidInputError: PUBs, shots or options are wrong.
     """
-    chosen = _frozen(chosen_options("sampler", implementation, options), options)
+    family = implementation or default_implementation()
+    chosen = _frozen(chosen_options("sampler", family, options), options)
     with input_errors("The Sampler request is"):
         coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
         check_sampler_pubs(coerced)
-    _check_alike(implementation, "shots", [pub.shots for pub in coerced])
-    return Request("sampler", implementation, coerced, chosen, label)
+    _check_alike(family, "shots", [pub.shots for pub in coerced])
+    return Request("sampler", family, coerced, chosen, label)
 
 
 def estimator_request(
@@ -192,7 +186,7 @@ def estimator_request(
     *,
     precision: float | None = None,
     options: Any = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     label: str | None = None,
 ) -> Request:
     """Make an Estimator request.
@@ -204,20 +198,30 @@ def estimator_request(
             default.
         options: The client's own options, as a dict or an object of its option class, with up to
             five of your own ``environment.job_tags``.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; ``None``
+            for the experiment's own.
         label: A name for this request. Without a label it is recognised by its content and its
             place among equal requests. Processes that did not open the experiment need labels.
 
     Raises:
         InvalidInputError: PUBs, precision or options are wrong.
     """
-    chosen = _frozen(chosen_options("estimator", implementation, options), options)
+    family = implementation or default_implementation()
+    chosen = _frozen(chosen_options("estimator", family, options), options)
     with input_errors("The Estimator request is"):
         coerced = [_plain_precision(EstimatorPub.coerce(pub, precision)) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
         check_estimator_pubs(coerced)
-    _check_alike(implementation, "precision", [pub.precision for pub in coerced])
-    return Request("estimator", implementation, coerced, chosen, label)
+    _check_alike(family, "precision", [pub.precision for pub in coerced])
+    return Request("estimator", family, coerced, chosen, label)
+
+
+class _HasFamily(Protocol):
+    """What requests are made of."""
+
+    @property
+    def implementation(self) -> Implementation:
+        """Its family of primitives."""
 
 
 def asks(
@@ -229,12 +233,15 @@ def asks(
         make: :func:`sampler_request` or :func:`estimator_request`.
 
     Returns:
-        A decorator. The decorated method passes its arguments to ``make``, and the request to the
-        original method. It has the original's name and docstring, with the ``Args`` of ``make``.
+        A decorator. The decorated method passes its arguments to ``make``, with its object's family
+        of primitives if none is given, and the request to the original method. It has the
+        original's name and docstring, with the ``Args`` of ``make``.
     """
 
     def decorate(function: Callable[[S, Request], T]) -> Callable[Concatenate[S, P], T]:
         def asking(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            if kwargs.get("implementation") is None:
+                kwargs["implementation"] = self.implementation
             return function(self, make(*args, **kwargs))
 
         own = inspect.signature(function)

@@ -411,6 +411,7 @@ def begin(journal: Journal, identity: Identity, settings: Settings) -> Experimen
                 identity_version=versions.identity,
                 fingerprint_version=versions.fingerprint,
                 tags_version=versions.tags,
+                family=settings.policies.implementation,
                 block=settings.source.block,
                 account=settings.source.account,
                 instance=settings.source.instance,

@@ -69,7 +69,7 @@ def run_sweep(
     shots: int | None = None,
     precision: float | None = None,
     options: Any = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     limits: ChunkLimits | None = None,
     jobs_ahead: int = 2,
     on_failure: OnFailure = "stop",
@@ -93,7 +93,8 @@ def run_sweep(
         shots: Shots per point, for counts; ``None`` for the options' default.
         precision: Target standard error, for observables; ``None`` for the options' default.
         options: The client's own options for the primitive.
-        implementation: ``v2`` or ``executor``, the client's two families of primitives.
+        implementation: ``v2`` or ``executor``, the client's two families of primitives; ``None``
+            for the experiment's own.
         limits: How much goes into one job. A resumed run keeps its original limits.
         jobs_ahead: How many jobs may be in flight at once; a resumed run may change it.
         on_failure: ``stop`` raises when the job of a chunk has failed for good; ``skip`` leaves its
@@ -120,7 +121,8 @@ def run_sweep(
         raise InvalidInputError(f"jobs_ahead is {jobs_ahead}; a sweep needs 1 or more.")
     if on_failure not in get_args(OnFailure):
         raise InvalidInputError(f"on_failure must be 'stop' or 'skip', not {on_failure!r}.")
-    work = SweepWork.of(circuits, observables, shots, precision, options, implementation)
+    family = implementation or experiment.implementation
+    work = SweepWork.of(circuits, observables, shots, precision, options, family)
     plan = _recorded(experiment, work.plan(grid, repetitions, limits, experiment.versions))
     if sealed is not None:
         return SweepReport.model_validate(sealed)

@@ -29,6 +29,7 @@ from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
 from session_block.experiments.primitives import DurableEstimator, DurableSampler
+from session_block.pubs.families import default_implementation
 from session_block.pubs.options import input_errors
 from session_block.pubs.request import Request, estimator_request, sampler_request
 from session_block.records.versions import CURRENT, Versions
@@ -54,14 +55,15 @@ def plan_sweep(
     shots: int | None = None,
     precision: float | None = None,
     options: Any = None,
-    implementation: Implementation = "v2",
+    implementation: Implementation | None = None,
     limits: ChunkLimits | None = None,
 ) -> SweepPlan:
     """Return what a sweep would run, and in which jobs (``plan.chunks``); runs nothing.
 
     The arguments and errors are those of :func:`session_block.algorithms.sweep.run.run_sweep`.
     """
-    work = SweepWork.of(circuits, observables, shots, precision, options, implementation)
+    family = implementation or default_implementation()
+    work = SweepWork.of(circuits, observables, shots, precision, options, family)
     return work.plan(grid, repetitions, limits)
 
 
