@@ -24,11 +24,11 @@ RegisterNames = Sequence[Sequence[str]]
 Implementation = Literal["v2", "executor"]
 """Which of the client's two families of primitives submits a job.
 
-``v2``: ``SamplerV2`` and ``EstimatorV2``, post-processed by the platform. A seeded platform gives
-bit-for-bit equal answers to equal requests. The client has deprecated them since 0.50.
+``v2``: ``SamplerV2`` and ``EstimatorV2``, post-processed by the platform. The client has deprecated
+them since 0.50.
 ``executor``: ``executor_sampler.Sampler`` and ``executor_estimator.Estimator``, pre- and
-post-processed by the client. Their payload is randomised, so the results of equal requests differ
-within error bars.
+post-processed by the client. Their payload is the same for equal requests in any process, except
+for ZNE with random folding and fractional noise factors [client source].
 """
 
 DEFAULT_IMPLEMENTATION: Implementation = "v2"

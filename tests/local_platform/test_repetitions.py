@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.circuit.library import real_amplitudes
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime import SamplerV2
 
 from session_block import LocalPlatformCredentials, QuantumSession
@@ -18,6 +20,8 @@ from session_block.local_platform.execution.seeding import repetition
 from session_block.tags import SubmissionTag
 
 SHOTS = 1000
+XZ = SparsePauliOp.from_list([("XX", 0.5), ("ZI", -0.25), ("YZ", 1.0)])
+POINT = [0.1, 0.2, 0.3, 0.4]
 
 
 def _coin(*, named: bool = True) -> QuantumCircuit:
@@ -66,14 +70,35 @@ def test_repetitions_differ_and_every_run_has_the_same_ones(coins: Any, family: 
         first = _tosses(experiment, family)
     assert len(set(first)) > 1
     assert all(400 < heads < 600 for heads in first)
-    if family == "v2":  # the payload of the other family is the client's
-        with block("b").experiment("two") as experiment:
-            assert _tosses(experiment, family) == first
-        # Registers that nobody named have other names each time; the samples are the same.
-        with block("c").experiment("three") as experiment:
-            unnamed = _tosses(experiment, family, named=False)
-        with block("d").experiment("four") as experiment:
-            assert _tosses(experiment, family, named=False) == unnamed
+    with block("b").experiment("two") as experiment:
+        assert _tosses(experiment, family) == first
+    # Registers that nobody named have other names each time; the samples are the same.
+    with block("c").experiment("three") as experiment:
+        unnamed = _tosses(experiment, family, named=False)
+    with block("d").experiment("four") as experiment:
+        assert _tosses(experiment, family, named=False) == unnamed
+
+
+@pytest.mark.parametrize(
+    "resilience_level", [1, *(pytest.param(one, marks=pytest.mark.rest) for one in (0, 2))]
+)
+def test_estimates_of_the_executor_do_not_depend_on_what_its_client_counted(
+    coins: Any, resilience_level: int
+) -> None:
+    """It numbers the changes of bases through its process, with one digit and then with two."""
+    _, block = coins
+    estimates = set()
+    for number in range(6):
+        with block(f"{number}").experiment(f"estimates-{number}") as experiment:
+            circuit, laid_out = experiment.transpile(real_amplitudes(2, reps=1), XZ)
+            result = experiment.run_estimator(
+                [(circuit, laid_out, POINT), (circuit, laid_out, POINT[::-1])],
+                precision=0.1,
+                options={"resilience_level": resilience_level},
+                implementation="executor",
+            )
+            estimates.add(tuple(float(one.data.evs) for one in result))
+    assert len(estimates) == 1
 
 
 @pytest.mark.rest

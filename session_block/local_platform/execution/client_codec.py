@@ -7,7 +7,10 @@ defines the meaning. Checked with version 0.51.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from string import digits
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +45,12 @@ EXECUTOR_SCHEMA = "v2.0"
 
 @dataclass(frozen=True)
 class ProgramItem:
-    """One item of an executor program. Its circuit may be replaced by an equivalent one."""
+    """One item of an executor program. Its circuit may be replaced by an equivalent one.
+
+    Attributes:
+        arguments: What its circuit or its samplex is given, without names that the client's process
+            counts up, such as ``basis_changes.basis7``.
+    """
 
     circuit: QuantumCircuit
     arguments: dict[str, Any]
@@ -181,5 +189,19 @@ def _item(item: Any) -> ProgramItem:
     else:
         samplex.finalize()
         given = item.samplex_arguments
-        arguments = {spec.name: given[spec.name] for spec in given.specs if spec.name in given}
+        named = {spec.name: given[spec.name] for spec in given.specs if spec.name in given}
+        arguments = _numbered_anew(named)
     return ProgramItem(item.circuit, arguments, tuple(item.shape), item)
+
+
+def _numbered_anew(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values whose numbered names begin at 0; they stay in the order of their numbers."""
+    stems = defaultdict[str, list[tuple[int, str]]](list)
+    for name in named:
+        stem = name.rstrip(digits)
+        stems[stem].append((int(name[len(stem) :] or -1), name))
+    return {
+        stem if number < 0 else f"{stem}{rank}": named[name]
+        for stem, names in stems.items()
+        for rank, (number, name) in enumerate(sorted(names))
+    }
