@@ -19,6 +19,7 @@ from session_block import QuantumSession, local_platform
 from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.vqe import run_vqe
 from session_block.errors import InvalidInputError
+from session_block.references import Implementation
 
 H2_EXACT = -1.85727503
 TUTORIAL = [("YZ", 0.3980), ("ZI", -0.3980), ("ZZ", -0.0113), ("XX", 0.1810)]
@@ -31,11 +32,12 @@ import sys
 from session_block import LocalPlatformCredentials, QuantumSession
 from session_block.algorithms.vqe import run_vqe
 
-state_dir, ledger_url, name = sys.argv[1:]
+state_dir, ledger_url, name, family = sys.argv[1:]
 block = QuantumSession(
     credentials=LocalPlatformCredentials(state_dir=state_dir),
     backend_name="ibm_manila",
     ledger_url=ledger_url,
+    implementation=family,
 )
 with block.experiment(name) as experiment:
     print(experiment.uid, flush=True)
@@ -59,10 +61,12 @@ def _block(platform: Platform, ledger_url: str) -> QuantumSession:
     )
 
 
-def _start(platform: Platform, ledger_url: str, name: str) -> tuple[subprocess.Popen[str], str]:
+def _start(
+    platform: Platform, ledger_url: str, name: str, family: Implementation = "v2"
+) -> tuple[subprocess.Popen[str], str]:
     """Start the VQE in a process of its own, and return it with its experiment's UID."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(platform.info.state_dir), ledger_url, name],
+        [sys.executable, "-c", _PROGRAM, str(platform.info.state_dir), ledger_url, name, family],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -71,8 +75,9 @@ def _start(platform: Platform, ledger_url: str, name: str) -> tuple[subprocess.P
     return process, process.stdout.readline().strip()
 
 
+@pytest.mark.parametrize("family", ["v2", pytest.param("executor", marks=pytest.mark.rest)])
 def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
-    noisy_platform: Platform, tmp_path: Path
+    noisy_platform: Platform, tmp_path: Path, family: Implementation
 ) -> None:
     """P1, P2, P4, P7, P8: SIGKILL in the middle, three times, changes nothing but the time.
 
@@ -80,13 +85,13 @@ def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
     same evaluations and parameters, bit for bit, with seeded shot noise.
     """
     ledger_url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    whole, whole_uid = _start(noisy_platform, ledger_url, "whole")
+    whole, whole_uid = _start(noisy_platform, ledger_url, "whole", family)
     assert whole.wait(timeout=120) == 0
     whole.communicate()
     jobs = noisy_platform.jobs_of(whole_uid)
     sessions = noisy_platform.sessions()
     for count in (3, 10, 17):
-        process, uid = _start(noisy_platform, ledger_url, "killed")
+        process, uid = _start(noisy_platform, ledger_url, "killed", family)
         wait_until(
             lambda uid=uid, count=count: noisy_platform.jobs_of(uid) >= count,
             seconds=60,
@@ -94,7 +99,7 @@ def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
         )
         process.kill()
         process.communicate()
-    process, uid = _start(noisy_platform, ledger_url, "killed")
+    process, uid = _start(noisy_platform, ledger_url, "killed", family)
     assert process.wait(timeout=120) == 0
     process.communicate()
 
