@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from qiskit_ibm_runtime import QiskitRuntimeService
 
 EXECUTOR_SCHEMA = "v2.0"
+_FLIPS = "measurement_flips."
+_ESTIMATOR = "estimator_v2"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class ExecutorProgram:
     items: tuple[ProgramItem, ...]
     passthrough: Any
     semantic_role: str | None
+
+    @property
+    def estimates(self) -> bool:
+        """Whether the client makes expectation values of its bits."""
+        return self.semantic_role == _ESTIMATOR
 
 
 def connect_later_alike(
@@ -135,13 +142,28 @@ def simulate_item(
     return dict(result[0].items())
 
 
+@dataclass(frozen=True)
+class Randomized:
+    """What an item's own random choices add to its samples.
+
+    Attributes:
+        flips: By register, which measured bits are flipped, and flipped back by the client; an
+            array of shape ``(*item's shape, 1, bits)``.
+        points: The item's shape with 1 for each axis of randomisations: these are equal but for
+            the random choices.
+    """
+
+    flips: dict[str, np.ndarray[Any, Any]]
+    points: tuple[int, ...]
+
+
 def sample_item(
     item: ProgramItem,
     circuit: QuantumCircuit,
     *,
     shots: int,
     seed: int,
-    sample: Callable[[SamplerPub], DataBin],
+    sample: Callable[[SamplerPub, Randomized], DataBin],
 ) -> dict[str, Any]:
     """Run one item on a sampler with ``circuit`` in place of its own. Return its arrays by name.
 
@@ -152,15 +174,22 @@ def sample_item(
         seed: Seed of the item's own random choices.
         sample: Runs a PUB, and returns arrays of bits by register.
     """
-    source = item.source
+    source, points = item.source, item.shape
     if isinstance(source, SamplexItem):
         rng = np.random.default_rng(seed)
         arrays = broadcast_sample(source.samplex, source.samplex_arguments, source.shape, rng)
         values = arrays.pop("parameter_values")
+        varied = tuple(source.samplex_arguments.shape)
+        points = (1,) * (len(points) - len(varied)) + varied
     else:
         arrays, values = {}, source.circuit_arguments
     bindings = None if values is None else BindingsArray({tuple(circuit.parameters): values})
-    bits = sample(SamplerPub(circuit, bindings, shots))
+    flips = {
+        name.removeprefix(_FLIPS): array
+        for name, array in arrays.items()
+        if name.startswith(_FLIPS)
+    }
+    bits = sample(SamplerPub(circuit, bindings, shots), Randomized(flips, points))
     return {**arrays, **{name: data.to_bool_array("little") for name, data in bits.items()}}
 
 

@@ -61,11 +61,24 @@ def expectation_values(circuit: Any, values: Array, terms: Array, shots: int, se
                 evs[flat] = sum(weight for _, weight in observable)
         bound.append(experiment)
     if circuit.num_qubits:
-        runs = shots if _is_random(circuit) else 1
+        runs = shots if is_random(circuit) else 1
         for saved in _saved_values(bound, circuit.num_qubits, runs, seed):
             for label, value in saved.items():
                 evs[int(label)] = float(np.real(value))
     return evs.reshape(pairs.shape)
+
+
+def probabilities(circuits: list[Any], qubits: list[int]) -> Array:
+    """Return the probabilities of all outcomes of some qubits; the first is the lowest bit.
+
+    Args:
+        circuits: Circuits that measure nothing, on equally many qubits.
+        qubits: Which qubits are read out, at the end.
+    """
+    for circuit in circuits:
+        circuit.save_probabilities(qubits, label="0")
+    saved = _saved_values(circuits, circuits[0].num_qubits, 1, 0)
+    return np.array([one["0"] for one in saved], dtype=float)
 
 
 def on_simulator(num_qubits: int, attempt: Callable[[AerSimulator], T]) -> T:
@@ -100,7 +113,8 @@ def _saved_values(
     ]
 
 
-def _is_random(circuit: Any) -> bool:
+def is_random(circuit: Any) -> bool:
+    """Whether a circuit measures, resets or branches."""
     return circuit.has_control_flow_op() or any(
         name in _RANDOM_OPERATIONS for name in circuit.count_ops()
     )

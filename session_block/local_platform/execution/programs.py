@@ -3,8 +3,9 @@
 There are three kinds of noise. ``exact`` gives expectation values without shot noise and standard
 errors of zero. ``shots`` adds Gaussian noise with the requested precision as its width. In both,
 samples are drawn from the ideal distribution. ``device`` simulates the recorded device, with shots,
-gate errors, relaxation and readout errors (see :mod:`.noise`). An executor job always samples, so
-its estimates have shot noise in all three.
+gate errors, relaxation and readout errors (see :mod:`.noise`). An executor job always gives bits.
+With ``exact`` an estimator's bits are shared out instead of drawn (see :mod:`.apportioned`); with
+``shots`` its estimates have the noise of their shots.
 
 No error is mitigated or suppressed, even if the options ask for a ``resilience_level``, twirling
 or decoupling; the metadata of results under device noise says so. What the client itself computes
@@ -17,7 +18,7 @@ process.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +35,7 @@ from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from session_block.local_platform.execution import (
+    apportioned,
     circuits,
     client_codec,
     ideal,
@@ -186,11 +188,13 @@ def _run_executor(request: Request) -> Answer:
     )
     # Read these now, because simulating an item may replace its circuit.
     lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
+    without_noise = program.estimates and request.noise == "exact"
     data = []
     for index, (item, (circuit, kept)) in enumerate(zip(program.items, small, strict=True)):
         item_seed = content_seed(seed, index)
-        if _is_noisy(request, kept):
-            sample = partial(_device(request, kept).sample, seed=item_seed)
+        shared_out = without_noise and apportioned.is_possible(circuit)
+        if shared_out or _is_noisy(request, kept):
+            sample = _sampler_of_item(request, kept, item_seed)
             data.append(
                 client_codec.sample_item(
                     item, circuit, shots=program.shots, seed=item_seed, sample=sample
@@ -206,6 +210,14 @@ def _run_executor(request: Request) -> Answer:
         options = client_codec.executor_options(request.params)
         seconds = timing.executor_seconds(request.recording, options, lengths, program.shots)
     return Answer(client_codec.encode_program_result(program, data), seconds)
+
+
+def _sampler_of_item(
+    request: Request, kept: tuple[int, ...], seed: int
+) -> Callable[[SamplerPub, client_codec.Randomized], DataBin]:
+    if not _is_noisy(request, kept):
+        return lambda pub, drawn: apportioned.sample(pub, drawn.flips, drawn.points)
+    return lambda pub, _: _device(request, kept).sample(pub, seed)
 
 
 def _is_noisy(request: Request, kept: tuple[int, ...]) -> bool:
