@@ -111,12 +111,17 @@ class Flow:
 
 @dataclass
 class Prefect:
-    """The server, and what its engine does in each process."""
+    """The server, and what its engine does in each process.
+
+    Attributes:
+        with_kept: The outermost runs in which a kept result was used.
+    """
 
     world: World
     runs: dict[UUID, FlowRun] = field(default_factory=dict)
     calls: dict[UUID, TaskRun] = field(default_factory=dict)
     flows: dict[str, UUID] = field(default_factory=dict)
+    with_kept: set[UUID] = field(default_factory=set)
 
     def client(self, process: Process) -> Client:
         """Return a client of a process."""
@@ -240,6 +245,7 @@ class Prefect:
             and latest.kept is not None
         ):
             self.world.say(process.name, f"uses the kept result of {latest.name}")
+            self.with_kept.add(self.root_of(caller.id))
             return latest.kept
         if latest is None or state is None or state.is_final():
             latest = self.new_run(flow, parameters, call.id)

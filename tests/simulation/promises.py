@@ -143,6 +143,7 @@ class Watch:
                 # request has another job, or a changed program does not make it again.
                 unasked = job.id in self.twins or run.changed_at is not None
                 hidden = unasked and job.listed_at > run.ended_at
+                hidden = hidden or self._is_forgotten(run, uid)
                 if job.id not in known and not (run.records_lost or late or hidden):
                     self.world.breaks("P2", f"job {job.id} of {run.title} is in no record")
             effective = [job for job in jobs if job.status == "Completed"]
@@ -213,6 +214,12 @@ class Watch:
         asked = Counter(run.asked.get(sender.name, ()))
         if before - asked and job.content not in before:
             self.world.breaks("P8", f"job {job.id} of {run.title} was bought by a changed program")
+
+    def _is_forgotten(self, run: Run, uid: str) -> bool:
+        """Whether an experiment's records were lost, and Prefect kept what it had given."""
+        kept = run.flow_run is not None and run.flow_run.id in self.world.prefect.with_kept
+        unopened = all(fact.experiment != uid for fact in run.disk.facts.values())
+        return kept and run.ledger_lost and unopened
 
     def _known_jobs(self, run: Run) -> set[str]:
         found = set()

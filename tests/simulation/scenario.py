@@ -213,6 +213,10 @@ class _Acts:
         for run in self._runs:
             run.ledger_lost = True
             run.records_lost = run.records_lost or bool(run.over)
+            for uid in list(run.stopped_at):
+                # Sessions have no tags: nothing tells whose the stopped one was.
+                if not any(uid_tag(uid) in job.tags for job in self._jobs()):
+                    del run.stopped_at[uid]
         self._world.say("world", f"the ledger keeps {len(disk.facts)} of {len(old.facts)} facts")
         for run in self._runs:
             for one in list(run.processes):
