@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from qiskit.circuit import Parameter
+from qiskit.circuit import Clbit, Parameter, Qubit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -86,7 +86,7 @@ def test_points_are_shared_out_each_by_itself() -> None:
 
 
 def test_what_is_random_inside_is_drawn() -> None:
-    """A measurement in the middle, a reset, a bit that is written twice, too many bits."""
+    """Also what is measured in the middle, written twice, in no register, or too wide."""
     plain = _pub(np.array([0.1]), 1).circuit
     assert apportioned.is_possible(plain)
     middle, reset, twice = plain.copy(), plain.copy(), plain.copy()
@@ -96,8 +96,9 @@ def test_what_is_random_inside_is_drawn() -> None:
     twice.measure(1, 1)
     wide = QuantumCircuit(17, 17)
     wide.measure(range(17), range(17))
-    bare = QuantumCircuit(1)
-    assert not any(map(apportioned.is_possible, (middle, reset, twice, wide, bare)))
+    bare, loose = QuantumCircuit(1), QuantumCircuit([Qubit()], [Clbit()])
+    loose.measure(0, 0)
+    assert not any(map(apportioned.is_possible, (middle, reset, twice, wide, bare, loose)))
 
 
 @pytest.fixture(scope="module")

@@ -111,21 +111,13 @@ def _run(client: str, *arguments: str, **environment: str) -> str:
     return ran.stdout
 
 
-@pytest.fixture
-def circuit(block: QuantumSession) -> QuantumCircuit:
-    """A circuit that fits the backend."""
-    del block
-    made = QuantumCircuit(1)
-    made.measure_all()
-    return made
-
-
 @pytest.mark.parametrize("family", get_args(Implementation))
 def test_an_experiment_keeps_the_family_that_it_began_with(
-    platform: Platform, block: QuantumSession, circuit: QuantumCircuit, family: Implementation
+    platform: Platform, block: QuantumSession, family: Implementation
 ) -> None:
     """Of a Block that is changed since; each request may still name another one."""
-    name = f"family-{uuid4().hex[:8]}"
+    name, circuit = f"family-{uuid4().hex[:8]}", _bare()
+    circuit.measure_all()
     other: Implementation = "executor" if family == "v2" else "v2"
     began, changed = (block.model_copy(update={"implementation": one}) for one in (family, other))
     began.experiment(name).run_sampler([circuit], shots=8)

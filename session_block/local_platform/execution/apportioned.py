@@ -30,6 +30,8 @@ def is_possible(circuit: QuantumCircuit) -> bool:
     if not 0 < len(measured) <= MOST_BITS or circuit.num_qubits > ideal.STATEVECTOR_QUBITS:
         return False
     clbits = {one.clbits[0] for one in measured}
+    if not all(circuit.find_bit(one).registers for one in clbits):
+        return False
     return len(clbits) == len(measured) and not ideal.is_random(_unmeasured(circuit))
 
 
