@@ -25,6 +25,13 @@ from session_block.local_platform.workloads.job_records import (
     NewJob,
 )
 
+# A noise learner is sent boxed instructions (version 3 of the program) or circuits (version 2).
+_NEEDED_PARAMS = {
+    "sampler": ("pubs",),
+    "estimator": ("pubs",),
+    "executor": ("quantum_program",),
+    "noise-learner": ("instructions", "circuits"),
+}
 _RUNS_OUTSIDE = "Sessions are not available on the open plan. The job runs in job mode."
 MAX_TAGS = 8
 MAX_TAG_LENGTH = 86
@@ -44,9 +51,9 @@ def _submit(call: Call) -> dict[str, Any]:
     params = content.get("params")
     if not isinstance(params, dict):
         raise bad_request("params must be an object")
-    needed = "quantum_program" if program == "executor" else "pubs"
-    if needed not in params:
-        raise bad_request(f"params of program {program} must have {needed}")
+    needed = _NEEDED_PARAMS[program]
+    if not any(name in params for name in needed):
+        raise bad_request(f"params of program {program} must have {' or '.join(needed)}")
     cost = content.get("cost")
     private = content.get("private", False)
     if not isinstance(private, bool):

@@ -8,41 +8,58 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import digits
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ibm_quantum_schemas.common import CompressedTensorModel
+from ibm_quantum_schemas.common import CompressedTensorModel, F64TensorModel
 from ibm_quantum_schemas.executor.version_2_0.models import (
     ItemMetadataModel,
     MetadataModel,
     QuantumProgramResultItemModel,
     QuantumProgramResultModel,
 )
+from ibm_quantum_schemas.noise_learner_v2 import version_0_1 as noise_learner_v2
+from ibm_quantum_schemas.noise_learner_v3 import version_0_1, version_0_2, version_0_3
+from qiskit.circuit import CircuitInstruction, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import QubitSparsePauliList
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 from qiskit_ibm_runtime.fake_provider.executor.broadcast_sample import broadcast_sample
 from qiskit_ibm_runtime.fake_provider.executor.run_quantum_program import run_quantum_program
+from qiskit_ibm_runtime.noise_learner_v3.params_converters import (
+    NOISE_LEARNER_V3_PARAMS_CONVERTERS,
+)
 from qiskit_ibm_runtime.options_models.simulator import SimulatorOptions
 from qiskit_ibm_runtime.quantum_program import QuantumProgram
 from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
+from qiskit_ibm_runtime.results.noise_learner import LayerError, PauliLindbladError
 from samplomatic.quantum_program import SamplexItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from qiskit.circuit import QuantumCircuit
     from qiskit.primitives.containers import DataBin
     from qiskit_aer import AerSimulator
     from qiskit_ibm_runtime import QiskitRuntimeService
 
+    from session_block.local_platform.execution.layers import Layer
+    from session_block.local_platform.execution.learning import Model
+
 EXECUTOR_SCHEMA = "v2.0"
 _FLIPS = "measurement_flips."
 _ESTIMATOR = "estimator_v2"
+
+
+_LEARNER_SCHEMAS: dict[str, Any] = {
+    "v0.1": version_0_1,
+    "v0.2": version_0_2,
+    "v0.3": version_0_3,
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +118,98 @@ def decode_params(text: str) -> Any:
 def encode_result(result: Any) -> str:
     """Return a PrimitiveResult as the text that the client decodes."""
     return json.dumps(result, cls=RuntimeEncoder)
+
+
+@dataclass(frozen=True)
+class LearnerRequest:
+    """A decoded noise learner job: version 2 of the program has circuits, version 3 instructions.
+
+    Attributes:
+        schema: The version of the parameters and the result, such as ``v0.3``; None in version 2.
+        options: All options, with IBM's default values.
+    """
+
+    schema: str | None
+    circuits: tuple[QuantumCircuit, ...]
+    instructions: tuple[CircuitInstruction, ...]
+    options: dict[str, Any]
+
+
+def decode_learner(text: str) -> LearnerRequest:
+    """Return the parameters of a noise learner job.
+
+    Raises:
+        ValueError: The schema version is unknown, an option is, or the circuits are text.
+    """
+    raw = json.loads(text)
+    if "instructions" not in raw:
+        params = decode_params(text)
+        given = noise_learner_v2.OptionsModel.model_validate(raw.get("options") or {})
+        if not all(isinstance(circuit, QuantumCircuit) for circuit in params["circuits"]):
+            raise ValueError("a noise learner takes circuits, not text or PUBs")
+        return LearnerRequest(None, tuple(params["circuits"]), (), given.model_dump())
+    schema = raw.get("schema_version")
+    if schema not in _LEARNER_SCHEMAS:
+        known = ", ".join(_LEARNER_SCHEMAS)
+        raise ValueError(f"noise learner schema {schema!r} is not supported, only {known}")
+    converter = NOISE_LEARNER_V3_PARAMS_CONVERTERS[schema]
+    model = converter.model.model_validate(raw)
+    instructions, _ = converter.decoder(model)
+    return LearnerRequest(schema, (), tuple(instructions), model.options.model_dump())
+
+
+def encode_layer_errors(
+    layers: Sequence[Layer], models: Sequence[Model], options: Mapping[str, Any], backend: str
+) -> str:
+    """Return the result of version 2 of the noise learner as the text that the client decodes."""
+    errors = []
+    for layer, model in zip(layers, models, strict=True):
+        generators = [one for group in model.generators for one in group]
+        rates = [
+            rate for group, rate in zip(model.generators, model.rates, strict=True) for _ in group
+        ]
+        sparse = QubitSparsePauliList.from_sparse_list(generators, model.num_qubits)
+        error = PauliLindbladError(sparse.to_pauli_list(), rates)
+        errors.append(LayerError(layer.circuit(), list(layer.qubits), error))
+    shown = noise_learner_v2.InputOptionsModel.model_validate(options).model_dump()
+    return encode_result({"data": errors, "metadata": {"backend": backend, "input_options": shown}})
+
+
+def encode_models(
+    schema: str, models: Sequence[Model], measured: Sequence[bool], depths: Sequence[int]
+) -> str:
+    """Return the result of version 3 of the noise learner as the text that the client decodes.
+
+    Args:
+        schema: The schema version of the request.
+        models: A model for each instruction.
+        measured: For each instruction, whether its model is one of measurements.
+        depths: The depths that the options ask for, in pairs of layers.
+    """
+    version = _LEARNER_SCHEMAS[schema]
+    # No shot is discarded, and without bit-flip checks no qubit has a success rate (a guess).
+    trex = {
+        "learning_protocol": "trex",
+        "post_selection": {"fraction_kept": 1.0, "success_rates": {}},
+    }
+    lindblad = {
+        "learning_protocol": "lindblad",
+        "post_selection": {
+            "fraction_kept": dict.fromkeys(depths, 1.0),
+            "success_rates": {depth: {} for depth in depths},
+        },
+    }
+    data = [
+        version.NoiseLearnerV3ResultModel(
+            generators_sparse=[list(group) for group in model.generators],
+            num_qubits=model.num_qubits,
+            rates=F64TensorModel.from_numpy(np.array(model.rates)),
+            rates_std=F64TensorModel.from_numpy(np.zeros(len(model.rates))),
+            metadata=trex if is_measured else lindblad,
+        )
+        for model, is_measured in zip(models, measured, strict=True)
+    ]
+    return str(version.NoiseLearnerV3ResultsModel(data=data).model_dump_json())
 
 
 def decode_program(text: str) -> ExecutorProgram:

@@ -1,4 +1,4 @@
-"""Reads shots, precision and measurement type from the options of a sampler or estimator job.
+"""Reads a job's options: shots, precision, and what is not simulated.
 
 The rules are from the client's documentation of its options. The shots or precision of a PUB come
 first; the client also puts those of the ``run`` call there. Next come the numbers of twirling
@@ -60,6 +60,17 @@ def refuse_raw_measurements(options: Options) -> None:
     kind = (options.get("execution") or {}).get("meas_type", "classified")
     if kind != "classified":
         raise ValueError(f"measurement level {kind!r} is not simulated, only 'classified' is")
+
+
+def refuse_bit_flip_checks(options: Options) -> None:
+    """Refuse noise learner options that ask for checks of each shot.
+
+    Raises:
+        ValueError: The options enable bit-flip checks, or post-selection, as they were called.
+    """
+    checks = [*(options.get("bit_flip_checks") or {}).values(), options.get("post_selection") or {}]
+    if any(check.get("enable") for check in checks):
+        raise ValueError("bit-flip checks (post-selection) of a noise learner are not simulated")
 
 
 def _twirled_shots(options: Options, *, default: bool) -> int | None:

@@ -26,9 +26,11 @@ from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2, Options, QubitProperties
+from qiskit.quantum_info import PTM
 from qiskit.transpiler import InstructionProperties, Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError
+from qiskit_aer.noise.device import basic_device_gate_errors
 
 from session_block.local_platform.devices import drift, recordings
 from session_block.local_platform.execution import methods, parts
@@ -36,6 +38,7 @@ from session_block.local_platform.execution.seeding import content_seed
 
 _NANOSECOND = 1e-9
 _ZERO = 1e-8
+_PAIR = 2
 _CACHED_DEVICES = 64
 _CACHED_MODELS = 8
 _CACHED_PARTS = 64
@@ -109,11 +112,35 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         part = NoisyDevice(self._qubits, gates, self._dt)
         model = NoiseModel.from_backend(part, readout_error=False)
         model.add_basis_gates(list(self._target.operation_names))
-        for index, values in enumerate(self._qubits):
-            one_for_zero, zero_for_one = values["prob_meas1_prep0"], values["prob_meas0_prep1"]
+        for index in range(len(self._qubits)):
+            one_for_zero, zero_for_one = self.readout_flips(index)
             flips = [[1 - one_for_zero, one_for_zero], [zero_for_one, 1 - zero_for_one]]
             model.add_readout_error(ReadoutError(flips), [index])
         return model
+
+    def readout_flips(self, qubit: int) -> tuple[float, float]:
+        """Return how likely a qubit is read as 1 if it is 0, and as 0 if it is 1."""
+        values = self._qubits[qubit]
+        return values["prob_meas1_prep0"], values["prob_meas0_prep1"]
+
+    def coupled_pairs(self) -> list[tuple[int, int]]:
+        """Return the pairs of qubits that have a common gate; each once, in ascending order."""
+        pairs = {tuple(sorted(qubits)) for _, qubits in self._gates if len(qubits) == _PAIR}
+        return [(first, second) for first, second in sorted(pairs)]
+
+    def pauli_fidelities(self, gate: str, qubits: tuple[int, ...]) -> Array:
+        """Return how much of each Pauli but the identity a gate's noise leaves.
+
+        Ordered as the labels from ``X`` to ``Z``, or from ``IX`` to ``ZZ`` with the first qubit on
+        the right. All are 1 if the gate has no recorded error.
+        """
+        values = self._gates.get((gate, qubits))
+        place = {} if values is None else {(gate, tuple(range(len(qubits)))): values}
+        part = NoisyDevice([self._qubits[qubit] for qubit in qubits], place, self._dt)
+        fidelities = np.ones(4 ** len(qubits) - 1)
+        for _, _, error in basic_device_gate_errors(target=part.target):
+            fidelities = np.real(np.diag(PTM(error.to_quantumchannel()).data))[1:]
+        return fidelities
 
     def sample(self, pub: SamplerPub, seed: int) -> DataBin:
         """Sample a PUB part by part. Return arrays of bits by register.

@@ -34,12 +34,15 @@ from qiskit.primitives.containers import (
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 
+from session_block.local_platform.devices import recordings
 from session_block.local_platform.execution import (
     apportioned,
     circuits,
     client_codec,
     ideal,
     job_options,
+    layers,
+    learning,
     timing,
 )
 from session_block.local_platform.execution.noise import NoisyDevice, device
@@ -57,7 +60,7 @@ class Request:
     """A job as it is sent to a worker.
 
     Args:
-        program: ``sampler``, ``estimator`` or ``executor``.
+        program: ``sampler``, ``estimator``, ``executor`` or ``noise-learner``.
         backend: Name of the backend.
         recording: Name of the backend's recording.
         params: The JSON text that the client sent.
@@ -93,7 +96,12 @@ def run(request: Request) -> Answer:
     Raises:
         Exception: Any error of decoding or simulation; the job has then failed.
     """
-    runners = {"sampler": _run_sampler, "estimator": _run_estimator, "executor": _run_executor}
+    runners = {
+        "sampler": _run_sampler,
+        "estimator": _run_estimator,
+        "executor": _run_executor,
+        "noise-learner": _run_learner,
+    }
     return runners[request.program](request)
 
 
@@ -210,6 +218,34 @@ def _run_executor(request: Request) -> Answer:
         options = client_codec.executor_options(request.params)
         seconds = timing.executor_seconds(request.recording, options, lengths, program.shots)
     return Answer(client_codec.encode_program_result(program, data), seconds)
+
+
+def _run_learner(request: Request) -> Answer:
+    asked = client_codec.decode_learner(request.params)
+    job_options.refuse_bit_flip_checks(asked.options)
+    if asked.schema is None:
+        wanted = layers.of_circuits(
+            asked.circuits, asked.options["twirling_strategy"], asked.options["max_layers_to_learn"]
+        )
+    else:
+        width = recordings.configuration(request.recording)["n_qubits"]
+        wanted = [layers.of_instruction(one, width) for one in asked.instructions]
+    models = [
+        (learning.of_measurements if layer.is_measured else learning.of_gates)(
+            layer, _device(request, layer.qubits), has_noise=request.noise == "device"
+        )
+        for layer in wanted
+    ]
+    if asked.schema is None:
+        result = client_codec.encode_layer_errors(wanted, models, asked.options, request.backend)
+    else:
+        measured = [layer.is_measured for layer in wanted]
+        depths = asked.options["layer_pair_depths"]
+        result = client_codec.encode_models(asked.schema, models, measured, depths)
+    seconds = None
+    if request.circuit_time:
+        seconds = timing.learner_seconds(request.recording, asked.options, wanted)
+    return Answer(result, seconds)
 
 
 def _sampler_of_item(

@@ -26,16 +26,20 @@ from qiskit.quantum_info import PauliList
 from qiskit.utils import apply_prefix
 
 from session_block.local_platform.devices import recordings
-from session_block.local_platform.execution import circuits
+from session_block.local_platform.execution import circuits, learning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from qiskit.circuit import Instruction, QuantumCircuit
     from qiskit.primitives.containers.estimator_pub import EstimatorPub
     from qiskit.primitives.containers.sampler_pub import SamplerPub
 
+    from session_block.local_platform.execution.layers import Layer
+
 DEFAULT_REP_DELAY_SECONDS = 250e-6
+LEARNING_BASES = 9
+"""These measure all Paulis on pairs of qubits, however many there are."""
 _NANOSECOND = 1e-9
 
 
@@ -69,9 +73,13 @@ class Timing:
         """Return the duration of one shot of an ISA circuit."""
         return self._seconds(circuit, range(circuit.num_qubits))
 
+    def longest_seconds(self, places: Iterable[tuple[str, tuple[int, ...]]]) -> float:
+        """Return the time of some gates at once, each by name and qubits."""
+        return max((self._gates.get(place, 0.0) for place in places), default=0.0)
+
     def readout_seconds(self, qubits: Sequence[int]) -> float:
         """Return the time to measure some qubits at once."""
-        return max((self._gates["measure", (qubit,)] for qubit in qubits), default=0.0)
+        return self.longest_seconds(("measure", (qubit,)) for qubit in qubits)
 
     def _seconds(self, circuit: QuantumCircuit, places: Sequence[int]) -> float:
         free_at: dict[Any, float] = {}
@@ -163,6 +171,36 @@ def executor_seconds(
     return shots * sum(
         points * (device.circuit_seconds(circuit) + delay) for circuit, points in items
     )
+
+
+def learner_seconds(recording: str, options: Mapping[str, Any], layers: Sequence[Layer]) -> float:
+    """Return the QPU time of a noise learner job, in seconds: its layers are learned one by one.
+
+    A layer of gates is repeated as often as each of the depths says, and measured in nine bases,
+    as the client documents it. A layer of measurements is run once.
+
+    Args:
+        recording: Name of the device's recording.
+        options: All of the job's options.
+        layers: The layers to learn.
+    """
+    device = timing(recording)
+    delay = device.rep_delay_seconds(options)
+    runs = options["num_randomizations"] * options["shots_per_randomization"]
+    total = 0.0
+    for layer in layers:
+        twirling = device.longest_seconds(
+            (learning.TWIRLING_GATE, (qubit,)) for qubit in layer.qubits
+        )
+        twirling *= learning.TWIRLING_GATES
+        once = twirling + device.readout_seconds(layer.qubits) + delay
+        if layer.is_measured:
+            total += runs * once
+            continue
+        gates = device.longest_seconds((gate.name, gate.qubits) for gate in layer.gates)
+        for depth in options["layer_pair_depths"]:
+            total += runs * LEARNING_BASES * (2 * depth * (twirling + gates) + once)
+    return total
 
 
 def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> int:

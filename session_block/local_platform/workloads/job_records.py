@@ -12,7 +12,7 @@ from session_block.local_platform.clock import iso
 if TYPE_CHECKING:
     import sqlite3
 
-PROGRAMS = ("sampler", "estimator", "executor")
+PROGRAMS = ("sampler", "estimator", "executor", "noise-learner")
 PENDING = ("queued", "running")
 MAX_EXECUTION_SECONDS = 10_800
 # The client recognises a job that reached its maximum execution time by this code.
