@@ -26,7 +26,7 @@ from ibm_quantum_schemas.noise_learner_v3 import version_0_1, version_0_2, versi
 from qiskit.circuit import CircuitInstruction, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.quantum_info import QubitSparsePauliList
+from qiskit.quantum_info import PauliLindbladMap, QubitSparsePauliList
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 from qiskit_ibm_runtime.fake_provider.executor.broadcast_sample import broadcast_sample
 from qiskit_ibm_runtime.fake_provider.executor.run_quantum_program import run_quantum_program
@@ -38,6 +38,8 @@ from qiskit_ibm_runtime.quantum_program import QuantumProgram
 from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
 from qiskit_ibm_runtime.results.noise_learner import LayerError, PauliLindbladError
 from samplomatic.quantum_program import SamplexItem
+
+from session_block.local_platform.execution.seeding import content_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 EXECUTOR_SCHEMA = "v2.0"
 _FLIPS = "measurement_flips."
+_INJECTED = ("pauli_lindblad_maps", "noise_scales", "local_scales")
 _ESTIMATOR = "estimator_v2"
 
 
@@ -329,13 +332,36 @@ def _item(item: Any) -> ProgramItem:
         given = item.samplex_arguments
         named = {spec.name: given[spec.name] for spec in given.specs if spec.name in given}
         arguments = _numbered_anew(named)
+        if noise := _injected_noise(named):
+            arguments["injected noise"] = noise
     return ProgramItem(item.circuit, arguments, tuple(item.shape), item)
 
 
+def _injected_noise(named: Mapping[str, Any]) -> list[int]:
+    """Return a number for the content of each noise map and of the scales with its name.
+
+    The names are hashes of boxes. They are left out, because a hash is longer if the client's
+    process has used its beginning for another box.
+    """
+    noise = defaultdict[str, dict[str, Any]](dict)
+    for name in named:
+        kind, _, reference = name.partition(".")
+        if kind in _INJECTED:
+            value = named[name]
+            is_map = isinstance(value, PauliLindbladMap)
+            noise[reference][kind] = value.to_sparse_list() if is_map else value
+    return sorted(content_seed(values) for values in noise.values())
+
+
 def _numbered_anew(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values whose numbered names begin at 0; they stay in the order of their numbers."""
+    """Return values whose numbered names begin at 0; they stay in the order of their numbers.
+
+    Injected noise is left out.
+    """
     stems = defaultdict[str, list[tuple[int, str]]](list)
     for name in named:
+        if name.partition(".")[0] in _INJECTED:
+            continue
         stem = name.rstrip(digits)
         stems[stem].append((int(name[len(stem) :] or -1), name))
     return {

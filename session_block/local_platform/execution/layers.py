@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from qiskit.circuit import CircuitInstruction, QuantumCircuit, QuantumRegister
 from qiskit.circuit.library import get_standard_gate_name_mapping
@@ -46,6 +47,15 @@ class Layer:
     def entanglers(self) -> int:
         """Number of its gates on two qubits."""
         return sum(len(gate.qubits) == 2 for gate in self.gates)  # noqa: PLR2004
+
+    @property
+    def content(self) -> frozenset[Any]:
+        """What equal layers have in common: a symmetric gate may be written in both directions."""
+        gates = (
+            (gate.name, frozenset(gate.qubits) if gate.name == "cz" else gate.qubits)
+            for gate in self.gates
+        )
+        return frozenset((self.qubits, *gates))
 
     def circuit(self) -> QuantumCircuit:
         """Return its gates on its own qubits, numbered from zero; without measurements."""
@@ -95,15 +105,18 @@ def of_circuits(circuits: Iterable[QuantumCircuit], strategy: str, most: int | N
     boxing = generate_boxing_pass_manager(
         enable_measures=False, twirling_strategy=strategy.replace("-", "_")
     )
-    counts = Counter[Layer]()
+    counts = Counter[frozenset[Any]]()
+    found: dict[frozenset[Any], Layer] = {}
     for circuit in circuits:
         if circuit.has_control_flow_op():
             raise ValueError("no noise is learned of circuits with control flow or boxes")
-        if found := _FRACTIONAL_GATES.intersection(circuit.count_ops()):
-            raise ValueError(f"no noise is learned of circuits with fractional gates: {min(found)}")
-        counts.update(_entangling(boxing.run(circuit)))
-    ranked = sorted(counts, key=lambda layer: (-counts[layer], -layer.entanglers))
-    return ranked[:most]
+        if names := _FRACTIONAL_GATES.intersection(circuit.count_ops()):
+            raise ValueError(f"no noise is learned of circuits with fractional gates: {min(names)}")
+        for layer in _entangling(boxing.run(circuit)):
+            counts[layer.content] += 1
+            found.setdefault(layer.content, layer)
+    ranked = sorted(found, key=lambda content: (-counts[content], -found[content].entanglers))
+    return [found[content] for content in ranked[:most]]
 
 
 def _entangling(boxed: QuantumCircuit) -> Iterator[Layer]:
