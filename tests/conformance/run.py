@@ -65,11 +65,16 @@ GROUPS = {
         "estimator_v2",
         "sampler_v2",
     ),
-    "ibm_manila": ("executor_estimator", "noise_learner", "noise_learner_v3"),
+    "ibm_manila": (
+        "executor_estimator",
+        "noise_learner",
+        "noise_learner_v3",
+        "executor_noise_learner",
+    ),
 }
 FILES = [file for files in GROUPS.values() for file in files]
-# Not run at all: calibrator and executor_noise_learner (skipped by IBM's suite itself),
-# fake_backends (reaches no platform), proxies (wants TLS).
+# Not run at all: calibrator (skipped by IBM's suite itself), fake_backends (reaches no platform),
+# proxies (wants TLS).
 
 EXPECTED: dict[str, str] = {}
 """Tests that fail, and why."""
@@ -194,7 +199,8 @@ def _fetched(work: Path, pip: Sequence[str]) -> Path:
     seen = Path(purelib.stdout.strip()) / "project.pth"
     places = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     seen.write_text("".join(f"{place}\n" for place in places), encoding="utf-8")
-    needed = [*project["optional-dependencies"]["test"], "simplejson"]
+    extras = project["optional-dependencies"]
+    needed = [*extras["test"], *extras["noise-learning"], "simplejson"]
     subprocess.run([*pip, "--python", python, "install", "--quiet", *needed], check=True)
     (suite / "complete").touch()
     return suite
