@@ -9,7 +9,8 @@ With ``exact`` an estimator's bits are shared out instead of drawn (see :mod:`.a
 
 No error is mitigated or suppressed, even if the options ask for a ``resilience_level``, twirling
 or decoupling; the metadata of results under device noise says so. What the client itself computes
-around an executor job (twirling, TREX) takes effect.
+around an executor job (twirling, TREX, ZNE, PEA, PEC) takes effect. A noise learner measures
+nothing: its models follow from the recorded noise (see :mod:`.learning`).
 
 Equal content, backend, calibration, repetition and platform seed give bit-identical results in any
 process.
