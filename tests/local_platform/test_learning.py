@@ -317,6 +317,7 @@ _CHECKED = {"bit_flip_checks": {"pre_circuit": {"enable": True}}}
         pytest.param(_of_boxes([_turned(Parameter("t"))]), "free parameter", id="parameter"),
         pytest.param(_of_boxes([_partly_measured()]), "measure all its qubits", id="measured"),
         pytest.param(_of_boxes([_unnamed_qubits()]), "no qubit of this device", id="qubits"),
+        pytest.param(_of_boxes([_box("cx", qubits=(0, 2))]), "no such gate", id="not coupled"),
         pytest.param(_of_boxes([_bare()]), "boxes, not of 'cx'", id="no box"),
         pytest.param(_of_boxes([_box("cx")], **_CHECKED), "bit-flip checks", id="checks"),
     ],

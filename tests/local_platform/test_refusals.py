@@ -109,6 +109,7 @@ def test_bodies_that_are_no_request(api: httpx.Client, body: bytes) -> None:
         {"params": None},
         {"params": []},
         {"params": {}},
+        {"program_id": "noise-learner"},
         {"tags": [["x"]]},
         {"tags": ["\ud800"]},
         {"cost": -1},

@@ -2,11 +2,12 @@
 
 Nothing is measured. A model holds the rates of the noise that :mod:`.noise` applies to a layer,
 after Pauli twirling: of each gate in the layer, and of the two sx gates with which the client
-twirls each qubit before it. Other noise of idle qubits there is none. As on the real service:
+twirls each qubit before it. Idle qubits have no other noise. As in IBM's own learning package
+(qiskit-noise-learning 0.1, which measures the same model on this platform):
 
 - generators act on one qubit, or on two that the device couples;
-- a generator and what the layer makes of it share a rate, their mean, because repeating the layer
-  cannot tell them apart (arXiv:2201.09866);
+- a generator and what the layer makes of it share a rate, because repeating the layer cannot tell
+  them apart (arXiv:2201.09866); it is the mean of both;
 - of a measurement the model is a bit flip of each qubit, the mean of both recorded flips.
 
 Guesses: the order of the generators; that the rates are exact, with standard errors of zero,
@@ -61,9 +62,10 @@ def of_gates(layer: Layer, device: NoisyDevice, *, has_noise: bool) -> Model:
         has_noise: Whether jobs have this noise; if not, all rates are zero.
 
     Raises:
-        ValueError: The layer is not Clifford, or the error of a gate is so large that it leaves no
-            Pauli-Lindblad model.
+        ValueError: The layer is not Clifford, it has a gate on qubits that are not coupled, or the
+            error of a gate is so large that it leaves no Pauli-Lindblad model.
     """
+    _require_coupled(layer, device)
     generators = list(_generators(device))
     rates = dict.fromkeys(generators, 0.0)
     if has_noise:
@@ -89,6 +91,13 @@ def of_measurements(layer: Layer, device: NoisyDevice, *, has_noise: bool) -> Mo
             for qubit in qubits
         ]
     return Model(len(rates), tuple((("X", (qubit,)),) for qubit in qubits), tuple(rates))
+
+
+def _require_coupled(layer: Layer, device: NoisyDevice) -> None:
+    coupled = [{layer.qubits[qubit] for qubit in pair} for pair in device.coupled_pairs()]
+    for gate in layer.gates:
+        if len(gate.qubits) > 1 and set(gate.qubits) not in coupled:
+            raise ValueError(f"{gate.name} on qubits {gate.qubits}: the device has no such gate")
 
 
 def _generators(device: NoisyDevice) -> Iterator[Generator]:
