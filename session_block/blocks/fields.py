@@ -233,6 +233,17 @@ class SessionSettings(BaseModel):
         ),
     )
 
+    @field_validator("backend_name")
+    @classmethod
+    def _backend_is_no_mock(cls, backend_name: str | None) -> str | None:
+        if (backend_name or "").startswith("mock_"):
+            raise InvalidInputError(
+                f"{backend_name!r} is a mock for dry runs: its results are random numbers, which "
+                "must not become recorded results. Name the device itself, and rehearse on the "
+                "local platform."
+            )
+        return backend_name
+
     @field_validator("max_time")
     @classmethod
     def _max_time_is_a_duration(cls, max_time: int | str | None) -> int | str | None:

@@ -344,9 +344,7 @@ class QuantumSession(SessionSettings, FormBlock):
 
         jobs = connection.jobs.named(name_tag(name), newest=newest)
         owner = self.owner or connection.identity
-        return lost_among(
-            (job.tags for job in jobs), None if owner is None else owner_digest(owner)
-        )
+        return lost_among(jobs, None if owner is None else owner_digest(owner))
 
     def ledger(self) -> Ledger:
         """Return the ledger, opened once in each process."""

@@ -1,7 +1,8 @@
 """The only place that uses ``qiskit_ibm_runtime``'s service, and its private parts.
 
 These private parts are used, because there is no public way: the paged job listing (the public one
-may loop forever on a wrong count), the listing of workloads, attaching to a session that has had no
+may loop forever on a wrong count), the listing of workloads, what a primitive sends
+(``programs``), attaching to a session that has had no
 job yet (``Session.from_id`` needs its backend, and changes the service's active instance), a failed
 job's reason if its results cannot be read, and the certificates and proxies of requests after the
 first, including those for access tokens (``service``). ``tests/client/test_client.py`` fails if one
@@ -11,6 +12,7 @@ of them changes.
 from session_block.client.backends import BackendChoice
 from session_block.client.connection import Connection, at_once
 from session_block.client.jobs import JobMetrics, ListedJob, is_known_to_have_failed, reason_of
+from session_block.client.programs import Program
 from session_block.client.sessions import ListedSession
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "JobMetrics",
     "ListedJob",
     "ListedSession",
+    "Program",
     "at_once",
     "is_known_to_have_failed",
     "reason_of",

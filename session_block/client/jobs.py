@@ -11,9 +11,15 @@ from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeJobNotFound, Runtime
 
 from session_block import crashpoints
 from session_block.client.service import connecting, readable
-from session_block.references import checked_id
+from session_block.references import Implementation, checked_id
 
 _LISTING_PAGE = 100
+_FAMILIES: Mapping[str, Implementation] = {
+    "sampler": "v2",
+    "estimator": "v2",
+    "executor": "executor",
+}
+"""Which family of primitives sends a program [client source]."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class ListedJob:
     session_id: str | None
     tags: tuple[str, ...]
     backend: str | None = None
+    program: str | None = None
 
     @property
     def pending(self) -> bool:
@@ -36,6 +43,11 @@ class ListedJob:
     def can_give_a_result(self) -> bool:
         """Whether the job has a result or may still get one."""
         return self.status.casefold() not in {"failed", "cancelled"}
+
+    @property
+    def family(self) -> Implementation | None:
+        """The family of the client's primitives that sent it; ``None`` for other programs."""
+        return _FAMILIES.get(self.program or "")
 
 
 @dataclass(frozen=True)
@@ -199,6 +211,7 @@ class Jobs:
                 session_id=job.get("session_id"),
                 tags=tuple(job.get("tags") or ()),
                 backend=job.get("backend"),
+                program=(job.get("program") or {}).get("id"),
             )
             for job in page
         ]

@@ -381,7 +381,7 @@ class ReplayGuard:
     def _diverged(self, request: Request, unasked: int) -> None:
         """Stop the run, or warn, because it makes a new request too early."""
         # A program may go on after a request that cannot be sent. It fails again, for its reason.
-        request.check_isa(self._sessions.target)
+        self._sessions.prepared(request)
         what = (
             f"Experiment {self._identity} recorded {unasked} requests that this run has "
             "not made, but the run now makes a new one, so it does not repeat the interrupted run."

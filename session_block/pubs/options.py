@@ -19,6 +19,24 @@ from session_block.references import Implementation, PrimitiveKind
 from session_block.tags import MAX_TAG_LENGTH
 
 MAX_USER_TAGS = 5
+_RANDOM_FOLDING = "gate_folding"
+_LEARN = (
+    "Learn the noise before, with the client's NoiseLearnerV3, and give the models as "
+    "options.resilience.layer_noise_model"
+)
+_SIMULATE = "The local platform simulates with a device's noise: set its noise to 'device'"
+ONLY_V2 = {
+    "seed_estimator": "The platform chooses the seed; the local platform's follows its own",
+    "resilience.layer_noise_learning": _LEARN,
+    "resilience.measure_noise_learning.shots_per_randomization": (
+        "The readout is learned with the request's own shots; "
+        "options.resilience.measure_noise_learning.num_randomizations says how often"
+    ),
+    "simulator.noise_model": _SIMULATE,
+    "simulator.basis_gates": _SIMULATE,
+    "simulator.coupling_map": _SIMULATE,
+}
+"""Options of the family ``v2`` that the other family lacks, and what takes their place."""
 
 
 @contextmanager
@@ -46,14 +64,33 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
     wanted = options_class(kind, implementation)
     if options is not None and not isinstance(options, Mapping | wanted):
         raise InvalidInputError(
-            f"options must be a dict or {wanted.__module__}.{wanted.__name__} for a "
-            f"{kind} of implementation {implementation!r}, not {type(options).__qualname__}."
+            f"options must be a dict or {_name(wanted)} for a {kind} of implementation "
+            f"{implementation!r}, not {_name(type(options))}. Nothing was submitted."
         )
+    if implementation == "executor" and isinstance(options, Mapping):
+        _check_family(options)
     with input_errors(f"The {kind} options are"):
         chosen = wanted(**_plain(options or {})) if not isinstance(options, wanted) else options
     _check_tags(chosen.environment.job_tags)
     _check_numbers(chosen)
     return chosen
+
+
+def _name(of: type[Any]) -> str:
+    return f"{of.__module__}.{of.__qualname__}"
+
+
+def _check_family(options: Mapping[str, Any]) -> None:
+    """Refuse by name what only the family ``v2`` has, and say what takes its place."""
+    for path, instead in ONLY_V2.items():
+        value: Any = options
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None and not is_unset(value):
+            raise InvalidInputError(
+                f"options.{path} belongs to implementation 'v2' alone, and this request is of "
+                f"'executor'. {instead}, or ask with implementation='v2'. Nothing was submitted."
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -118,6 +155,21 @@ def what_reaches_the_platform(options: Any) -> dict[str, Any]:
     }
     others = {key: _described(chosen[key]) for key in chosen if key != "environment"}
     return {**others, "environment": kept}
+
+
+def are_drawn_in_the_client(options: Any) -> bool:
+    """Whether the client draws at random what it sends for requests with these options.
+
+    So its Estimator of the family ``executor`` does for ZNE that folds gates at random, unless each
+    noise factor is odd: then all gates are folded equally often [client source].
+    """
+    resilience = getattr(options, "resilience", None)
+    if resilience is None or not isinstance(options, BaseModel):
+        return False
+    zne = resilience.zne
+    if resilience.zne_mitigation is False or zne.amplifier != _RANDOM_FOLDING:
+        return False
+    return zne.noise_factors != "auto" and any(one % 2 != 1 for one in zne.noise_factors)
 
 
 def _described(option: Any) -> Any:

@@ -23,6 +23,7 @@ from qiskit_ibm_runtime.utils.validations import (
     validate_classical_registers,
     validate_estimator_pubs,
     validate_isa_circuits,
+    validate_rzz_pubs,
 )
 
 from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
@@ -30,6 +31,7 @@ from session_block.pubs.checks import check_estimator_pubs, check_sampler_pubs
 from session_block.pubs.families import default_implementation, primitive_class
 from session_block.pubs.fingerprint import FINGERPRINTS
 from session_block.pubs.options import (
+    are_drawn_in_the_client,
     chosen_options,
     input_errors,
     what_reaches_the_platform,
@@ -37,6 +39,9 @@ from session_block.pubs.options import (
 )
 from session_block.pubs.registers import numbered_names
 from session_block.references import Implementation, PrimitiveKind
+
+_RZZ = "rzz"
+"""A gate whose angle is limited, so that its values count too."""
 
 P = ParamSpec("P")
 S = TypeVar("S", bound="_HasFamily")
@@ -88,6 +93,16 @@ class Request:
         return {}
 
     @property
+    def sent_circuits(self) -> str:
+        """Digest of what is sent: of circuits that fit the backend, where ``asked`` may not."""
+        return FINGERPRINTS[max(FINGERPRINTS)](self.kind, self.implementation, self.pubs, {})
+
+    @property
+    def is_drawn_in_the_client(self) -> bool:
+        """Whether equal requests differ in what the client sends for them."""
+        return are_drawn_in_the_client(self.options)
+
+    @property
     def like(self) -> Hashable:
         """Sizes of the request; requests with equal sizes are expected to take equally long."""
         pubs = self.pubs if self.asked is None else self.asked
@@ -115,7 +130,10 @@ class Request:
                 ) from error
 
     def check_isa(self, target: Any) -> None:
-        """Check that every circuit fits the backend's target.
+        """Check that every circuit fits the backend's target, and its angles the backend's gates.
+
+        The client's primitives of the family ``executor`` leave this to the platform, where it
+        fails after it was queued, and is charged.
 
         Raises:
             NotISAError: A circuit does not; the message names the PUB and the instruction.
@@ -123,6 +141,8 @@ class Request:
         for index, pub in enumerate(self.pubs):
             try:
                 validate_isa_circuits([pub.circuit], target)
+                if _RZZ in target.operation_names:
+                    validate_rzz_pubs([pub])
             except IBMInputValueError as error:
                 raise NotISAError(
                     f"The circuit of PUB {index} does not fit the backend: {error.message} "

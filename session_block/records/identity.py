@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -16,8 +17,12 @@ from session_block.records.journal import Journal
 from session_block.records.keys import NAMES, ExperimentBegan, NameGiven, OpenedByRun
 from session_block.records.places import RunPlace
 from session_block.records.versions import CURRENT, FIRST, Versions
+from session_block.references import Implementation
 from session_block.settings import Settings
 from session_block.tags import SubmissionTag, name_tag, owner_digest, uid_of, uid_tag
+
+if TYPE_CHECKING:
+    from session_block.client import ListedJob
 
 MAX_NAME_LENGTH = 120
 
@@ -40,6 +45,7 @@ class Identity:
         lost: The ledger had lost it; it was found by its jobs at the platform.
         versions: The versions of the rules that recognise its jobs, if they were read from the
             jobs' tags.
+        family: Its family of primitives, if that was told from its jobs.
         opened_in: The subflows on the way to where it is opened, in words; only for an experiment
             without a name that is opened in a subflow.
         taken_from: Digest of the other owner whose it was when it was taken by its UID.
@@ -52,6 +58,7 @@ class Identity:
     resumed: bool = False
     lost: bool = False
     versions: Versions | None = None
+    family: Implementation | None = None
     opened_in: str | None = None
     taken_from: str | None = None
     as_latest: bool = False
@@ -86,38 +93,42 @@ class Identity:
 
 @dataclass(frozen=True)
 class Lost:
-    """An experiment that is known only from its jobs' tags at the platform.
+    """An experiment that is known only from its jobs at the platform.
 
     Attributes:
         uid: Its unique ID.
         number: Its number among experiments of its name.
         versions: The versions of the rules that recognise its jobs.
+        family: The family of primitives that its first job belongs to, if that is known.
         other_owner: Digest of its owner, if that is somebody else.
     """
 
     uid: str
     number: int
     versions: Versions
+    family: Implementation | None = None
     other_owner: str | None = None
 
 
-def lost_among(tags: Iterable[Sequence[str]], owner: str | None = None) -> list[Lost]:
-    """Return the experiments that the tags of these jobs name, in the order of the jobs.
+def lost_among(jobs: Iterable[ListedJob], owner: str | None = None) -> list[Lost]:
+    """Return the experiments that these jobs' tags name, in the order of the jobs.
 
     An experiment is somebody else's only if that is certain: its jobs say whose they are, and none
     is this owner's.
 
     Args:
-        tags: The tags of each job, oldest job first.
+        jobs: The jobs, oldest first.
         owner: Digest of who asks; ``None`` if that is unknown.
     """
     found: dict[str, Lost] = {}
+    families: dict[str, Implementation | None] = {}
     owners: defaultdict[str, list[str]] = defaultdict(list)
-    for one in tags:
-        uid = uid_of(tuple(one))
+    for job in jobs:
+        uid = uid_of(job.tags)
         if uid is None:
             continue
-        parsed = (SubmissionTag.parse(tag) for tag in one)
+        families[uid] = families.get(uid) or job.family
+        parsed = (SubmissionTag.parse(tag) for tag in job.tags)
         tag = next((tag for tag in parsed if tag is not None and tag.uid == uid), None)
         if tag is None:
             found.setdefault(uid, Lost(uid, 1, FIRST))
@@ -127,7 +138,10 @@ def lost_among(tags: Iterable[Sequence[str]], owner: str | None = None) -> list[
             if tag.owner is not None:
                 owners[uid].append(tag.owner)
     others = {uid: of[0] for uid, of in owners.items() if owner is not None and owner not in of}
-    return [replace(one, other_owner=others.get(one.uid)) for one in found.values()]
+    return [
+        replace(one, family=families[one.uid], other_owner=others.get(one.uid))
+        for one in found.values()
+    ]
 
 
 def identify(
@@ -189,6 +203,7 @@ def identify(
             number=found.number,
             lost=found.lost,
             versions=found.versions,
+            family=found.family,
             paths=list(place.paths) if opened_in else None,
             taken_from=found.taken_from,
         )
@@ -281,6 +296,7 @@ class _Names:
             resumed=existed,
             lost=given.lost,
             versions=None if versions is None else Versions(*versions),
+            family=given.family,
             taken_from=given.taken_from,
         )
 
@@ -307,6 +323,7 @@ class _Names:
                     number=max(number, found.number) if found else number,
                     lost=found is not None,
                     versions=list(astuple(found.versions)) if found else None,
+                    family=found.family if found else None,
                     taken_from=found.other_owner if found and uid else None,
                 )
             )
@@ -411,7 +428,7 @@ def begin(journal: Journal, identity: Identity, settings: Settings) -> Experimen
                 identity_version=versions.identity,
                 fingerprint_version=versions.fingerprint,
                 tags_version=versions.tags,
-                family=settings.policies.implementation,
+                family=identity.family or settings.policies.implementation,
                 block=settings.source.block,
                 account=settings.source.account,
                 instance=settings.source.instance,

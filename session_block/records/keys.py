@@ -623,6 +623,20 @@ class Hold(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DrawnProgram(Kind):
+    """What the client sends for a submission, drawn at random once; the payload is its inputs.
+
+    Attributes:
+        circuits: Digest of the circuits as they are sent.
+    """
+
+    KIND = "drawn"
+
+    submission: str = _place()
+    circuits: str = _place()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Twin(Kind):
     """A job was surplus: its submission already had one."""
 
@@ -750,6 +764,7 @@ class NameGiven(Kind):
         lost: The ledger had lost it; it was found by its jobs at the platform.
         versions: The versions of the rules that recognise its jobs (identity rule, fingerprint,
             tags), if they were read from the jobs' tags.
+        family: Its family of primitives, if that was told from its jobs.
         taken_from: Digest of the other owner whose it was when it was taken by its UID.
     """
 
@@ -761,6 +776,7 @@ class NameGiven(Kind):
     number: int
     lost: bool = False
     versions: list[int] | None = _if_set()
+    family: Implementation | None = _if_set()
     taken_from: str | None = _if_set()
 
 
@@ -771,7 +787,7 @@ class OpenedByRun(Kind):
     Attributes:
         paths: For an experiment without a name, the calls of subflows on the way to where it was
             opened; see :class:`session_block.records.places.RunPlace`.
-        taken_from: As :class:`NameGiven` says it.
+        family: As :class:`NameGiven` says it, and so is ``taken_from``.
     """
 
     KIND = "run"
@@ -782,6 +798,7 @@ class OpenedByRun(Kind):
     number: int
     lost: bool = False
     versions: list[int] | None = _if_set()
+    family: Implementation | None = _if_set()
     paths: Sequence[str] | None = _if_set()
     taken_from: str | None = _if_set()
 
@@ -882,6 +899,7 @@ KINDS: tuple[type[Kind], ...] = (
     Outcome,
     JobEnded,
     Hold,
+    DrawnProgram,
     Twin,
     Result,
     FinalJobUsage,

@@ -9,7 +9,7 @@ from typing import cast
 from qiskit.transpiler import Target
 from qiskit_ibm_runtime import IBMBackend, Session
 
-from session_block.client import BackendChoice, Connection
+from session_block.client import BackendChoice, Connection, Program
 from session_block.client.outages import through_outages
 from session_block.environment.forks import ForkLock
 from session_block.errors import (
@@ -20,6 +20,7 @@ from session_block.errors import (
     SessionsNotAllowedError,
 )
 from session_block.events import EventKind
+from session_block.pubs.request import Request
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Place
 from session_block.records.sessions import (
@@ -118,6 +119,19 @@ class SessionManager:
             f"The backend of experiment {self._context.identity} could not be read",
             lambda: self.connection.backends.target(self.backend_choice),
         )
+
+    def prepared(self, request: Request) -> Program:
+        """Return what the client sends for a request.
+
+        Raises:
+            NotISAError: A circuit does not fit the backend.
+            FaultyQubitError: A circuit uses what the backend calls faulty.
+            InvalidInputError: The client cannot encode it.
+        """
+        request.check_isa(self.target)
+        backend = self.backend
+        request.check_faulty(backend)
+        return Program.of(lambda mode: request.send(mode, ()), backend)
 
     @property
     def place(self) -> Place:

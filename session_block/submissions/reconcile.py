@@ -129,7 +129,7 @@ class Reconciler:
             return []
         jobs = self._connection.jobs.newest(name_tag(identity.name))
         owner = self._context.owner_digest(self._connection.identity)
-        return lost_among((job.tags for job in jobs), owner)
+        return lost_among(jobs, owner)
 
     def check_twins(self, *, now: bool = False) -> None:
         """Look for twins if a check is due; if the listing fails, a later check tries again.

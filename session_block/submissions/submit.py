@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio, crashpoints
+from session_block.client import Program
 from session_block.client.failures import (
     UNAUTHORIZED,
     code_in,
@@ -27,6 +28,7 @@ from session_block.errors import (
     BudgetExceededError,
     ConnectionFailedError,
     ExperimentSealedError,
+    LedgerError,
     SubmissionNotSentError,
     SubmissionRejectedError,
 )
@@ -35,7 +37,7 @@ from session_block.pubs.registers import numbered_names
 from session_block.pubs.request import Request
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Intent, Outcome
+from session_block.records.keys import DrawnProgram, Intent, Outcome
 from session_block.records.sender import SenderWatch, sending
 from session_block.records.submissions import Asked, Generation, Situation, Submission
 from session_block.sessions.manager import SessionManager, session_id_of
@@ -265,7 +267,7 @@ class Submitter:
             return
         self._refuse_when_sealed(recorded)
         sessions, request, about = self._sessions, call.request, call.about
-        request.check_isa(sessions.target)
+        program = self._prepared(recorded.id, request)
         # A session may end while this waits, so it is asked for afterwards.
         self._wait(recorded.id)
         mode = sessions.current()
@@ -316,7 +318,7 @@ class Submitter:
             if not self._journal.record(intent)[1]:
                 return
             self._check_budget(recorded.id, number)
-            failure = self._send(request, mode, tag, recorded)
+            failure = self._send(request, program, mode, tag, recorded)
         if failure is not None:
             call.failure = failure
             call.failures += 1
@@ -337,13 +339,33 @@ class Submitter:
             )
         self._limiter.wait(f"Submission {submission} of experiment {self._context.identity}")
 
+    def _prepared(self, submission: str, request: Request) -> Program:
+        """Return what is sent for a request: what an earlier try has drawn, if it is random."""
+        program = self._sessions.prepared(request)
+        if not request.is_drawn_in_the_client:
+            return program
+        drawn = DrawnProgram(submission=submission, circuits=request.sent_circuits)
+        recorded, _ = self._journal.record(drawn, program.encoded)
+        if recorded.payload is None:
+            raise LedgerError(
+                f"The ledger holds what was drawn for {submission} without its content.",
+                experiment=self._experiment,
+                submission=submission,
+            )
+        return program.with_inputs(recorded.payload)
+
     def _send(
-        self, request: Request, mode: Session | IBMBackend, tag: SubmissionTag, before: Submission
+        self,
+        request: Request,
+        program: Program,
+        mode: Session | IBMBackend,
+        tag: SubmissionTag,
+        before: Submission,
     ) -> Exception | None:
         handled = sys.exception()
         try:
             with crashpoints.around("submit"):
-                job = request.send(mode, [*self._context.identity.tags, str(tag)])
+                job = program.send(mode, [*self._context.identity.tags, str(tag)])
         except Exception as error:  # noqa: BLE001 - `_failed` sorts them, and loses none
             return self._failed(tag, error, handled, before)
         self._limiter.accepted()

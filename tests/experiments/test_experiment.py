@@ -33,7 +33,6 @@ from session_block.errors import (
     LabelRequiredError,
     NotISAError,
     SubmissionHeldError,
-    SubmissionRejectedError,
 )
 from session_block.experiments.experiment import Experiment
 from session_block.ledger.store import REAL
@@ -428,7 +427,7 @@ def test_a_sealed_experiment_submits_nothing_that_lacks_its_result(
 def test_a_request_that_the_client_refuses_can_be_corrected(
     block: QuantumSession, platform: Platform
 ) -> None:
-    """What fails before it is sent is rejected at once, and its correction is no divergence."""
+    """What the client cannot encode costs no session, and its correction is no divergence."""
     dynamic = QuantumCircuit(1, 1)
     dynamic.measure(0, 0)
     with dynamic.if_test((dynamic.cregs[0], 1)):
@@ -436,12 +435,52 @@ def test_a_request_that_the_client_refuses_can_be_corrected(
     options = {"twirling": {"enable_gates": True}}
     isa = transpile(dynamic, _TARGET, optimization_level=0)
     first = block.experiment("e")
-    with pytest.raises(SubmissionRejectedError, match="client refused"):
+    sessions = platform.sessions()
+    with pytest.raises(InvalidInputError, match="The client cannot make a job of this request"):
         first.run_sampler([isa], shots=8, options=options, implementation="executor")
+    assert platform.sessions() == sessions
     again = block.experiment("e")
     assert again.run_sampler([_bell()], shots=8)[0].data.meas.num_shots == 8
     assert platform.jobs_of(first.uid) == 1
     again.close_session()
+
+
+def test_what_the_client_draws_is_sent_again_as_it_was(
+    slow_block: QuantumSession, slow_platform: Platform
+) -> None:
+    """A job that its session's end took is the same program, to the bit, in the next session."""
+    zne = {"noise_factors": [1, 1.4, 2.3], "amplifier": "gate_folding"}
+    asked: dict[str, Any] = {
+        "options": {"resilience_level": 0, "resilience": {"zne_mitigation": True, "zne": zne}},
+        "precision": 0.1,
+        "implementation": "executor",
+    }
+    circuit = QuantumCircuit(2)
+    for _ in range(16):
+        circuit.cx(0, 1)
+        circuit.rx(0.3, 0)
+    pub = (transpile(circuit, _TARGET, optimization_level=0), "IIIZZ")
+    sent = []
+    for name in ("one", "other"):
+        experiment = slow_block.experiment(name)
+        _behind_others(experiment)
+        job = experiment.submit_estimator([pub], **asked)
+        slow_platform.admin.end_session(str(experiment.session_id), "max_time")
+        with pytest.raises(JobEndedInPassingError):
+            experiment.fetch_result(job)
+        again = slow_block.experiment(name)
+        _behind_others(again)
+        again.run_estimator([pub], **asked)
+        connection = Connection(slow_platform.credentials().account())
+        at_platform = connection.service._get_api_client(connection.instance)._session
+        ours = [job for job in slow_platform.admin.jobs() if f"qs-uid:{again.uid}" in job["tags"]]
+        ours.sort(key=lambda job: str(job["created"]))
+        folded = [str(job["id"]) for job in ours if job["program"] == "executor"]
+        sent.append([at_platform.get(f"/jobs/{one}").json()["params"] for one in folded])
+        again.close_session()
+    (first, second), (others, its_second) = sent
+    assert (first, others) == (second, its_second)
+    assert first != others
 
 
 def test_threads_may_resume_in_any_order(block: QuantumSession, platform: Platform) -> None:

@@ -166,8 +166,10 @@ def test_a_saved_block_keeps_its_family(block: QuantumSession) -> None:
 
 
 def test_a_family_that_does_not_exist_is_refused(block: QuantumSession) -> None:
-    """In a Block, and in a request."""
+    """In a Block, and in a request; nor is a mock a backend, whose results are random numbers."""
     with pytest.raises(ValidationError, match="implementation"):
         QuantumSession(credentials=block.credentials, implementation="v3")
+    with pytest.raises(ValidationError, match="is a mock for dry runs"):
+        QuantumSession(credentials=block.credentials, backend_name="mock_fez")
     with pytest.raises(InvalidInputError, match="must be 'v2' or 'executor', not 'v3'"):
         primitive_class("sampler", "v3")  # type: ignore[arg-type]

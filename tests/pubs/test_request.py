@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Instruction, Parameter
 from qiskit.circuit.library import real_amplitudes
@@ -19,6 +22,7 @@ from qiskit_ibm_runtime.options_models import EstimatorOptions
 from qiskit_ibm_runtime.results import LayerError, NoiseLearnerResult, PauliLindbladError
 
 from session_block.errors import InvalidInputError, NotISAError
+from session_block.pubs.options import ONLY_V2
 from session_block.pubs.request import estimator_request, sampler_request
 from session_block.references import Implementation
 
@@ -239,6 +243,43 @@ def test_options_of_the_other_family_are_refused() -> None:
         estimator_request(
             [(_circuit(), Z)], options=EstimatorOptionsV2(), implementation="executor"
         )
+
+
+@pytest.mark.parametrize("path", ONLY_V2)
+def test_what_only_one_family_has_is_refused_with_what_replaces_it(path: str) -> None:
+    """The other family takes it; an unset one is no difference."""
+    *nested, name = path.split(".")
+    value: Any = {"max_layers_to_learn": 3} if name == "layer_noise_learning" else 7
+    options: dict[str, Any] = {name: value}
+    for outer in reversed(nested):
+        options = {outer: options}
+    pub = (_circuit(), Z)
+    with pytest.raises(InvalidInputError, match=re.escape(f"options.{path} belongs to")) as raised:
+        estimator_request([pub], options=options, implementation="executor")
+    assert ONLY_V2[path] in str(raised.value)
+    if name in {"seed_estimator", "layer_noise_learning"}:  # for others 7 is no value
+        assert estimator_request([pub], options=options, implementation="v2")
+
+
+def test_every_option_of_one_family_alone_is_known() -> None:
+    """A new client that moves an option is noticed here."""
+    of_v2, of_executor = _paths(EstimatorOptionsV2()), _paths(EstimatorOptions())
+    alone = {one for one in of_v2 - of_executor if not one.startswith("_")}
+    known = {one for one in alone if any(f"{one}.".startswith(f"{name}.") for name in ONLY_V2)}
+    assert alone == known
+    assert not of_executor & set(ONLY_V2)
+
+
+def _paths(options: Any, before: str = "") -> set[str]:
+    if isinstance(options, BaseModel):
+        values = {name: getattr(options, name) for name in type(options).model_fields}
+    else:
+        values = {one.name: getattr(options, one.name) for one in dataclasses.fields(options)}
+    found = set()
+    for name, value in values.items():
+        nested = isinstance(value, BaseModel) or dataclasses.is_dataclass(value)
+        found |= _paths(value, f"{before}{name}.") if nested else {f"{before}{name}"}
+    return found
 
 
 @BOTH

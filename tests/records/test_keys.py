@@ -291,6 +291,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         {"because": "who knows", "job_id": None},
         keys.Hold(submission="ab", generation=1, because="who knows", job_id=None),
     ),
+    ("drawn/ab/cd", {}, keys.DrawnProgram(submission="ab", circuits="cd")),
     (
         "twin/ab/j2",
         {"fate": "cancelled"},
@@ -331,7 +332,14 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ),
     (
         "name/h2/1",
-        {"uid": "u", "number": 1, "lost": True, "versions": [2, 1, 3], "taken_from": "0a1b2c3d"},
+        {
+            "uid": "u",
+            "number": 1,
+            "lost": True,
+            "versions": [2, 1, 3],
+            "family": "executor",
+            "taken_from": "0a1b2c3d",
+        },
         keys.NameGiven(
             name="h2",
             place=1,
@@ -339,14 +347,26 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             number=1,
             lost=True,
             versions=[2, 1, 3],
+            family="executor",
             taken_from="0a1b2c3d",
         ),
     ),
     (
         "run/8d6f/h2%2Fscan",
-        {"uid": "u", "number": 2, "lost": False, "taken_from": "0a1b2c3d"},
+        {
+            "uid": "u",
+            "number": 2,
+            "lost": False,
+            "family": "v2",
+            "taken_from": "0a1b2c3d",
+        },
         keys.OpenedByRun(
-            flow_run_id="8d6f", name="h2/scan", uid="u", number=2, taken_from="0a1b2c3d"
+            flow_run_id="8d6f",
+            name="h2/scan",
+            uid="u",
+            number=2,
+            family="v2",
+            taken_from="0a1b2c3d",
         ),
     ),
     (

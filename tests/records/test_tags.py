@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from session_block.client import ListedJob
 from session_block.errors import LedgerVersionError
 from session_block.records.identity import Lost, lost_among
 from session_block.records.versions import CURRENT, FIRST, Versions
@@ -177,16 +178,29 @@ def test_what_is_no_tag_of_ours_is_none(tag: str) -> None:
     assert SubmissionTag.parse(tag) is None
 
 
-def _job(uid: str, tag: SubmissionTag) -> list[str]:
-    return [name_tag("e"), uid_tag(uid), str(tag), "the user's"]
+def _job(uid: str, tag: SubmissionTag, program: str | None = None) -> ListedJob:
+    return _listed(name_tag("e"), uid_tag(uid), str(tag), "the user's", program=program)
+
+
+def _listed(*tags: str, program: str | None = None) -> ListedJob:
+    return ListedJob("j", "2026-11-29T12:00:00Z", "Completed", None, tags, program=program)
 
 
 def test_lost_experiments_tell_their_number_and_versions() -> None:
     """Each by its own jobs, and in their order; one without a submission's tag is a first one."""
     old = SubmissionTag(UID, SUBMISSION, 1)
     new = SubmissionTag("ab", SUBMISSION, 1, number=3, version=2)
-    found = lost_among([_job(UID, old), ["mine"], _job("ab", new), [uid_tag("cd")]])
+    jobs = [_job(UID, old), _listed("mine"), _job("ab", new), _listed(uid_tag("cd"))]
+    found = lost_among(jobs)
     assert found == [Lost(UID, 1, FIRST), Lost("ab", 3, Versions(tags=2)), Lost("cd", 1, FIRST)]
+
+
+def test_lost_experiments_tell_their_family_of_primitives() -> None:
+    """The first job of a primitive does; a program of another kind tells nothing."""
+    programs = {UID: ["executor", "sampler"], "ab": ["noise-learner", "estimator"], "cd": [None]}
+    tags = {uid: SubmissionTag(uid, SUBMISSION, 1) for uid in programs}
+    jobs = [_job(uid, tags[uid], one) for uid, several in programs.items() for one in several]
+    assert [one.family for one in lost_among(jobs)] == ["executor", "v2", None]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from qiskit import QuantumCircuit
@@ -19,6 +20,7 @@ from session_block.errors import (
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.operations.submissions import Operator
+from session_block.references import Implementation
 
 
 @pytest.fixture
@@ -80,6 +82,22 @@ def test_a_wiped_disk_loses_no_job(own: LocalPlatform, tmp_path: Path, name: str
     assert again.session_id == before.session_id
     assert len(again.sessions) == 1
     assert again.close_session()
+
+
+@pytest.mark.parametrize("family", get_args(Implementation))
+def test_a_wiped_disk_loses_no_family(
+    own: LocalPlatform, tmp_path: Path, name: str, family: Implementation
+) -> None:
+    """P2: the jobs tell the client's family of primitives, though the Block has another by now."""
+    other: Implementation = "executor" if family == "v2" else "v2"
+    before = block_of(own, tmp_path / "first.db", implementation=family).experiment(name)
+    counts = [ask(before, number) for number in range(2)]
+    with block_of(own, tmp_path / "second.db", implementation=other).experiment(name) as again:
+        assert again.implementation == family
+        assert [ask(again, number) for number in range(2)] == counts
+    assert jobs_of(own, again) == 2
+    anew = block_of(own, tmp_path / "second.db", implementation=other).experiment(name, fresh=True)
+    assert anew.implementation == other
 
 
 def test_what_tags_do_not_bring_back_stops_the_run(
