@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from session_block.errors import SessionBlockError
     from session_block.experiments.experiment import Experiment
     from session_block.experiments.job import DurableJob
+    from session_block.experiments.parted_job import PartedJob
     from session_block.experiments.primitives import DurableEstimator, DurableSampler
     from session_block.experiments.recorded_inputs import PinnedTranspiler
     from session_block.experiments.report import RunFacts
@@ -83,6 +84,7 @@ __all__ = [
     "LocalPlatformCredentials",
     "MaxCut",
     "Optimum",
+    "PartedJob",
     "PinnedTranspiler",
     "PlannedCircuit",
     "QAOAEvaluation",
@@ -142,6 +144,7 @@ _HOMES = {
     "LocalPlatformCredentials": "blocks.credentials",
     "MaxCut": "algorithms.ising",
     "Optimum": "algorithms.vqe",
+    "PartedJob": "experiments.parted_job",
     "PinnedTranspiler": "experiments.recorded_inputs",
     "PlannedCircuit": "algorithms.sweep.plan",
     "QAOAEvaluation": "algorithms.qaoa",

@@ -99,6 +99,9 @@ class JobRef(Reference):
         kind: ``sampler`` or ``estimator``.
         registers: The names of the classical registers of each PUB's circuit, if some are such as
             Qiskit gives to registers without a name; they differ in each attempt.
+        parts: References to the jobs of a request that took several; the other fields are then
+            those of the first.
+        places: The places of a part's PUBs in the whole request.
     """
 
     session: SessionRef
@@ -107,6 +110,8 @@ class JobRef(Reference):
     job_id: str
     kind: PrimitiveKind
     registers: list[list[str]] | None = None
+    parts: list[JobRef] | None = None
+    places: list[int] | None = None
 
 
 class SessionDetails(BaseModel):

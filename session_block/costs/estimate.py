@@ -34,7 +34,7 @@ DEFAULT_PRECISION = 0.015625
 
 
 class Estimate(BaseModel):
-    """What one job will cost, and what may be spent; ``times(n)`` scales it to n jobs.
+    """What one request will cost, and what may be spent; ``times(n)`` scales it to n such.
 
     Attributes:
         jobs: The number of jobs.
@@ -58,7 +58,7 @@ class Estimate(BaseModel):
     fits: bool
 
     def times(self, jobs: int) -> Estimate:
-        """Return the estimate for several times as many jobs.
+        """Return the estimate for several such requests.
 
         Raises:
             InvalidInputError: It is no whole number, or negative.
@@ -87,19 +87,20 @@ class Estimate(BaseModel):
 def estimate(
     request: Request, backend: IBMBackend, allocation: dict[str, Any], left: Left
 ) -> Estimate:
-    """Return the estimate for one job.
+    """Return the estimate for one request.
 
     Args:
-        request: What the job runs.
+        request: What is run, by one job or by several.
         backend: Where it runs.
         allocation: What the instance has left, as ``service.usage()`` returns it.
         left: What the budget leaves.
     """
-    executions, seconds = _one_job(request, backend)
+    executions, seconds = _executed(request, backend)
+    jobs = len(request.parts)
     return Estimate(
-        jobs=1,
+        jobs=jobs,
         executions=executions,
-        usage_seconds=OVERHEAD_SECONDS + seconds,
+        usage_seconds=jobs * OVERHEAD_SECONDS + seconds,
         allocation_left_seconds=allocation.get("usage_remaining_seconds"),
         budget_jobs_left=left.jobs,
         budget_seconds_left=left.usage_seconds,
@@ -107,8 +108,8 @@ def estimate(
     ).times(1)
 
 
-def _one_job(request: Request, backend: IBMBackend) -> tuple[int, float]:
-    """Return the number of executions of one job, and the seconds they take."""
+def _executed(request: Request, backend: IBMBackend) -> tuple[int, float]:
+    """Return the number of executions of a request, and the seconds they take."""
     delay = _set(request.options.execution.rep_delay) or getattr(
         backend, "default_rep_delay", DEFAULT_REP_DELAY_SECONDS
     )

@@ -21,13 +21,20 @@ from session_block.events import EventBus, Point, Progress
 from session_block.experiments.assembly import Assembly, Parts
 from session_block.experiments.completion import Completion
 from session_block.experiments.job import DurableJob
+from session_block.experiments.parted_job import PartedJob
 from session_block.experiments.recorded_inputs import PinnedTranspiler
 from session_block.experiments.replay import Admission
 from session_block.experiments.report import plain, run_facts
 from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
-from session_block.pubs.request import Request, asks, estimator_request, sampler_request
+from session_block.pubs.request import (
+    Request,
+    asks,
+    estimator_request,
+    merged,
+    sampler_request,
+)
 from session_block.records.attempts import RootAttempt
 from session_block.records.context import ExperimentContext
 from session_block.records.identity import Identity, begin
@@ -267,6 +274,10 @@ class Experiment(ExperimentRecords):
             SubmissionHeldError: The platform no longer knows the job.
             LedgerError: This ledger has no record of the job.
         """
+        if job.parts:
+            return merged(
+                [(one.places or (), self.fetch_result(one, timeout_seconds)) for one in job.parts]
+            )
         generations = self._parts.submitter.read(job.submission).generations
         if len(generations) < job.generation:
             raise LedgerError(
@@ -707,13 +718,19 @@ class Experiment(ExperimentRecords):
 
     arelease = aio.async_twin(release)
 
-    def _begin(self, request: Request) -> DurableJob:
+    def _begin(self, request: Request) -> DurableJob | PartedJob:
         """Submit a request exactly once, and return its job without waiting for it."""
+        jobs = [self._begin_one(part) for part in request.parts]
+        return PartedJob(jobs) if len(jobs) > 1 else jobs[0]
+
+    def _begin_one(self, request: Request) -> DurableJob:
         while True:
             with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
                 return self._job(request, admission)
 
     def _run(self, request: Request) -> PrimitiveResult:
+        if len(request.parts) > 1:
+            return self._begin(request).result()
         while True:
             with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
                 recorded = self._parts.results.recorded(admission.submission, request.registers)
@@ -735,7 +752,7 @@ class Experiment(ExperimentRecords):
         return DurableJob(request, admission, made, self._made_of, self.identity)
 
     def _estimate(self, request: Request) -> Estimate:
-        recorded = self._parts.guard.has_result(request)
+        recorded = all(self._parts.guard.has_result(part) for part in request.parts)
         request.check_isa(self._sessions.target)
         one = estimate(
             request,

@@ -103,6 +103,12 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         """ID of the job's submission."""
         return self._admission.submission
 
+    @property
+    def places(self) -> list[int]:
+        """The places of its PUBs in the request, of which the job may answer a part."""
+        part = self._request.part
+        return list(range(len(self._request.pubs)) if part is None else part.places)
+
     def reference(self, session: SessionRef) -> JobRef:
         """Return a reference to the job that tasks can pass on.
 
@@ -116,6 +122,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             job_id=self.job_id(),
             kind=self._request.kind,
             registers=self._request.registers,
+            places=None if self._request.part is None else self.places,
         )
 
     @property

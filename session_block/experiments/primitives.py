@@ -26,6 +26,7 @@ from session_block.references import Implementation, PrimitiveKind
 if TYPE_CHECKING:
     from session_block.experiments.experiment import Experiment
     from session_block.experiments.job import DurableJob
+    from session_block.experiments.parted_job import PartedJob
 
 
 _SHARED = frozenset({"experiment", "_made_in"})
@@ -141,7 +142,7 @@ class _Durable:
                 experiment=self.experiment.uid,
             )
 
-    def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob:
+    def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob | PartedJob:
         """Submit a request; in a thread unknown to Prefect, on behalf of the primitive's run.
 
         Some algorithms make their requests in such threads.
@@ -184,7 +185,7 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
         shots: int | None = None,
         dry_run: bool = False,
         label: str | None = None,
-    ) -> DurableJob:
+    ) -> DurableJob | PartedJob:
         """Submit circuits exactly once, and return their job without waiting for it.
 
         Args:
@@ -254,7 +255,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
         precision: float | None = None,
         dry_run: bool = False,
         label: str | None = None,
-    ) -> DurableJob:
+    ) -> DurableJob | PartedJob:
         """Submit circuits and observables exactly once, and return the job without waiting for it.
 
         Args:

@@ -21,7 +21,7 @@ from session_block.experiments.occurrences import Asking, Occurrences
 from session_block.experiments.repetition import LOOK_SECONDS, Repetition
 from session_block.experiments.task_tries import TaskTries
 from session_block.prefect_context import TaskAttempt
-from session_block.pubs.fingerprint import fingerprint_label, submission_id
+from session_block.pubs.fingerprint import submission_id
 from session_block.pubs.request import Request
 from session_block.records.chapters import latest_chapter
 from session_block.records.context import ExperimentContext
@@ -109,8 +109,8 @@ class ReplayGuard:
             ExperimentSealedError: The experiment is finished and has no record of this request.
             ExperimentDivergedError: The run is not the one that was interrupted.
         """
-        if request.label is not None:
-            yield self._admitted(request, fingerprint_label(request.label), 1)
+        if request.label_fingerprint is not None:
+            yield self._admitted(request, request.label_fingerprint, 1)
             return
         if self._pid != self._context.environment.pid():
             raise LabelRequiredError(
@@ -156,13 +156,13 @@ class ReplayGuard:
         Raises:
             LabelConflictError: The label stands for another request.
         """
-        if request.label is None:
+        if request.label_fingerprint is None:
             return False
-        submission = submission_id(fingerprint_label(request.label), 1)
+        submission = submission_id(request.label_fingerprint, 1)
         recorded = self._record_of(submission)
         if recorded is None:
             return False
-        self._check_label(request.label, recorded.fingerprint, self._fingerprint(request))
+        self._check_label(str(request.label), recorded.fingerprint, self._fingerprint(request))
         return self._journal.has(Result, submission)
 
     def _keep(self, submission: str) -> None:

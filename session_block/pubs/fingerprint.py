@@ -164,6 +164,11 @@ def fingerprint_label(label: str) -> str:
     return _digest({"label": label})
 
 
+def fingerprint_part(whole: str, index: int) -> str:
+    """Return the identifier of a part of a request, of its content or of its label."""
+    return _digest({"part": index, "of": whole})
+
+
 def submission_id(fingerprint: str, occurrence: int) -> str:
     """Return the ID of the ``occurrence``-th request with this content: 24 hexadecimal digits."""
     return _digest({"fingerprint": fingerprint, "occurrence": occurrence})[:24]

@@ -11,10 +11,11 @@ import inspect
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from qiskit.primitives.containers import PrimitiveResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import IBMBackend, RuntimeJobV2, Session
@@ -29,7 +30,7 @@ from qiskit_ibm_runtime.utils.validations import (
 from session_block.errors import FaultyQubitError, InvalidInputError, NotISAError
 from session_block.pubs.checks import check_estimator_pubs, check_sampler_pubs
 from session_block.pubs.families import default_implementation, primitive_class
-from session_block.pubs.fingerprint import FINGERPRINTS
+from session_block.pubs.fingerprint import FINGERPRINTS, fingerprint_label, fingerprint_part
 from session_block.pubs.options import (
     are_drawn_in_the_client,
     chosen_options,
@@ -49,6 +50,21 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Part:
+    """Which part of a request that takes several jobs a request is.
+
+    Attributes:
+        of: The whole request.
+        index: The part's number, counted from 0.
+        places: The places of its PUBs in the whole request.
+    """
+
+    of: Request
+    index: int
+    places: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Request:
     """A validated primitive request.
 
@@ -58,6 +74,7 @@ class Request:
         label: The user's name for it, or ``None``.
         asked: The PUBs before transpilation, which identify the request; ``None`` if ``pubs``
             identify it.
+        part: Which part of another request it is; ``None`` if it is whole.
     """
 
     kind: PrimitiveKind
@@ -66,6 +83,41 @@ class Request:
     options: Any
     label: str | None = None
     asked: Sequence[SamplerPub] | Sequence[EstimatorPub] | None = None
+    part: Part | None = None
+
+    @cached_property
+    def parts(self) -> Sequence[Request]:
+        """What one job each answers: the request itself, if one job answers it all.
+
+        The client's primitives of the family ``executor`` have one number of shots, or one
+        precision, for a whole job [client source]. So PUBs with different ones take a job for each
+        value, in the order in which the values first appear.
+        """
+        places = self._places_by_accuracy()
+        if len(places) == 1:
+            return (self,)
+        return [
+            replace(
+                self,
+                pubs=_Some(self.pubs, its),
+                asked=None if self.asked is None else _Some(self.asked, its),
+                part=Part(self, index, its),
+            )
+            for index, its in enumerate(places)
+        ]
+
+    def _places_by_accuracy(self) -> list[list[int]]:
+        pubs = self.pubs if self.asked is None else self.asked
+        if self.implementation != "executor":
+            return [list(range(len(pubs)))]
+        places: dict[Any, list[int]] = {}
+        for place, pub in enumerate(pubs):
+            if isinstance(pub, SamplerPub):
+                value = pub.shots or self.options.default_shots
+            else:
+                value = pub.precision
+            places.setdefault(value, []).append(place)
+        return list(places.values())
 
     @property
     def fingerprint(self) -> str:
@@ -75,13 +127,25 @@ class Request:
     def fingerprint_by(self, version: int) -> str:
         """Return the request's identity by a version of :mod:`session_block.pubs.fingerprint`."""
         if version not in self._fingerprints:
-            self._fingerprints[version] = FINGERPRINTS[version](
-                self.kind,
-                self.implementation,
-                self.pubs if self.asked is None else self.asked,
-                what_reaches_the_platform(self.options),
+            self._fingerprints[version] = (
+                FINGERPRINTS[version](
+                    self.kind,
+                    self.implementation,
+                    self.pubs if self.asked is None else self.asked,
+                    what_reaches_the_platform(self.options),
+                )
+                if self.part is None
+                else fingerprint_part(self.part.of.fingerprint_by(version), self.part.index)
             )
         return self._fingerprints[version]
+
+    @property
+    def label_fingerprint(self) -> str | None:
+        """The identity that the label gives it; ``None`` without a label."""
+        if self.label is None:
+            return None
+        whole = fingerprint_label(self.label)
+        return whole if self.part is None else fingerprint_part(whole, self.part.index)
 
     @cached_property
     def registers(self) -> list[list[str]] | None:
@@ -162,6 +226,45 @@ class Request:
         return primitive.run(self.pubs)
 
 
+def merged(parts: Iterable[tuple[Sequence[int], PrimitiveResult]]) -> PrimitiveResult:
+    """Return the result of a request from those of its parts, with the PUBs in its order.
+
+    Args:
+        parts: The places of each part's PUBs in the request, and its result. The metadata of the
+            whole is that of the first part.
+    """
+    listed = list(parts)
+    by_place = {
+        place: one for places, result in listed for place, one in zip(places, result, strict=True)
+    }
+    return PrimitiveResult(
+        [by_place[place] for place in sorted(by_place)], metadata=listed[0][1].metadata
+    )
+
+
+class _Some(Sequence[Any]):
+    """Some of a sequence's items, which are looked up when they are needed."""
+
+    def __init__(self, items: Sequence[Any], places: Sequence[int]) -> None:
+        self._items = items
+        self._places = places
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        chosen = self._places[index]
+        if isinstance(chosen, int):
+            return self._items[chosen]
+        return [self._items[place] for place in chosen]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 def _size(pub: SamplerPub | EstimatorPub) -> Hashable:
     wanted = pub.shots if isinstance(pub, SamplerPub) else pub.precision
     return pub.circuit.num_qubits, len(pub.circuit.data), pub.shape, wanted
@@ -197,7 +300,6 @@ def sampler_request(
         coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
         check_sampler_pubs(coerced)
-    _check_alike(family, "shots", [pub.shots for pub in coerced])
     return Request("sampler", family, coerced, chosen, label)
 
 
@@ -232,7 +334,6 @@ def estimator_request(
         coerced = [_plain_precision(EstimatorPub.coerce(pub, precision)) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
         check_estimator_pubs(coerced)
-    _check_alike(family, "precision", [pub.precision for pub in coerced])
     return Request("estimator", family, coerced, chosen, label)
 
 
@@ -285,15 +386,6 @@ def _with_arguments(doc: str, of: str) -> str:
     )
     text, *sections = re.split(r"\n\n(?=(?:Returns|Raises):)", inspect.cleandoc(doc))
     return "\n\n".join([text, arguments, *sections])
-
-
-def _check_alike(implementation: Implementation, what: str, values: Sequence[Any]) -> None:
-    """Check that all PUBs have one value: the client's executor primitives accept no more."""
-    if implementation == "executor" and len(set(values)) > 1:
-        raise InvalidInputError(
-            f"The PUBs of one job have different {what} ({', '.join(map(str, values))}), which "
-            "implementation 'executor' does not accept. Make them equal, or use several requests."
-        )
 
 
 def _frozen(chosen: Any, given: Any) -> Any:

@@ -486,6 +486,8 @@ class Intent(Kind):
         chapter: The experiment's chapter then.
         task_run: ID of the Prefect task run that asked for it; empty if none did; ``None`` if that
             is unknown.
+        part: For a part of a request that takes several jobs: its number, counted from 1, and how
+            many there are.
         adopted: It was recorded for a job that appeared after all.
         restored: The ledger had lost it.
     """
@@ -511,6 +513,7 @@ class Intent(Kind):
     asker: Asker | None = _if_set()
     chapter: int = _if_set(default=1)
     task_run: str | None = _if_set()
+    part: Sequence[int] | None = _if_set()
     adopted: bool = _if_set(default=False)
     restored: bool = _if_set(default=False)
 

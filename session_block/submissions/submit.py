@@ -313,6 +313,7 @@ class Submitter:
                 asker=about.asker,
                 chapter=about.chapter,
                 task_run=about.task_run,
+                part=None if (of := request.part) is None else [of.index + 1, len(of.of.parts)],
             )
             call.tried.add(number)
             if not self._journal.record(intent)[1]:

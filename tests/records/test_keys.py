@@ -250,6 +250,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             "asker": ASKER,
             "chapter": 2,
             "task_run": "t-1",
+            "part": [2, 3],
         },
         keys.Intent(
             submission="ab",
@@ -262,6 +263,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             asker=keys.Asker(**ASKER),
             chapter=2,
             task_run="t-1",
+            part=[2, 3],
         ),
     ),
     (

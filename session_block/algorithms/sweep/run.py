@@ -33,6 +33,7 @@ from session_block.algorithms.sweep.work import Grid, Named, SweepWork, plan_swe
 from session_block.errors import ExperimentDivergedError, InvalidInputError, JobFailedError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
+from session_block.experiments.parted_job import PartedJob
 from session_block.experiments.report import run_facts
 from session_block.references import Implementation
 
@@ -129,7 +130,7 @@ def run_sweep(
     experiment.progress(of=len(plan.chunks))
     submit = work.runner(experiment)
     collected = _Collected(plan, set(experiment.job_ids), on_failure, on_chunk)
-    in_flight: deque[tuple[Chunk, DurableJob]] = deque()
+    in_flight: deque[tuple[Chunk, DurableJob | PartedJob]] = deque()
     for chunk in plan.chunks:
         if len(in_flight) == jobs_ahead:
             collected.add(*in_flight.popleft())
@@ -158,7 +159,7 @@ class _Collected:
         self._on_failure = on_failure
         self._on_chunk = on_chunk
 
-    def add(self, chunk: Chunk, job: DurableJob) -> None:
+    def add(self, chunk: Chunk, job: DurableJob | PartedJob) -> None:
         """Wait for a chunk's job and add its rows."""
         total = len(self._plan.chunks)
         try:

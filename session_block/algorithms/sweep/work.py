@@ -28,6 +28,7 @@ from session_block.costs.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
+from session_block.experiments.parted_job import PartedJob
 from session_block.experiments.primitives import DurableEstimator, DurableSampler
 from session_block.pubs.families import default_implementation
 from session_block.pubs.options import input_errors
@@ -117,7 +118,7 @@ class SweepWork:
             raise InvalidInputError("Counts are taken by shots, not to a precision. Give shots=.")
         return cls(named, estimated, shots, precision, options, implementation)
 
-    def runner(self, experiment: Experiment) -> Callable[[list[Any], str], DurableJob]:
+    def runner(self, experiment: Experiment) -> Callable[[list[Any], str], DurableJob | PartedJob]:
         """Return a function that submits PUBs under a label."""
         if self.observables:
             estimator = DurableEstimator(
