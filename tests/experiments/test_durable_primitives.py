@@ -202,9 +202,6 @@ def test_wrong_requests_are_refused_before_any_request(
     for pubs, shots in (([], None), ([_bell()], -1), (["no circuit"], None)):
         with pytest.raises(InvalidInputError):
             DurableSampler(experiment).run(pubs, shots=shots)
-    several = [(_bell(), None, 8), (_bell(), None, 16)]
-    with pytest.raises(InvalidInputError, match="shots"):
-        DurableSampler(experiment, implementation="executor").run(several)
     with pytest.raises(InvalidInputError):
         DurableEstimator(experiment).run([(_bell(), Z)], precision=-1)
     assert _requests(platform) == before
