@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, NoReturn, Self
 
@@ -11,6 +10,7 @@ from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import IBMBackend
 
 from session_block import aio
+from session_block.environment.environment import Environment
 from session_block.errors import InvalidInputError
 from session_block.experiments.job import DurableJob
 from session_block.pubs.request import merged
@@ -28,8 +28,9 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
     JOB_FINAL_STATES = DurableJob.JOB_FINAL_STATES
 
-    def __init__(self, parts: Sequence[DurableJob]) -> None:
+    def __init__(self, parts: Sequence[DurableJob], environment: Environment) -> None:
         super().__init__(parts[0].job_id())
+        self._environment = environment
         self.parts = tuple(parts)
         """The jobs, one for each part."""
 
@@ -101,13 +102,13 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
             JobWaitTimeoutError: The wait timed out; the jobs continue.
             SubmissionHeldError: The platform no longer knows a job.
         """
-        until = None if timeout is None else time.monotonic() + timeout
-        return merged(
-            [
-                (part.places, part.result(None if until is None else until - time.monotonic()))
-                for part in self.parts
-            ]
-        )
+        now = self._environment.monotonic
+        until = None if timeout is None else now() + timeout
+        results = [
+            (part.places, part.result(None if until is None else until - now()))
+            for part in self.parts
+        ]
+        return merged(results)
 
     def status(self) -> str:
         """Return the state of the whole: done if all are, failed or cancelled if one is."""

@@ -473,10 +473,9 @@ def test_what_the_client_draws_is_sent_again_as_it_was(
         again.run_estimator([pub], **asked)
         connection = Connection(slow_platform.credentials().account())
         at_platform = connection.service._get_api_client(connection.instance)._session
-        ours = [job for job in slow_platform.admin.jobs() if f"qs-uid:{again.uid}" in job["tags"]]
-        ours.sort(key=lambda job: str(job["created"]))
-        folded = [str(job["id"]) for job in ours if job["program"] == "executor"]
-        sent.append([at_platform.get(f"/jobs/{one}").json()["params"] for one in folded])
+        outcomes = slow_block.ledger().facts(again.uid, f"outcome/{job.submission}/")
+        ids = [one.body["job_id"] for one in outcomes]
+        sent.append([at_platform.get(f"/jobs/{one}").json()["params"] for one in ids])
         again.close_session()
     (first, second), (others, its_second) = sent
     assert (first, others) == (second, its_second)
