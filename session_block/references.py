@@ -28,7 +28,8 @@ Implementation = Literal["v2", "executor"]
 them since 0.50.
 ``executor``: ``executor_sampler.Sampler`` and ``executor_estimator.Estimator``, pre- and
 post-processed by the client. Their payload is the same for equal requests in any process, except
-for ZNE with random folding and fractional noise factors [client source].
+for ZNE with random folding and fractional noise factors, which is drawn once and recorded [client
+source].
 """
 
 DEFAULT_IMPLEMENTATION: Implementation = "v2"
