@@ -128,11 +128,11 @@ def fingerprint_request(
     digests = {
         key: fingerprint_circuit(circuit, version=version) for key, circuit in circuits.items()
     }
-    return _digest(
+    return digest(
         {
             "kind": kind,
             "implementation": implementation,
-            "pubs": [_pub(pub, digests[id(pub.circuit)]) for pub in pubs],
+            "pubs": [describe_pub(pub, digests[id(pub.circuit)]) for pub in pubs],
             "options": _content(options, _Scope(version)),
         }
     )
@@ -140,7 +140,7 @@ def fingerprint_request(
 
 def fingerprint_circuit(circuit: QuantumCircuit, *, version: int) -> str:
     """Return the fingerprint of a circuit's structure, as 64 hexadecimal digits."""
-    return _digest(_circuit(circuit, _Scope(version)))
+    return digest(_circuit(circuit, _Scope(version)))
 
 
 FINGERPRINTS: Mapping[int, Callable[..., str]] = {
@@ -161,35 +161,39 @@ def is_numbered(name: str) -> bool:
 
 def fingerprint_label(label: str) -> str:
     """Return the identifier of a label, which replaces the fingerprint of the content."""
-    return _digest({"label": label})
+    return digest({"label": label})
 
 
 def fingerprint_part(whole: str, index: int) -> str:
     """Return the identifier of a part of a request, of its content or of its label."""
-    return _digest({"part": index, "of": whole})
+    return digest({"part": index, "of": whole})
 
 
 def submission_id(fingerprint: str, occurrence: int) -> str:
     """Return the ID of the ``occurrence``-th request with this content: 24 hexadecimal digits."""
-    return _digest({"fingerprint": fingerprint, "occurrence": occurrence})[:24]
+    return digest({"fingerprint": fingerprint, "occurrence": occurrence})[:24]
 
 
-def _digest(description: Any) -> str:
+def digest(description: Any) -> str:
+    """Return the digest of a JSON value, as 64 hexadecimal digits."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _pub(pub: SamplerPub | EstimatorPub, circuit: str) -> dict[str, Any]:
+def describe_pub(pub: SamplerPub | EstimatorPub, circuit: str) -> dict[str, Any]:
+    """Return a JSON value for a PUB, given the fingerprint of its circuit."""
     parameters = list(pub.circuit.parameters)
     described: dict[str, Any] = {
         "circuit": circuit,
         "parameters": [parameter.name for parameter in parameters],
-        "values": _value(np.asarray(pub.parameter_values.as_array(parameters), dtype=float)),
+        "values": describe_value(
+            np.asarray(pub.parameter_values.as_array(parameters), dtype=float)
+        ),
     }
     if isinstance(pub, EstimatorPub):
-        described["observables"] = _value(pub.observables.tolist())
+        described["observables"] = describe_value(pub.observables.tolist())
         described["observables_shape"] = list(pub.observables.shape)
-        described["precision"] = _value(pub.precision)
+        described["precision"] = describe_value(pub.precision)
     else:
         described["shots"] = pub.shots
     return described
@@ -280,7 +284,7 @@ def _operation(operation: Operation, scope: _Scope) -> dict[str, Any]:
             [str(case) for case in cases] for cases, _ in operation.cases_specifier()
         ]
     if annotations := getattr(operation, "annotations", None):
-        described["annotations"] = [_text(annotation) for annotation in annotations]
+        described["annotations"] = [describe_text(annotation) for annotation in annotations]
     if isinstance(operation, AnnotatedOperation):
         described["base"] = _operation(operation.base_op, scope)
     elif not isinstance(operation, Instruction):
@@ -358,15 +362,15 @@ def _content(value: Any, scope: _Scope) -> Any:
             for one in value.parameters
             if one in scope.loops
         }
-        return _value(value.subs(variables))
+        return describe_value(value.subs(variables))
     if isinstance(value, Mapping):
         return {str(key): _content(item, scope) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_content(item, scope) for item in value]
-    return _value(value)
+    return describe_value(value)
 
 
-def _value(value: Any) -> Any:  # noqa: C901 - one case for each kind of value
+def describe_value(value: Any) -> Any:  # noqa: C901 - one case for each kind of value
     """Return a JSON value; two are equal exactly if the values they describe are equal."""
     match value:
         case None | bool() | str():
@@ -380,27 +384,41 @@ def _value(value: Any) -> Any:  # noqa: C901 - one case for each kind of value
         case complex() | np.complexfloating():
             return ["complex", float(value.real).hex(), float(value.imag).hex()]
         case np.ndarray():
-            return ["array", list(value.shape), [_value(item) for item in value.ravel().tolist()]]
+            return [
+                "array",
+                list(value.shape),
+                [describe_value(item) for item in value.ravel().tolist()],
+            ]
         case Parameter():
             return ["parameter", value.name]
         case ParameterExpression():
             return ["expression", str(value)]
         case Mapping():
-            return {str(key): _value(item) for key, item in value.items()}
+            return {str(key): describe_value(item) for key, item in value.items()}
         case set() | frozenset():
-            return sorted((_value(item) for item in value), key=json.dumps)
+            return sorted((describe_value(item) for item in value), key=json.dumps)
         case Iterable():
-            return [_value(item) for item in value]
+            return [describe_value(item) for item in value]
         case _:
-            return [type(value).__qualname__, _text(value)]
+            return [type(value).__qualname__, describe_text(value)]
 
 
-def _text(value: Any) -> str:
+def describe_text(value: Any) -> str:
+    """Return the text that shows a value's content.
+
+    Raises:
+        InvalidInputError: The value shows where it lies in memory instead.
+    """
     text = repr(value)
     if " at 0x" in text:
-        raise InvalidInputError(
-            f"A request holds a {type(value).__qualname__} with a repr that does not show its "
-            "content, so the request could not be recognised after a restart. Give that class a "
-            "__repr__ that shows its content."
-        )
+        raise unreadable(value)
     return text
+
+
+def unreadable(value: Any) -> InvalidInputError:
+    """Return the error for a value that does not show its content."""
+    return InvalidInputError(
+        f"A request holds a {type(value).__qualname__} with a repr that does not show its "
+        "content, so the request could not be recognised after a restart. Give that class a "
+        "__repr__ that shows its content."
+    )
