@@ -1,0 +1,477 @@
+"""Pure: the identity of what is not a PUB: quantum programs, noise to be learned, any inputs.
+
+The rule is that of ``fingerprint``: two requests have the same fingerprint if the platform could
+not tell them apart, except by names that nobody gave. Here these are also the references in a box's
+annotations (``InjectNoise``, ``ChangeBasis``, ``InjectLocalClifford``, ``Tag``), which samplomatic
+counts or hashes: they count by where they occur again, not by what they are called. So do the names
+of a samplex's inputs, which come from them; ``samplex_fingerprint`` describes a samplex.
+
+A program's ``noise_maps`` count where they are bound, as arguments of its items, since the client
+sends nothing else of them. A value that shows no content of its own is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel
+from qiskit.circuit import (
+    CONTROL_FLOW_OP_NAMES,
+    Annotation,
+    Barrier,
+    Bit,
+    BoxOp,
+    CircuitInstruction,
+    ControlFlowOp,
+    Operation,
+    ParameterExpression,
+    QuantumCircuit,
+    QuantumRegister,
+)
+from qiskit.primitives.containers.bindings_array import BindingsArray
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import (
+    DensityMatrix,
+    Operator,
+    Pauli,
+    PauliLindbladMap,
+    PauliList,
+    SparseObservable,
+    SparsePauliOp,
+    Statevector,
+)
+
+from session_block.errors import InvalidInputError
+from session_block.pubs.fingerprint import (
+    describe_pub,
+    describe_text,
+    describe_value,
+    digest,
+    fingerprint_circuit,
+    unreadable,
+)
+
+if TYPE_CHECKING:
+    from samplomatic import Samplex
+    from samplomatic.quantum_program import QuantumProgram
+
+_BOX_LABEL = re.compile(r"[LMR]\d+(_\d+)*@")
+"""How the labels of a template's barriers begin. What follows are the references of a box."""
+
+_REFERRING = {*CONTROL_FLOW_OP_NAMES, "barrier"}
+"""Operations that hold references, or blocks that do."""
+
+_BIT = re.compile(r"<\w+ register=\((\d+), (['\"])(.*)\2\), index=(\d+)>")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What holds for all of one request.
+
+    Attributes:
+        version: The version of the rule.
+        references: New names of the references met so far, by their kinds and names.
+        circuits: The circuits met so far and their fingerprints, by the circuits' identities.
+    """
+
+    version: int
+    references: dict[tuple[str, str], str] = field(default_factory=dict)
+    circuits: dict[int, tuple[QuantumCircuit, str]] = field(default_factory=dict)
+
+    def renamed(self, kind: str, reference: str) -> str:
+        """Return a reference's name in the order of their first appearances."""
+        if not reference:
+            return reference
+        return self.references.setdefault((kind, reference), f"{len(self.references)}")
+
+
+def fingerprint_quantum_program(
+    program: QuantumProgram, options: Mapping[str, Any], *, version: int
+) -> str:
+    """Return the fingerprint of a program for the client's ``Executor``, as 64 hexadecimal digits.
+
+    Args:
+        program: The program, of the client's class or of samplomatic's.
+        options: The options that reach the platform, without tags.
+        version: The version of the rule.
+
+    Raises:
+        InvalidInputError: The program holds what cannot be told by its content.
+    """
+    request = _Request(version)
+    return digest(
+        {
+            "kind": "quantum program",
+            "program": _program(program, request),
+            "options": _describe(options, request),
+        }
+    )
+
+
+def fingerprint_instructions(
+    instructions: Iterable[CircuitInstruction], options: Mapping[str, Any], *, version: int
+) -> str:
+    """Return the fingerprint of instructions whose noise is to be learned, in their order.
+
+    Args:
+        instructions: The instructions with boxes. Their qubits count by their indices in the
+            physical register ``QuantumRegister(n, "q")``; if one is in no such register, all count
+            by their first appearances.
+        options: The options that reach the platform, without tags.
+        version: The version of the rule.
+    """
+    request = _Request(version)
+    return digest(
+        {
+            "kind": "instructions",
+            "instructions": _instructions(list(instructions), request),
+            "options": _describe(options, request),
+        }
+    )
+
+
+def fingerprint_inputs(
+    program_id: str, inputs: Mapping[str, Any], options: Mapping[str, Any], *, version: int
+) -> str:
+    """Return the fingerprint of what a user gave for any program, as 64 hexadecimal digits.
+
+    Args:
+        program_id: The platform's name of the program.
+        inputs: Its inputs: JSON values, numbers, arrays, circuits, PUBs, observables, parameters,
+            dataclasses and pydantic models, instructions, quantum programs.
+        options: The options that reach the platform, without tags.
+        version: The version of the rule.
+
+    Raises:
+        InvalidInputError: An input cannot be told by its content.
+    """
+    request = _Request(version)
+    return digest(
+        {
+            "kind": "inputs",
+            "program_id": program_id,
+            "inputs": _describe(inputs, request),
+            "options": _describe(options, request),
+        }
+    )
+
+
+def _program(program: QuantumProgram, request: _Request) -> dict[str, Any]:
+    return {
+        "shots": _describe(program.shots, request),
+        "meas_level": program.meas_level,
+        "items": [_item(item, request) for item in program.items],
+        "passthrough_data": _describe(program.passthrough_data, request),
+    }
+
+
+def _item(item: Any, request: _Request) -> dict[str, Any]:
+    from samplomatic.quantum_program import CircuitItem, SamplexItem
+
+    described = {
+        "circuit": _circuit(item.circuit, request),
+        "shape": list(item.shape),
+        "chunk_size": item.chunk_size,
+    }
+    if isinstance(item, CircuitItem):
+        names = [parameter.name for parameter in item.circuit.parameters]
+        arguments = _describe(item.circuit_arguments, request)
+        return {**described, "parameters": names, "circuit_arguments": arguments}
+    if isinstance(item, SamplexItem):
+        registers = [register.name for register in item.circuit.cregs]
+        samplex = _samplex(item.samplex, item.samplex_arguments, registers, request)
+        return {**described, "samplex": samplex}
+    raise InvalidInputError(
+        f"A quantum program holds a {type(item).__qualname__}, which is neither a CircuitItem nor "
+        "a SamplexItem, so the program could not be recognised after a restart."
+    )
+
+
+def _samplex(
+    samplex: Samplex, arguments: Mapping[str, Any], registers: Sequence[str], request: _Request
+) -> str:
+    from session_block.pubs.samplex_fingerprint import fingerprint_samplex
+
+    digests = {name: digest(_describe(value, request)) for name, value in arguments.items()}
+    return fingerprint_samplex(samplex, digests, registers)
+
+
+def _circuit(circuit: QuantumCircuit, request: _Request) -> str:
+    if id(circuit) not in request.circuits:
+        renamed = _renamed_circuit(circuit, request)
+        described = fingerprint_circuit(renamed, version=request.version)
+        # Kept, lest another circuit get its identity.
+        request.circuits[id(circuit)] = circuit, described
+    return request.circuits[id(circuit)][1]
+
+
+def _instructions(instructions: Sequence[CircuitInstruction], request: _Request) -> str:
+    """Return the fingerprint of a circuit of these instructions alone."""
+    qubits = _places([bit for one in instructions for bit in one.qubits])
+    clbits = _first_appearances([bit for one in instructions for bit in one.clbits])
+    circuit = QuantumCircuit(max(qubits.values(), default=-1) + 1, len(clbits))
+    for one in instructions:
+        circuit.append(
+            one.operation, [qubits[bit] for bit in one.qubits], [clbits[bit] for bit in one.clbits]
+        )
+    return fingerprint_circuit(_renamed_circuit(circuit, request), version=request.version)
+
+
+def _places(qubits: Sequence[Bit]) -> dict[Bit, int]:
+    """Return the qubits' indices in the physical register, or else the order they appear in."""
+    found = {qubit: _physical_index(qubit) for qubit in qubits}
+    places = {qubit: index for qubit, index in found.items() if index is not None}
+    # Registers of other sizes have other qubits with the same index.
+    if len(set(places.values())) < len(found):
+        return _first_appearances(qubits)
+    return places
+
+
+def _first_appearances(bits: Sequence[Bit]) -> dict[Bit, int]:
+    return {bit: place for place, bit in enumerate(dict.fromkeys(bits))}
+
+
+def _physical_index(qubit: Bit) -> int | None:
+    """Return a qubit's index in a register ``q``. A qubit tells its register in its repr alone."""
+    if (said := _BIT.fullmatch(repr(qubit))) is None:
+        return None
+    size, _, name, index = said.groups()
+    if name != "q" or QuantumRegister(int(size), "q")[int(index)] != qubit:
+        return None
+    return int(index)
+
+
+def _renamed_circuit(circuit: QuantumCircuit, request: _Request) -> QuantumCircuit:
+    """Return a circuit whose references have names in the order of their first appearances."""
+    if not _REFERRING & {*circuit.count_ops()}:
+        return circuit
+    renamed = circuit.copy()
+    for place, instruction in enumerate(circuit.data):
+        if instruction.name in _REFERRING:
+            operation = _renamed_operation(instruction.operation, request)
+            renamed.data[place] = instruction.replace(operation=operation)
+    return renamed
+
+
+def _renamed_operation(operation: Operation, request: _Request) -> Operation:
+    if isinstance(operation, Barrier):
+        label = operation.label
+        if label is None or (beginning := _BOX_LABEL.match(label)) is None:
+            return operation
+        return Barrier(operation.num_qubits, beginning.group())
+    if not isinstance(operation, ControlFlowOp):
+        return operation
+    # Those of the box come before those of boxes in it.
+    annotations = [_renamed(one, request) for one in getattr(operation, "annotations", ())]
+    blocks = [_renamed_circuit(block, request) for block in operation.blocks]
+    if isinstance(operation, BoxOp):
+        return BoxOp(
+            *blocks, operation.duration, operation.unit, operation.label, annotations=annotations
+        )
+    return operation.replace_blocks(blocks)
+
+
+def _renamed(annotation: Annotation, request: _Request) -> Annotation:
+    """Return an annotation with other names for its references; a foreign one as it is."""
+    if not annotation.namespace.startswith("samplomatic."):
+        return annotation
+    from samplomatic.annotations import ChangeBasis, InjectLocalClifford, InjectNoise, Tag
+
+    if isinstance(annotation, InjectNoise):
+        return InjectNoise(
+            request.renamed("noise", annotation.ref),
+            request.renamed("modifier", annotation.modifier_ref),
+            annotation.site,
+        )
+    if isinstance(annotation, ChangeBasis):
+        return ChangeBasis(
+            annotation.decomposition,
+            annotation.mode,
+            request.renamed("basis", annotation.ref),
+            annotation.dressing,
+        )
+    if isinstance(annotation, InjectLocalClifford):
+        return InjectLocalClifford(
+            request.renamed("clifford", annotation.ref),
+            annotation.decomposition,
+            annotation.dressing,
+        )
+    if isinstance(annotation, Tag):
+        return Tag(request.renamed("tag", annotation.ref))
+    return annotation
+
+
+@singledispatch
+def _describe(value: Any, request: _Request) -> Any:
+    """Return a JSON value; two are equal exactly if what they describe is equal.
+
+    A list is told from what else is described by one: it begins with the word ``list``.
+    """
+    if dataclasses.is_dataclass(value):
+        content = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        return ["dataclass", type(value).__qualname__, _describe(content, request)]
+    if _is_samplomatics(value, "samplomatic.quantum_program", "QuantumProgram"):
+        return ["program", _program(value, request)]
+    if _is_samplomatics(value, "samplomatic.samplex", "Samplex"):
+        return ["samplex", _samplex(value, {}, [], request)]
+    text = describe_text(value)
+    # NumPy and others leave out the middle of what is long.
+    if "..." in text:
+        raise unreadable(value)
+    return ["text", type(value).__qualname__, text]
+
+
+def _is_samplomatics(value: Any, module: str, name: str) -> bool:
+    """Whether a value is of a class of samplomatic's; if there is one, its module is loaded."""
+    return (loaded := sys.modules.get(module)) is not None and isinstance(
+        value, getattr(loaded, name)
+    )
+
+
+@_describe.register(type(None))
+@_describe.register(bool)
+@_describe.register(int)
+@_describe.register(ParameterExpression)
+def _(value: Any, _request: _Request) -> Any:
+    return describe_value(value)
+
+
+@_describe.register(str)
+def _(value: str, _request: _Request) -> Any:
+    return str.__str__(value)
+
+
+@_describe.register(float)
+@_describe.register(complex)
+def _(value: complex, _request: _Request) -> Any:
+    return ["number", describe_value(value)]
+
+
+@_describe.register(np.generic)
+def _(value: np.generic[Any], request: _Request) -> Any:
+    item = value.item()
+    # An extended float stays what it is.
+    return ["number", describe_value(value)] if item is value else _describe(item, request)
+
+
+@_describe.register(Enum)
+def _(value: Enum, request: _Request) -> Any:
+    return ["enum", type(value).__qualname__, _describe(value.value, request)]
+
+
+@_describe.register(bytes)
+@_describe.register(bytearray)
+def _(value: bytes, _request: _Request) -> Any:
+    return ["bytes", hashlib.sha256(value).hexdigest()]
+
+
+@_describe.register(np.ndarray)
+def _(value: np.ndarray[Any, Any], request: _Request) -> Any:
+    if value.dtype.hasobject:
+        items = [_describe(item, request) for item in value.ravel().tolist()]
+        return ["objects", list(value.shape), items]
+    little = value.astype(value.dtype.newbyteorder("<"))
+    content = hashlib.sha256(little.tobytes()).hexdigest()
+    return ["array", little.dtype.str, list(value.shape), content]
+
+
+@_describe.register(list)
+@_describe.register(tuple)
+@_describe.register(range)
+@_describe.register(deque)
+def _(value: Iterable[Any], request: _Request) -> Any:
+    return ["list", *(_describe(item, request) for item in value)]
+
+
+@_describe.register(set)
+@_describe.register(frozenset)
+def _(value: Iterable[Any], request: _Request) -> Any:
+    return ["set", *sorted(digest(_describe(item, request)) for item in value)]
+
+
+@_describe.register(Iterator)
+def _(value: Iterator[Any], _request: _Request) -> Any:
+    # To read it would leave nothing to send.
+    raise unreadable(value)
+
+
+@_describe.register(Mapping)
+def _(value: Mapping[Any, Any], request: _Request) -> Any:
+    # In the order of the keys, in which references are named.
+    named = sorted(((str(key), item) for key, item in value.items()), key=lambda one: one[0])
+    return {key: _describe(item, request) for key, item in named}
+
+
+@_describe.register(BaseModel)
+def _(value: BaseModel, request: _Request) -> Any:
+    content = {name: getattr(value, name) for name in type(value).model_fields}
+    content.update(value.model_extra or {})
+    return ["model", type(value).__qualname__, _describe(content, request)]
+
+
+@_describe.register(QuantumCircuit)
+def _(value: QuantumCircuit, request: _Request) -> Any:
+    return ["circuit", _circuit(value, request)]
+
+
+@_describe.register(SamplerPub)
+@_describe.register(EstimatorPub)
+def _(value: SamplerPub | EstimatorPub, request: _Request) -> Any:
+    described = describe_pub(value, _circuit(value.circuit, request))
+    return ["pub", type(value).__qualname__, described]
+
+
+@_describe.register(CircuitInstruction)
+def _(value: CircuitInstruction, request: _Request) -> Any:
+    return ["instruction", _instructions([value], request)]
+
+
+@_describe.register(Operation)
+def _(value: Operation, request: _Request) -> Any:
+    circuit = QuantumCircuit(value.num_qubits, value.num_clbits)
+    circuit.append(value, circuit.qubits, circuit.clbits)
+    return ["instruction", _instructions(circuit.data, request)]
+
+
+@_describe.register(Annotation)
+def _(value: Annotation, request: _Request) -> Any:
+    return ["annotation", describe_text(_renamed(value, request))]
+
+
+@_describe.register(Bit)
+def _(value: Bit, _request: _Request) -> Any:
+    text = repr(value)
+    if _BIT.fullmatch(text) is None:
+        raise unreadable(value)
+    return ["bit", text]
+
+
+def _register(kind: type, content: Callable[[Any], Any]) -> None:
+    """Let a class of Qiskit's be described by its name and what a function takes out of it."""
+
+    @_describe.register(kind)
+    def _(value: Any, request: _Request) -> Any:
+        return [kind.__qualname__, _describe(content(value), request)]
+
+
+_register(Pauli, lambda pauli: pauli.to_label())
+_register(PauliList, lambda paulis: paulis.to_labels())
+_register(SparsePauliOp, lambda terms: [terms.paulis.to_labels(), terms.coeffs])
+_register(SparseObservable, lambda terms: [terms.num_qubits, terms.to_sparse_list()])
+_register(ObservablesArray, lambda array: [list(array.shape), array.tolist()])
+_register(PauliLindbladMap, lambda terms: [terms.num_qubits, terms.to_sparse_list()])
+_register(BindingsArray, lambda bound: [list(bound.shape), sorted(bound.data.items())])
+for _kind in (Operator, Statevector, DensityMatrix):
+    _register(_kind, lambda matrix: [matrix.dims(), matrix.data])
