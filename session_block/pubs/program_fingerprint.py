@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,17 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 from qiskit.circuit import (
-    CONTROL_FLOW_OP_NAMES,
     Annotation,
-    Barrier,
     Bit,
-    BoxOp,
     CircuitInstruction,
-    ControlFlowOp,
     Operation,
     ParameterExpression,
     QuantumCircuit,
-    QuantumRegister,
 )
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
@@ -54,6 +48,7 @@ from qiskit.quantum_info import (
 )
 
 from session_block.errors import InvalidInputError
+from session_block.pubs.boxes import References, circuit_of, place_in_register, settled
 from session_block.pubs.fingerprint import (
     describe_pub,
     describe_text,
@@ -67,14 +62,6 @@ if TYPE_CHECKING:
     from samplomatic import Samplex
     from samplomatic.quantum_program import QuantumProgram
 
-_BOX_LABEL = re.compile(r"[LMR]\d+(_\d+)*@")
-"""How the labels of a template's barriers begin. What follows are the references of a box."""
-
-_REFERRING = {*CONTROL_FLOW_OP_NAMES, "barrier"}
-"""Operations that hold references, or blocks that do."""
-
-_BIT = re.compile(r"<\w+ register=\((\d+), (['\"])(.*)\2\), index=(\d+)>")
-
 
 @dataclass(frozen=True)
 class _Request:
@@ -82,19 +69,13 @@ class _Request:
 
     Attributes:
         version: The version of the rule.
-        references: New names of the references met so far, by their kinds and names.
+        references: The references of its boxes.
         circuits: The circuits met so far and their fingerprints, by the circuits' identities.
     """
 
     version: int
-    references: dict[tuple[str, str], str] = field(default_factory=dict)
+    references: References = field(default_factory=References)
     circuits: dict[int, tuple[QuantumCircuit, str]] = field(default_factory=dict)
-
-    def renamed(self, kind: str, reference: str) -> str:
-        """Return a reference's name in the order of their first appearances."""
-        if not reference:
-            return reference
-        return self.references.setdefault((kind, reference), f"{len(self.references)}")
 
 
 def fingerprint_quantum_program(
@@ -210,107 +191,16 @@ def _samplex(
 
 def _circuit(circuit: QuantumCircuit, request: _Request) -> str:
     if id(circuit) not in request.circuits:
-        renamed = _renamed_circuit(circuit, request)
-        described = fingerprint_circuit(renamed, version=request.version)
+        counted = settled(circuit, request.references)
+        described = fingerprint_circuit(counted, version=request.version)
         # Kept, lest another circuit get its identity.
         request.circuits[id(circuit)] = circuit, described
     return request.circuits[id(circuit)][1]
 
 
 def _instructions(instructions: Sequence[CircuitInstruction], request: _Request) -> str:
-    """Return the fingerprint of a circuit of these instructions alone."""
-    qubits = _places([bit for one in instructions for bit in one.qubits])
-    clbits = _first_appearances([bit for one in instructions for bit in one.clbits])
-    circuit = QuantumCircuit(max(qubits.values(), default=-1) + 1, len(clbits))
-    for one in instructions:
-        circuit.append(
-            one.operation, [qubits[bit] for bit in one.qubits], [clbits[bit] for bit in one.clbits]
-        )
-    return fingerprint_circuit(_renamed_circuit(circuit, request), version=request.version)
-
-
-def _places(qubits: Sequence[Bit]) -> dict[Bit, int]:
-    """Return the qubits' indices in the physical register, or else the order they appear in."""
-    found = {qubit: _physical_index(qubit) for qubit in qubits}
-    places = {qubit: index for qubit, index in found.items() if index is not None}
-    # Registers of other sizes have other qubits with the same index.
-    if len(set(places.values())) < len(found):
-        return _first_appearances(qubits)
-    return places
-
-
-def _first_appearances(bits: Sequence[Bit]) -> dict[Bit, int]:
-    return {bit: place for place, bit in enumerate(dict.fromkeys(bits))}
-
-
-def _physical_index(qubit: Bit) -> int | None:
-    """Return a qubit's index in a register ``q``. A qubit tells its register in its repr alone."""
-    if (said := _BIT.fullmatch(repr(qubit))) is None:
-        return None
-    size, _, name, index = said.groups()
-    if name != "q" or QuantumRegister(int(size), "q")[int(index)] != qubit:
-        return None
-    return int(index)
-
-
-def _renamed_circuit(circuit: QuantumCircuit, request: _Request) -> QuantumCircuit:
-    """Return a circuit whose references have names in the order of their first appearances."""
-    if not _REFERRING & {*circuit.count_ops()}:
-        return circuit
-    renamed = circuit.copy()
-    for place, instruction in enumerate(circuit.data):
-        if instruction.name in _REFERRING:
-            operation = _renamed_operation(instruction.operation, request)
-            renamed.data[place] = instruction.replace(operation=operation)
-    return renamed
-
-
-def _renamed_operation(operation: Operation, request: _Request) -> Operation:
-    if isinstance(operation, Barrier):
-        label = operation.label
-        if label is None or (beginning := _BOX_LABEL.match(label)) is None:
-            return operation
-        return Barrier(operation.num_qubits, beginning.group())
-    if not isinstance(operation, ControlFlowOp):
-        return operation
-    # Those of the box come before those of boxes in it.
-    annotations = [_renamed(one, request) for one in getattr(operation, "annotations", ())]
-    blocks = [_renamed_circuit(block, request) for block in operation.blocks]
-    if isinstance(operation, BoxOp):
-        return BoxOp(
-            *blocks, operation.duration, operation.unit, operation.label, annotations=annotations
-        )
-    return operation.replace_blocks(blocks)
-
-
-def _renamed(annotation: Annotation, request: _Request) -> Annotation:
-    """Return an annotation with other names for its references; a foreign one as it is."""
-    if not annotation.namespace.startswith("samplomatic."):
-        return annotation
-    from samplomatic.annotations import ChangeBasis, InjectLocalClifford, InjectNoise, Tag
-
-    if isinstance(annotation, InjectNoise):
-        return InjectNoise(
-            request.renamed("noise", annotation.ref),
-            request.renamed("modifier", annotation.modifier_ref),
-            annotation.site,
-        )
-    if isinstance(annotation, ChangeBasis):
-        return ChangeBasis(
-            annotation.decomposition,
-            annotation.mode,
-            request.renamed("basis", annotation.ref),
-            annotation.dressing,
-        )
-    if isinstance(annotation, InjectLocalClifford):
-        return InjectLocalClifford(
-            request.renamed("clifford", annotation.ref),
-            annotation.decomposition,
-            annotation.dressing,
-        )
-    if isinstance(annotation, Tag):
-        return Tag(request.renamed("tag", annotation.ref))
-    return annotation
+    circuit = settled(circuit_of(instructions), request.references)
+    return fingerprint_circuit(circuit, version=request.version)
 
 
 @singledispatch
@@ -447,15 +337,14 @@ def _(value: Operation, request: _Request) -> Any:
 
 @_describe.register(Annotation)
 def _(value: Annotation, request: _Request) -> Any:
-    return ["annotation", describe_text(_renamed(value, request))]
+    return ["annotation", describe_text(request.references.renamed(value))]
 
 
 @_describe.register(Bit)
 def _(value: Bit, _request: _Request) -> Any:
-    text = repr(value)
-    if _BIT.fullmatch(text) is None:
+    if (place := place_in_register(value)) is None:
         raise unreadable(value)
-    return ["bit", text]
+    return ["bit", type(value).__qualname__, *place]
 
 
 def _register(kind: type, content: Callable[[Any], Any]) -> None:
@@ -473,5 +362,6 @@ _register(SparseObservable, lambda terms: [terms.num_qubits, terms.to_sparse_lis
 _register(ObservablesArray, lambda array: [list(array.shape), array.tolist()])
 _register(PauliLindbladMap, lambda terms: [terms.num_qubits, terms.to_sparse_list()])
 _register(BindingsArray, lambda bound: [list(bound.shape), sorted(bound.data.items())])
-for _kind in (Operator, Statevector, DensityMatrix):
-    _register(_kind, lambda matrix: [matrix.dims(), matrix.data])
+_register(Operator, lambda matrix: [matrix.input_dims(), matrix.output_dims(), matrix.data])
+_register(Statevector, lambda state: [state.dims(), state.data])
+_register(DensityMatrix, lambda state: [state.dims(), state.data])
