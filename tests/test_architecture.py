@@ -50,7 +50,15 @@ TAKE_FUNCTIONS = {"PinnedTranspiler"}
 
 LIGHT = ("", ".blocks.quantum_session", ".blocks.credentials", ".records.views", ".ledger.store")
 LISTING = ("experiments", "submissions", "sessions", "flow_runs", "usage_by_instance")
-PURE = {"submissions.decisions", "pubs.fingerprint", "records.submissions", "records.keys"}
+PURE = {
+    "submissions.decisions",
+    "pubs.boxes",
+    "pubs.fingerprint",
+    "pubs.program_fingerprint",
+    "pubs.samplex_fingerprint",
+    "records.submissions",
+    "records.keys",
+}
 
 ONE_NAME = """
 import importlib, os, sys

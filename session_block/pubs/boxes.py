@@ -4,14 +4,17 @@ What puts a circuit into boxes gives their annotations (``InjectNoise``, ``Chang
 ``InjectLocalClifford``, ``Tag``) references, which it counts or hashes, and repeats them in the
 labels of a template's barriers. A reference counts by where it occurs again, not by what it is
 called. Measurements are boxed in an order that depends on the names of registers, which may be
-nobody's, so those that may come in any order count in the order of their places.
+nobody's, so in a block what may come in any order counts in the order of its places.
+
+The order of a box's qubits depends on their register too, and with it the template's parameters. So
+a circuit on a register that nobody named (``q7``) gives another template in another process.
+Circuits for a backend are on its register ``q``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 from qiskit.circuit import (
     CONTROL_FLOW_OP_NAMES,
@@ -84,7 +87,7 @@ class References:
 def settled(
     circuit: QuantumCircuit, references: References, places: _Places | None = None
 ) -> QuantumCircuit:
-    """Return a circuit with measurements in order and numbered references; it may be the same one.
+    """Return a circuit with numbered references, and its blocks in order; it may be the same one.
 
     Args:
         circuit: The circuit, or a block.
@@ -92,7 +95,7 @@ def settled(
         places: The positions of a block's qubits and bits in the outermost circuit.
     """
     names = {*circuit.count_ops()}
-    if not names & {*_REFERRING, "measure"}:
+    if places is None and not names & _REFERRING:
         return circuit
     at, at_classical = places or (range(circuit.num_qubits), range(circuit.num_clbits))
     where = {
@@ -100,8 +103,7 @@ def settled(
         **dict(zip(circuit.clbits, ((1, place) for place in at_classical), strict=True)),
     }
     given = list(circuit.data)
-    # Large circuits keep their order but for measurements: to build them again takes long.
-    data = _with_sorted_measurements(given, where) if places is None else _ordered(circuit, where)
+    data = list(given) if places is None else _ordered(given, where, circuit)
     for place, instruction in enumerate(data):
         if instruction.name in _REFERRING:
             operation = instruction.operation
@@ -160,38 +162,22 @@ def _settled_operation(
     return operation.replace_blocks(blocks)
 
 
-def _with_sorted_measurements(
-    data: Sequence[CircuitInstruction], where: _Where
+def _ordered(
+    data: Sequence[CircuitInstruction], where: _Where, block: QuantumCircuit
 ) -> list[CircuitInstruction]:
-    """Return instructions with each run of measurements by the places on which they act."""
-    found: list[CircuitInstruction] = []
-    for measured, instructions in groupby(data, lambda one: one.name == "measure"):
-        run = list(instructions)
-        bits = [bit for one in run for bit in _bits(one)] if measured else []
-        if bits and len({*bits}) == len(bits):
-            run.sort(key=lambda one: sorted(where[bit] for bit in _bits(one)))
-        found += run
-    return found
-
-
-def _ordered(circuit: QuantumCircuit, where: _Where) -> list[CircuitInstruction]:
-    """Return the instructions layer by layer, each layer by the places on which they act."""
+    """Return a block's instructions by layers, and in a layer by the places on which they act."""
     # Variables bind instructions that share no bit.
-    if circuit.num_identifiers:
-        return list(circuit.data)
+    if block.num_identifiers:
+        return list(data)
     layers: dict[Bit, int] = {}
     keys = []
-    for instruction in circuit.data:
-        bits = _bits(instruction)
+    for instruction in data:
+        bits = [*instruction.qubits, *instruction.clbits]
         layer = max((layers.get(bit, 0) for bit in bits), default=0) + 1
         layers.update(dict.fromkeys(bits, layer))
         keys.append((layer, sorted(where[bit] for bit in bits)))
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    return [circuit.data[place] for place in order]
-
-
-def _bits(instruction: CircuitInstruction) -> list[Bit]:
-    return [*instruction.qubits, *instruction.clbits]
+    return [data[place] for place in order]
 
 
 def circuit_of(instructions: Sequence[CircuitInstruction]) -> QuantumCircuit:
@@ -226,7 +212,7 @@ def place_in_register(bit: Bit) -> tuple[str, int] | None:
     if (said := _BIT.fullmatch(repr(bit))) is None:
         return None
     size, _, name, index = said.groups()
-    # Another kind of bit, or one whose repr says something else, is none of these.
+    # What only looks like a physical qubit is none.
     if name == "q" and QuantumRegister(int(size), name)[int(index)] != bit:
         return None
     return name, int(index)
@@ -241,7 +227,9 @@ def _used_clbits(instruction: CircuitInstruction, qubits: Mapping[Bit, int]) -> 
         where = dict.fromkeys(block.clbits, (1, 0))
         for bit, qubit in zip(block.qubits, instruction.qubits, strict=True):
             where[bit] = (0, qubits[qubit])
-        used += [outer[bit] for one in _ordered(block, where) for bit in one.clbits]
+        used += [
+            outer[bit] for one in _ordered(list(block.data), where, block) for bit in one.clbits
+        ]
     return [*used, *instruction.clbits]
 
 

@@ -61,7 +61,7 @@ def test_processes_with_other_histories_find_the_same_fingerprints() -> None:
     """References and counters of samplomatic stand elsewhere in the second process."""
     printed = []
     for hash_seed, waste in [("1", 0), ("77", 3)]:
-        code = f"import boxed_circuits; boxed_circuits.print_fingerprints(0, 25, {waste})"
+        code = f"import boxed_circuits; boxed_circuits.print_fingerprints(0, 20, {waste})"
         environment = {
             **os.environ,
             "PYTHONHASHSEED": hash_seed,
@@ -73,10 +73,10 @@ def test_processes_with_other_histories_find_the_same_fingerprints() -> None:
         printed.append(ran.stdout.splitlines())
     assert printed[0] == printed[1]
     # What counts was not left out.
-    assert len({line.split()[0] for line in printed[0]}) == 25
+    assert len({line.split()[0] for line in printed[0]}) == 20
 
 
-@pytest.mark.parametrize("seed", range(100, 115))
+@pytest.mark.parametrize("seed", range(100, 108))
 def test_a_random_program_is_the_same_when_it_is_made_again(seed: int) -> None:
     """From the same boxes, and after the pass manager boxed others; through samplomatic's JSON."""
     program = program_of(seed)
@@ -255,6 +255,13 @@ def test_the_clients_class_and_samplomatics_are_one() -> None:
     assert _of_program(ClientsProgram.from_(_program())) == _of_program(_program())
 
 
+def test_maps_count_where_they_are_bound() -> None:
+    """The client sends the arguments of items, and nothing else of a program's maps."""
+    program = _program()
+    program.noise_maps = {"one": _map(0.5), "unused": _map(0.1)}
+    assert _of_program(program) == _of_program(_program())
+
+
 def test_an_unknown_item_is_refused() -> None:
     """What the client cannot send has no identity."""
     with pytest.raises(InvalidInputError, match="SamplexItem"):
@@ -268,7 +275,7 @@ class _Unknown:
 
 
 def test_a_large_program_is_told_in_less_than_a_second() -> None:
-    """Twirled layers on 100 qubits; it takes about 0.3 s, of which a half for the template."""
+    """Twirled layers on 100 qubits; it takes about 0.4 s, mostly for the samplex."""
     circuit = QuantumCircuit(100)
     for layer in range(10):
         for qubit in range(100):
