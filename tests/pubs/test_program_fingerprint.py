@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -275,7 +275,7 @@ class _Unknown:
 
 
 def test_a_large_program_is_told_in_less_than_a_second() -> None:
-    """Twirled layers on 100 qubits; it takes about 0.4 s, mostly for the samplex."""
+    """Twirled layers on 100 qubits; a processor takes 0.3 to 0.4 s, mostly for the samplex."""
     circuit = QuantumCircuit(100)
     for layer in range(10):
         for qubit in range(100):
@@ -288,9 +288,9 @@ def test_a_large_program_is_told_in_less_than_a_second() -> None:
     program.append_samplex_item(template, samplex, shape=(10,))
     durations = []
     for _ in range(3):
-        began = perf_counter()
+        began = process_time()
         _of_program(program)
-        durations.append(perf_counter() - began)
+        durations.append(process_time() - began)
     assert min(durations) < 1
 
 
