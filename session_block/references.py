@@ -97,7 +97,7 @@ class JobRef(Reference):
         generation: The number of this job among the submission's jobs; 1 unless an earlier one
             ended without a result.
         job_id: The platform's job ID.
-        kind: ``sampler`` or ``estimator``.
+        kind: ``sampler``, ``estimator``, or the platform's name of another program.
         registers: The names of the classical registers of each PUB's circuit, if some are such as
             Qiskit gives to registers without a name; they differ in each attempt.
         parts: References to the jobs of a request that took several; the other fields are then
@@ -109,7 +109,7 @@ class JobRef(Reference):
     submission: str
     generation: int
     job_id: str
-    kind: PrimitiveKind
+    kind: str
     registers: list[list[str]] | None = None
     parts: list[JobRef] | None = None
     places: list[int] | None = None

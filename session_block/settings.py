@@ -47,6 +47,7 @@ class Policies:
         block_limits: What all experiments of the Block may spend together.
         keep_failed_seconds: How long a failed attempt's session is kept for the next attempt.
         implementation: The family of primitives of new experiments.
+        keep_raw: Whether raw results of the family ``executor`` are recorded too.
     """
 
     unsettled: Policy = Policy.RESUBMIT
@@ -55,6 +56,7 @@ class Policies:
     block_limits: Limits = NO_LIMITS
     keep_failed_seconds: int = 15 * 60
     implementation: Implementation = DEFAULT_IMPLEMENTATION
+    keep_raw: bool = False
 
 
 MAX_SESSIONS = 20

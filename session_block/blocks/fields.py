@@ -214,6 +214,14 @@ class SessionSettings(BaseModel):
             "that it began with."
         ),
     )
+    keep_raw: bool = Field(
+        default=False,
+        title="Keep raw results",
+        description=(
+            "Record also the raw bits of executor jobs, so that their results can be processed "
+            "again (experiment.reprocess) when IBM no longer keeps them."
+        ),
+    )
     max_attempts: int = Field(
         default=10,
         ge=1,
@@ -322,6 +330,7 @@ class SessionSettings(BaseModel):
             block_limits=Limits(self.block_max_jobs, _seconds(self.block_max_usage)),
             keep_failed_seconds=duration_seconds(self.keep_failed, "keep_failed"),
             implementation=self._implementation,
+            keep_raw=self.keep_raw,
         )
 
     @property

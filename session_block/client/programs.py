@@ -66,16 +66,7 @@ class Program:
         """
         own = self.options.get("job_tags") or ()
         options = {**self.options, "job_tags": [*own, *tags]}
-        job = {
-            "program_id": self.program_id,
-            "inputs": dict(self.inputs),
-            "options": options,
-            "calibration_id": self.calibration_id,
-        }
-        if isinstance(mode, Session):
-            return mode._run(**job)  # noqa: SLF001 - as the client's primitives do
-        options.update(backend=mode, instance=mode._instance)  # noqa: SLF001
-        return mode.service._run(**job)  # noqa: SLF001
+        return send_program(mode, self.program_id, self.inputs, options, self.calibration_id)
 
     @property
     def encoded(self) -> bytes:
@@ -85,6 +76,34 @@ class Program:
     def with_inputs(self, encoded: bytes) -> Self:
         """Return it with the inputs that :attr:`encoded` gave, as the client encoded them."""
         return replace(self, inputs=json.loads(zlib.decompress(encoded)))
+
+
+def send_program(
+    mode: Session | IBMBackend,
+    program_id: str,
+    inputs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    calibration_id: str | None = None,
+) -> RuntimeJobV2:
+    """Send a program once.
+
+    Args:
+        mode: The session or batch, or in job mode the backend.
+        program_id: The platform's name of the program.
+        inputs: Its inputs.
+        options: The client's runtime options, without the place.
+        calibration_id: The backend's calibration to use; ``None`` for the newest.
+    """
+    job: dict[str, Any] = {
+        "program_id": program_id,
+        "inputs": dict(inputs),
+        "options": dict(options),
+        "calibration_id": calibration_id,
+    }
+    if isinstance(mode, Session):
+        return mode._run(**job)  # noqa: SLF001 - as the client's primitives do
+    job["options"] |= {"backend": mode, "instance": mode._instance}  # noqa: SLF001
+    return mode.service._run(**job)  # noqa: SLF001
 
 
 class _Made(BaseException):

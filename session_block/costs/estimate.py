@@ -25,7 +25,7 @@ from qiskit_ibm_runtime import IBMBackend
 from session_block.costs.budget import Left
 from session_block.errors import InvalidInputError
 from session_block.pubs.families import is_unset
-from session_block.pubs.request import Request
+from session_block.pubs.request import PrimitiveRequest
 
 OVERHEAD_SECONDS = 2.0
 DEFAULT_REP_DELAY_SECONDS = 250e-6
@@ -85,7 +85,7 @@ class Estimate(BaseModel):
 
 
 def estimate(
-    request: Request, backend: IBMBackend, allocation: dict[str, Any], left: Left
+    request: PrimitiveRequest, backend: IBMBackend, allocation: dict[str, Any], left: Left
 ) -> Estimate:
     """Return the estimate for one request.
 
@@ -108,7 +108,7 @@ def estimate(
     ).times(1)
 
 
-def _executed(request: Request, backend: IBMBackend) -> tuple[int, float]:
+def _executed(request: PrimitiveRequest, backend: IBMBackend) -> tuple[int, float]:
     """Return the number of executions of a request, and the seconds they take."""
     delay = _set(request.options.execution.rep_delay) or getattr(
         backend, "default_rep_delay", DEFAULT_REP_DELAY_SECONDS

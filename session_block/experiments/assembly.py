@@ -72,7 +72,9 @@ class Assembly:
             jobs=jobs,
             reconciler=reconciler,
             submitter=Submitter(context, sessions, budget, jobs, settler, reconciler),
-            results=ResultFetcher(context, sessions, jobs, settler, reconciler),
+            results=ResultFetcher(
+                context, sessions, jobs, settler, reconciler, keep_raw=policies.keep_raw
+            ),
             guard=ReplayGuard(
                 context,
                 sessions,

@@ -22,6 +22,12 @@ from session_block.experiments.assembly import Assembly, Parts
 from session_block.experiments.completion import Completion
 from session_block.experiments.job import DurableJob
 from session_block.experiments.parted_job import PartedJob
+from session_block.experiments.program_request import (
+    ProgramRequest,
+    executor_request,
+    learning_request,
+    program_request,
+)
 from session_block.experiments.recorded_inputs import PinnedTranspiler
 from session_block.experiments.replay import Admission
 from session_block.experiments.report import plain, run_facts
@@ -29,6 +35,7 @@ from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
 from session_block.pubs.request import (
+    PrimitiveRequest,
     Request,
     asks,
     estimator_request,
@@ -180,7 +187,7 @@ class Experiment(ExperimentRecords):
         return load_experiment(name, ledger, number=number)
 
     @asks(sampler_request)
-    def run_sampler(self, request: Request) -> PrimitiveResult:
+    def run_sampler(self, request: PrimitiveRequest) -> PrimitiveResult:
         """Submit circuits to the Sampler exactly once, wait, and return the result.
 
         Raises:
@@ -193,7 +200,7 @@ class Experiment(ExperimentRecords):
         return self._run(request)
 
     @asks(estimator_request)
-    def run_estimator(self, request: Request) -> PrimitiveResult:
+    def run_estimator(self, request: PrimitiveRequest) -> PrimitiveResult:
         """Submit circuits and observables to the Estimator exactly once, wait, return the result.
 
         Raises:
@@ -206,7 +213,7 @@ class Experiment(ExperimentRecords):
         return self._run(request)
 
     @asks(sampler_request)
-    def submit_sampler(self, request: Request) -> JobRef:
+    def submit_sampler(self, request: PrimitiveRequest) -> JobRef:
         """Submit circuits to the Sampler exactly once, and return a reference to the job.
 
         Raises:
@@ -219,7 +226,7 @@ class Experiment(ExperimentRecords):
         return self._begin(request).reference(self.session_ref)
 
     @asks(estimator_request)
-    def submit_estimator(self, request: Request) -> JobRef:
+    def submit_estimator(self, request: PrimitiveRequest) -> JobRef:
         """Submit circuits and observables to the Estimator exactly once; return a job reference.
 
         Raises:
@@ -231,8 +238,93 @@ class Experiment(ExperimentRecords):
         """
         return self._begin(request).reference(self.session_ref)
 
+    @asks(executor_request)
+    def run_executor(self, request: ProgramRequest) -> Any:
+        """Run a quantum program on the client's Executor exactly once; wait for its result.
+
+        The result is the client's ``QuantumProgramResult``.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission or its job went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        return self._run(request)
+
+    @asks(executor_request)
+    def submit_executor(self, request: ProgramRequest) -> JobRef:
+        """Submit a quantum program exactly once, and return a reference to the job.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        return self._begin(request).reference(self.session_ref)
+
+    @asks(learning_request)
+    def learn_noise(self, request: ProgramRequest) -> Any:
+        """Learn the noise of layers exactly once; wait for the models.
+
+        They are the client's ``NoiseLearnerV3Results``, or of the family ``v2`` its
+        ``NoiseLearnerResult``.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission or its job went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        return self._run(request)
+
+    @asks(learning_request)
+    def submit_noise_learning(self, request: ProgramRequest) -> JobRef:
+        """Submit the learning of layers' noise exactly once, and return a reference to the job.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        return self._begin(request).reference(self.session_ref)
+
+    @asks(program_request)
+    def run_program(self, request: ProgramRequest) -> Any:
+        """Run any program of the platform exactly once; wait for its result.
+
+        The result is what the client's job returns. It is recorded as the platform sent it.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission or its job went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        return self._run(request)
+
+    @asks(program_request)
+    def submit_program(self, request: ProgramRequest) -> JobRef:
+        """Submit any program of the platform exactly once; return a reference to the job.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        return self._begin(request).reference(self.session_ref)
+
     @asks(sampler_request)
-    def estimate_sampler(self, request: Request) -> Estimate:
+    def estimate_sampler(self, request: PrimitiveRequest) -> Estimate:
         """Estimate the cost of a Sampler job, with the remaining budget; submits nothing.
 
         ``.times(n)`` of the estimate is the estimate for n such jobs. If the request's label has a
@@ -245,7 +337,7 @@ class Experiment(ExperimentRecords):
         return self._estimate(request)
 
     @asks(estimator_request)
-    def estimate_estimator(self, request: Request) -> Estimate:
+    def estimate_estimator(self, request: PrimitiveRequest) -> Estimate:
         """Estimate the cost of an Estimator job, with the remaining budget; submits nothing.
 
         ``.times(n)`` of the estimate is the estimate for n such jobs. If the request's label has a
@@ -257,8 +349,10 @@ class Experiment(ExperimentRecords):
         """
         return self._estimate(request)
 
-    def fetch_result(self, job: JobRef, timeout_seconds: float | None = None) -> PrimitiveResult:
+    def fetch_result(self, job: JobRef, timeout_seconds: float | None = None) -> Any:
         """Wait for a job and return its result; a recorded result needs no request.
+
+        It is Qiskit's ``PrimitiveResult``, or for another program what the client's job returns.
 
         Args:
             job: A reference to the job.
@@ -297,7 +391,32 @@ class Experiment(ExperimentRecords):
             self._parts.guard.leave(job.submission)
             raise
 
+    def reprocess(self, job: JobRef) -> Any:
+        """Return what the installed client makes of a job's raw result; nothing is recorded anew.
+
+        The recorded result, which is what replays, stays as it was first returned. The raw result
+        is the recorded one (``keep_raw`` of the Block), or is asked of the platform.
+
+        Args:
+            job: A reference to a job of the family ``executor``, whose results the client makes.
+
+        Raises:
+            InvalidInputError: The job has no recorded result yet.
+            JobNotFoundError: The platform does not keep the raw result any more.
+            ConnectionFailedError: The platform could not be reached.
+        """
+        if job.parts:
+            return merged([(one.places or (), self.reprocess(one)) for one in job.parts])
+        return self._parts.results.reprocessed(job.submission)
+
     aload = staticmethod(aload_experiment)
+    arun_executor = aio.async_twin(run_executor)
+    asubmit_executor = aio.async_twin(submit_executor)
+    alearn_noise = aio.async_twin(learn_noise)
+    asubmit_noise_learning = aio.async_twin(submit_noise_learning)
+    arun_program = aio.async_twin(run_program)
+    asubmit_program = aio.async_twin(submit_program)
+    areprocess = aio.async_twin(reprocess)
     arun_sampler = aio.async_twin(run_sampler)
     arun_estimator = aio.async_twin(run_estimator)
     asubmit_sampler = aio.async_twin(submit_sampler)
@@ -721,14 +840,14 @@ class Experiment(ExperimentRecords):
     def _begin(self, request: Request) -> DurableJob | PartedJob:
         """Submit a request exactly once, and return its job without waiting for it."""
         jobs = [self._begin_one(part) for part in request.parts]
-        return PartedJob(jobs, self._context.environment) if len(jobs) > 1 else jobs[0]
+        return PartedJob(jobs, self._context.environment.monotonic) if len(jobs) > 1 else jobs[0]
 
     def _begin_one(self, request: Request) -> DurableJob:
         while True:
             with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
                 return self._job(request, admission)
 
-    def _run(self, request: Request) -> PrimitiveResult:
+    def _run(self, request: Request) -> Any:
         if len(request.parts) > 1:
             return self._begin(request).result()
         while True:
@@ -741,7 +860,7 @@ class Experiment(ExperimentRecords):
                     partial(self._wait, request, admission),
                 )
 
-    def _wait(self, request: Request, admission: Admission) -> PrimitiveResult:
+    def _wait(self, request: Request, admission: Admission) -> Any:
         return self._job(request, admission).wait()
 
     def _job(self, request: Request, admission: Admission) -> DurableJob:
@@ -751,7 +870,7 @@ class Experiment(ExperimentRecords):
         )
         return DurableJob(request, admission, made, self._made_of, self.identity)
 
-    def _estimate(self, request: Request) -> Estimate:
+    def _estimate(self, request: PrimitiveRequest) -> Estimate:
         recorded = all(self._parts.guard.has_result(part) for part in request.parts)
         request.check_isa(self._sessions.target)
         one = estimate(

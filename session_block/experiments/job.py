@@ -9,8 +9,6 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from qiskit.primitives import BasePrimitiveJob
-from qiskit.primitives.containers import PrimitiveResult
-from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import IBMBackend
 
 from session_block import aio, prefect_context
@@ -53,7 +51,7 @@ class RunContext:
         return self._context.copy().run(function)
 
 
-class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  # untyped
+class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
     """A submission's job. If its session ends before it runs, ``result()`` submits a new one.
 
     Made by primitives and experiments, after the job's ID is recorded. It has what libraries read
@@ -77,7 +75,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         self._parts = parts
         self._experiment = experiment
         self._made_in = RunContext()
-        self._result: PrimitiveResult | None = None if isinstance(made, Generation) else made.result
+        self._result: Any | None = None if isinstance(made, Generation) else made.result
 
     def __copy__(self) -> Self:
         return self
@@ -104,10 +102,10 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         return self._admission.submission
 
     @property
-    def places(self) -> list[int]:
-        """The places of its PUBs in the request, of which the job may answer a part."""
+    def places(self) -> list[int] | None:
+        """The places of its PUBs in a request of several jobs; ``None`` if it answers it all."""
         part = self._request.part
-        return list(range(len(self._request.pubs)) if part is None else part.places)
+        return None if part is None else list(part.places)
 
     def reference(self, session: SessionRef) -> JobRef:
         """Return a reference to the job that tasks can pass on.
@@ -122,7 +120,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             job_id=self.job_id(),
             kind=self._request.kind,
             registers=self._request.registers,
-            places=None if self._request.part is None else self.places,
+            places=self.places,
         )
 
     @property
@@ -150,16 +148,18 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The requested PUBs as tuples, under ``pubs``: circuits as they were given to ``run``.
+        """What was requested; of primitives the PUBs as tuples, under ``pubs``.
 
         A tuple is ``(circuit, parameter_values, shots)`` for the Sampler, and ``(circuit,
-        observables, parameter_values, precision)`` for the Estimator.
+        observables, parameter_values, precision)`` for the Estimator, with circuits as they were
+        given to ``run``.
         """
-        pubs = self._request.pubs if self._request.asked is None else self._request.asked
-        return {"pubs": [_as_tuple(pub) for pub in pubs]}
+        return self._request.inputs
 
-    def result(self, timeout: float | None = None) -> PrimitiveResult:
+    def result(self, timeout: float | None = None) -> Any:
         """Wait for the job and return its result; a recorded result needs no request.
+
+        It is Qiskit's ``PrimitiveResult``, or for another program what the client's job returns.
 
         Args:
             timeout: Seconds after which the wait ends, but not the job; ``None`` for no limit.
@@ -276,7 +276,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
         with connecting(f"ask for the {method.replace('_', ' ')} of job {self.job_id()}"):
             return getattr(found, method)()
 
-    def _awaited(self, timeout: float | None) -> PrimitiveResult:
+    def _awaited(self, timeout: float | None) -> Any:
         name = f"{self._request.kind} {self._request.label or self.submission[:8]}"
         # After a timeout this object can wait again, so it keeps its place: an equal request made
         # in the meantime is a separate one.
@@ -285,7 +285,7 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
                 lambda: prefect_context.visibly(name, lambda: self.wait(timeout))
             )
 
-    def wait(self, timeout: float | None = None) -> PrimitiveResult:
+    def wait(self, timeout: float | None = None) -> Any:
         """Wait like :meth:`result`, but not as a separate task run."""
         # This ends: the number of sessions and of temporary failures is limited.
         while True:
@@ -298,9 +298,3 @@ class DurableJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc] 
             self._made = self._parts.here.submitter.submit(
                 self._request, self.submission, self._admission.asked
             )
-
-
-def _as_tuple(pub: Any) -> tuple[Any, ...]:
-    if isinstance(pub, SamplerPub):
-        return pub.circuit, pub.parameter_values, pub.shots
-    return pub.circuit, pub.observables, pub.parameter_values, pub.precision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Self
 
 from qiskit.primitives import BasePrimitiveJob
@@ -10,7 +10,6 @@ from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import IBMBackend
 
 from session_block import aio
-from session_block.environment.environment import Environment
 from session_block.errors import InvalidInputError
 from session_block.experiments.job import DurableJob
 from session_block.pubs.request import merged
@@ -28,9 +27,9 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
     JOB_FINAL_STATES = DurableJob.JOB_FINAL_STATES
 
-    def __init__(self, parts: Sequence[DurableJob], environment: Environment) -> None:
+    def __init__(self, parts: Sequence[DurableJob], monotonic: Callable[[], float]) -> None:
         super().__init__(parts[0].job_id())
-        self._environment = environment
+        self._monotonic = monotonic
         self.parts = tuple(parts)
         """The jobs, one for each part."""
 
@@ -86,7 +85,7 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
         by_place = {
             place: pub
             for part in self.parts
-            for place, pub in zip(part.places, part.inputs["pubs"], strict=True)
+            for place, pub in zip(part.places or (), part.inputs["pubs"], strict=True)
         }
         return {"pubs": [by_place[place] for place in sorted(by_place)]}
 
@@ -102,10 +101,10 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
             JobWaitTimeoutError: The wait timed out; the jobs continue.
             SubmissionHeldError: The platform no longer knows a job.
         """
-        now = self._environment.monotonic
+        now = self._monotonic
         until = None if timeout is None else now() + timeout
         results = [
-            (part.places, part.result(None if until is None else until - now()))
+            (part.places or (), part.result(None if until is None else until - now()))
             for part in self.parts
         ]
         return merged(results)

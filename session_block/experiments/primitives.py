@@ -20,7 +20,7 @@ from session_block.errors import InvalidInputError
 from session_block.experiments.job import RunContext
 from session_block.pubs.families import is_unset
 from session_block.pubs.options import chosen_options
-from session_block.pubs.request import Request, estimator_request, sampler_request
+from session_block.pubs.request import PrimitiveRequest, estimator_request, sampler_request
 from session_block.references import Implementation, PrimitiveKind
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ class _Durable:
                 experiment=self.experiment.uid,
             )
 
-    def _begin(self, request: Request, fitting: Callable[[Any], Any]) -> DurableJob | PartedJob:
+    def _begin(
+        self, request: PrimitiveRequest, fitting: Callable[[Any], Any]
+    ) -> DurableJob | PartedJob:
         """Submit a request; in a thread unknown to Prefect, on behalf of the primitive's run.
 
         Some algorithms make their requests in such threads.

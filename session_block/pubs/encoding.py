@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from qiskit.primitives.containers import PrimitiveResult
 
 
-def plain_values(result: PrimitiveResult) -> list[dict[str, Any]]:
+def plain_values(result: Any) -> list[dict[str, Any]]:
     """Return a result's data as one dict per PUB, with the names of its data as keys.
+
+    The results of other programs than primitives have no plain values: the list is empty.
 
     A classical register has its ``num_shots`` and ``counts``. ``counts`` is a dict or, if the PUB
     has several parameter sets, a list of dicts, with their ``shape``; the last index runs fastest.
     Expectation values (``evs``) and standard errors (``stds``) are numbers or nested lists. NaN and
     infinite values become ``None``.
     """
+    if not isinstance(result, PrimitiveResult):
+        return []
     return [{name: _plain(value) for name, value in one.data.items()} for one in result]
 
 

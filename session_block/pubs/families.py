@@ -26,6 +26,15 @@ _OPTIONS = {
     ("sampler", "executor"): (f"{_CLIENT}.options_models", "SamplerOptions"),
     ("estimator", "executor"): (f"{_CLIENT}.options_models", "EstimatorOptions"),
 }
+_OTHERS = {
+    "Executor": _CLIENT,
+    "ExecutorOptions": f"{_CLIENT}.options_models",
+    "NoiseLearner": _CLIENT,
+    "NoiseLearnerOptions": f"{_CLIENT}.options",
+    "NoiseLearnerV3": _CLIENT,
+    "NoiseLearnerV3Options": f"{_CLIENT}.options_models",
+}
+"""Other classes of the client that run a program, and their options."""
 
 
 def primitive_class(kind: PrimitiveKind, implementation: Implementation) -> type[Any]:
@@ -45,6 +54,22 @@ def options_class(kind: PrimitiveKind, implementation: Implementation) -> type[A
     """
     primitive_class(kind, implementation)  # options alone are of no use
     return _imported(_OPTIONS, kind, implementation)
+
+
+def client_class(name: str) -> type[Any]:
+    """Return another class of the client that runs a program, or its options' class.
+
+    Raises:
+        InvalidInputError: The installed client does not have it.
+    """
+    try:
+        found: type[Any] = getattr(import_module(_OTHERS[name]), name)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInputError(
+            f"The installed qiskit-ibm-runtime {version('qiskit-ibm-runtime')} has no {name}. "
+            "Nothing was submitted. Install a version that has it."
+        ) from error
+    return found
 
 
 def default_implementation() -> Implementation:

@@ -62,16 +62,32 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
             or too long ones.
     """
     wanted = options_class(kind, implementation)
-    if options is not None and not isinstance(options, Mapping | wanted):
-        raise InvalidInputError(
-            f"options must be a dict or {_name(wanted)} for a {kind} of implementation "
-            f"{implementation!r}, not {_name(type(options))}. Nothing was submitted."
-        )
     if implementation == "executor" and isinstance(options, Mapping):
         _check_family(options)
+    return options_of(wanted, f"a {kind} of implementation {implementation!r}", kind, options)
+
+
+def options_of(wanted: type[Any], of: str, kind: str, options: Any) -> Any:
+    """Return the options as an object of one of the client's classes.
+
+    Args:
+        wanted: The class.
+        of: What they are options of, for messages, with its article.
+        kind: The same in short.
+        options: An object of the class, a dict of its fields, or ``None`` for the defaults.
+
+    Raises:
+        InvalidInputError: They have the wrong class, one is not valid, or there are too many tags
+            or too long ones.
+    """
+    if options is not None and not isinstance(options, Mapping | wanted):
+        raise InvalidInputError(
+            f"options must be a dict or {_name(wanted)} for {of}, not {_name(type(options))}. "
+            "Nothing was submitted."
+        )
     with input_errors(f"The {kind} options are"):
         chosen = wanted(**_plain(options or {})) if not isinstance(options, wanted) else options
-    _check_tags(chosen.environment.job_tags)
+    check_tags(chosen.environment.job_tags)
     _check_numbers(chosen)
     return chosen
 
@@ -118,18 +134,22 @@ def _check_numbers(options: Any) -> None:
             )
 
 
-def _check_tags(tags: Any) -> None:
+def check_tags(tags: Any, name: str = "options.environment.job_tags") -> None:
+    """Check the user's own job tags.
+
+    Raises:
+        InvalidInputError: They are no texts, too many or too long. The message names the option.
+    """
     if tags is None or is_unset(tags):
         return
     texts = isinstance(tags, list | tuple) and all(isinstance(tag, str) and tag for tag in tags)
     if not texts:
         raise InvalidInputError(
-            f"options.environment.job_tags must be a list of texts, not {tags!r}. Nothing was "
-            "submitted."
+            f"{name} must be a list of texts, not {tags!r}. Nothing was submitted."
         )
     if len(tags) > MAX_USER_TAGS:
         raise InvalidInputError(
-            f"options.environment.job_tags holds {len(tags)} tags. Give up to {MAX_USER_TAGS}: IBM "
+            f"{name} holds {len(tags)} tags. Give up to {MAX_USER_TAGS}: IBM "
             "allows eight, and this package needs three to find each job again."
         )
     if long := [tag for tag in tags if len(tag) > MAX_TAG_LENGTH]:

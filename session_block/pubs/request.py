@@ -1,4 +1,4 @@
-"""A primitive request: PUBs and options, validated before anything is sent.
+"""Requests, validated before anything is sent; those of the primitives are PUBs and options.
 
 :func:`sampler_request` and :func:`estimator_request` are the only places that define the arguments
 of the Sampler and the Estimator. Methods and tasks take their signatures from here, through
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from qiskit import QuantumCircuit
 from qiskit.primitives.containers import PrimitiveResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.sampler_pub import SamplerPub
@@ -45,6 +47,7 @@ _RZZ = "rzz"
 """A gate whose angle is limited, so that its values count too."""
 
 P = ParamSpec("P")
+Q = TypeVar("Q", bound="Request")
 S = TypeVar("S", bound="_HasFamily")
 T = TypeVar("T")
 
@@ -59,34 +62,171 @@ class Part:
         places: The places of its PUBs in the whole request.
     """
 
-    of: Request
+    of: PrimitiveRequest
     index: int
     places: Sequence[int]
 
 
-@dataclass(frozen=True)
-class Request:
-    """A validated primitive request.
+@dataclass(frozen=True, kw_only=True)
+class Request(ABC):
+    """A validated request: what a job runs, and how it is recognised after an interruption.
+
+    Attributes:
+        kind: ``sampler``, ``estimator``, or the platform's name of another program.
+        implementation: The client's family of primitives; ``None`` for what belongs to none.
+        options: The client's own option object.
+        label: The user's name for it, or ``None``.
+        part: Which part of another request it is; ``None`` if it is whole.
+    """
+
+    kind: str
+    implementation: Implementation | None
+    options: Any
+    label: str | None = None
+    part: Part | None = None
+
+    @property
+    @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """What the user gave, by name."""
+
+    @property
+    @abstractmethod
+    def like(self) -> Hashable:
+        """Sizes of the request; requests with equal sizes are expected to take equally long."""
+
+    @abstractmethod
+    def identity_by(self, version: int) -> str:
+        """Return the identity of its content by a version of the rule."""
+
+    @abstractmethod
+    def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
+        """Submit the request once, with these tags in addition to the user's.
+
+        Args:
+            mode: The session or batch, or in job mode the backend.
+            tags: The package's tags.
+        """
+
+    @property
+    def parts(self) -> Sequence[Request]:
+        """What one job each answers: the request itself, if one job answers it all."""
+        return (self,)
+
+    @property
+    def fingerprint(self) -> str:
+        """The request's identity by the newest version of the rule."""
+        return self.fingerprint_by(max(FINGERPRINTS))
+
+    def fingerprint_by(self, version: int) -> str:
+        """Return the request's identity by a version of :mod:`session_block.pubs.fingerprint`."""
+        if version not in self._fingerprints:
+            self._fingerprints[version] = (
+                self.identity_by(version)
+                if self.part is None
+                else fingerprint_part(self.part.of.fingerprint_by(version), self.part.index)
+            )
+        return self._fingerprints[version]
+
+    @property
+    def label_fingerprint(self) -> str | None:
+        """The identity that the label gives it; ``None`` without a label."""
+        if self.label is None:
+            return None
+        whole = fingerprint_label(self.label)
+        return whole if self.part is None else fingerprint_part(whole, self.part.index)
+
+    @property
+    def registers(self) -> list[list[str]] | None:
+        """The names that its registers have in a result, where an equal request may have others."""
+        return None
+
+    @property
+    def sent_registers(self) -> list[list[str]] | None:
+        """The same of the circuits as they are sent."""
+        return None
+
+    @cached_property
+    def _fingerprints(self) -> dict[int, str]:
+        return {}
+
+    @property
+    def drawn(self) -> str | None:
+        """Digest of what the client draws anew for each job, but for the draw itself.
+
+        ``None`` if equal requests are equal in what the client sends for them.
+        """
+        return None
+
+    @property
+    def circuits(self) -> Sequence[QuantumCircuit]:
+        """The circuits that have to fit the backend."""
+        return ()
+
+    def _called(self, index: int) -> str:
+        """Return what a circuit is called in messages."""
+        return f"circuit {index}"
+
+    def check_faulty(self, backend: IBMBackend) -> None:
+        """Check that no circuit uses a qubit or a gate that the backend now calls faulty.
+
+        Raises:
+            FaultyQubitError: A circuit does; the message names it and the qubit.
+        """
+        for index, circuit in enumerate(self.circuits):
+            try:
+                backend.check_faulty(circuit)
+            except ValueError as error:
+                raise FaultyQubitError(
+                    f"{self._called(index)} cannot run on {backend.name} any more: {error} "
+                    "Nothing was submitted. Wait for a calibration that repairs it, or continue "
+                    "with another layout: experiment.repin(circuit)."
+                ) from error
+
+    def check_isa(self, target: Any) -> None:
+        """Check that every circuit fits the backend's target.
+
+        The client's own check is not enough: what is sent to the program ``executor`` is checked
+        by the platform, where it fails after it was queued, and is charged.
+
+        Raises:
+            NotISAError: A circuit does not; the message names it and the instruction.
+        """
+        for index, circuit in enumerate(self.circuits):
+            try:
+                self._check_fits(index, circuit, target)
+            except IBMInputValueError as error:
+                raise NotISAError(
+                    f"{self._called(index)} does not fit the backend: {error.message} "
+                    "Transpile it first, for example with experiment.transpile(circuit)."
+                ) from error
+
+    def _check_fits(self, _index: int, circuit: QuantumCircuit, target: Any) -> None:
+        validate_isa_circuits([circuit], target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrimitiveRequest(Request):
+    """A validated request for the Sampler or the Estimator.
 
     Attributes:
         pubs: Coerced PUBs, with their shots or precision if these were given.
-        options: The client's own option object, of the class that ``implementation`` uses.
-        label: The user's name for it, or ``None``.
         asked: The PUBs before transpilation, which identify the request; ``None`` if ``pubs``
             identify it.
-        part: Which part of another request it is; ``None`` if it is whole.
     """
 
     kind: PrimitiveKind
     implementation: Implementation
     pubs: Sequence[SamplerPub] | Sequence[EstimatorPub]
-    options: Any
-    label: str | None = None
     asked: Sequence[SamplerPub] | Sequence[EstimatorPub] | None = None
-    part: Part | None = None
+
+    @property
+    def _own(self) -> Sequence[SamplerPub] | Sequence[EstimatorPub]:
+        """The PUBs as the user gave them."""
+        return self.pubs if self.asked is None else self.asked
 
     @cached_property
-    def parts(self) -> Sequence[Request]:
+    def parts(self) -> Sequence[PrimitiveRequest]:
         """What one job each answers: the request itself, if one job answers it all.
 
         The client's primitives of the family ``executor`` have one number of shots, or one
@@ -107,11 +247,10 @@ class Request:
         ]
 
     def _places_by_accuracy(self) -> list[list[int]]:
-        pubs = self.pubs if self.asked is None else self.asked
         if self.implementation != "executor":
-            return [list(range(len(pubs)))]
+            return [list(range(len(self._own)))]
         places: dict[Any, list[int]] = {}
-        for place, pub in enumerate(pubs):
+        for place, pub in enumerate(self._own):
             if isinstance(pub, SamplerPub):
                 value = pub.shots or self.options.default_shots
             else:
@@ -120,98 +259,49 @@ class Request:
         return list(places.values())
 
     @property
-    def fingerprint(self) -> str:
-        """The request's identity by the newest version of the rule."""
-        return self.fingerprint_by(max(FINGERPRINTS))
+    def inputs(self) -> dict[str, Any]:
+        """The PUBs as tuples, under ``pubs``: circuits as they were given."""
+        return {"pubs": [_as_tuple(pub) for pub in self._own]}
 
-    def fingerprint_by(self, version: int) -> str:
-        """Return the request's identity by a version of :mod:`session_block.pubs.fingerprint`."""
-        if version not in self._fingerprints:
-            self._fingerprints[version] = (
-                FINGERPRINTS[version](
-                    self.kind,
-                    self.implementation,
-                    self.pubs if self.asked is None else self.asked,
-                    what_reaches_the_platform(self.options),
-                )
-                if self.part is None
-                else fingerprint_part(self.part.of.fingerprint_by(version), self.part.index)
-            )
-        return self._fingerprints[version]
-
-    @property
-    def label_fingerprint(self) -> str | None:
-        """The identity that the label gives it; ``None`` without a label."""
-        if self.label is None:
-            return None
-        whole = fingerprint_label(self.label)
-        return whole if self.part is None else fingerprint_part(whole, self.part.index)
+    def identity_by(self, version: int) -> str:
+        """Return the identity of its content by a version of the rule."""
+        options = what_reaches_the_platform(self.options)
+        return FINGERPRINTS[version](self.kind, self.implementation, self._own, options)
 
     @cached_property
     def registers(self) -> list[list[str]] | None:
         """The names that its registers have in a result, where an equal request may have others."""
-        return numbered_names(self.pubs if self.asked is None else self.asked)
-
-    @cached_property
-    def _fingerprints(self) -> dict[int, str]:
-        return {}
+        return numbered_names(self._own)
 
     @property
-    def sent_circuits(self) -> str:
-        """Digest of what is sent: of circuits that fit the backend, where ``asked`` may not."""
+    def sent_registers(self) -> list[list[str]] | None:
+        """The same of the circuits as they are sent."""
+        return numbered_names(self.pubs)
+
+    @property
+    def drawn(self) -> str | None:
+        """Digest of the circuits as they are sent, if the client draws anew what it sends."""
+        if not are_drawn_in_the_client(self.options):
+            return None
         return FINGERPRINTS[max(FINGERPRINTS)](self.kind, self.implementation, self.pubs, {})
-
-    @property
-    def is_drawn_in_the_client(self) -> bool:
-        """Whether equal requests differ in what the client sends for them."""
-        return are_drawn_in_the_client(self.options)
 
     @property
     def like(self) -> Hashable:
         """Sizes of the request; requests with equal sizes are expected to take equally long."""
-        pubs = self.pubs if self.asked is None else self.asked
-        return self.kind, self.implementation, tuple(_size(pub) for pub in pubs)
+        return self.kind, self.implementation, tuple(_size(pub) for pub in self._own)
 
     @property
-    def user_tags(self) -> list[str]:
-        """The tags that the user gave in ``options.environment.job_tags``."""
-        return list(self.options.environment.job_tags or [])
+    def circuits(self) -> Sequence[QuantumCircuit]:
+        """The PUBs' circuits as they are sent."""
+        return [pub.circuit for pub in self.pubs]
 
-    def check_faulty(self, backend: IBMBackend) -> None:
-        """Check that no circuit uses a qubit or a gate that the backend now calls faulty.
+    def _called(self, index: int) -> str:
+        return f"The circuit of PUB {index}"
 
-        Raises:
-            FaultyQubitError: A circuit does; the message names the PUB and the qubit.
-        """
-        for index, pub in enumerate(self.pubs):
-            try:
-                backend.check_faulty(pub.circuit)
-            except ValueError as error:
-                raise FaultyQubitError(
-                    f"The circuit of PUB {index} cannot run on {backend.name} any more: {error} "
-                    "Nothing was submitted. Wait for a calibration that repairs it, or continue "
-                    "with another layout: experiment.repin(circuit)."
-                ) from error
-
-    def check_isa(self, target: Any) -> None:
-        """Check that every circuit fits the backend's target, and its angles the backend's gates.
-
-        The client's primitives of the family ``executor`` leave this to the platform, where it
-        fails after it was queued, and is charged.
-
-        Raises:
-            NotISAError: A circuit does not; the message names the PUB and the instruction.
-        """
-        for index, pub in enumerate(self.pubs):
-            try:
-                validate_isa_circuits([pub.circuit], target)
-                if _RZZ in target.operation_names:
-                    validate_rzz_pubs([pub])
-            except IBMInputValueError as error:
-                raise NotISAError(
-                    f"The circuit of PUB {index} does not fit the backend: {error.message} "
-                    "Transpile it first, for example with experiment.transpile(circuit)."
-                ) from error
+    def _check_fits(self, index: int, circuit: QuantumCircuit, target: Any) -> None:
+        super()._check_fits(index, circuit, target)
+        if _RZZ in target.operation_names:
+            validate_rzz_pubs([self.pubs[index]])
 
     def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
         """Submit the request once, with these tags in addition to the user's.
@@ -220,8 +310,9 @@ class Request:
             mode: The session or batch, or in job mode the backend.
             tags: The package's tags.
         """
+        own = list(self.options.environment.job_tags or [])
         primitive = primitive_class(self.kind, self.implementation)(
-            mode=mode, options=with_job_tags(self.options, [*self.user_tags, *tags])
+            mode=mode, options=with_job_tags(self.options, [*own, *tags])
         )
         return primitive.run(self.pubs)
 
@@ -265,6 +356,12 @@ class _Some(Sequence[Any]):
         return len(self._places)
 
 
+def _as_tuple(pub: SamplerPub | EstimatorPub) -> tuple[Any, ...]:
+    if isinstance(pub, SamplerPub):
+        return pub.circuit, pub.parameter_values, pub.shots
+    return pub.circuit, pub.observables, pub.parameter_values, pub.precision
+
+
 def _size(pub: SamplerPub | EstimatorPub) -> Hashable:
     wanted = pub.shots if isinstance(pub, SamplerPub) else pub.precision
     return pub.circuit.num_qubits, len(pub.circuit.data), pub.shape, wanted
@@ -277,7 +374,7 @@ def sampler_request(
     options: Any = None,
     implementation: Implementation | None = None,
     label: str | None = None,
-) -> Request:
+) -> PrimitiveRequest:
     """Make a Sampler request.
 
     Args:
@@ -300,7 +397,9 @@ def sampler_request(
         coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
         check_sampler_pubs(coerced)
-    return Request("sampler", family, coerced, chosen, label)
+    return PrimitiveRequest(
+        kind="sampler", implementation=family, pubs=coerced, options=chosen, label=label
+    )
 
 
 def estimator_request(
@@ -310,7 +409,7 @@ def estimator_request(
     options: Any = None,
     implementation: Implementation | None = None,
     label: str | None = None,
-) -> Request:
+) -> PrimitiveRequest:
     """Make an Estimator request.
 
     Args:
@@ -334,7 +433,9 @@ def estimator_request(
         coerced = [_plain_precision(EstimatorPub.coerce(pub, precision)) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
         check_estimator_pubs(coerced)
-    return Request("estimator", family, coerced, chosen, label)
+    return PrimitiveRequest(
+        kind="estimator", implementation=family, pubs=coerced, options=chosen, label=label
+    )
 
 
 class _HasFamily(Protocol):
@@ -346,29 +447,31 @@ class _HasFamily(Protocol):
 
 
 def asks(
-    make: Callable[P, Request],
-) -> Callable[[Callable[[S, Request], T]], Callable[Concatenate[S, P], T]]:
+    make: Callable[P, Q],
+) -> Callable[[Callable[[S, Q], T]], Callable[Concatenate[S, P], T]]:
     """Replace a method's request argument by the arguments of ``make``, types and docs included.
 
     Args:
-        make: :func:`sampler_request` or :func:`estimator_request`.
+        make: Makes a request, as :func:`sampler_request` does.
 
     Returns:
         A decorator. The decorated method passes its arguments to ``make``, with its object's family
         of primitives if none is given, and the request to the original method. It has the
         original's name and docstring, with the ``Args`` of ``make``.
     """
+    parameters = inspect.signature(make, eval_str=True).parameters
+    has_families = "implementation" in parameters
 
-    def decorate(function: Callable[[S, Request], T]) -> Callable[Concatenate[S, P], T]:
+    def decorate(function: Callable[[S, Q], T]) -> Callable[Concatenate[S, P], T]:
         def asking(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            if kwargs.get("implementation") is None:
+            if has_families and kwargs.get("implementation") is None:
                 kwargs["implementation"] = self.implementation
             return function(self, make(*args, **kwargs))
 
         own = inspect.signature(function)
         first, _ = own.parameters.values()
         # Annotations are evaluated here: the function's module need not import their names.
-        given = inspect.signature(make, eval_str=True).parameters.values()
+        given = parameters.values()
         named: Any = update_wrapper(asking, function)
         named.__signature__ = own.replace(parameters=[first, *given])
         named.__annotations__ = {one.name: one.annotation for one in given}

@@ -476,7 +476,8 @@ class Intent(Kind):
         occurrence: Which of several equal requests it is; ``None`` if the ledger had lost it.
         label: The user's label, or ``None``; ``?`` if the ledger had lost it.
         concurrent: Whether several threads or tasks made requests.
-        kind: ``sampler`` or ``estimator``; ``None`` if the ledger had lost it.
+        kind: ``sampler``, ``estimator``, or the platform's name of another program; ``None`` if
+            the ledger had lost it.
         tag: The job's whole tag.
         sender: Who sends it; ``None`` if the job was sent before this fact was recorded.
         registers: The names of the registers of each PUB's circuit, if an equal request may have
@@ -652,12 +653,35 @@ class Twin(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Kind):
-    """A submission has a result, which is the payload."""
+    """A submission has a result, which is the payload.
+
+    Attributes:
+        program: The platform's name of the program whose own text the payload is; ``None`` for a
+            primitive's result, which is recorded as it was first returned.
+        made_with: The versions of what made the result out of bits, if that was the client.
+    """
 
     KIND = "result"
 
     submission: str = _place()
     job_id: str
+    program: str | None = _if_set()
+    made_with: Mapping[str, str] | None = _if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawResult(Kind):
+    """The platform's own text of a job's result, which is the payload; kept if the Block says so.
+
+    Attributes:
+        program: The platform's name of the program.
+    """
+
+    KIND = "raw"
+
+    submission: str = _place()
+    job_id: str
+    program: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -905,6 +929,7 @@ KINDS: tuple[type[Kind], ...] = (
     DrawnProgram,
     Twin,
     Result,
+    RawResult,
     FinalJobUsage,
     FinalSessionUsage,
     SubmissionDeed,

@@ -22,7 +22,6 @@ from session_block.records.submissions import Submission
 
 if TYPE_CHECKING:
     import pandas as pd
-    from qiskit.primitives.containers import PrimitiveResult
 
 
 class ExperimentRecords:
@@ -127,24 +126,26 @@ class RecordedResult:
         submission: Its ID.
         label: The user's label, or ``None``.
         job_id: The job that gave the result.
-        result: What the primitive returned.
+        result: What the primitive returned, as Qiskit's ``PrimitiveResult``, or another program.
     """
 
     submission: str
     label: str | None
     job_id: str
-    result: PrimitiveResult
+    result: Any
 
 
 class ExperimentView(ExperimentRecords):
     """A read-only view of one experiment; no method needs the platform."""
 
-    def result(self, submission: str) -> PrimitiveResult | None:
-        """Return the recorded result of a submission, or ``None`` while there is none."""
-        from session_block.pubs.encoding import decode_result
+    def result(self, submission: str) -> Any | None:
+        """Return the recorded result of a submission, or ``None`` while there is none.
 
-        found = self._journal.get(Result, submission)
-        return None if found is None or found.payload is None else decode_result(found.payload)
+        It is Qiskit's ``PrimitiveResult``, or for another program what the client's job returns.
+        """
+        from session_block.records.results import result_of
+
+        return result_of(self._journal.get(Result, submission))
 
     def results(self) -> Iterator[RecordedResult]:
         """Yield the recorded results in the order of their first requests."""

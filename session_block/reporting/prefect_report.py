@@ -211,8 +211,8 @@ def _picture(points: list[tuple[float, float]]) -> str | None:
     return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
 
-def _values(result: PrimitiveResult | None) -> list[tuple[float, float]]:
-    data = result[0].data if result else None
+def _values(result: Any | None) -> list[tuple[float, float]]:
+    data = result[0].data if isinstance(result, PrimitiveResult) and result else None
     if data is None or not hasattr(data, "evs"):
         return []
     pairs = zip(data.evs.ravel(), data.stds.ravel(), strict=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import RuntimeJobV2
 
 from session_block import crashpoints
-from session_block.client import reason_of
+from session_block.client import decoded, post_processors, raw_result, reason_of
 from session_block.client.failures import code_in
 from session_block.client.service import STRANGE, connecting
 from session_block.environment.backoff import Backoff
 from session_block.errors import (
+    InvalidInputError,
     JobCancelledError,
     JobEndedInPassingError,
     JobFailedError,
@@ -21,13 +23,14 @@ from session_block.errors import (
     SubmissionHeldError,
 )
 from session_block.events import EventKind
-from session_block.pubs.encoding import decode_result, encode_result
+from session_block.pubs.encoding import encode_result
 from session_block.pubs.registers import with_names
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Result
+from session_block.records.keys import RawResult, Result
+from session_block.records.results import as_payload, reprocessed, result_of
 from session_block.records.submissions import Generation, Situation
-from session_block.references import RegisterNames
+from session_block.references import PrimitiveKind, RegisterNames
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.decisions import Action, Answer, decide
 from session_block.submissions.job_cache import JobCache
@@ -35,6 +38,7 @@ from session_block.submissions.reconcile import Reconciler
 from session_block.submissions.settle import Settler
 from session_block.submissions.watch import OUTAGES, JobWatch
 
+_PRIMITIVES = get_args(PrimitiveKind)
 _RESULT_TRIES = 4
 _RESULT_PAUSE_SECONDS = 0.5
 
@@ -44,7 +48,15 @@ class RecordedJob:
     """A job whose result is recorded."""
 
     job_id: str
-    result: PrimitiveResult
+    result: Any
+
+
+def _is_what_was_asked(generation: Generation, program: str, result: Any) -> bool:
+    """Whether a result is of the type that the request's jobs return; only primitives' is known."""
+    if isinstance(result, PrimitiveResult):
+        return True
+    of_a_primitive = generation.intent.kind in _PRIMITIVES or program in _PRIMITIVES
+    return result is not None and not of_a_primitive
 
 
 class ResultFetcher:
@@ -61,6 +73,7 @@ class ResultFetcher:
         jobs: Its jobs.
         settler: Writes off jobs that gave no result, and holds submissions whose job is unknown.
         reconciler: Looks for twins during long waits.
+        keep_raw: Whether to record also what the client makes executor jobs' results of.
     """
 
     def __init__(
@@ -70,6 +83,8 @@ class ResultFetcher:
         jobs: JobCache,
         settler: Settler,
         reconciler: Reconciler,
+        *,
+        keep_raw: bool = False,
     ) -> None:
         self._context = context
         self._journal = context.journal
@@ -79,10 +94,9 @@ class ResultFetcher:
         self._jobs = jobs
         self._settler = settler
         self._watch = JobWatch(context, sessions, jobs, reconciler)
+        self._keep_raw = keep_raw
 
-    def recorded(
-        self, submission: str, asked: RegisterNames | None = None
-    ) -> PrimitiveResult | None:
+    def recorded(self, submission: str, asked: RegisterNames | None = None) -> Any | None:
         """Return a result from the ledger alone; ``None`` if it has none.
 
         Args:
@@ -97,9 +111,9 @@ class ResultFetcher:
     ) -> RecordedJob | None:
         """Return a result, like :meth:`recorded`, and its job's ID."""
         found = self._journal.get(Result, submission)
-        if found is None or found.payload is None:
+        result = result_of(found)
+        if found is None or result is None:
             return None
-        result = decode_result(found.payload)
         return RecordedJob(found.job_id, self._named(submission, found.job_id, result, asked))
 
     def has_result(self, submission: str) -> bool:
@@ -123,7 +137,7 @@ class ResultFetcher:
         generation: Generation,
         timeout_seconds: float | None = None,
         asked: RegisterNames | None = None,
-    ) -> PrimitiveResult:
+    ) -> Any:
         """Return a submission's result: from the ledger, or once its job is done.
 
         Args:
@@ -193,13 +207,53 @@ class ResultFetcher:
             case _:
                 raise self._unknown(submission, generation)
 
+    def reprocessed(self, submission: str) -> Any:
+        """Return what the installed client makes of a recorded result's raw one; records nothing.
+
+        Raises:
+            InvalidInputError: There is no result yet.
+            JobNotFoundError: The raw result is not recorded, and the platform does not know the
+                job any more.
+            ConnectionFailedError: The platform could not be reached.
+        """
+        found = self._journal.get(Result, submission)
+        if found is None:
+            raise InvalidInputError(
+                f"Submission {submission} of experiment {self._context.identity} has no result "
+                "yet, so there is nothing to process again. Fetch its result first.",
+                experiment=self._experiment,
+                submission=submission,
+            )
+        raw = self._journal.get(RawResult, submission)
+        if raw is None:
+            raw = self._raw_at_the_platform(submission, found.job_id)
+        return reprocessed(raw)
+
+    def _raw_at_the_platform(self, submission: str, job_id: str) -> RawResult:
+        generations = records.read_submission(self._journal, submission).generations
+        generation = next(one for one in generations if one.job_id == job_id)
+        job = self._job(generation)
+        with connecting(f"fetch the result of job {job_id}"), crashpoints.around("fetch result"):
+            text = raw_result(job)
+        if not text:
+            raise JobNotFoundError(
+                f"The platform does not return the result of job {job_id} any more; that of a "
+                "private job can be read only once. The recorded result stays. With keep_raw on "
+                "the Block, raw results are recorded too.",
+                **generation.named(self._experiment),
+            )
+        program = str(job.primitive_id)
+        return RawResult(
+            submission=submission, job_id=job_id, program=program, payload=as_payload(text)
+        )
+
     def _named(
         self,
         submission: str,
         job_id: str,
-        result: PrimitiveResult,
+        result: Any,
         asked: RegisterNames | None,
-    ) -> PrimitiveResult:
+    ) -> Any:
         """Return a result with the names that the asking run's registers have."""
         if asked is None:
             return result
@@ -217,15 +271,19 @@ class ResultFetcher:
             )
         return job
 
-    def _fetch(self, submission: str, generation: Generation) -> PrimitiveResult:
+    def _fetch(self, submission: str, generation: Generation) -> Any:
         """Fetch a finished job's result and store it; return it as stored."""
         environment = self._context.environment
         backoff = Backoff(f"The result of job {generation.job_id} could not be read", environment)
         tries = 0
         while True:
+            job = self._job(generation)
+            program = str(job.primitive_id)
+            raw: str | None = None
             try:
                 with crashpoints.around("fetch result"):
-                    result = self._job(generation).result()
+                    raw = raw_result(job)
+                result = decoded(program, raw) if raw else None
             except OUTAGES as error:
                 environment.pause(backoff.failed(error))
                 self._connection.renew_after(error)
@@ -235,9 +293,9 @@ class ResultFetcher:
             else:
                 empty = result is None or (isinstance(result, str | dict) and not result)
                 unreadable = "it is empty" if empty else f"it is a {type(result).__name__}"
-            if isinstance(result, PrimitiveResult):
+            if raw is not None and _is_what_was_asked(generation, program, result):
                 self._jobs.forget(str(generation.job_id))
-                stored = self._store(submission, generation, result)
+                stored = self._store(submission, generation, program, raw, result)
                 self._check_session(generation)
                 return stored
             tries += 1
@@ -259,17 +317,27 @@ class ResultFetcher:
             self._sessions.check_is_used(generation.intent.session_id, str(generation.job_id))
 
     def _store(
-        self, submission: str, generation: Generation, result: PrimitiveResult
-    ) -> PrimitiveResult:
-        found = Result(submission=submission, job_id=str(generation.job_id))
-        stored, _ = self._journal.record(found, encode_result(result))
-        if stored.payload is None:
+        self, submission: str, generation: Generation, program: str, raw: str, result: Any
+    ) -> Any:
+        job_id = str(generation.job_id)
+        if isinstance(result, PrimitiveResult):
+            made_with = post_processors(program)
+            if self._keep_raw and made_with is not None:
+                kept = RawResult(submission=submission, job_id=job_id, program=program)
+                self._journal.record(kept, as_payload(raw))
+            found = Result(submission=submission, job_id=job_id, made_with=made_with)
+            stored, _ = self._journal.record(found, encode_result(result))
+        else:
+            found = Result(submission=submission, job_id=job_id, program=program)
+            stored, _ = self._journal.record(found, as_payload(raw))
+        recorded = result_of(stored)
+        if recorded is None:
             raise LedgerError(
                 f"The ledger holds a result of {submission} without its content.",
                 experiment=self._experiment,
                 submission=submission,
             )
-        return decode_result(stored.payload)
+        return recorded
 
     def _ended(self, generation: Generation, because: str) -> JobEndedInPassingError:
         return JobEndedInPassingError(

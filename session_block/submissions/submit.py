@@ -33,7 +33,6 @@ from session_block.errors import (
     SubmissionRejectedError,
 )
 from session_block.events import EventKind
-from session_block.pubs.registers import numbered_names
 from session_block.pubs.request import Request
 from session_block.records import submissions as records
 from session_block.records.context import ExperimentContext
@@ -309,7 +308,7 @@ class Submitter:
                 calibrated_at=calibrated_at,
                 tag=str(tag),
                 sender=sender,
-                registers=numbered_names(request.pubs),
+                registers=request.sent_registers,
                 asker=about.asker,
                 chapter=about.chapter,
                 task_run=about.task_run,
@@ -343,9 +342,9 @@ class Submitter:
     def _prepared(self, submission: str, request: Request) -> Program:
         """Return what is sent for a request: what an earlier try has drawn, if it is random."""
         program = self._sessions.prepared(request)
-        if not request.is_drawn_in_the_client:
+        if request.drawn is None:
             return program
-        drawn = DrawnProgram(submission=submission, circuits=request.sent_circuits)
+        drawn = DrawnProgram(submission=submission, circuits=request.drawn)
         recorded, _ = self._journal.record(drawn, program.encoded)
         if recorded.payload is None:
             raise LedgerError(

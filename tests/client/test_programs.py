@@ -17,7 +17,7 @@ from support import CHOICE, Platform
 from session_block.client import BackendChoice, Connection, Program
 from session_block.errors import InvalidInputError, NotISAError
 from session_block.pubs.fingerprint import fingerprint_circuit
-from session_block.pubs.request import Request, estimator_request, sampler_request
+from session_block.pubs.request import PrimitiveRequest, estimator_request, sampler_request
 from session_block.references import Implementation
 
 
@@ -27,7 +27,7 @@ def connection(platform: Platform) -> Connection:
     return Connection(platform.credentials().account())
 
 
-def _requests(connection: Connection, family: Implementation) -> list[Request]:
+def _requests(connection: Connection, family: Implementation) -> list[PrimitiveRequest]:
     angle = Parameter("a")
     circuit = QuantumCircuit(2)
     circuit.ry(angle, 0)
@@ -63,7 +63,7 @@ def test_it_is_what_the_primitive_sends(
         one, other = (_as_the_platform_has_it(platform, connection, job) for job in jobs)
         assert one == other
         assert (one["session_id"] is None) == (mode == "job")
-        assert set(one["tags"]) == {*request.user_tags, "ours"}
+        assert set(one["tags"]) == {*(request.options.environment.job_tags or ()), "ours"}
         assert [_content(job) for job in jobs] == [_content(jobs[0])] * 2
         assert jobs[1].result()[0].data.shape == jobs[0].result()[0].data.shape
     if isinstance(where, Session):
@@ -135,12 +135,12 @@ def test_only_folding_of_a_part_of_the_gates_is_drawn(factors: list[float], draw
     options: dict[str, Any] = {"resilience": {"zne_mitigation": True, "zne": zne}}
     for family, expected in (("executor", drawn), ("v2", False)):
         request = estimator_request([(circuit, "Z")], options=options, implementation=family)  # type: ignore[arg-type]
-        assert request.is_drawn_in_the_client is expected
+        assert (request.drawn is not None) is expected
     others: list[dict[str, Any]] = [{"amplifier": "gate_folding_front"}, {"noise_factors": "auto"}]
     for other in others:
         options["resilience"]["zne"] = {**zne, **other}
         asked = estimator_request([(circuit, "Z")], options=options, implementation="executor")
-        assert not asked.is_drawn_in_the_client
+        assert asked.drawn is None
 
 
 @pytest.mark.parametrize("family", get_args(Implementation))

@@ -300,6 +300,21 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         keys.Twin(submission="ab", job_id="j2", fate="cancelled"),
     ),
     ("result/ab", {"job_id": "j"}, keys.Result(submission="ab", job_id="j")),
+    (
+        "result/cd",
+        {"job_id": "j", "program": "noise-learner", "made_with": {"samplomatic": "0.21.0"}},
+        keys.Result(
+            submission="cd",
+            job_id="j",
+            program="noise-learner",
+            made_with={"samplomatic": "0.21.0"},
+        ),
+    ),
+    (
+        "raw/ab",
+        {"job_id": "j", "program": "executor"},
+        keys.RawResult(submission="ab", job_id="j", program="executor"),
+    ),
     ("usage/j", {"seconds": 2.0}, keys.FinalJobUsage(job_id="j", seconds=2.0)),
     ("usage-of-session/2", {"seconds": 60.0}, keys.FinalSessionUsage(number=2, seconds=60.0)),
     (

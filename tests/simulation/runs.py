@@ -63,30 +63,25 @@ TRY_AGAIN = (
 """After these errors a user, or Prefect, runs the program again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SimulatedRequest(Request):
     """A request that says no more than its content, for circuits cost time."""
 
-    content: str = ""
-
-    def fingerprint_by(self, version: int) -> str:
-        """Return the digest of the content."""
-        return hashlib.sha256(f"{version}/{self.content}".encode()).hexdigest()
+    content: str
 
     @property
-    def registers(self) -> None:  # type: ignore[override]
-        """It has none."""
+    def inputs(self) -> dict[str, Any]:
+        """The content."""
+        return {"content": self.content}
+
+    def identity_by(self, version: int) -> str:
+        """Return the digest of the content."""
+        return hashlib.sha256(f"{version}/{self.content}".encode()).hexdigest()
 
     @property
     def like(self) -> Hashable:
         """All take equally long."""
         return "simulated"
-
-    def check_faulty(self, backend: Any) -> None:
-        """Nothing is faulty."""
-
-    def check_isa(self, target: Any) -> None:
-        """Everything fits."""
 
     def send(self, mode: Any, tags: Sequence[str]) -> Any:
         """Send it."""
@@ -95,7 +90,9 @@ class SimulatedRequest(Request):
 
 def request(content: str, label: str | None = None) -> SimulatedRequest:
     """Make a request."""
-    return SimulatedRequest("estimator", "v2", (), None, label, content=content)
+    return SimulatedRequest(
+        kind="estimator", implementation="v2", options=None, label=label, content=content
+    )
 
 
 class SimulatedBlock(QuantumSession):

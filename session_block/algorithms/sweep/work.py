@@ -32,7 +32,7 @@ from session_block.experiments.parted_job import PartedJob
 from session_block.experiments.primitives import DurableEstimator, DurableSampler
 from session_block.pubs.families import default_implementation
 from session_block.pubs.options import input_errors
-from session_block.pubs.request import Request, estimator_request, sampler_request
+from session_block.pubs.request import PrimitiveRequest, estimator_request, sampler_request
 from session_block.records.versions import CURRENT, Versions
 from session_block.references import Implementation
 
@@ -202,7 +202,7 @@ class SweepWork:
             executions=_shots(pub, request.options) * _bases(pub),
         )
 
-    def _request(self, pubs: Iterable[Any]) -> Request:
+    def _request(self, pubs: Iterable[Any]) -> PrimitiveRequest:
         """Return a request for PUBs, without sending it; making one checks them."""
         if self.observables:
             return estimator_request(
