@@ -18,6 +18,7 @@ from session_block.errors import ConnectionFailedError, JobWaitTimeoutError
 from session_block.events import EventKind
 from session_block.records import stops
 from session_block.records.context import ExperimentContext
+from session_block.records.keys import Resumed, Stopped
 from session_block.records.sessions import CANCELLED, CLOSED
 from session_block.records.stops import read_stops
 from session_block.records.submissions import Generation, Situation, read_submission
@@ -227,13 +228,22 @@ class JobWatch:
     def _with_stop(self, job: RuntimeJobV2) -> Answer | None:
         """Return the answer if a person cancelled the job with the experiment or its session."""
         for stop, lifted in read_stops(self._context.journal):
-            in_session = stop.session_id is not None and stop.session_id == job.session_id
-            if stop.cause in {stops.CANCELLED, stops.CLOSED} and (
-                in_session or job.job_id() in stop.jobs
-            ):
+            if stop.cause not in {stops.CANCELLED, stops.CLOSED}:
+                continue
+            if job.job_id() in stop.jobs or self._is_over_since(stop, job, lifted=lifted):
                 ended = Answer.ENDED_WITH_SESSION
                 return ended if lifted is not None else Answer.STOPPED_WITH_SESSION
         return None
+
+    def _is_over_since(self, stop: Stopped, job: RuntimeJobV2, *, lifted: Resumed | None) -> bool:
+        """Whether a stop ended the job's session.
+
+        A cancellation may leave the session open. Then jobs that are sent after it was lifted have
+        nothing to do with it.
+        """
+        if stop.session_id is None or stop.session_id != job.session_id:
+            return False
+        return lifted is None or self._sessions.is_closed(stop.session_id)
 
     def _with_session(self, job: RuntimeJobV2) -> Answer:
         """Return whether the end of the job's session was a stop, after recording it."""

@@ -29,7 +29,12 @@ from support import BACKEND, wait_until
 
 from session_block import QuantumSession
 from session_block.client import Connection
-from session_block.errors import ExperimentStoppedError, InvalidInputError, SessionError
+from session_block.errors import (
+    ExperimentStoppedError,
+    InvalidInputError,
+    JobCancelledError,
+    SessionError,
+)
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.operations.experiments import ExperimentState, described_in_full, overview
@@ -678,6 +683,27 @@ def test_jobs_that_a_person_cancels_in_an_earlier_session_are_not_bought_again(
     ):
         _ask(again, *range(scene.used), 50)
     assert scene.bought() == before
+
+
+def test_a_job_that_is_cancelled_after_a_stop_was_lifted_did_not_end_with_it(
+    platform: LocalPlatform, block: QuantumSession
+) -> None:
+    """Neither it nor a session is bought again: the session of that stop still takes jobs."""
+    scene = Scene(platform, block, block.experiment("e"))
+    scene.run()
+    journal = Journal(block.ledger(), scene.experiment.uid)
+    stop_for_good(journal, "its flow run was cancelled in Prefect")
+    resume(journal, scene.experiment.identity, "ada")
+    again = block.experiment("e")
+    run(again, 0)
+    (job,) = submit(again, 1)
+    before = scene.bought()
+    again.service.job(job.job_id).cancel()
+    for _ in range(2):
+        with pytest.raises(JobCancelledError, match=job.job_id):
+            block.experiment("e").fetch_result(job)
+    assert scene.bought() == before
+    assert [one.usable for one in again.sessions] == [True]
 
 
 def test_borrowing_another_session_does_not_hide_a_stop(
