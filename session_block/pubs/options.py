@@ -10,16 +10,21 @@ from typing import Any, cast
 
 import numpy as np
 from pydantic import BaseModel
+from qiskit.circuit import CircuitInstruction
 from qiskit_ibm_runtime.exceptions import IBMInputValueError
 
 from session_block.errors import InvalidInputError
 from session_block.pubs.checks import check_options
 from session_block.pubs.families import is_unset, options_class
+from session_block.pubs.program_fingerprint import fingerprint_inputs
 from session_block.references import Implementation, PrimitiveKind
 from session_block.tags import MAX_TAG_LENGTH
 
 MAX_USER_TAGS = 5
 _RANDOM_FOLDING = "gate_folding"
+_LAYER = "layer of a noise model"
+_LAYERS_TOLD_BY = 2
+"""The version of the rule for layers in options, whatever the request's: no older one knew them."""
 _LEARN = (
     "Learn the noise before, with the client's NoiseLearnerV3, and give the models as "
     "options.resilience.layer_noise_model"
@@ -203,6 +208,9 @@ def _described(option: Any) -> Any:
         case "PauliLindbladError":
             return [option.generators.to_labels(), option.rates]
     match option:
+        case tuple() if any(isinstance(one, CircuitInstruction) for one in option):
+            told = {"layer": list(option)}
+            return fingerprint_inputs(_LAYER, told, {}, version=_LAYERS_TOLD_BY)
         case Mapping():
             return {key: _described(value) for key, value in option.items()}
         case list() | tuple():

@@ -28,7 +28,6 @@ from session_block.crashpoints import CRASH_AT
 from session_block.errors import InvalidInputError, NotISAError, SubmissionRejectedError
 from session_block.records.views import load_experiment
 
-_SOME_JOB = "record outcome, after:2"
 _DEPTHS = {"layer_pair_depths": [0, 1], "num_randomizations": 2, "shots_per_randomization": 16}
 
 
@@ -233,6 +232,9 @@ def test_raw_results_are_kept_and_processed_again(block: QuantumSession, name: s
 
 _PROGRAM = """
 import sys
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_ibm_runtime.executor_estimator import Estimator
 from support import BACKEND
 from test_programs import layers, program
 from session_block import LocalPlatformCredentials, QuantumSession
@@ -247,26 +249,37 @@ with block.experiment(name) as experiment:
     for angle in (0.1, 0.2, 0.3):
         bits = experiment.run_executor(program(target, angles=(angle,)))
         print([bits[0]["meas"].sum().item(), bits[1]["meas"].sum().item()])
-    print(list(experiment.learn_noise(layers(target), implementation="executor")))
+    learned = experiment.learn_noise(layers(target), implementation="executor")
+    print(list(learned))
+    mitigation = {"default_shots": 100, "resilience": {"pec_mitigation": True}}
+    circuit = QuantumCircuit(2)
+    circuit.cx(0, 1)
+    pub = experiment.transpile(circuit, SparsePauliOp("ZZ"))
+    boxes = Estimator(experiment.backend, mitigation).find_unique_layers([pub])
+    models = experiment.learn_noise(boxes, implementation="executor").to_pauli_lindblad_maps()
+    mitigation["resilience"]["layer_noise_model"] = list(zip(boxes, models))
+    asked = {"options": mitigation, "implementation": "executor"}
+    print(experiment.run_estimator([pub], **asked)[0].data.evs)
 """
 
 
 @pytest.mark.rest
 def test_killed_programs_end_where_the_whole_ones_do(platform: Platform, ledger_url: str) -> None:
-    """P1, P7, P8: with another hash seed in each process, and the same jobs."""
+    """P1, P7, P8: with another hash seed in each process, and the same jobs; a PEC among them."""
     whole = _run(platform, ledger_url, "whole", seed=1)
-    _run(platform, ledger_url, "killed", seed=2, kill=True)
-    assert _run(platform, ledger_url, "killed", seed=3) == whole
+    for seed, job in enumerate((2, 2, 1), start=2):
+        _run(platform, ledger_url, "killed", seed=seed, kill=f"record outcome, after:{job}")
+    assert _run(platform, ledger_url, "killed", seed=5) == whole
     block = QuantumSession(
         credentials=platform.credentials(),
         backend_name=BACKEND,
         ledger_url=ledger_url,  # type: ignore[arg-type]
     )
     jobs = [platform.jobs_of(block.experiment(one).uid) for one in ("whole", "killed")]
-    assert jobs == [4, 4]
+    assert jobs == [6, 6]
 
 
-def _run(platform: Platform, ledger_url: str, name: str, *, seed: int, kill: bool = False) -> str:
+def _run(platform: Platform, ledger_url: str, name: str, *, seed: int, kill: str = "") -> str:
     path = f"{Path(__file__).parent}:{CHECKOUT}/tests:{CHECKOUT}"
     ran = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(platform.info.state_dir), ledger_url, name],
@@ -275,7 +288,7 @@ def _run(platform: Platform, ledger_url: str, name: str, *, seed: int, kill: boo
             "PYTHONPATH": path,
             "PYTHONHASHSEED": str(seed),
             "PYTHONWARNINGS": "ignore",
-            **({CRASH_AT: _SOME_JOB} if kill else {}),
+            **({CRASH_AT: kill} if kill else {}),
         },
         check=False,
         capture_output=True,
