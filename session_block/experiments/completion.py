@@ -204,7 +204,8 @@ class Completion:
         may_have_jobs = self._context.identity.resumed or self._journal.count(Intent)
         with at_once():
             seen = sessions.connection.is_open or any(one.usable for one in sessions.records())
-            if may_have_jobs and seen:
+            # An earlier attempt may have been killed before it had looked for twins to the end.
+            if may_have_jobs and (seen or not self._context.sealed):
                 self._parts.here.reconciler.check_twins(now=True)
             return sessions.has_own_open() and sessions.close()
 

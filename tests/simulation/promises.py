@@ -218,7 +218,10 @@ class Watch:
     def _is_forgotten(self, run: Run, uid: str) -> bool:
         """Whether an experiment's records were lost, and Prefect kept what it had given."""
         kept = run.flow_run is not None and run.flow_run.id in self.world.prefect.with_kept
-        unopened = all(fact.experiment != uid for fact in run.disk.facts.values())
+        unopened = all(
+            owner != uid or moment <= run.lost_at
+            for (owner, _), moment in run.disk.written_at.items()
+        )
         return kept and run.ledger_lost and unopened
 
     def _known_jobs(self, run: Run) -> set[str]:

@@ -17,6 +17,7 @@ from session_block.errors import (
     ConnectionFailedError,
     CrashLoopError,
     ExperimentDivergedError,
+    ExperimentSealedError,
     ExperimentStoppedError,
     InvalidInputError,
     JobCancelledError,
@@ -128,6 +129,7 @@ class Run:
         ended_at: When a process of it was done last.
         uids: The UIDs of its experiment: several only if ledgers were lost.
         ledger_lost: Whether its ledger was lost, or replaced by an older copy.
+        lost_at: When that was last.
         records_lost: Whether that was when nobody was left to bring its records back.
         twinned: Whether the client itself made a second job of one call.
         changed_at: When its program was changed, if it is as it was changed.
@@ -156,6 +158,7 @@ class Run:
     stopped_at: dict[str, float] = field(default_factory=dict)
     was_stopped: bool = False
     ledger_lost: bool = False
+    lost_at: float = 0.0
     records_lost: bool = False
     twinned: bool = False
     job_failed: bool = False
@@ -377,7 +380,7 @@ class Run:
                 if not self.was_stopped and not self.ledger_lost:
                     world.breaks("P4", f"{self.title} stopped, and nobody had stopped it")
                 self._stopped()
-            case ExperimentDivergedError() if self.changed_at is not None:
+            case ExperimentDivergedError() | ExperimentSealedError() if self.changed_at is not None:
                 self.restore()
                 self._again(60.0, by_a_person=True)
             case ExperimentDivergedError() if self.ledger_lost and self.chapter:

@@ -211,7 +211,7 @@ class _Acts:
             facts = sorted(old.facts.items(), key=lambda item: item[1].created_at)
             disk.facts = dict(facts[: int(len(facts) * fault.share)])
         for run in self._runs:
-            run.ledger_lost = True
+            run.ledger_lost, run.lost_at = True, self._world.now
             run.records_lost = run.records_lost or bool(run.over)
             for uid in list(run.stopped_at):
                 # Sessions have no tags: nothing tells whose the stopped one was.
@@ -248,7 +248,7 @@ class _Acts:
         bought = uid is not None and any(uid_tag(uid) in job.tags for job in self._jobs())
         if uid is None or not bought or not run.program.in_order or run.program.flow or run.taken:
             return
-        run.ledger_lost = True
+        run.ledger_lost, run.lost_at = True, self._world.now
         run.take_over(uid)
         self._kill_all(run, process)
 

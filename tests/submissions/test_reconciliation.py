@@ -20,6 +20,7 @@ from session_block.errors import (
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.operations.submissions import Operator
+from session_block.pubs.request import sampler_request
 from session_block.references import Implementation
 
 
@@ -331,3 +332,23 @@ def test_a_passing_failure_is_retried_so_often(
         with pytest.raises(JobFailedError, match="9707"):
             ask(experiment, 1)
     assert jobs_of(own, experiment) == jobs
+
+
+def test_a_twin_that_a_killed_attempt_had_not_recorded_is_found_at_the_end(
+    own: LocalPlatform, tmp_path: Path, name: str
+) -> None:
+    """In job mode nothing else connects when all is recorded; a finished one asks nobody."""
+    block = block_of(own, tmp_path / "ledger.db", mode="job")
+    first = block.experiment(name)
+    counts = ask(first, 1)
+    (job,) = [job for job in own.jobs() if f"qs-uid:{first.uid}" in job["tags"]]
+    sampler_request([circuit(1)], shots=16).send(first.backend, job["tags"])
+    first.release()
+    with block.experiment(name) as again:
+        assert ask(again, 1) == counts
+    assert len(facts(again, block, "twin")) == 1
+    before = own.stats()["requests"]
+    with block.experiment(name) as finished:
+        assert ask(finished, 1) == counts
+    after = own.stats()["requests"]
+    assert {one for one in after if after[one] != before.get(one)} <= {"GET /_local/stats"}
