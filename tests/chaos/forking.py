@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
@@ -53,6 +54,7 @@ def forked_meanwhile(experiment: Experiment) -> Iterator[None]:
 def _work(experiment: Experiment, number: int) -> None:
     """Use ledger and platform, and end: normally, through the ``with`` block, or killed."""
     code = 1
+    faulthandler.enable()  # tells where it hangs
     try:
         crashpoints._lock = threading.Lock()  # the fork may have cut off its holder
         for name in (crashpoints.CRASH_AT, crashpoints.CRASH_LOG):
