@@ -9,13 +9,17 @@ share; it connects again when it is next used.
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Protocol, Self
 from weakref import WeakSet
 
+_LOOK_SECONDS = 0.005
 _WAIT_SECONDS = 10.0
 """How long a fork waits until nobody is at work with what must be left alone then."""
 
@@ -136,10 +140,32 @@ class Occupancy:
 
 
 def _before() -> None:
+    _wait_for_imports()
     for occupancy in list(_occupancies):
         occupancy.close()
     for part in list(_closed):
         part.before_fork()
+
+
+def _wait_for_imports() -> None:
+    """Wait until no other thread is in the middle of an import.
+
+    Python keeps a lock for each module that is being imported. A child inherits it taken, and hangs
+    when it needs the module. This package and its libraries import much when it is first used.
+    """
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the cheapest look at the stack
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return  # it is this thread that imports, and it would wait in vain
+        frame = frame.f_back
+    until = time.monotonic() + _WAIT_SECONDS
+    while any(map(_is_being_imported, list(sys.modules.values()))) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+
+
+def _is_being_imported(module: object) -> bool:
+    spec = getattr(module, "__dict__", {}).get("__spec__")
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _after_in_parent() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -61,6 +64,32 @@ def test_a_fork_while_other_threads_are_at_work(platform: Platform, block: Quant
     assert platform.jobs_of(experiment.uid) == 2
     assert len(experiment.sessions) == 1
     experiment.close_session()
+
+
+def test_a_fork_waits_for_another_threads_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's lock for a module that is being imported would never be released in the child."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1)\nVALUE = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with ThreadPoolExecutor() as threads:
+        importing = threads.submit(import_module, "slow_to_import")
+        wait_until(lambda: "slow_to_import" in sys.modules, seconds=5, what="it is being imported")
+        child = Child(lambda: import_module("slow_to_import").VALUE)
+        assert child.answer() == {"value": 7}
+        assert importing.result().VALUE == 7
+
+
+def test_a_module_that_forks_while_it_is_imported_waits_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that forks would wait for itself."""
+    code = "import os, time\nbegan = time.monotonic()\npid = os.fork()\nif not pid: os._exit(0)\n"
+    (tmp_path / "forks_at_import.py").write_text(
+        f"{code}os.waitpid(pid, 0)\nSECONDS = time.monotonic() - began\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert import_module("forks_at_import").SECONDS < 5
 
 
 def test_a_child_ends_nothing_of_its_parent(platform: Platform, block: QuantumSession) -> None:
