@@ -8,6 +8,7 @@ from typing import Self
 from session_block.client import Connection
 from session_block.costs.budget import Budget
 from session_block.costs.usage import UsageMeter
+from session_block.environment.environment import Environment
 from session_block.environment.forks import ForkLock, renew_after_fork
 from session_block.experiments.recorded_inputs import RecordedInputs
 from session_block.experiments.replay import ReplayGuard
@@ -130,6 +131,11 @@ class Parts:
             with self._lock:
                 made = self._made = self._made or self._make(opener=False)
         return made
+
+    @property
+    def environment(self) -> Environment:
+        """The experiment's clock, and the rest of the outside world."""
+        return self._context.environment
 
     def after_fork(self) -> None:
         """Drop the parent's parts."""

@@ -840,7 +840,7 @@ class Experiment(ExperimentRecords):
     def _begin(self, request: Request) -> DurableJob | PartedJob:
         """Submit a request exactly once, and return its job without waiting for it."""
         jobs = [self._begin_one(part) for part in request.parts]
-        return PartedJob(jobs, self._context.environment.monotonic) if len(jobs) > 1 else jobs[0]
+        return PartedJob(jobs) if len(jobs) > 1 else jobs[0]
 
     def _begin_one(self, request: Request) -> DurableJob:
         while True:

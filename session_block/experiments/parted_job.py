@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn, Self
 
 from qiskit.primitives import BasePrimitiveJob
@@ -27,9 +27,8 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
     JOB_FINAL_STATES = DurableJob.JOB_FINAL_STATES
 
-    def __init__(self, parts: Sequence[DurableJob], monotonic: Callable[[], float]) -> None:
+    def __init__(self, parts: Sequence[DurableJob]) -> None:
         super().__init__(parts[0].job_id())
-        self._monotonic = monotonic
         self.parts = tuple(parts)
         """The jobs, one for each part."""
 
@@ -101,7 +100,7 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
             JobWaitTimeoutError: The wait timed out; the jobs continue.
             SubmissionHeldError: The platform no longer knows a job.
         """
-        now = self._monotonic
+        now = self.parts[0]._parts.environment.monotonic  # noqa: SLF001 - all parts have one
         until = None if timeout is None else now() + timeout
         results = [
             (part.places or (), part.result(None if until is None else until - now()))

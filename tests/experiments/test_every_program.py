@@ -236,7 +236,7 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime.executor_estimator import Estimator
 from support import BACKEND
-from test_programs import layers, program
+from test_every_program import layers, program
 from session_block import LocalPlatformCredentials, QuantumSession
 state_dir, ledger_url, name = sys.argv[1:]
 block = QuantumSession(
