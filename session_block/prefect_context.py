@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -208,8 +208,7 @@ def endings_of(flow_runs: Sequence[str]) -> dict[str, Ending]:
 def cancelled_since(flow_runs: Sequence[str]) -> dict[str, datetime]:
     """Return since when flow runs are cancelled, for those that are; none without an answer.
 
-    A process that ends after the cancellation may have said last that the run failed. Only a server
-    that stays is asked, or that of the run around this code.
+    Only a server that stays is asked, or that of the run around this code.
     """
     if not flow_runs or not (has_server_that_stays() or inside()):
         return {}
@@ -217,25 +216,14 @@ def cancelled_since(flow_runs: Sequence[str]) -> dict[str, datetime]:
         with own_client() as client:
             asked = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(one) for one in flow_runs]))
             found = client.read_flow_runs(flow_run_filter=asked)
-            over = [one.id for one in found if one.state is not None and one.state.is_final()]
-            states = {one: client.read_flow_run_states(one) for one in over}
     except (httpx.HTTPError, PrefectException) as unanswered:
         _logger.warning("Could not ask Prefect whether the run was cancelled: %s", unanswered)
         return {}
-    current = {one.id: [one.state] for one in found if one.state is not None}
-    since = {run: _cancelled_at(those) for run, those in (current | states).items()}
-    return {str(run): moment for run, moment in since.items() if moment is not None}
-
-
-def _cancelled_at(states: Iterable[State[Any]]) -> datetime | None:
-    """Return when a flow run was cancelled, unless it has been running or scheduled since."""
-    since: datetime | None = None
-    for one in sorted(states, key=lambda one: one.timestamp):
-        if one.is_running() or one.is_scheduled() or one.is_pending():
-            since = None
-        elif since is None and ending_of(one) == "cancelled":
-            since = one.timestamp
-    return since
+    return {
+        str(one.id): one.state.timestamp
+        for one in found
+        if one.state is not None and ending_of(one.state) == "cancelled"
+    }
 
 
 def was_cancelled(flow_run_id: str) -> bool:
