@@ -20,6 +20,7 @@ from session_block.errors import InvalidInputError
 from session_block.pubs.families import client_class
 from session_block.pubs.options import (
     check_tags,
+    frozen,
     input_errors,
     options_of,
     what_reaches_the_platform,
@@ -112,7 +113,7 @@ def executor_request(
     if not program.items:
         raise InvalidInputError("The quantum program has no item, so there is nothing to run.")
     wanted = client_class("ExecutorOptions")
-    chosen = _frozen(options_of(wanted, "an executor", EXECUTOR, options), options)
+    chosen = frozen(options_of(wanted, "an executor", EXECUTOR, options), options)
     relevant = what_reaches_the_platform(chosen)
     return ProgramRequest(
         kind=EXECUTOR,
@@ -155,7 +156,7 @@ def learning_request(
     older = implementation == "v2"
     name = "NoiseLearner" if older else "NoiseLearnerV3"
     wanted = client_class(f"{name}Options")
-    chosen = _frozen(options_of(wanted, "a noise learner", NOISE_LEARNER, options), options)
+    chosen = frozen(options_of(wanted, "a noise learner", NOISE_LEARNER, options), options)
     relevant = what_reaches_the_platform(chosen)
 
     def identify(version: int) -> str:
@@ -238,8 +239,3 @@ def _tagged(options: Any, tags: Sequence[str]) -> Any:
     if isinstance(options, Mapping):
         return {**options, "job_tags": [*options.get("job_tags", ()), *tags]}
     return with_job_tags(options, [*(options.environment.job_tags or ()), *tags])
-
-
-def _frozen(chosen: Any, given: Any) -> Any:
-    """Return options that later changes of the user's own option object do not reach."""
-    return deepcopy(chosen) if chosen is given else chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from typing import Any, cast
 
@@ -162,6 +163,14 @@ def check_tags(tags: Any, name: str = "options.environment.job_tags") -> None:
             f"The job tag {long[0]!r} is longer than the {MAX_TAG_LENGTH} characters that IBM "
             "allows. Shorten it."
         )
+
+
+def frozen(chosen: Any, given: Any) -> Any:
+    """Return options that later changes of the user's own option object do not reach.
+
+    The request may be sent again much later, if its session ends first.
+    """
+    return deepcopy(chosen) if chosen is given else chosen
 
 
 def what_reaches_the_platform(options: Any) -> dict[str, Any]:

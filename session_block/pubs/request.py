@@ -11,7 +11,6 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
@@ -36,6 +35,7 @@ from session_block.pubs.fingerprint import FINGERPRINTS, fingerprint_label, fing
 from session_block.pubs.options import (
     are_drawn_in_the_client,
     chosen_options,
+    frozen,
     input_errors,
     what_reaches_the_platform,
     with_job_tags,
@@ -392,7 +392,7 @@ def sampler_request(
         InvalidInputError: PUBs, shots or options are wrong.
     """
     family = implementation or default_implementation()
-    chosen = _frozen(chosen_options("sampler", family, options), options)
+    chosen = frozen(chosen_options("sampler", family, options), options)
     with input_errors("The Sampler request is"):
         coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
         validate_classical_registers(coerced)
@@ -428,7 +428,7 @@ def estimator_request(
         InvalidInputError: PUBs, precision or options are wrong.
     """
     family = implementation or default_implementation()
-    chosen = _frozen(chosen_options("estimator", family, options), options)
+    chosen = frozen(chosen_options("estimator", family, options), options)
     with input_errors("The Estimator request is"):
         coerced = [_plain_precision(EstimatorPub.coerce(pub, precision)) for pub in _listed(pubs)]
         validate_estimator_pubs(coerced)
@@ -489,14 +489,6 @@ def _with_arguments(doc: str, of: str) -> str:
     )
     text, *sections = re.split(r"\n\n(?=(?:Returns|Raises):)", inspect.cleandoc(doc))
     return "\n\n".join([text, arguments, *sections])
-
-
-def _frozen(chosen: Any, given: Any) -> Any:
-    """Return options that later changes of the user's own option object do not reach.
-
-    The request may be sent again much later, if its session ends first.
-    """
-    return deepcopy(chosen) if chosen is given else chosen
 
 
 def _plain_shots(pub: SamplerPub) -> SamplerPub:
