@@ -58,13 +58,14 @@ def _keep_on_this_machine(route: Route) -> None:
 def _ask_again_while_busy(route: Route) -> None:
     """Send a change again after a 503, as Prefect's clients do; its pages leave it to the visitor.
 
-    On SQLite the server answers so at once where another request has written meanwhile.
+    On SQLite the server answers so at once where another request has written meanwhile. It may
+    also close an idle connection just as this one is sent on it; a browser then sends once more.
     """
-    response = route.fetch()
+    response = route.fetch(max_retries=BUSY_TRIES)
     for _ in range(BUSY_TRIES):
         if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
             break
-        response = route.fetch()
+        response = route.fetch(max_retries=BUSY_TRIES)
     route.fulfill(response=response)
 
 
