@@ -140,11 +140,11 @@ class Occupancy:
 
 
 def _before() -> None:
-    _wait_for_imports()
     for occupancy in list(_occupancies):
         occupancy.close()
     for part in list(_closed):
         part.before_fork()
+    _wait_for_imports()  # last: all that was waited for may have imported something
 
 
 def _wait_for_imports() -> None:
@@ -153,19 +153,23 @@ def _wait_for_imports() -> None:
     Python keeps a lock for each module that is being imported. A child inherits it taken, and hangs
     when it needs the module. This package and its libraries import much when it is first used.
     """
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the cheapest look at the stack
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return  # it is this thread that imports, and it would wait in vain
-        frame = frame.f_back
-    until = time.monotonic() + _WAIT_SECONDS
-    while any(map(_is_being_imported, list(sys.modules.values()))) and time.monotonic() < until:
+    me, until = threading.get_ident(), time.monotonic() + _WAIT_SECONDS
+    if _imports(sys._current_frames()[me]):  # noqa: SLF001 - the only look at all threads' stacks
+        return  # it would wait for itself, or for somebody who waits for it
+    while time.monotonic() < until:
+        others = sys._current_frames().items()  # noqa: SLF001
+        if not any(_imports(stack) for thread, stack in others if thread != me):
+            return
         time.sleep(_LOOK_SECONDS)
 
 
-def _is_being_imported(module: object) -> bool:
-    spec = getattr(module, "__dict__", {}).get("__spec__")
-    return bool(getattr(spec, "_initializing", False))
+def _imports(stack: FrameType | None) -> bool:
+    """Whether a thread is in an import: looks for a module, runs it, or waits for its lock."""
+    while stack is not None:
+        if stack.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        stack = stack.f_back
+    return False
 
 
 def _after_in_parent() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -14,6 +16,7 @@ from session_support import block_for, measured
 from support import Platform, wait_until
 
 from session_block import DurableSampler, QuantumSession
+from session_block.environment.forks import Occupancy
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
@@ -78,6 +81,28 @@ def test_a_fork_waits_for_another_threads_import(
         child = Child(lambda: import_module("slow_to_import").VALUE)
         assert child.answer() == {"value": 7}
         assert importing.result().VALUE == 7
+
+
+def test_a_fork_waits_for_what_is_imported_while_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who is at work, for whom a fork waits, makes another thread import at the end."""
+    (tmp_path / "late_and_slow.py").write_text("import time\ntime.sleep(1)\nVALUE = 8\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    occupancy, at_work = Occupancy(), Event()
+
+    def work(threads: ThreadPoolExecutor) -> None:
+        with occupancy.at_work():
+            at_work.set()
+            time.sleep(0.5)
+            threads.submit(import_module, "late_and_slow")
+            wait_until(lambda: "late_and_slow" in sys.modules, seconds=5, what="it is imported")
+
+    with ThreadPoolExecutor() as threads:
+        threads.submit(work, threads)
+        assert at_work.wait(5)
+        child = Child(lambda: import_module("late_and_slow").VALUE)
+        assert child.answer() == {"value": 8}
 
 
 def test_a_module_that_forks_while_it_is_imported_waits_for_nobody(
