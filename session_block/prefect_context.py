@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -208,7 +208,8 @@ def endings_of(flow_runs: Sequence[str]) -> dict[str, Ending]:
 def cancelled_since(flow_runs: Sequence[str]) -> dict[str, datetime]:
     """Return since when flow runs are cancelled, for those that are; none without an answer.
 
-    Only a server that stays is asked, or that of the run around this code.
+    A process that ends after the cancellation may have said last that the run failed. Only a server
+    that stays is asked, or that of the run around this code.
     """
     if not flow_runs or not (has_server_that_stays() or inside()):
         return {}
@@ -216,14 +217,25 @@ def cancelled_since(flow_runs: Sequence[str]) -> dict[str, datetime]:
         with own_client() as client:
             asked = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(one) for one in flow_runs]))
             found = client.read_flow_runs(flow_run_filter=asked)
+            over = [one.id for one in found if one.state is not None and one.state.is_final()]
+            states = {one: client.read_flow_run_states(one) for one in over}
     except (httpx.HTTPError, PrefectException) as unanswered:
         _logger.warning("Could not ask Prefect whether the run was cancelled: %s", unanswered)
         return {}
-    return {
-        str(one.id): one.state.timestamp
-        for one in found
-        if one.state is not None and ending_of(one.state) == "cancelled"
-    }
+    current = {one.id: [one.state] for one in found if one.state is not None}
+    since = {run: _cancelled_at(those) for run, those in (current | states).items()}
+    return {str(run): moment for run, moment in since.items() if moment is not None}
+
+
+def _cancelled_at(states: Iterable[State[Any]]) -> datetime | None:
+    """Return when a flow run was cancelled, unless it has been running or scheduled since."""
+    since: datetime | None = None
+    for one in sorted(states, key=lambda one: one.timestamp):
+        if one.is_running() or one.is_scheduled() or one.is_pending():
+            since = None
+        elif since is None and ending_of(one) == "cancelled":
+            since = one.timestamp
+    return since
 
 
 def was_cancelled(flow_run_id: str) -> bool:
@@ -243,12 +255,13 @@ def was_cancelled(flow_run_id: str) -> bool:
     return "cancelled" in later
 
 
-def told_to_go_on_after(moment: datetime) -> str | None:
+def told_to_go_on_after(moment: datetime) -> tuple[str, datetime] | None:
     """Return the outermost flow run if a person told Prefect to go on with it after a moment.
 
-    So it is if the run had failed, was cancelled or paused, and was scheduled again later. A run
-    that crashed is brought back by an automation, and a run's own retries come before its end:
-    both tell nothing. ``None`` also if Prefect does not answer. Limit: an automation of the user's
+    So it is if the run had failed, was cancelled or paused, and was scheduled again later, and was
+    not cancelled since. A run that crashed is brought back by an automation, and a run's own
+    retries come before its end: both tell nothing. With the run comes when that was, by Prefect's
+    clock. ``None`` also if Prefect does not answer. Limit: an automation of the user's
     own that runs failed runs again looks like a person.
 
     Args:
@@ -263,13 +276,15 @@ def told_to_go_on_after(moment: datetime) -> str | None:
     except (httpx.HTTPError, PrefectException) as unanswered:
         _logger.warning("Could not ask Prefect whether the run was to go on: %s", unanswered)
         return None
-    in_order = sorted(states, key=lambda one: one.timestamp)
-    for before, after in pairwise(in_order):
+    told: datetime | None = None
+    for before, after in pairwise(sorted(states, key=lambda one: one.timestamp)):
         ended = before.is_paused() or (before.is_final() and not before.is_crashed())
         goes_on = not (after.is_final() or after.is_paused() or after.is_cancelling())
         if ended and goes_on and after.timestamp > moment:
-            return root
-    return None
+            told = after.timestamp
+        elif ending_of(after) == "cancelled":
+            told = None
+    return None if told is None else (root, told)
 
 
 def flow_runs_around() -> tuple[str, ...]:

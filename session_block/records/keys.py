@@ -459,12 +459,16 @@ class Resumed(Kind):
     Attributes:
         number: The number of the stop.
         by: Who or what: a person, a flow run that Prefect was told to go on with, or ``on_stop``.
+        told_at: When Prefect was told so, by its clock, in seconds since the epoch; ``None`` if
+            nobody told it, or if an older version recorded it. What is cancelled later is a new
+            stop, also before this was recorded.
     """
 
     KIND = "resumed"
 
     number: int = _place(6)
     by: str
+    told_at: float | None = _if_set()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
 from session_block.errors import InvalidInputError
 from session_block.records.chapters import is_sealed, seal_settled
@@ -161,6 +162,15 @@ def resume(journal: Journal, identity: Identity, by: str) -> Stopped:
     return stop
 
 
-def lift(journal: Journal, stop: Stopped, by: str) -> None:
-    """Record who lifted a stop, unless somebody did."""
-    journal.record(Resumed(number=stop.number, by=by))
+def lift(journal: Journal, stop: Stopped, by: str, told_at: datetime | None = None) -> None:
+    """Record who lifted a stop, unless somebody did.
+
+    Args:
+        journal: The experiment's journal.
+        stop: The stop.
+        by: Who or what lifts it.
+        told_at: When Prefect was told so, by its clock, if it was.
+    """
+    journal.record(
+        Resumed(number=stop.number, by=by, told_at=None if told_at is None else told_at.timestamp())
+    )

@@ -86,7 +86,8 @@ class StopGuard:
         if not told:
             self.has_refused = True
             raise self._error(stop)
-        lift(self._journal, stop, f"flow run {told}, which was told to go on in Prefect")
+        run, told_at = told
+        lift(self._journal, stop, f"flow run {run}, which was told to go on in Prefect", told_at)
 
     def _learn_of_cancellation(self) -> None:
         """Record a stop if a person has cancelled the flow run, and nothing has come of it."""
@@ -158,6 +159,8 @@ class _Cancellations:
 
 
 def _is_after(fact: Kind, moment: datetime) -> bool:
+    if isinstance(fact, Resumed) and fact.told_at is not None:
+        return fact.told_at > moment.timestamp()
     return fact.recorded_at is not None and fact.recorded_at > moment
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow, get_client, runtime
 from prefect.flow_engine import run_flow
-from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Scheduled, State
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Failed, Scheduled, State
 from prefect_helpers import flow_run, rotated
 from support import Platform
 
@@ -41,12 +41,16 @@ def _cancel(run_id: UUID) -> None:
 
 
 @flow
-def _goes_on(block: str, name: str | None = None, cancelled_after: int = 1) -> None:
+def _goes_on(
+    block: str, name: str | None = None, cancelled_after: int = 1, overwritten: bool = False
+) -> None:
     """Run jobs; a person cancels the flow run after some of them."""
     with load_block(block).experiment(name) as experiment:
         for number in range(4):
             if number == cancelled_after:
                 _cancel(UUID(runtime.flow_run.id))
+                if overwritten:
+                    _set(UUID(runtime.flow_run.id), Failed())
                 time.sleep(2 * ASK_PREFECT_SECONDS)
             try:
                 experiment.run_sampler([_measured(number)], shots=8)
@@ -186,6 +190,38 @@ def test_a_cancelled_run_without_a_worker_buys_nothing_more(
     assert platform.jobs_of(identity.uid) == after
     (stop,) = described_in_full(block.ledger(), identity)["stops"]
     assert "cancelled in Prefect" in stop["because"]
+
+
+def test_a_cancellation_stands_although_another_process_of_the_run_fails_after_it(
+    block: QuantumSession, platform: Platform, saved: str
+) -> None:
+    """Prefect then shows the run as failed. It began it twice, as after a laptop's sleep."""
+    state: Any = _goes_on(saved, overwritten=True, return_state=True)
+    assert ["bought", *["stopped"] * 3] == ENDS
+    (identity,) = opened_by(block.ledger(), str(state.state_details.flow_run_id))
+    assert platform.jobs_of(identity.uid) == 1
+
+
+def test_a_retried_run_that_is_cancelled_again_at_once_buys_nothing(
+    block: QuantumSession, platform: Platform, saved: str
+) -> None:
+    """The retry lifts the first cancellation only; what comes after the retry is a new one."""
+    with get_client(sync_client=True) as client:
+        run_id = client.create_flow_run(_goes_on, parameters={"block": saved}).id
+
+    def go(cancelled_after: int) -> None:
+        ENDS.clear()
+        parameters = {"block": saved, "cancelled_after": cancelled_after}
+        run_flow(_goes_on, flow_run=flow_run(run_id), parameters=parameters, return_type="state")
+
+    go(1)
+    assert ["bought", *["stopped"] * 3] == ENDS
+    for expected in (1, 4):
+        _set(run_id, Cancelled())
+        _set(run_id, AwaitingRetry())
+        go(0 if expected == 1 else -1)
+        assert ["bought"] * expected + ["stopped"] * (4 - expected) == ENDS
+        assert platform.jobs_of(_uid(block, run_id)) == expected
 
 
 def test_a_run_that_was_killed_and_then_cancelled_is_stopped_for_whoever_comes_next(

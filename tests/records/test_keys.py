@@ -197,6 +197,11 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ),
     ("resumed/000001", {"by": "ada@host"}, keys.Resumed(number=1, by="ada@host")),
     (
+        "resumed/000002",
+        {"by": "flow run f", "told_at": 1790000000.5},
+        keys.Resumed(number=2, by="flow run f", told_at=1790000000.5),
+    ),
+    (
         "session-end/2",
         {"session_id": "s-2", "reason": "too near its end"},
         keys.SessionEnded(number=2, session_id="s-2", reason="too near its end"),

@@ -294,6 +294,8 @@ class Prefect:
         self.world.prefect_call(process, f"{run.name} is {name or _NAMES[kind]}")
         if kind is StateType.RUNNING and run.state is not None and run.state.is_final():
             raise Killed  # the server does not let it begin: it is over
+        if kind is StateType.SCHEDULED and run.state is not None and run.state.is_cancelled():
+            kind, name = StateType.FAILED, ""  # the server retries only what was running
         self.set_state(run, kind, name, data)
 
     def _new_id(self) -> UUID:
