@@ -59,6 +59,13 @@ class Environment:
         """Return the seconds of a clock that is never adjusted, from an arbitrary start."""
         return time.monotonic()
 
+    def time_left(self, seconds: float | None) -> Callable[[], float | None]:
+        """Return a function that says how many of these seconds are left; ``None`` for no limit."""
+        if seconds is None:
+            return lambda: None
+        until = self.monotonic() + seconds
+        return lambda: max(0.0, until - self.monotonic())
+
     def pause(self, seconds: float) -> None:
         """Sleep. An abandoned call ends here; see :mod:`session_block.aio`.
 

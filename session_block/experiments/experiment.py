@@ -369,9 +369,8 @@ class Experiment(ExperimentRecords):
             LedgerError: This ledger has no record of the job.
         """
         if job.parts:
-            return merged(
-                [(one.places or (), self.fetch_result(one, timeout_seconds)) for one in job.parts]
-            )
+            left = self._context.environment.time_left(timeout_seconds)
+            return merged([(one.places or (), self.fetch_result(one, left())) for one in job.parts])
         generations = self._parts.submitter.read(job.submission).generations
         if len(generations) < job.generation:
             raise LedgerError(

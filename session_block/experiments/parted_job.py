@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Self
 
 from qiskit.primitives import BasePrimitiveJob
@@ -100,13 +100,8 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
             JobWaitTimeoutError: The wait timed out; the jobs continue.
             SubmissionHeldError: The platform no longer knows a job.
         """
-        now = self.parts[0]._parts.environment.monotonic  # noqa: SLF001 - all parts have one
-        until = None if timeout is None else now() + timeout
-        results = [
-            (part.places or (), part.result(None if until is None else until - now()))
-            for part in self.parts
-        ]
-        return merged(results)
+        left = self._time_left(timeout)
+        return merged([(part.places or (), part.result(left())) for part in self.parts])
 
     def status(self) -> str:
         """Return the state of the whole: done if all are, failed or cancelled if one is."""
@@ -140,8 +135,9 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
     def wait_for_final_state(self, timeout: float | None = None) -> None:
         """Wait until all jobs have ended; see :meth:`DurableJob.wait_for_final_state`."""
+        left = self._time_left(timeout)
         for part in self.parts:
-            part.wait_for_final_state(timeout)
+            part.wait_for_final_state(left())
 
     def error_message(self) -> str | None:
         """Return the platform's reason why the first job that failed did; ``None`` if none did.
@@ -166,6 +162,9 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
         for part in self.parts:
             if not part.in_final_state():
                 part.cancel()
+
+    def _time_left(self, seconds: float | None) -> Callable[[], float | None]:
+        return self.parts[0]._parts.environment.time_left(seconds)  # noqa: SLF001 - all have one
 
     abackend = aio.async_twin(backend)
     areference = aio.async_twin(reference)

@@ -11,7 +11,7 @@ from session_support import jobs_at
 from support import Platform
 
 from session_block import DurableSampler, JobRef, PartedJob, QuantumSession
-from session_block.errors import BudgetExceededError, InvalidInputError
+from session_block.errors import BudgetExceededError, InvalidInputError, JobWaitTimeoutError
 from session_block.experiments.experiment import Experiment
 from session_block.tasks import fetch_result
 
@@ -146,6 +146,18 @@ def test_a_cancelled_part_is_told(slow_block: QuantumSession) -> None:
     job.cancel()
     job.wait_for_final_state()
     assert job.cancelled()
+    experiment.close_session()
+
+
+def test_one_timeout_is_for_all_parts(slow_block: QuantumSession) -> None:
+    """Three jobs of 1.5 s each, one after another, take longer than 2.5 s, though none does."""
+    block = slow_block.model_copy(update={"implementation": "executor"})
+    experiment = block.experiment("slow-parts")
+    job = DurableSampler(experiment).run(_pubs([8, 9, 10]))
+    reference = job.reference(experiment.session_ref)
+    with pytest.raises(JobWaitTimeoutError):
+        experiment.fetch_result(reference, timeout_seconds=2.5)
+    assert _counted(experiment.fetch_result(reference, timeout_seconds=60)) == [8, 9, 10]
     experiment.close_session()
 
 
