@@ -16,7 +16,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import entered, growth, imports, large, parallel, platform_latency, resume, vqe_loop
+from benchmarks import (
+    entered,
+    executor,
+    growth,
+    imports,
+    large,
+    parallel,
+    platform_latency,
+    resume,
+    vqe_loop,
+)
 from benchmarks.figure import draw
 from benchmarks.measuring import Part
 from benchmarks.report import about_the_machine, markdown
@@ -30,6 +40,7 @@ PARTS: dict[str, Callable[[Rig], Part]] = {
     "parallel": parallel.measure,
     "imports": imports.measure,
     "large": large.measure,
+    "executor": executor.measure,
     "platform": platform_latency.measure,
     "entered": entered.measure,
 }
