@@ -14,6 +14,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
+from session_block.environment.qiskit_library import load_qiskit_library
+
 if TYPE_CHECKING:
     from session_block.account import Account
     from session_block.algorithms.ising import Ising, MaxCut, Terms
@@ -179,6 +181,9 @@ _HOMES = {
     "run_vqe": "algorithms.vqe",
     "set_aside": "ledger.store",
 }
+
+
+load_qiskit_library()
 
 
 def __getattr__(name: str) -> Any:
