@@ -263,9 +263,10 @@ class QuantumSession(SessionSettings, FormBlock):
         """
         from session_block.records.identity import Identity
         from session_block.records.journal import Journal
-        from session_block.records.sessions import read_sessions
+        from session_block.records.keys import ExperimentBegan
 
-        if not read_sessions(Journal(self.ledger(), session.uid)):
+        # In job mode it has no session.
+        if Journal(self.ledger(), session.uid).get(ExperimentBegan) is None:
             raise InvalidInputError(
                 f"This ledger does not know experiment {session.experiment!r} number "
                 f"{session.number}. Use the ledger that it was opened in."

@@ -295,6 +295,20 @@ def test_another_process_needs_labels(block: QuantumSession, platform: Platform)
     opened.close_session()
 
 
+def test_another_process_joins_in_job_mode_too(block: QuantumSession, platform: Platform) -> None:
+    """There is no session then. An experiment that nobody began in this ledger is refused."""
+    jobs = block.model_copy(update={"mode": "job"})
+    opened = jobs.experiment("e")
+    opened.open_session()
+    joined = jobs.attach(opened.session_ref)
+    reference = joined.submit_sampler([_bell()], shots=8, label="from-elsewhere")
+    assert opened.fetch_result(reference)[0].data.meas.num_shots == 8
+    assert platform.jobs_of(opened.uid) == 1
+    nowhere = opened.session_ref.model_copy(update={"uid": "0" * 32})
+    with pytest.raises(InvalidInputError, match="This ledger does not know"):
+        jobs.attach(nowhere)
+
+
 def test_a_circuit_that_does_not_fit_makes_no_job_and_no_session(
     block: QuantumSession, platform: Platform
 ) -> None:
