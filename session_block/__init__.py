@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from session_block.errors import SessionBlockError
     from session_block.experiments.experiment import Experiment
     from session_block.experiments.job import DurableJob
+    from session_block.experiments.noise_models import NoiseModel
     from session_block.experiments.parted_job import PartedJob
     from session_block.experiments.primitives import DurableEstimator, DurableSampler
     from session_block.experiments.recorded_inputs import PinnedTranspiler
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from session_block.local_platform import LocalPlatform
     from session_block.operations.flow_runs import cancel_experiments
     from session_block.records.identity import Identity
+    from session_block.records.noise import NoiseModelOrigin
     from session_block.records.sessions import SessionRecord
     from session_block.records.states import SessionState, SubmissionState
     from session_block.records.versions import Versions
@@ -85,6 +87,8 @@ __all__ = [
     "LocalPlatform",
     "LocalPlatformCredentials",
     "MaxCut",
+    "NoiseModel",
+    "NoiseModelOrigin",
     "Optimum",
     "PartedJob",
     "PinnedTranspiler",
@@ -145,6 +149,8 @@ _HOMES = {
     "LocalPlatform": "local_platform",
     "LocalPlatformCredentials": "blocks.credentials",
     "MaxCut": "algorithms.ising",
+    "NoiseModel": "experiments.noise_models",
+    "NoiseModelOrigin": "records.noise",
     "Optimum": "algorithms.vqe",
     "PartedJob": "experiments.parted_job",
     "PinnedTranspiler": "experiments.recorded_inputs",

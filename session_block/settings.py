@@ -75,7 +75,8 @@ class SessionPlan:
         calibration_id: Which of its calibrations to use; ``None`` for the newest.
         in_maintenance: What to do if the backend is down before the first job: ``wait``, or
             ``move`` to another one.
-        on_recalibration: Whether to continue after the backend was calibrated again.
+        on_recalibration: What to do after the backend was calibrated again: ``continue``,
+            ``relearn`` noise models, or ``stop``.
         mode: The execution mode.
         max_time_seconds: Maximum time of a session; ``None`` for the platform's default.
         without_sessions: What to use in mode ``session`` if the plan allows no sessions.
@@ -94,7 +95,7 @@ class SessionPlan:
     use_fractional_gates: bool | None = False
     calibration_id: str | None = None
     in_maintenance: Literal["wait", "move"] = "wait"
-    on_recalibration: Literal["continue", "stop"] = "continue"
+    on_recalibration: Literal["continue", "relearn", "stop"] = "continue"
     mode: ExecutionMode = "session"
     max_time_seconds: int | None = None
     without_sessions: Literal["fail", "batch", "job"] = "fail"

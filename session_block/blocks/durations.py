@@ -1,9 +1,8 @@
-"""Durations: seconds, or text such as ``"2h 30m 40s"``."""
+"""How long a session may be open."""
 
 from __future__ import annotations
 
-import re
-
+from session_block.environment.durations import duration_seconds
 from session_block.errors import InvalidInputError
 
 MIN_MAX_TIME_SECONDS = 60
@@ -11,10 +10,6 @@ MIN_MAX_TIME_SECONDS = 60
 
 SYSTEM_MAX_TIME_SECONDS = 8 * 3600
 """The longest session that IBM documents (eight hours)."""
-
-_UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_PART = re.compile(r"(\d+)([dhms])")
-_WHOLE = re.compile(r"\s*(?:\d+[dhms]\s*)+")
 
 
 def max_time_seconds(max_time: int | str | None) -> int | None:
@@ -38,25 +33,3 @@ def max_time_seconds(max_time: int | str | None) -> int | None:
             f"to {SYSTEM_MAX_TIME_SECONDS} s (8h)."
         )
     return seconds
-
-
-def duration_seconds(duration: int | str, name: str) -> int:
-    """Return a duration in seconds. Text is read in the same way as ``max_time``.
-
-    Raises:
-        InvalidInputError: The value is malformed. The message calls it by its ``name``.
-    """
-    if isinstance(duration, bool) or not isinstance(duration, int | str):
-        raise InvalidInputError(
-            f"{name} must be seconds or text such as '2h 30m 40s', not {duration!r}."
-        )
-    return duration if isinstance(duration, int) else _parse(duration, name)
-
-
-def _parse(text: str, name: str) -> int:
-    if not _WHOLE.fullmatch(text):
-        raise InvalidInputError(
-            f"{name} {text!r} is not a duration. Write seconds, or numbers with the units "
-            "d, h, m, s, such as '2h 30m 40s'."
-        )
-    return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))

@@ -8,12 +8,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
-from session_block.blocks.durations import (
-    SYSTEM_MAX_TIME_SECONDS,
-    duration_seconds,
-    max_time_seconds,
-)
+from session_block.blocks.durations import SYSTEM_MAX_TIME_SECONDS, max_time_seconds
 from session_block.blocks.forms import Duration, FractionalDuration, YesNoAll
+from session_block.environment.durations import duration_seconds
 from session_block.errors import InvalidInputError
 from session_block.pubs.families import default_implementation
 from session_block.references import DEFAULT_IMPLEMENTATION, ExecutionMode, Implementation
@@ -168,11 +165,12 @@ class SessionSettings(BaseModel):
             "to another one. Afterwards an experiment always waits."
         ),
     )
-    on_recalibration: Literal["continue", "stop"] = Field(
+    on_recalibration: Literal["continue", "relearn", "stop"] = Field(
         default="continue",
         title="New calibrations",
         description=(
-            "What an experiment does after its backend was recalibrated: 'continue' or 'stop'."
+            "What an experiment does after its backend was recalibrated: 'continue', continue but "
+            "'relearn' noise models, or 'stop'."
         ),
     )
     use_fractional_gates: YesNoAll = Field(

@@ -37,6 +37,7 @@ _PARTS = {
     "sessions": ["session_number", "session_id", "mode", "backend", "kind", "opened_at", "end"],
     "submissions": ["submission", "label", "kind", "state", "job_id", "generations", "asked_at"],
     "stops": ["number", "at", "because", "session_id", "charged_seconds", "resumed_by"],
+    "noise_models": ["experiment", "job_id", "learned_at", "age_seconds", "calibrated_at"],
     "attempts": ["number", "began_at", "results_before", "stopped", "failed_at"],
 }
 """What ``show`` prints as tables, with their columns; JSON has more."""

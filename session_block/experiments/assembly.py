@@ -10,6 +10,7 @@ from session_block.costs.budget import Budget
 from session_block.costs.usage import UsageMeter
 from session_block.environment.environment import Environment
 from session_block.environment.forks import ForkLock, renew_after_fork
+from session_block.experiments.noise_models import NoiseModels
 from session_block.experiments.recorded_inputs import RecordedInputs
 from session_block.experiments.replay import ReplayGuard
 from session_block.records.context import ExperimentContext
@@ -36,6 +37,7 @@ class Assembly:
         results: Waits for jobs, fetches and stores their results.
         guard: Recognises requests, and stops a run that has diverged.
         inputs: Records draws and transpiled circuits.
+        noise_models: Shares noise models with the owner's other experiments.
     """
 
     sessions: SessionManager
@@ -47,6 +49,7 @@ class Assembly:
     results: ResultFetcher
     guard: ReplayGuard
     inputs: RecordedInputs
+    noise_models: NoiseModels
 
     @classmethod
     def of(
@@ -85,6 +88,7 @@ class Assembly:
                 shared=shared,
             ),
             inputs=RecordedInputs(context, sessions),
+            noise_models=NoiseModels(context, sessions),
         )
 
 

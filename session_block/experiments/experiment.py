@@ -21,6 +21,11 @@ from session_block.events import EventBus, Point, Progress
 from session_block.experiments.assembly import Assembly, Parts
 from session_block.experiments.completion import Completion
 from session_block.experiments.job import DurableJob
+from session_block.experiments.noise_models import (
+    NoiseModel,
+    NoiseModelRequest,
+    noise_model_request,
+)
 from session_block.experiments.parted_job import PartedJob
 from session_block.experiments.program_request import (
     ProgramRequest,
@@ -295,6 +300,38 @@ class Experiment(ExperimentRecords):
         """
         return self._begin(request).reference(self.session_ref)
 
+    @asks(noise_model_request)
+    def noise_model(self, request: NoiseModelRequest) -> NoiseModel:
+        """Return the noise model that PUBs need for PEC or PEA; learn it only if there is none.
+
+        A model that an experiment of the same owner has learned is taken from the ledger and costs
+        nothing: for the same backend, instance, layers in their order and options of the learner,
+        and not older than ``max_age``. If the Block says ``on_recalibration="relearn"`` or
+        ``"stop"``, it must also be of the backend's present calibration. A resumed run gets the
+        very model that it got before, whatever its age by then.
+
+        Limit: two experiments, or two processes, that ask at the same time may both learn it.
+
+        Raises:
+            InvalidInputError: The request is wrong; nothing was sent.
+            ExperimentDivergedError: A resumed run makes a new request before the recorded ones.
+            ExperimentStoppedError: A person or the cost limit stopped the experiment.
+            SubmissionError: The submission or its job went wrong; the message says what to do.
+            ConnectionFailedError: The platform could not be reached; run again to continue.
+        """
+        learning, models = request.learning, self._parts.noise_models
+        with models.one_by_one(request):
+            while True:
+                with (
+                    suppress(OccurrenceTakenError),
+                    self._parts.guard.admit(learning, models.answering(request)) as admission,
+                ):
+                    taken = models.taken(admission.submission)
+                    if taken is None:
+                        self._answer(learning, admission)
+                        taken = models.share(admission.submission, admission.asked)
+                    return models.model(request, taken)
+
     @asks(program_request)
     def run_program(self, request: ProgramRequest) -> Any:
         """Run any program of the platform exactly once; wait for its result.
@@ -413,6 +450,7 @@ class Experiment(ExperimentRecords):
     asubmit_executor = aio.async_twin(submit_executor)
     alearn_noise = aio.async_twin(learn_noise)
     asubmit_noise_learning = aio.async_twin(submit_noise_learning)
+    anoise_model = aio.async_twin(noise_model)
     arun_program = aio.async_twin(run_program)
     asubmit_program = aio.async_twin(submit_program)
     areprocess = aio.async_twin(reprocess)
@@ -699,7 +737,9 @@ class Experiment(ExperimentRecords):
         """
         if outcome is not None and not self.sealed:
             found = plain(outcome)
-            self.seal({**found, "run": run_facts(self, self.usage_seconds()).model_dump()})
+            self.seal(
+                {**found, "run": run_facts(self, self.usage_seconds()).model_dump(mode="json")}
+            )
         return super().report()
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -851,13 +891,16 @@ class Experiment(ExperimentRecords):
             return self._begin(request).result()
         while True:
             with suppress(OccurrenceTakenError), self._parts.guard.admit(request) as admission:
-                recorded = self._parts.results.recorded(admission.submission, request.registers)
-                if recorded is not None:
-                    return recorded
-                return prefect_context.visibly(
-                    f"{request.kind} {request.label or admission.submission[:8]}",
-                    partial(self._wait, request, admission),
-                )
+                return self._answer(request, admission)
+
+    def _answer(self, request: Request, admission: Admission) -> Any:
+        recorded = self._parts.results.recorded(admission.submission, request.registers)
+        if recorded is not None:
+            return recorded
+        return prefect_context.visibly(
+            f"{request.kind} {request.label or admission.submission[:8]}",
+            partial(self._wait, request, admission),
+        )
 
     def _wait(self, request: Request, admission: Admission) -> Any:
         return self._job(request, admission).wait()

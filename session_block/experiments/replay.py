@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from session_block import aio, prefect_context
 from session_block.errors import (
@@ -25,7 +26,14 @@ from session_block.pubs.fingerprint import submission_id
 from session_block.pubs.request import Request
 from session_block.records.chapters import latest_chapter
 from session_block.records.context import ExperimentContext
-from session_block.records.keys import Asker, AskerFound, Intent, Outcome, Result
+from session_block.records.keys import (
+    Asker,
+    AskerFound,
+    Intent,
+    NoiseModelTaken,
+    Outcome,
+    Result,
+)
 from session_block.records.submissions import Asked
 from session_block.sessions.manager import SessionManager
 from session_block.submissions.reconcile import Reconciler
@@ -46,6 +54,16 @@ class Admission:
 
     submission: str
     asked: Asked
+
+
+class Answering(Protocol):
+    """Answers a request without a submission, such as with what another experiment has bought."""
+
+    def known(self, submission: str) -> str | None:
+        """Return the fingerprint of the request that was answered; ``None`` if none was."""
+
+    def answer(self, submission: str, asked: Asked) -> bool:
+        """Answer a new request now; return whether it was. It then costs nothing."""
 
 
 class ReplayGuard:
@@ -94,12 +112,21 @@ class ReplayGuard:
             if one.occurrence is not None and one.asker is not None
             if one.chapter == self._chapter  # what earlier chapters recorded is for all
         }
+        asked |= {
+            (one.fingerprint, one.occurrence): one.asker
+            for one in self._journal.all(NoiseModelTaken)
+            if one.asker is not None and one.chapter == self._chapter and not one.labelled
+        }
         root = prefect_context.root_flow_run_id()
         self._occurrences = Occurrences(asked, root, _Unclaimed(self))
 
     @contextmanager
-    def admit(self, request: Request) -> Iterator[Admission]:
+    def admit(self, request: Request, answering: Answering | None = None) -> Iterator[Admission]:
         """Give a request its place; if the request fails, the next equal request gets the place.
+
+        Args:
+            request: The request.
+            answering: What may answer it without a submission; ``None`` if nothing does.
 
         Raises:
             LabelRequiredError: A retry could not recognise this process's, thread's or nested
@@ -110,7 +137,7 @@ class ReplayGuard:
             ExperimentDivergedError: The run is not the one that was interrupted.
         """
         if request.label_fingerprint is not None:
-            yield self._admitted(request, request.label_fingerprint, 1)
+            yield self._admitted(request, request.label_fingerprint, 1, answering=answering)
             return
         if self._pid != self._context.environment.pid():
             raise LabelRequiredError(
@@ -132,7 +159,9 @@ class ReplayGuard:
             lambda taken: self._occurrences.give_back(fingerprint, taken),
         ) as occurrence:
             self._places[submission_id(fingerprint, occurrence)] = (fingerprint, occurrence)
-            yield self._admitted(request, fingerprint, occurrence, asking.asker, task)
+            yield self._admitted(
+                request, fingerprint, occurrence, asking.asker, task, answering=answering
+            )
 
     def held(self, submission: str, *, unless: type[Exception]) -> AbstractContextManager[None]:
         """Hold a job's place while waiting for its result; leave the place if the wait fails.
@@ -241,9 +270,12 @@ class ReplayGuard:
         occurrence: int,
         asker: Asker | None = None,
         task: TaskAttempt | None = None,
+        *,
+        answering: Answering | None = None,
     ) -> Admission:
         submission, label = submission_id(identifier, occurrence), request.label
         fingerprint = self._fingerprint(request)
+        by = "" if task is None else task.task_run_id
         if task is not None:
             self._tries.note(task, submission, aio.current().asker)
         since: float | None = None
@@ -252,7 +284,8 @@ class ReplayGuard:
                 concurrent = self._concurrent or self._several_ask()
                 self._note_asked(submission)
                 recorded = self._record_of(submission)
-                if recorded is None and not self._context.sealed and self._reconciler.ensure():
+                is_new = recorded is None and not (answering and answering.known(submission))
+                if is_new and not self._context.sealed and self._reconciler.ensure():
                     self._read_records()
                     recorded = self._recorded.get(submission)
                     concurrent = concurrent or self._concurrent
@@ -264,23 +297,40 @@ class ReplayGuard:
                     recorded = claimed
                     if self._occurrences.is_anothers(claimed.asker, asker):
                         raise OccurrenceTakenError  # another flow run was faster
-                if recorded is not None:
-                    self._check_label(label, recorded.fingerprint, fingerprint)
-                else:
-                    self._refuse_when_sealed()
+                asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter, by)
+                answered = self._is_answered(submission, asked, recorded, answering)
                 # The look at the platform may have taken long, and others waited for it.
                 since = self._context.environment.monotonic() if since is None else since
                 may_go_on = (
                     recorded is not None
+                    or answered
                     or label is not None
                     or self._repeats(request, asker, task, concurrent=concurrent, since=since)
                 )
             if may_go_on:
                 break
             self._context.environment.pause(LOOK_SECONDS)
-        by = "" if task is None else task.task_run_id
-        asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter, by)
         return Admission(submission, asked)
+
+    def _is_answered(
+        self,
+        submission: str,
+        asked: Asked,
+        recorded: Intent | None,
+        answering: Answering | None,
+    ) -> bool:
+        """Check a request against what is recorded; return whether it needs no submission."""
+        if recorded is not None:
+            self._check_label(asked.label, recorded.fingerprint, asked.fingerprint)
+            return False
+        known = None if answering is None else answering.known(submission)
+        if known is not None:
+            self._check_label(asked.label, known, asked.fingerprint)
+            return True
+        if answering is not None and answering.answer(submission, asked):
+            return True
+        self._refuse_when_sealed()
+        return False
 
     def _note_asked(self, submission: str) -> None:
         self._asked.add(submission)

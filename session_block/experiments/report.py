@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.optimize import OptimizeResult
 
 from session_block.errors import InvalidInputError
+from session_block.records.noise import NoiseModelOrigin
 
 if TYPE_CHECKING:
     from session_block.records.views import ExperimentRecords
@@ -73,6 +74,7 @@ class RunFacts(BaseModel):
         job_ids: The jobs that gave its results, in the order of the requests.
         usage_seconds: The usage charged until the report was made. The session is closed only
             after that.
+        noise_models: Where its noise models come from, and how old they were when it took them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,6 +86,7 @@ class RunFacts(BaseModel):
     session_ids: list[str]
     job_ids: list[str]
     usage_seconds: float
+    noise_models: list[NoiseModelOrigin] = []
 
 
 def run_facts(experiment: ExperimentRecords, usage_seconds: float) -> RunFacts:
@@ -103,4 +106,5 @@ def run_facts(experiment: ExperimentRecords, usage_seconds: float) -> RunFacts:
         ),
         job_ids=experiment.job_ids,
         usage_seconds=usage_seconds,
+        noise_models=experiment.noise_models,
     )

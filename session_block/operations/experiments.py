@@ -127,7 +127,8 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     and ``sessions``, ``submissions``, ``attempts``, ``flow_runs`` (those that opened it),
     ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the limits
     refused),
-    ``stops`` (who or what stopped it, and who resumed it), ``usage`` as far as it is recorded, the
+    ``stops`` (who or what stopped it, and who resumed it), ``noise_models`` (where they come from,
+    and how old they were when it took them), ``usage`` as far as it is recorded, the
     number of the latest ``chapter`` and its ``report``.
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
@@ -144,6 +145,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
             "refused": sum(one.cause == records.BUDGET for one in journal.all(Outcome)),
         },
         "stops": [_stop(*one) for one in read_stops(journal)],
+        "noise_models": [one.model_dump(mode="json") for one in view.noise_models],
         "usage": recorded_usage(journal).described(),
         "chapter": view.chapter,
         "report": view.report(),

@@ -47,7 +47,7 @@ _RZZ = "rzz"
 """A gate whose angle is limited, so that its values count too."""
 
 P = ParamSpec("P")
-Q = TypeVar("Q", bound="Request")
+Q = TypeVar("Q")
 S = TypeVar("S", bound="_HasFamily")
 T = TypeVar("T")
 

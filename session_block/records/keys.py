@@ -28,6 +28,9 @@ what the platform shows of its session: ended early, by the lender, or by the co
 NAMES = "@names"
 """The pseudo-experiment whose facts say which UIDs a name has had."""
 
+NOISE = "@noise"
+"""The pseudo-experiment whose facts say which noise models have been learned, and by whom."""
+
 _AROUND = frozenset({"recorded_at", "payload"})
 
 
@@ -689,6 +692,70 @@ class RawResult(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseLearned(Kind):
+    """A noise model was learned, and its owner's other experiments may take it.
+
+    Attributes:
+        model: Digest of what it is a model of, and for whom.
+        uid: The experiment that learned it.
+        submission: The submission whose result it is.
+        name: The experiment's name.
+        job_id: The job that learned it.
+        learned_at: When that job ended, as ISO 8601, by the platform's clock.
+        calibrated_at: The backend's calibration then, as ISO 8601; ``None`` if it is not known.
+    """
+
+    KIND = "noise"
+
+    model: str = _place()
+    uid: str = _place()
+    submission: str = _place()
+    name: str
+    job_id: str
+    learned_at: str
+    calibrated_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseModelTaken(Kind):
+    """The noise model that a request of this experiment was answered with, and always will be.
+
+    Attributes:
+        submission: The request's ID. Only if the experiment learned the model for it, there is such
+            a submission.
+        fingerprint: The request's fingerprint.
+        occurrence: Which of several equal requests it is; 1 if it has a label.
+        model: As :class:`NoiseLearned` says it, and so are the fields down to ``calibrated_at``.
+        source: The submission whose result the model is.
+        age_seconds: How old it was when it was taken.
+        asker: The flow run that asked, if others may ask of the same experiment.
+        chapter: The chapter in which it was taken.
+        labelled: Whether the request has a label.
+    """
+
+    KIND = "noise-model"
+
+    submission: str = _place()
+    fingerprint: str
+    occurrence: int
+    model: str
+    uid: str
+    source: str
+    name: str
+    job_id: str
+    learned_at: str
+    calibrated_at: str | None
+    age_seconds: float
+    asker: Asker | None = _if_set()
+    chapter: int = _if_set(default=1)
+    labelled: bool = _if_set(default=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.asker, Mapping):
+            object.__setattr__(self, "asker", Asker(**self.asker))
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinalJobUsage(Kind):
     """The final usage of a job."""
 
@@ -934,6 +1001,8 @@ KINDS: tuple[type[Kind], ...] = (
     Twin,
     Result,
     RawResult,
+    NoiseLearned,
+    NoiseModelTaken,
     FinalJobUsage,
     FinalSessionUsage,
     SubmissionDeed,

@@ -15,6 +15,7 @@ from session_block.records.chapters import chapter_report, is_sealed, latest_cha
 from session_block.records.identity import Identity, check_one, experiments_called
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result
+from session_block.records.noise import NoiseModelOrigin, origins
 from session_block.records.sessions import SessionRecord, read_sessions
 from session_block.records.states import SubmissionState
 from session_block.records.stops import standing_stop
@@ -97,6 +98,11 @@ class ExperimentRecords:
         jobs = {one.submission: one.job_id for one in self._journal.all(Result)}
         asked = (one.submission for one in self._journal.all(Intent) if one.generation == 1)
         return [jobs[submission] for submission in asked if submission in jobs]
+
+    @property
+    def noise_models(self) -> list[NoiseModelOrigin]:
+        """Where its noise models come from, in the order in which it took them."""
+        return origins(self._journal)
 
     @property
     def recorded_results(self) -> int:

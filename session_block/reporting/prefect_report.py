@@ -6,6 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from qiskit.primitives.containers import PrimitiveResult
@@ -108,6 +109,7 @@ class ReportWriter:
             self._sessions(),
             "## Jobs",
             self._jobs(rows, _ASKED_AT_LAST if last else _ASKED_EACH_TIME),
+            *self._noise_models(),
         ]
         points = [(point.value, point.error) for point in self._watched.progress.points]
         title = "Convergence" if points else "Expectation values"
@@ -191,6 +193,22 @@ class ReportWriter:
         more = [f"\nand {left_out} earlier ones."] if left_out > 0 else []
         return "\n".join([*lines, *more])
 
+    def _noise_models(self) -> list[str]:
+        models = self._view.noise_models
+        if not models:
+            return []
+        lines = [
+            "| learned by | job | learned (UTC) | age when taken | calibrated (UTC) |",
+            "|---|---|---|---|---|",
+        ]
+        for one in models:
+            calibrated = "" if one.calibrated_at is None else _moment(one.calibrated_at)
+            lines.append(
+                f"| {one.experiment} | `{one.job_id}` | {_moment(one.learned_at)} | "
+                f"{_duration(one.age_seconds)} | {calibrated} |"
+            )
+        return ["## Noise models", "\n".join(lines)]
+
     def _expectation_values(self, rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
         for row in rows:
             submission = row["submission"]
@@ -242,6 +260,10 @@ def _state(state: str, metrics: JobMetrics | None) -> str:
     if metrics.running is not None:
         return "running"
     return "queued" if metrics.position is None else f"queued at place {metrics.position}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -38,7 +38,7 @@ class CalibrationWatch:
         context: ExperimentContext,
         connection: Connection,
         pinned: PinnedBackend,
-        policy: Literal["continue", "stop"],
+        policy: Literal["continue", "relearn", "stop"],
     ) -> None:
         self._context = context
         self._connection = connection

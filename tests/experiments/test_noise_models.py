@@ -1,0 +1,493 @@
+"""A noise model is learned once: for a backend, its layers, the learner's options and an owner."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prefect import flow
+from prefect_helpers import CHECKOUT
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+
+from session_block import Experiment, IBMSessionCredentials, NoiseModel, QuantumSession, tasks
+from session_block.crashpoints import CRASH_AT
+from session_block.errors import (
+    BackendRecalibratedError,
+    ExperimentDivergedError,
+    ExperimentSealedError,
+    InvalidInputError,
+    JobFailedError,
+    LabelConflictError,
+    LabelRequiredError,
+    LedgerError,
+    NotISAError,
+)
+from session_block.local_platform import Layout, LocalPlatform
+from session_block.operations.experiments import described_in_full
+from session_block.records.views import load_experiment
+
+SMALL, OTHER = "ibm_manila", "ibm_nairobi"
+LAYOUT = Layout.model_validate(
+    {
+        "accounts": [
+            {
+                "users": 2,
+                "instances": [
+                    {"name": "usual", "backends": [SMALL, OTHER]},
+                    {"name": "other", "backends": [SMALL]},
+                ],
+            }
+        ]
+    }
+)
+FAST = {"layer_pair_depths": [0, 1, 4], "num_randomizations": 2, "shots_per_randomization": 16}
+PEC: dict[str, Any] = {"pec_mitigation": True}
+PEA: dict[str, Any] = {"zne_mitigation": True, "zne": {"amplifier": "pea"}}
+HOUR = 3600
+
+Blocks = Callable[..., QuantumSession]
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[LocalPlatform]:
+    """A platform with two users, two instances and a device's noise."""
+    with LocalPlatform(layout=LAYOUT, noise="device", seed=3) as platform:
+        yield platform
+
+
+@pytest.fixture
+def block(platform: LocalPlatform, tmp_path: Path) -> Blocks:
+    """Make Blocks with one ledger."""
+
+    def make(*, user: int = 0, instance: int = 0, **fields: Any) -> QuantumSession:
+        account = platform.accounts[user]
+        credentials = IBMSessionCredentials(
+            token=account.token, instance=account.instances[instance].crn, url=platform.info.url
+        )
+        defaults = {"backend_name": SMALL, "mode": "job"}
+        return QuantumSession(
+            credentials=credentials,
+            **{**defaults, "ledger_url": f"sqlite:///{tmp_path}/ledger.db", **fields},  # type: ignore[arg-type]
+        )
+
+    return make
+
+
+def pub(experiment: Experiment, *pairs: tuple[int, int]) -> Any:
+    """Return a PUB with a layer for each pair of qubits."""
+    circuit = QuantumCircuit(3)
+    for pair in pairs or ((0, 1),):
+        circuit.h(0)
+        circuit.cx(*pair)
+    return experiment.transpile(circuit, SparsePauliOp("IZZ"), optimization_level=0)
+
+
+def ask(experiment: Experiment, *pubs: Any, method: Any = PEC, **given: Any) -> NoiseModel:
+    """Ask for the model of PUBs, by default of one."""
+    given = {"learner_options": FAST, "options": {"resilience": method}, **given}
+    return experiment.noise_model(list(pubs) or [pub(experiment)], **given)
+
+
+def told(model: NoiseModel) -> list[Any]:
+    """Return the numbers of a model."""
+    return [one.to_sparse_list() for one in model.maps]
+
+
+def jobs(platform: LocalPlatform, *experiments: Experiment) -> list[int]:
+    """Return how many jobs experiments have at the platform."""
+    by_tag = platform.stats()["jobs"]["by_tag"]
+    return [by_tag.get(f"qs-uid:{one.uid}", 0) for one in experiments]
+
+
+def test_a_second_experiment_takes_the_first_ones_model(
+    platform: LocalPlatform, block: Blocks
+) -> None:
+    """P1: it buys nothing; PEA asks for the same layers as PEC. Its age is told."""
+    with block().experiment("first") as first:
+        learned = ask(first)
+    assert jobs(platform, first) == [1]
+    platform.advance(2 * HOUR)
+    with block().experiment("second") as second:
+        taken = ask(second, method=PEA)
+        report = second.report({"energy": 1.0})
+    assert jobs(platform, first, second) == [1, 0]
+    assert told(taken) == told(learned)
+    assert len(taken.layer_noise_model) == len(taken.layers) == 1
+    assert taken.origin.experiment == "first"
+    assert taken.origin.uid == first.uid
+    assert taken.origin.job_id == first.job_ids[0]
+    assert taken.origin.learned_at == learned.origin.learned_at
+    assert taken.origin.calibrated_at is not None
+    assert learned.origin.age_seconds < HOUR
+    assert 2 * HOUR <= taken.origin.age_seconds < 3 * HOUR
+    assert report is not None
+    (said,) = report["run"]["noise_models"]
+    assert said["age_seconds"] == taken.origin.age_seconds
+    view = load_experiment("second", block().ledger())
+    assert view.noise_models == [taken.origin]
+    assert described_in_full(block().ledger(), second.identity)["noise_models"] == [said]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pairs": ((0, 1), (1, 2))},
+        {"pairs": ((1, 2), (0, 1))},
+        {"learner_options": {**FAST, "num_randomizations": 3}},
+        {"block": {"user": 1}},
+        {"block": {"instance": 1}},
+        {"block": {"owner": "team"}},
+        {"block": {"backend_name": OTHER}},
+        {"block": {"ledger_url": "elsewhere"}},
+    ],
+    ids=["layers", "order", "options", "user", "instance", "owner", "backend", "ledger"],
+)
+def test_another_model_is_learned(
+    platform: LocalPlatform, block: Blocks, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    """Nothing is taken that is not the same, or somebody else's."""
+    with block().experiment("theirs", fresh=True) as theirs:
+        ask(theirs, pub(theirs, (0, 1), (0, 1)) if "pairs" not in other else pub(theirs))
+    fields = dict(other.get("block", {}))
+    if "ledger_url" in fields:
+        fields["ledger_url"] = f"sqlite:///{tmp_path}/elsewhere.db"
+    with block(**fields).experiment("mine", fresh=True) as mine:
+        given = {"learner_options": other["learner_options"]} if "learner_options" in other else {}
+        ask(mine, pub(mine, *other.get("pairs", ())), **given)
+    assert jobs(platform, theirs, mine) == [1, 1]
+
+
+def test_the_members_of_an_owner_share(platform: LocalPlatform, block: Blocks) -> None:
+    """Two people whose Blocks name one owner."""
+    with block(owner="group").experiment("his") as his:
+        ask(his)
+    with block(owner="group", user=1).experiment("hers", fresh=True) as hers:
+        assert ask(hers).origin.uid == his.uid
+    assert jobs(platform, his, hers) == [1, 0]
+
+
+@pytest.mark.parametrize("age", ["1h", HOUR, timedelta(hours=1)])
+def test_an_older_model_is_learned_again(
+    platform: LocalPlatform, block: Blocks, age: int | str | timedelta
+) -> None:
+    """A resumed run gets the very model that it got; a new request gets the newest."""
+    with block().experiment("old") as old:
+        first = ask(old)
+    platform.advance(HOUR / 2)
+    killed = block().experiment("killed")
+    assert ask(killed, max_age=age).origin.uid == old.uid
+    platform.advance(HOUR)
+    with block().experiment("killed") as resumed:
+        again = ask(resumed, max_age=age)
+        assert (again.origin.uid, told(again)) == (old.uid, told(first))
+        assert jobs(platform, resumed) == [0]
+        newer = ask(resumed, max_age=age)
+        assert newer.origin.uid == resumed.uid
+        assert newer.origin.learned_at > first.origin.learned_at
+        assert ask(resumed, max_age=age).origin == newer.origin.model_copy(
+            update={"age_seconds": resumed.noise_models[-1].age_seconds}
+        )
+    assert jobs(platform, resumed) == [1]
+    with block().experiment("last") as last:
+        assert ask(last, max_age=0).origin.uid == last.uid
+        assert ask(last).origin.uid == last.uid
+    assert jobs(platform, last) == [1]
+
+
+def test_a_new_calibration_counts_where_the_block_says_so(
+    platform: LocalPlatform, block: Blocks
+) -> None:
+    """Otherwise only the age does. What a request was answered with stays, whatever comes."""
+    with block().experiment("before") as before:
+        first = ask(before)
+    same = block(on_recalibration="relearn").experiment("same")
+    assert ask(same).origin.uid == before.uid
+    stopping = block(on_recalibration="stop").experiment("stopping")
+    assert ask(stopping).origin.uid == before.uid
+    platform.calibrate(SMALL)
+    with block().experiment("careless") as careless:
+        assert ask(careless).origin.uid == before.uid
+    with block(on_recalibration="relearn").experiment("same") as again:
+        assert told(ask(again)) == told(first)
+        newer = ask(again)
+        assert newer.origin.uid == again.uid
+        assert newer.origin.calibrated_at != first.origin.calibrated_at
+    stopped = block(on_recalibration="stop").experiment("stopping")
+    assert told(ask(stopped)) == told(first)
+    with pytest.raises(BackendRecalibratedError):
+        ask(stopped)
+    assert jobs(platform, before, careless, again, stopped) == [1, 0, 1, 0]
+
+
+def test_a_replay_needs_no_network(platform: LocalPlatform, block: Blocks) -> None:
+    """P7: neither of a model that was learned nor of one that was taken; also when finished."""
+    for name in ("learns", "takes"):
+        with block().experiment(name) as experiment:
+            model = ask(experiment)
+        before = _requests(platform)
+        again = block().experiment(name)
+        assert told(ask(again)) == told(model)
+        with pytest.raises(ExperimentSealedError):
+            ask(again)
+        assert _requests(platform) == before
+    assert jobs(platform, again) == [0]
+
+
+def test_a_model_is_learned_for_all_pubs_together(platform: LocalPlatform, block: Blocks) -> None:
+    """PUBs of two precisions take two jobs, and both use the one model."""
+    with block().experiment("union") as experiment:
+        pubs = [(*pub(experiment), None, 0.2), (*pub(experiment, (1, 2)), None, 0.3)]
+        model = ask(experiment, *pubs)
+        assert len(model.layers) == 2
+        resilience = {**PEC, "layer_noise_model": model.layer_noise_model}
+        result = experiment.run_estimator(
+            pubs, options={"resilience": resilience}, implementation="executor"
+        )
+    assert len(result) == 2
+    assert jobs(platform, experiment) == [3]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_age": "soon"}, "max_age 'soon' is not a duration"),
+        ({"max_age": -1}, "younger than 0 s"),
+        ({"max_age": timedelta(hours=-1)}, "younger than 0 s"),
+        ({"max_age": 1.5}, "max_age must be seconds or text"),
+        ({"max_age": True}, "max_age must be seconds or text"),
+        ({"options": None}, "neither for PEC nor for PEA"),
+        ({"options": {"resilience": {"zne_mitigation": True}}}, "neither for PEC nor for PEA"),
+        ({"options": {"resilience": {"pec": 1}}}, "estimator options are wrong"),
+        ({"options": 7}, "options must be a dict"),
+        ({"learner_options": {"depths": 1}}, "noise-learner options are wrong"),
+        ({"pubs": []}, "no layer of two-qubit gates"),
+        ({"pubs": [(QuantumCircuit(2), "ZZ")]}, "no layer of two-qubit gates"),
+        ({"pubs": [QuantumCircuit(2)]}, "The request for a noise model is wrong"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(
+    platform: LocalPlatform, block: Blocks, given: dict[str, Any], message: str
+) -> None:
+    """Before anything is asked, recorded or sent."""
+    experiment = block().experiment("wrong", fresh=True)
+    before = _requests(platform)
+    asked = {"pubs": [(_entangled(), "ZZ")], "options": {"resilience": PEC}, **given}
+    with pytest.raises(InvalidInputError, match=message):
+        experiment.noise_model(asked.pop("pubs"), **asked)
+    assert _requests(platform) == before
+    assert not block().ledger().facts(experiment.uid, "intent/", "noise-model/")
+
+
+def test_layers_of_another_backend_are_refused(platform: LocalPlatform, block: Blocks) -> None:
+    """Before a session is opened, or anything is recorded."""
+    with block(backend_name=OTHER, mode="session").experiment("seven qubits") as other:
+        circuit = QuantumCircuit(7)
+        circuit.cx(4, 5)
+        too_large = other.transpile(circuit, SparsePauliOp("IIZIIII"), optimization_level=0)
+        coupled = other.transpile(_entangled(), SparsePauliOp("ZZ"), optimization_level=0)
+    experiment = block(mode="session").experiment("five qubits")
+    for wrong in (too_large, coupled, (_entangled("cz"), "ZZ")):
+        with pytest.raises(NotISAError):
+            ask(experiment, wrong)
+    assert not block().ledger().facts(experiment.uid, "intent/", "session", "noise-model/")
+
+
+def test_labels_name_requests(platform: LocalPlatform, block: Blocks) -> None:
+    """Also of a model that was taken; a process that joins needs them."""
+    with block().experiment("labelled") as first:
+        ask(first, label="model")
+    experiment = block().experiment("labels")
+    taken = ask(experiment, label="model")
+    assert taken.origin.uid == first.uid
+    joined = block().attach(experiment.session_ref)
+    assert ask(joined, label="model").origin == taken.origin
+    with pytest.raises(LabelConflictError, match="'model'"):
+        ask(joined, pub(joined, (1, 2)), label="model")
+    with pytest.raises(LabelConflictError, match="'model'"):
+        ask(first, pub(first, (1, 2)), label="model")
+    with pytest.raises(LabelRequiredError):
+        ask(joined)
+    assert jobs(platform, first, experiment) == [1, 0]
+
+
+def test_threads_of_an_experiment_learn_once(platform: LocalPlatform, block: Blocks) -> None:
+    """Those that come meanwhile wait, and take it."""
+    with block().experiment("threads") as experiment, ThreadPoolExecutor(4) as pool:
+        ready = pub(experiment)
+        models = list(pool.map(lambda _: ask(experiment, ready), range(4)))
+    assert len({str(told(one)) for one in models}) == 1
+    assert jobs(platform, experiment) == [1]
+
+
+async def test_the_async_twin_is_the_same(platform: LocalPlatform, block: Blocks) -> None:
+    """It learns, and it takes."""
+    async with block().experiment("twin") as experiment:
+        asked: dict[str, Any] = {"options": {"resilience": PEC}, "learner_options": FAST}
+        ready = pub(experiment)
+        model = await experiment.anoise_model([ready], **asked)
+        assert told(await experiment.anoise_model([ready], **asked)) == told(model)
+    assert jobs(platform, experiment) == [1]
+
+
+def test_what_the_ledger_lost_is_said(
+    platform: LocalPlatform, block: Blocks, tmp_path: Path
+) -> None:
+    """Whoever learned a model finds its job again; whoever took one stops before they buy."""
+    with block().experiment("learned it") as learned:
+        model = ask(learned)
+    took = block().experiment("took it")
+    ready = pub(took)
+    options = {"resilience": {**PEC, "layer_noise_model": ask(took, ready).layer_noise_model}}
+    asked: dict[str, Any] = {"options": options, "implementation": "executor"}
+    took.run_estimator([ready], precision=0.3, **asked)
+    for file in tmp_path.glob("ledger.db*"):
+        file.unlink()
+    again = block().experiment("took it")
+    with pytest.raises(ExperimentDivergedError, match="Its ledger was lost"):
+        ask(again, ready)
+    with block().experiment("learned it") as found:
+        assert told(ask(found)) == told(model)
+    assert found.noise_models[0].learned_at == model.origin.learned_at
+    assert jobs(platform, learned, took) == [1, 1]
+    assert [learned.uid, took.uid] == [found.uid, again.uid]
+
+
+@flow
+def _inner(block: str) -> list[Any]:
+    with QuantumSession.load(block).experiment("of the tree") as experiment:
+        model = tasks.noise_model(
+            experiment.session_ref,
+            [pub(experiment)],
+            options={"resilience": PEC},
+            learner_options=FAST,
+        )
+        return [model.origin.job_id, *told(model)]
+
+
+@flow
+def _outer(block: str) -> list[Any]:
+    return [_inner(block), _inner(block)]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_subflows_and_tasks_share(platform: LocalPlatform, block: Blocks) -> None:
+    """One experiment by its name: the second subflow takes what the first has learned."""
+    block().save("noise-models", overwrite=True)
+    first, second = _outer("noise-models")
+    assert first == second
+    view = load_experiment("of the tree", block().ledger())
+    assert platform.stats()["jobs"]["by_tag"][f"qs-uid:{view.uid}"] == 1
+
+
+_PROGRAM = """
+import sys
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from session_block import LocalPlatformCredentials, QuantumSession
+state_dir, ledger_url, name = sys.argv[1:]
+block = QuantumSession(
+    credentials=LocalPlatformCredentials(state_dir=state_dir),
+    backend_name="ibm_manila",
+    ledger_url=ledger_url,
+)
+fast = {"layer_pair_depths": [0, 1, 4], "num_randomizations": 2, "shots_per_randomization": 16}
+circuit = QuantumCircuit(2)
+circuit.h(0)
+circuit.cx(0, 1)
+with block.experiment(name) as experiment:
+    ready = experiment.transpile(circuit, SparsePauliOp("ZZ"))
+    for method in (
+        {"pec_mitigation": True},
+        {"zne_mitigation": True, "zne": {"amplifier": "pea"}},
+    ):
+        options = {"default_shots": 64, "resilience": method}
+        model = experiment.noise_model(
+            [ready], options=options, learner_options=fast, max_age="6h"
+        )
+        method["layer_noise_model"] = model.layer_noise_model
+        result = experiment.run_estimator([ready], options=options, implementation="executor")
+        print(model.origin.job_id == experiment.job_ids[0], result[0].data.evs)
+"""
+
+KILLS = (
+    "record intent, after:1",
+    "submit, after:1",
+    "record outcome, after:1",
+    "record result, before:1",
+    "record result, after:1",
+    "record noise, before:1",
+    "record noise, after:1",
+    "record noise-model, after:1",
+    "record noise-model, before:1",
+    "submit, after:1",
+    "record result, before:1",
+    "record noise-model, after:1",
+)
+
+
+@pytest.mark.rest
+def test_a_killed_run_never_pays_twice(tmp_path: Path) -> None:
+    """P1, P8: wherever it dies, it has the same jobs and ends bit for bit where the whole one does.
+
+    Each on a platform of its own with one seed.
+    """
+    ends = []
+    for name, kills in (("whole", ()), ("killed", KILLS)):
+        directory = tmp_path / name
+        directory.mkdir()
+        with LocalPlatform(noise="device", seed=5, state_dir=directory / "platform") as platform:
+            for seed, kill in enumerate(kills, start=2):
+                _run(platform, directory, seed=seed, kill=kill)
+            ends.append(_run(platform, directory, seed=1))
+            uid = load_experiment("e", _ledger(directory)).uid
+            assert platform.stats()["jobs"]["by_tag"][f"qs-uid:{uid}"] == 3
+    assert ends[0] == ends[1]
+
+
+def _ledger(directory: Path) -> Any:
+    from session_block import Ledger
+
+    return Ledger(f"sqlite:///{directory}/ledger.db")
+
+
+def _run(platform: LocalPlatform, directory: Path, *, seed: int, kill: str = "") -> str:
+    ledger_url = f"sqlite:///{directory}/ledger.db"
+    ran = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(platform.info.state_dir), ledger_url, "e"],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{CHECKOUT}/tests:{CHECKOUT}",
+            "PYTHONHASHSEED": str(seed),
+            "PYTHONWARNINGS": "ignore",
+            **({CRASH_AT: kill} if kill else {}),
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == (-signal.SIGKILL if kill else 0), kill + ran.stderr[-3000:]
+    return ran.stdout
+
+
+def _requests(platform: LocalPlatform) -> int:
+    """Return how many requests a client has sent."""
+    counts: dict[str, int] = platform.stats()["requests"]
+    return sum(count for route, count in counts.items() if "/_local/" not in route)
+
+
+def _entangled(gate: str = "cx") -> QuantumCircuit:
+    circuit = QuantumCircuit(2)
+    getattr(circuit, gate)(0, 1)
+    return circuit
