@@ -202,15 +202,16 @@ class NoiseModels:
         generations = read_submission(self._journal, submission).generations
         made = [one for one in generations if one.job_id == result.job_id] or generations
         intent = made[-1].intent
-        # Too early rather than too late: so it never counts as younger than it is.
-        learned_at = self._ended_at(result.job_id) or intent.recorded_at
+        # Rather too early than too late: a model never counts as younger than it is.
+        asked_at = intent.recorded_at or self._context.environment.now()
+        learned_at = self._ended_at(result.job_id) or asked_at
         learned = NoiseLearned(
             model=self._model(asked.fingerprint),
             uid=self._context.uid,
             submission=submission,
             name=self._context.identity.name,
             job_id=result.job_id,
-            learned_at=str(None if learned_at is None else learned_at.isoformat()),
+            learned_at=learned_at.isoformat(),
             calibrated_at=intent.calibrated_at,
         )
         shared, _ = Journal(self._ledger, NOISE).record(learned)

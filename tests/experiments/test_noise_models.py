@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from prefect import flow
-from prefect_helpers import CHECKOUT
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from session_block import Experiment, IBMSessionCredentials, NoiseModel, QuantumSession, tasks
-from session_block.crashpoints import CRASH_AT
 from session_block.errors import (
     BackendRecalibratedError,
     ExperimentDivergedError,
     ExperimentSealedError,
     InvalidInputError,
-    JobFailedError,
     LabelConflictError,
     LabelRequiredError,
-    LedgerError,
     NotISAError,
 )
 from session_block.local_platform import Layout, LocalPlatform
@@ -289,7 +280,7 @@ def test_what_cannot_be_right_is_refused(
     assert not block().ledger().facts(experiment.uid, "intent/", "noise-model/")
 
 
-def test_layers_of_another_backend_are_refused(platform: LocalPlatform, block: Blocks) -> None:
+def test_layers_of_another_backend_are_refused(block: Blocks) -> None:
     """Before a session is opened, or anything is recorded."""
     with block(backend_name=OTHER, mode="session").experiment("seven qubits") as other:
         circuit = QuantumCircuit(7)
@@ -307,10 +298,11 @@ def test_labels_name_requests(platform: LocalPlatform, block: Blocks) -> None:
     """Also of a model that was taken; a process that joins needs them."""
     with block().experiment("labelled") as first:
         ask(first, label="model")
-    experiment = block().experiment("labels")
+    experiment = block(mode="session").experiment("labels")
     taken = ask(experiment, label="model")
     assert taken.origin.uid == first.uid
-    joined = block().attach(experiment.session_ref)
+    experiment.open_session()
+    joined = block(mode="session").attach(experiment.session_ref)
     assert ask(joined, label="model").origin == taken.origin
     with pytest.raises(LabelConflictError, match="'model'"):
         ask(joined, pub(joined, (1, 2)), label="model")
@@ -319,6 +311,7 @@ def test_labels_name_requests(platform: LocalPlatform, block: Blocks) -> None:
     with pytest.raises(LabelRequiredError):
         ask(joined)
     assert jobs(platform, first, experiment) == [1, 0]
+    experiment.close_session()
 
 
 def test_threads_of_an_experiment_learn_once(platform: LocalPlatform, block: Blocks) -> None:
@@ -330,13 +323,20 @@ def test_threads_of_an_experiment_learn_once(platform: LocalPlatform, block: Blo
     assert jobs(platform, experiment) == [1]
 
 
-async def test_the_async_twin_is_the_same(platform: LocalPlatform, block: Blocks) -> None:
-    """It learns, and it takes."""
-    async with block().experiment("twin") as experiment:
+def test_the_async_twin_is_the_same(platform: LocalPlatform, block: Blocks) -> None:
+    """Of several at once one learns, and the others take it."""
+
+    async def several(experiment: Experiment) -> list[NoiseModel]:
         asked: dict[str, Any] = {"options": {"resilience": PEC}, "learner_options": FAST}
-        ready = pub(experiment)
-        model = await experiment.anoise_model([ready], **asked)
-        assert told(await experiment.anoise_model([ready], **asked)) == told(model)
+        ready = [pub(experiment)]
+        async with experiment:
+            return await asyncio.gather(
+                *(experiment.anoise_model(ready, **asked) for _ in range(3))
+            )
+
+    experiment = block().experiment("twin")
+    models = asyncio.run(several(experiment))
+    assert len({str(told(one)) for one in models}) == 1
     assert jobs(platform, experiment) == [1]
 
 
@@ -351,12 +351,11 @@ def test_what_the_ledger_lost_is_said(
     options = {"resilience": {**PEC, "layer_noise_model": ask(took, ready).layer_noise_model}}
     asked: dict[str, Any] = {"options": options, "implementation": "executor"}
     took.run_estimator([ready], precision=0.3, **asked)
-    for file in tmp_path.glob("ledger.db*"):
-        file.unlink()
-    again = block().experiment("took it")
+    lost = block(ledger_url=f"sqlite:///{tmp_path}/empty.db")
+    again = lost.experiment("took it")
     with pytest.raises(ExperimentDivergedError, match="Its ledger was lost"):
         ask(again, ready)
-    with block().experiment("learned it") as found:
+    with lost.experiment("learned it") as found:
         assert told(ask(found)) == told(model)
     assert found.noise_models[0].learned_at == model.origin.learned_at
     assert jobs(platform, learned, took) == [1, 1]
@@ -388,97 +387,6 @@ def test_subflows_and_tasks_share(platform: LocalPlatform, block: Blocks) -> Non
     assert first == second
     view = load_experiment("of the tree", block().ledger())
     assert platform.stats()["jobs"]["by_tag"][f"qs-uid:{view.uid}"] == 1
-
-
-_PROGRAM = """
-import sys
-from qiskit import QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp
-from session_block import LocalPlatformCredentials, QuantumSession
-state_dir, ledger_url, name = sys.argv[1:]
-block = QuantumSession(
-    credentials=LocalPlatformCredentials(state_dir=state_dir),
-    backend_name="ibm_manila",
-    ledger_url=ledger_url,
-)
-fast = {"layer_pair_depths": [0, 1, 4], "num_randomizations": 2, "shots_per_randomization": 16}
-circuit = QuantumCircuit(2)
-circuit.h(0)
-circuit.cx(0, 1)
-with block.experiment(name) as experiment:
-    ready = experiment.transpile(circuit, SparsePauliOp("ZZ"))
-    for method in (
-        {"pec_mitigation": True},
-        {"zne_mitigation": True, "zne": {"amplifier": "pea"}},
-    ):
-        options = {"default_shots": 64, "resilience": method}
-        model = experiment.noise_model(
-            [ready], options=options, learner_options=fast, max_age="6h"
-        )
-        method["layer_noise_model"] = model.layer_noise_model
-        result = experiment.run_estimator([ready], options=options, implementation="executor")
-        print(model.origin.job_id == experiment.job_ids[0], result[0].data.evs)
-"""
-
-KILLS = (
-    "record intent, after:1",
-    "submit, after:1",
-    "record outcome, after:1",
-    "record result, before:1",
-    "record result, after:1",
-    "record noise, before:1",
-    "record noise, after:1",
-    "record noise-model, after:1",
-    "record noise-model, before:1",
-    "submit, after:1",
-    "record result, before:1",
-    "record noise-model, after:1",
-)
-
-
-@pytest.mark.rest
-def test_a_killed_run_never_pays_twice(tmp_path: Path) -> None:
-    """P1, P8: wherever it dies, it has the same jobs and ends bit for bit where the whole one does.
-
-    Each on a platform of its own with one seed.
-    """
-    ends = []
-    for name, kills in (("whole", ()), ("killed", KILLS)):
-        directory = tmp_path / name
-        directory.mkdir()
-        with LocalPlatform(noise="device", seed=5, state_dir=directory / "platform") as platform:
-            for seed, kill in enumerate(kills, start=2):
-                _run(platform, directory, seed=seed, kill=kill)
-            ends.append(_run(platform, directory, seed=1))
-            uid = load_experiment("e", _ledger(directory)).uid
-            assert platform.stats()["jobs"]["by_tag"][f"qs-uid:{uid}"] == 3
-    assert ends[0] == ends[1]
-
-
-def _ledger(directory: Path) -> Any:
-    from session_block import Ledger
-
-    return Ledger(f"sqlite:///{directory}/ledger.db")
-
-
-def _run(platform: LocalPlatform, directory: Path, *, seed: int, kill: str = "") -> str:
-    ledger_url = f"sqlite:///{directory}/ledger.db"
-    ran = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(platform.info.state_dir), ledger_url, "e"],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{CHECKOUT}/tests:{CHECKOUT}",
-            "PYTHONHASHSEED": str(seed),
-            "PYTHONWARNINGS": "ignore",
-            **({CRASH_AT: kill} if kill else {}),
-        },
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ran.returncode == (-signal.SIGKILL if kill else 0), kill + ran.stderr[-3000:]
-    return ran.stdout
 
 
 def _requests(platform: LocalPlatform) -> int:
