@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from prefect import flow
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
-from session_block import Experiment, IBMSessionCredentials, NoiseModel, QuantumSession, tasks
+from session_block import (
+    Experiment,
+    IBMSessionCredentials,
+    NoiseModel,
+    QuantumSession,
+    crashpoints,
+    tasks,
+)
 from session_block.errors import (
     BackendRecalibratedError,
     ExperimentDivergedError,
@@ -22,6 +30,7 @@ from session_block.errors import (
     InvalidInputError,
     LabelConflictError,
     LabelRequiredError,
+    LedgerError,
     NotISAError,
 )
 from session_block.local_platform import Layout, LocalPlatform
@@ -340,6 +349,45 @@ def test_the_async_twin_is_the_same(platform: LocalPlatform, block: Blocks) -> N
     assert jobs(platform, experiment) == [1]
 
 
+POINTS = [
+    "record intent, after",
+    "submit, after",
+    "record outcome, after",
+    "record result, before",
+    "record result, after",
+    "record noise, before",
+    "record noise, after",
+    "record noise-model, before",
+    "record noise-model, after",
+]
+
+
+def test_an_interrupted_learning_is_resumed(
+    platform: LocalPlatform, block: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: wherever it was interrupted, it has one job, and the next experiment takes its model."""
+    passes = crashpoints._pass
+
+    def interrupt(point: str, at: str) -> None:
+        passes(point)
+        if point == at:
+            raise KeyboardInterrupt
+
+    for number, at in enumerate(POINTS):
+        given = {"learner_options": {**FAST, "num_randomizations": 5 + number}}
+        killed = block().experiment(at)
+        with monkeypatch.context() as patched:
+            patched.setattr(crashpoints, "_pass", partial(interrupt, at=at))
+            with pytest.raises(KeyboardInterrupt):
+                ask(killed, **given)
+        with block().experiment(at) as resumed:
+            model = ask(resumed, **given)
+        with block().experiment(f"after {at}") as other:
+            taken = ask(other, **given)
+        assert jobs(platform, resumed, other) == [1, 0], at
+        assert (taken.origin.uid, told(taken)) == (resumed.uid, told(model)), at
+
+
 def test_what_the_ledger_lost_is_said(
     platform: LocalPlatform, block: Blocks, tmp_path: Path
 ) -> None:
@@ -360,6 +408,26 @@ def test_what_the_ledger_lost_is_said(
     assert found.noise_models[0].learned_at == model.origin.learned_at
     assert jobs(platform, learned, took) == [1, 1]
     assert [learned.uid, took.uid] == [found.uid, again.uid]
+
+
+def test_a_model_whose_result_is_gone_is_not_taken(
+    platform: LocalPlatform, block: Blocks, tmp_path: Path
+) -> None:
+    """In a ledger that was copied in part it is learned again; who took it is told."""
+    with block().experiment("source") as source:
+        ask(source)
+    took = block().experiment("taker")
+    ready = pub(took)
+    ask(took, ready)
+    part = block(ledger_url=f"sqlite:///{tmp_path}/part.db")
+    for fact in block().ledger().everything():
+        if fact.experiment != source.uid:
+            part.ledger().take(fact)
+    with pytest.raises(LedgerError, match=r"'source' .* does not hold it any more"):
+        ask(part.experiment("taker"), ready)
+    with part.experiment("other taker") as other:
+        assert ask(other).origin.uid == other.uid
+    assert jobs(platform, source, took, other) == [1, 0, 1]
 
 
 @flow
