@@ -7,14 +7,16 @@ import json
 import struct
 import zlib
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from qiskit import QuantumCircuit, qpy
 from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers import BitArray, PrimitiveResult
 from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
+from qiskit_ibm_runtime.results.quantum_program import Metadata
 
 from session_block.errors import LedgerError
 
@@ -76,7 +78,10 @@ class _Encoder(RuntimeEncoder):  # type: ignore[misc]  # the client is untyped
 
 
 def encode_result(result: PrimitiveResult) -> bytes:
-    """Return a primitive's result as bytes; dataclasses and models in metadata become dicts."""
+    """Return a primitive's result as bytes; dataclasses and models in metadata become dicts.
+
+    :func:`decode_result` makes the executor's own metadata an object again.
+    """
     return zlib.compress(json.dumps(result, cls=_Encoder).encode())
 
 
@@ -95,7 +100,22 @@ def decode_result(payload: bytes) -> PrimitiveResult:
         ) from error
     if not isinstance(result, PrimitiveResult):
         raise LedgerError(f"A recorded result holds a {type(result).__qualname__} instead.")
+    if "executor" in result.metadata:
+        result.metadata["executor"] = _executor_metadata(result.metadata["executor"])
     return result
+
+
+def _executor_metadata(recorded: Any) -> Any:
+    """Return what the client's executor primitives have there, also from its recorded dict."""
+    try:
+        return _metadata_adapter().validate_python(recorded)
+    except ValidationError:
+        return recorded  # another version of the client has other fields
+
+
+@cache
+def _metadata_adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(Metadata)
 
 
 def encode_circuit(circuit: QuantumCircuit) -> bytes:
