@@ -11,8 +11,8 @@ INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip
 # How the tiers of tests run; ARGS come last, so that they can say otherwise.
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo up browser pictures test rest test-all nightly long lowest chaos simulate conformance bench docs lint \
-	types clean
+.PHONY: demo up browser pictures test rest test-all nightly long lowest chaos simulate conformance \
+	conformance-client conformance-primitives bench docs lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -49,8 +49,13 @@ chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, co
 simulate: $(VENV)/.installed-dev ## The core in 20,000 simulated worlds; ARGS="--seed N" tells one of them
 	PYTHONPATH=tests $(BIN)/python -m tests.simulation.run $(ARGS)
 
-conformance: $(VENV)/.installed-dev ## IBM's own integration tests, fetched by pip, on the local platform
+conformance: conformance-client conformance-primitives ## IBM's own tests, fetched by pip, on the local platform
+
+conformance-client: $(VENV)/.installed-dev ## The client's integration tests, with the client
 	$(BIN)/python tests/conformance/run.py --python $(PYTHON) --work $(VENV)/conformance $(ARGS)
+
+conformance-primitives: $(VENV)/.installed-dev ## Qiskit's tests of primitives, with the durable ones
+	$(BIN)/python tests/conformance/qiskit_primitives.py --python $(PYTHON) --work $(VENV)/conformance
 
 bench: $(VENV)/.installed-dev ## All benchmarks; fails where a target is missed
 	$(BIN)/python -m benchmarks.run $(ARGS)

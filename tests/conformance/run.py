@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 import tomllib
 from collections import Counter
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import httpx
+from sdist import fetched, new_suite, pip_of, say, suite_of
 
 from session_block import local_platform
 from session_block.local_platform.config.layout import AccountSpec, DeviceSpec, InstanceSpec, Layout
@@ -145,7 +145,7 @@ def main() -> int:
         parser.error(f"no such file: {unknown[0]} (choose from {', '.join(FILES)})")
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
         work = Path(options.work or scratch).absolute()
-        suite = _fetched(work, [options.python, "-m", "pip"])
+        suite = _prepared(work, pip_of(options.python))
         state_dir = Path(scratch) / "platform"
         info = local_platform.start(state_dir, layout=LAYOUT, job_seconds=JOB_SECONDS)
         try:
@@ -169,23 +169,12 @@ def _give_a_past(info: PlatformInfo) -> None:
             client.post("/jobs", json=job).raise_for_status()
 
 
-def _fetched(work: Path, pip: Sequence[str]) -> Path:
+def _prepared(work: Path, pip: Sequence[str]) -> Path:
     """Return the directory of tests and environment for the installed version of the client."""
-    wanted = version(PACKAGE)
-    suite = work / f"{PACKAGE}-{wanted}"
-    if (suite / "complete").exists():
-        return suite
-    shutil.rmtree(suite, ignore_errors=True)
-    suite.mkdir(parents=True)
-    pip = [*pip, "--disable-pip-version-check"]
-    with tempfile.TemporaryDirectory(prefix="sdist-") as name:
-        directory = Path(name)
-        source = ["download", "--quiet", "--no-deps", "--no-binary", PACKAGE, "--dest", name]
-        subprocess.run([*pip, *source, f"{PACKAGE}=={wanted}"], check=True)
-        (archive,) = directory.glob("*.tar.gz")
-        with tarfile.open(archive) as content:
-            content.extractall(directory, filter="data")
-        (root,) = (path for path in directory.iterdir() if path.is_dir())
+    suite = new_suite(work, PACKAGE)
+    if suite is None:
+        return suite_of(work, PACKAGE)
+    with fetched(PACKAGE, pip) as root:
         # The tests alone, so that the client is the installed one.
         shutil.copytree(root / "test", suite / "test")
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -257,33 +246,29 @@ def _outcome(case: ET.Element) -> Outcome:
 
 
 def _report(outcomes: Sequence[Outcome]) -> int:
-    _say(f"\n{PACKAGE} {version(PACKAGE)}, its own integration tests:")
+    say(f"\n{PACKAGE} {version(PACKAGE)}, its own integration tests:")
     counts = {file: Counter(o.kind for o in outcomes if o.file == file) for file in FILES}
     total: Counter[str] = sum(counts.values(), Counter())
     for file, count in [*counts.items(), ("all", total)]:
         if count:
             numbers = "".join(f"{count[kind]:5} {kind}" for kind in ("passed", "failed", "skipped"))
-            _say(f"  {file:24}{numbers}")
+            say(f"  {file:24}{numbers}")
     for outcome in outcomes:
         if outcome.kind == "skipped":
-            _say(f"skipped: {outcome.key}: {outcome.reason}")
+            say(f"skipped: {outcome.key}: {outcome.reason}")
     wrong = 0
     for outcome in outcomes:
         expected = EXPECTED.get(outcome.key)
         if outcome.kind == "failed" and expected is not None:
-            _say(f"failed as expected: {outcome.key}: {expected}")
+            say(f"failed as expected: {outcome.key}: {expected}")
         elif outcome.kind == "failed":
             wrong += 1
-            _say(f"FAILED: {outcome.file}::{outcome.name}: {outcome.reason}")
+            say(f"FAILED: {outcome.file}::{outcome.name}: {outcome.reason}")
         elif outcome.kind == "passed" and expected is not None:
             wrong += 1
-            _say(f"PASSED, though listed as expected to fail: {outcome.key}")
+            say(f"PASSED, though listed as expected to fail: {outcome.key}")
     all_skipped = not total["passed"] and not total["failed"]
     return 1 if wrong or all_skipped else 0
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
 
 
 def _python(suite: Path) -> Path:
