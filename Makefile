@@ -11,7 +11,7 @@ INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip
 # How the tiers of tests run; ARGS come last, so that they can say otherwise.
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo up browser pictures test rest test-all nightly long lowest chaos simulate conformance \
+.PHONY: demo up browser pictures test rest test-all nightly long lowest newest chaos simulate conformance \
 	conformance-client conformance-primitives bench docs lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
@@ -35,13 +35,20 @@ rest: $(VENV)/.installed-dev ## What `make test` leaves out, but for the nightly
 
 test-all: test rest ## `make test`, then the rest
 
-nightly: long lowest conformance chaos simulate ## The long tests, the lowest versions, IBM's own tests, chaos
+nightly: long lowest newest conformance chaos simulate ## Long tests, lowest versions, newest client, IBM's tests, chaos
 
 long: $(VENV)/.installed-dev ## The tests that are marked nightly: long kills and loads, a newcomer's hour
 	$(BIN)/pytest -m nightly $(ARGS)
 
 lowest: ## `make test` with the lowest versions that are declared, in an environment of their own
 	$(MAKE) --no-print-directory test VENV=.venv-lowest CONSTRAINTS=constraints-lowest.txt
+
+newest: ## The client's tests with the newest client of all, in an environment of their own
+	rm -rf .venv-newest
+	$(MAKE) --no-print-directory VENV=.venv-newest .venv-newest/.installed-dev
+	$(PYTHON) -m pip --python .venv-newest/bin/python install --quiet --disable-pip-version-check \
+		--upgrade qiskit-ibm-runtime
+	.venv-newest/bin/pytest tests/client $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## An experiment killed and cut off everywhere, counted at the server
 	PYTHONPATH=tests $(BIN)/python -m tests.chaos.run $(ARGS)
@@ -71,7 +78,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-lowest
+	rm -rf $(VENV) .venv-lowest .venv-newest
 
 $(VENV)/.made:
 	$(PYTHON) -m venv --without-pip $(VENV)

@@ -46,8 +46,9 @@ def decoded(program: str, raw: str) -> Any:
         ValueError: The installed client cannot decode it.
     """
     result: Any = raw
-    for decoder in DEFAULT_DECODERS.get(program, [ResultDecoder]):
-        if decoder.is_applicable(result):
+    found = DEFAULT_DECODERS.get(program, ResultDecoder)
+    for decoder in found if isinstance(found, list) else [found]:  # clients before 0.51 have one
+        if not hasattr(decoder, "is_applicable") or decoder.is_applicable(result):
             result = decoder.decode(result)
     return result
 

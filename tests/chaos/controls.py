@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from qiskit_ibm_runtime.api.client import RuntimeClient
+from runtime_client import RuntimeClient
 
 from session_block.ledger.database import DatabaseStore
 from session_block.ledger.schema import facts_table

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_all_is_well_if_everything_is_there(
         ],
         "ok",
     )
-    assert "qiskit-ibm-runtime 0.51" in checks["versions"]["found"]
+    assert f"qiskit-ibm-runtime {version('qiskit-ibm-runtime')}" in checks["versions"]["found"]
     assert f"schema version {SCHEMA_VERSION}" in checks["ledger"]["found"]
     assert platform.info.instance in checks["instance"]["found"]
     shown = _run("--block", saved_block).stdout

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from qiskit import QuantumCircuit, transpile
 from qiskit_ibm_runtime import IBMRuntimeError, QiskitRuntimeService
-from qiskit_ibm_runtime.api.client import RuntimeClient
+from runtime_client import RuntimeClient
 from support import BACKEND, CHOICE, Platform, attached
 
 from session_block import IBMSessionCredentials

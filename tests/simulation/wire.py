@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 from qiskit_ibm_runtime import RuntimeJobV2
-from qiskit_ibm_runtime.api.client import RuntimeClient
 from qiskit_ibm_runtime.api.client_parameters import ClientParameters
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
+from runtime_client import RuntimeClient
 from urllib3 import HTTPResponse
 from urllib3.exceptions import (
     MaxRetryError,
