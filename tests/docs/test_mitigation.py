@@ -16,7 +16,7 @@ from session_block.crashpoints import CRASH_AT
 from session_block.local_platform import LocalPlatform
 from session_block.records.views import load_experiment
 
-pytestmark = pytest.mark.rest
+pytestmark = pytest.mark.nightly
 
 PAGE = (ROOT / "docs/how-to/mitigate.md").read_text()
 KILLS = {

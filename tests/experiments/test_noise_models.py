@@ -51,6 +51,8 @@ LAYOUT = Layout.model_validate(
         ]
     }
 )
+pytestmark = pytest.mark.rest
+
 FAST = {"layer_pair_depths": [0, 1, 4], "num_randomizations": 2, "shots_per_randomization": 16}
 PEC: dict[str, Any] = {"pec_mitigation": True}
 PEA: dict[str, Any] = {"zne_mitigation": True, "zne": {"amplifier": "pea"}}
