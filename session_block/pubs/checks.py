@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ def check_sampler_pubs(pubs: Sequence[SamplerPub]) -> None:
     for index, pub in enumerate(pubs):
         _check_pub(index, pub)
         for register in pub.circuit.cregs:
+            if not register.name.isidentifier() or iskeyword(register.name):
+                raise InvalidInputError(
+                    f"PUB {index} has a classical register named {register.name!r}, which is no "
+                    "Python identifier, so a result has no attribute of that name. Nothing was "
+                    "submitted. Rename the register."
+                )
             if hasattr(DataBin, register.name) or register.name.startswith("__"):
                 raise InvalidInputError(
                     f"PUB {index} has a classical register named {register.name!r}, a name that "

@@ -395,7 +395,7 @@ def sampler_request(
     chosen = frozen(chosen_options("sampler", family, options), options)
     with input_errors("The Sampler request is"):
         coerced = [_plain_shots(SamplerPub.coerce(pub, shots)) for pub in _listed(pubs)]
-        if family == "v2":  # the client's other family takes any register, also an empty one
+        if family == "v2":  # the client's other family takes empty registers
             validate_classical_registers(coerced)
         check_sampler_pubs(coerced)
     return PrimitiveRequest(
