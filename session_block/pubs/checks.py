@@ -47,9 +47,9 @@ def check_sampler_pubs(pubs: Sequence[SamplerPub]) -> None:
         for register in pub.circuit.cregs:
             if not register.name.isidentifier() or iskeyword(register.name):
                 raise InvalidInputError(
-                    f"PUB {index} has a classical register named {register.name!r}, which is no "
-                    "Python identifier, so a result has no attribute of that name. Nothing was "
-                    "submitted. Rename the register."
+                    f"PUB {index} has a classical register named {register.name!r}, a name that "
+                    "no attribute of a result can have in Python. Nothing was submitted. Rename "
+                    "the register."
                 )
             if hasattr(DataBin, register.name) or register.name.startswith("__"):
                 raise InvalidInputError(
