@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -94,7 +93,7 @@ def test_a_fork_waits_for_what_is_imported_while_it_waits(
     def work(threads: ThreadPoolExecutor) -> None:
         with occupancy.at_work():
             at_work.set()
-            time.sleep(0.5)
+            wait_until(lambda: occupancy._forking, seconds=5, what="a fork waits for this")
             threads.submit(import_module, "late_and_slow")
             wait_until(lambda: "late_and_slow" in sys.modules, seconds=5, what="it is imported")
 
