@@ -11,6 +11,7 @@ from session_support import jobs_at
 from support import Platform
 
 from session_block import DurableSampler, JobRef, PartedJob, QuantumSession
+from session_block.environment.environment import Environment
 from session_block.errors import BudgetExceededError, InvalidInputError, JobWaitTimeoutError
 from session_block.experiments.experiment import Experiment
 from session_block.tasks import fetch_result
@@ -149,14 +150,32 @@ def test_a_cancelled_part_is_told(slow_block: QuantumSession) -> None:
     experiment.close_session()
 
 
-def test_one_timeout_is_for_all_parts(slow_block: QuantumSession) -> None:
-    """Three jobs of 1.5 s each, one after another, take longer than 2.5 s, though none does."""
+def test_a_timeout_is_used_up_by_one_part_after_another() -> None:
+    """Each part waits for what the parts before it have left, and never for less than nothing."""
+
+    class Clock(Environment):
+        seconds = 100.0
+
+        def monotonic(self) -> float:
+            return self.seconds
+
+    clock = Clock(lambda url: url)
+    left, unlimited = clock.time_left(2.5), clock.time_left(None)
+    assert (left(), unlimited()) == (2.5, None)
+    clock.seconds += 1.5
+    assert (left(), unlimited()) == (1.0, None)
+    clock.seconds += 1.5
+    assert (left(), unlimited()) == (0.0, None)
+
+
+def test_a_wait_for_parts_times_out_and_goes_on_later(slow_block: QuantumSession) -> None:
+    """The jobs continue; a later wait has all of them."""
     block = slow_block.model_copy(update={"implementation": "executor"})
     experiment = block.experiment("slow-parts")
     job = DurableSampler(experiment).run(_pubs([8, 9, 10]))
     reference = job.reference(experiment.session_ref)
     with pytest.raises(JobWaitTimeoutError):
-        experiment.fetch_result(reference, timeout_seconds=2.5)
+        experiment.fetch_result(reference, timeout_seconds=0)
     assert _counted(experiment.fetch_result(reference, timeout_seconds=60)) == [8, 9, 10]
     experiment.close_session()
 
