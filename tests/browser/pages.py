@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Response, Route, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from prefect import get_client
 
@@ -121,9 +121,26 @@ def choose_credentials(page: Page, kind: str, name: str) -> None:
 
 
 def save(page: Page) -> None:
-    """Save the form, and wait until the page shows what was saved."""
-    page.get_by_role("button", name="Save", exact=True).click()
-    page.wait_for_url(re.compile(r"/blocks/block/[0-9a-f-]{36}$"))
+    """Save the form, and wait until the server has what was saved.
+
+    A click on a form that is just being drawn anew is lost, and a visitor clicks once more.
+    """
+    button = page.get_by_role("button", name="Save", exact=True)
+    for _ in range(OPENINGS):
+        with suppress(PlaywrightTimeout):
+            patience = PATIENCE_MILLISECONDS / OPENINGS
+            with page.expect_response(_saves_a_block, timeout=patience) as saved:
+                button.click()
+            assert saved.value.ok, f"{saved.value.status}: {saved.value.text()}"
+            return
+    raise AssertionError(f"nothing is saved; the page shows {page.inner_text('body')!r}")
+
+
+def _saves_a_block(response: Response) -> bool:
+    method, path = response.request.method, urlsplit(response.url).path
+    return (method == "POST" and path.endswith("/block_documents/")) or (
+        method == "PATCH" and "/block_documents/" in path
+    )
 
 
 def start_run(page: Page, ui: str, deployment: str, run_name: str, **parameters: object) -> UUID:
