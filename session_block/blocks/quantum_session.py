@@ -107,6 +107,13 @@ class QuantumSession(SessionSettings, FormBlock):
     def _note_as_saved(self) -> None:
         self._opened_as_saved, self._as_saved = self._sessions_opened, self._all_fields
 
+    def _define_metadata_on_nested_blocks(self, *references: Any, **limits: Any) -> None:
+        """Do what Prefect does last with each Block of a document, also with one in another."""
+        super()._define_metadata_on_nested_blocks(*references, **limits)
+        if "implementation" not in self.model_fields_set:
+            self.implementation = _BEFORE_THERE_WAS_A_CHOICE
+            self._note_as_saved()
+
     @contextmanager
     def _noted_as_saved(self) -> Iterator[None]:
         before = self._opened_as_saved, self._as_saved
@@ -300,13 +307,6 @@ class QuantumSession(SessionSettings, FormBlock):
         from session_block.experiments.flow_places import place_of_this_run
 
         return place_of_this_run(ledger, key, may_diverge=self._policies.may_diverge)
-
-    @property
-    def _implementation(self) -> Implementation:
-        given = "implementation" in self.model_fields_set
-        if self._block_document_id is not None and not given:
-            return _BEFORE_THERE_WAS_A_CHOICE
-        return super()._implementation
 
     @property
     def _source(self) -> Source:

@@ -8,13 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 from uuid import uuid4
 
 import pytest
 import qiskit_ibm_runtime
 from prefect import get_client
+from prefect.blocks.core import Block
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect_helpers import CHECKOUT
 from pydantic import ValidationError
@@ -22,11 +24,12 @@ from qiskit import QuantumCircuit
 from support import Platform
 
 from session_block import QuantumSession
-from session_block.blocks.quantum_session import load_block
+from session_block.blocks.quantum_session import block_name, load_block
 from session_block.errors import InvalidInputError
 from session_block.experiments.primitives import DurableEstimator, DurableSampler
+from session_block.pubs import families
 from session_block.pubs.families import default_implementation, primitive_class
-from session_block.references import Implementation
+from session_block.references import DEFAULT_IMPLEMENTATION, Implementation
 
 CLIENT = Path(qiskit_ibm_runtime.__file__).parent
 _EXPORTS = {
@@ -116,8 +119,7 @@ def test_an_experiment_keeps_the_family_that_it_began_with(
     platform: Platform, block: QuantumSession, family: Implementation
 ) -> None:
     """Of a Block that is changed since; each request may still name another one."""
-    name, circuit = f"family-{uuid4().hex[:8]}", _bare()
-    circuit.measure_all()
+    name, circuit = f"family-{uuid4().hex[:8]}", _measured()
     other: Implementation = "executor" if family == "v2" else "v2"
     began, changed = (block.model_copy(update={"implementation": one}) for one in (family, other))
     began.experiment(name).run_sampler([circuit], shots=8)
@@ -145,24 +147,84 @@ def _families(platform: Platform, uid: str) -> list[Implementation]:
     return ["executor" if job["program"] == "executor" else "v2" for job in jobs]
 
 
+class Holder(Block):
+    """A user's Block that names another one."""
+
+    session: QuantumSession
+
+
+def _within_another(name: str) -> QuantumSession:
+    Holder(session=load_block(name)).save(f"holds-{name}")
+    return cast("Holder", Holder.load(f"holds-{name}")).session
+
+
 @pytest.mark.usefixtures("prefect_server")
-def test_a_saved_block_keeps_its_family(block: QuantumSession) -> None:
-    """It is written down, also if nobody chose it; what was saved without it has the first one."""
+@pytest.mark.parametrize(
+    "load",
+    [
+        load_block,
+        lambda name: Block.load(f"{QuantumSession.get_block_type_slug()}/{name}"),
+        _within_another,
+    ],
+    ids=["itself", "as any Block", "within another"],
+)
+def test_a_block_that_was_saved_without_a_family_keeps_the_first(
+    platform: Platform, block: QuantumSession, load: Callable[[str], QuantumSession]
+) -> None:
+    """All there was when it was saved: its experiments use it, and it is saved with it."""
     name = f"family-{uuid4().hex[:8]}"
-    assert "implementation" not in block.model_fields_set
     block.save(name)
+    _forget_the_family(name)
+    older = load(name)
+    assert older.implementation == "v2"
+    assert block_name(older) == name
+    with older.experiment(name) as experiment:
+        experiment.run_sampler([_measured()], shots=8)
+    assert _families(platform, experiment.uid) == ["v2"]
+    older.save(name, overwrite=True)
+    assert _saved_fields(name)["implementation"] == "v2"
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("family", [None, *get_args(Implementation)])
+def test_a_block_is_saved_with_its_family(
+    monkeypatch: pytest.MonkeyPatch, block: QuantumSession, family: Implementation | None
+) -> None:
+    """Also if nobody chose it: another default, later, does not change it."""
+    name, other = (
+        f"family-{uuid4().hex[:8]}",
+        "v2" if DEFAULT_IMPLEMENTATION != "v2" else "executor",
+    )
+    chosen = {} if family is None else {"implementation": family}
+    block.model_copy(update=chosen).save(name)
+    monkeypatch.setitem(vars(families), "DEFAULT_IMPLEMENTATION", other)
+    assert default_implementation() == other
+    kept = load_block(name)
+    assert kept.implementation == _saved_fields(name)["implementation"]
+    assert kept.experiment(name).implementation == (family or DEFAULT_IMPLEMENTATION)
+
+
+def _measured() -> QuantumCircuit:
+    circuit = _bare()
+    circuit.measure_all()
+    return circuit
+
+
+def _saved_fields(name: str) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
-        saved = client.read_block_document_by_name(name, block.get_block_type_slug())
-        assert saved.data["implementation"] == default_implementation()
+        saved = client.read_block_document_by_name(name, QuantumSession.get_block_type_slug())
+    return saved.data
+
+
+def _forget_the_family(name: str) -> None:
+    """Make a saved Block one of the time when there was no such field."""
+    with get_client(sync_client=True) as client:
+        saved = client.read_block_document_by_name(name, QuantumSession.get_block_type_slug())
         data = {key: one for key, one in saved.data.items() if key != "implementation"}
         client.update_block_document(
             saved.id, BlockDocumentUpdate(data=data, merge_existing_data=False)
         )
-    older = load_block(name)
-    assert "implementation" not in older.model_fields_set
-    older.save(name, overwrite=True)
-    assert load_block(name).model_fields_set >= {"implementation"}
-    assert load_block(name).implementation == "v2"
+    assert "implementation" not in _saved_fields(name)
 
 
 def test_a_family_that_does_not_exist_is_refused(block: QuantumSession) -> None:
