@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 from pydantic import BaseModel
@@ -70,7 +70,25 @@ def chosen_options(kind: PrimitiveKind, implementation: Implementation, options:
     wanted = options_class(kind, implementation)
     if implementation == "executor" and isinstance(options, Mapping):
         _check_family(options)
+    if options is not None and not isinstance(options, Mapping | wanted):
+        _check_class(kind, implementation, options)
     return options_of(wanted, f"a {kind} of implementation {implementation!r}", kind, options)
+
+
+def _check_class(kind: PrimitiveKind, implementation: Implementation, options: Any) -> None:
+    """Refuse the options of the other family, and say which one takes them."""
+    other = next(one for one in get_args(Implementation) if one != implementation)
+    try:
+        theirs = options_class(kind, other)
+    except InvalidInputError:  # the client has no such family
+        return
+    if isinstance(options, theirs):
+        raise InvalidInputError(
+            f"options are {_name(theirs)}, which belong to implementation {other!r}, and this "
+            f"request is of {implementation!r}. Give a dict or "
+            f"{_name(options_class(kind, implementation))}, or ask with implementation={other!r}. "
+            "Nothing was submitted."
+        )
 
 
 def options_of(wanted: type[Any], of: str, kind: str, options: Any) -> Any:
