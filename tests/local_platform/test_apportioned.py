@@ -95,21 +95,46 @@ def test_what_is_random_inside_is_drawn() -> None:
     reset.reset(0)
     twice.measure(1, 1)
     wide = QuantumCircuit(17, 17)
+    for qubit in range(16):
+        wide.cx(qubit, qubit + 1)
     wide.measure(range(17), range(17))
     bare, loose = QuantumCircuit(1), QuantumCircuit([Qubit()], [Clbit()])
     loose.measure(0, 0)
     assert not any(map(apportioned.is_possible, (middle, reset, twice, wide, bare, loose)))
 
 
+def test_qubits_in_a_basis_state_take_no_part() -> None:
+    """However many are measured, and whatever random gates flip them; more others are drawn."""
+    flip = Parameter("flip")
+    circuit = QuantumCircuit(40, 40)
+    circuit.ry(0.7, 3)
+    circuit.cx(3, 20)
+    circuit.rx(flip, range(30, 40))
+    random = circuit.copy()
+    random.h(range(4, 19))
+    for one in (circuit, random):
+        one.measure(range(40), range(40))
+    pub = SamplerPub.coerce((circuit, [0.0, np.pi]), 500)
+    assert apportioned.is_possible(circuit)
+    found = apportioned.sample(pub, {}, (2,))
+    assert found is not None
+    for point in range(2):
+        bits = found.c.to_bool_array("little")[point]
+        assert np.all(bits[:, 30:] == bool(point))
+        assert np.array_equal(bits[:, 3], bits[:, 20])
+        assert bits[:, 3].sum() == pytest.approx(500 * np.sin(0.35) ** 2, abs=1)
+        assert bits[:, :30].sum() == 2 * bits[:, 3].sum()
+    assert apportioned.sample(SamplerPub.coerce((random, [0.0]), 9), {}, ()) is None
+
+
 @pytest.fixture(scope="module")
 def exact_block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuantumSession]:
-    """A Block of a platform without noise, whose experiments use the executor."""
+    """A Block of a platform without noise."""
     folder: Path = tmp_path_factory.mktemp("exact")
     with LocalPlatform(noise="exact") as platform:
         yield QuantumSession(
             credentials=LocalPlatformCredentials(state_dir=platform.info.state_dir),
             backend_name="ibm_manila",
-            implementation="executor",
             mode="job",
             ledger_url=SecretStr(f"sqlite:///{folder}/ledger.db"),
         )
@@ -130,4 +155,14 @@ def test_the_executor_estimates_without_shot_noise(
             [(circuit, laid_out, POINTS)], options={"resilience_level": resilience_level}
         )
     right = [Statevector(ansatz.assign_parameters(one)).expectation_value(H2) for one in POINTS]
+    assert result[0].data.evs == pytest.approx(np.real(right), abs=5e-4)
+
+
+def test_a_device_of_many_qubits_estimates_without_shot_noise(exact_block: QuantumSession) -> None:
+    """Although the client measures all of its qubits, in order to mitigate readout errors."""
+    block = exact_block.model_copy(update={"backend_name": "ibm_fez"})
+    ansatz = real_amplitudes(2, reps=1)
+    with block.experiment("many-qubits") as experiment:
+        result = experiment.run_estimator([(*experiment.transpile(ansatz, H2), POINTS[0])])
+    right = Statevector(ansatz.assign_parameters(POINTS[0])).expectation_value(H2)
     assert result[0].data.evs == pytest.approx(np.real(right), abs=5e-4)

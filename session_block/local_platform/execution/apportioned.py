@@ -3,31 +3,44 @@
 The client's executor primitives estimate from bits. Of ``n`` shots at a point, an outcome of
 probability ``p`` gets ``n p`` rounded down or up. So an expectation value is wrong by less than the
 number of possible outcomes divided by ``n``, and mostly by much less.
+
+The client measures all qubits of the device where it mitigates readout errors. Those that the
+circuit leaves in a basis state, whatever the client's random gates, take no part in the sharing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit
+from qiskit.circuit import Gate, QuantumCircuit, Qubit
+from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.primitives.containers import BitArray, DataBin
 from qiskit.primitives.containers.sampler_pub import SamplerPub
+from qiskit.quantum_info import Operator
 
 from session_block.local_platform.execution import ideal
 
 MOST_BITS = 16
-"""With more measured bits, the shots are drawn."""
+"""With more measured bits whose value is not certain, the shots are drawn."""
+
+_CERTAIN = 1e-9
+"""How far the probability of a certain bit may be from 0 or 1."""
+
+_GROUND = np.array([1, 0], dtype=complex)
+_STANDARD = frozenset(gate.base_class for gate in get_standard_gate_name_mapping().values())
 
 Array = np.ndarray[Any, Any]
 
 
 def is_possible(circuit: QuantumCircuit) -> bool:
-    """Whether a circuit measures at its end only, and few bits enough."""
+    """Whether a circuit measures at its end only, and few bits of connected qubits enough."""
     measured = [one for one in circuit.data if one.operation.name == "measure"]
-    if not 0 < len(measured) <= MOST_BITS or circuit.num_qubits > ideal.STATEVECTOR_QUBITS:
+    connected = _connected(circuit)
+    bits = sum(one.qubits[0] in connected for one in measured)
+    if not measured or bits > MOST_BITS or len(connected) > ideal.STATEVECTOR_QUBITS:
         return False
     clbits = {one.clbits[0] for one in measured}
     if not all(circuit.find_bit(one).registers for one in clbits):
@@ -35,8 +48,8 @@ def is_possible(circuit: QuantumCircuit) -> bool:
     return len(clbits) == len(measured) and not ideal.is_random(_unmeasured(circuit))
 
 
-def sample(pub: SamplerPub, flips: Mapping[str, Array], points: tuple[int, ...]) -> DataBin:
-    """Return bits of a PUB, as arrays by register.
+def sample(pub: SamplerPub, flips: Mapping[str, Array], points: tuple[int, ...]) -> DataBin | None:
+    """Return bits of a PUB, as arrays by register; ``None`` if too many of them are not certain.
 
     Args:
         pub: Its circuit is one for which this :func:`is_possible`.
@@ -48,28 +61,40 @@ def sample(pub: SamplerPub, flips: Mapping[str, Array], points: tuple[int, ...])
     """
     circuit, shape, shots = pub.circuit, pub.shape, pub.shots
     measured = [one for one in circuit.data if one.operation.name == "measure"]
-    qubits = [circuit.find_bit(one.qubits[0]).index for one in measured]
     places = [circuit.find_bit(one.clbits[0]).registers[0] for one in measured]
     bare = _unmeasured(circuit)
     values = pub.parameter_values.as_array(circuit.parameters).reshape(math.prod(shape), -1)
-    probabilities = ideal.probabilities(
-        [bare.assign_parameters(dict(zip(circuit.parameters, one, strict=True))) for one in values],
-        qubits,
-    )
+    bound = [
+        bare.assign_parameters(dict(zip(circuit.parameters, one, strict=True))) for one in values
+    ]
+    certain = _certain(bound)
+    known = [certain.get(one.qubits[0]) for one in measured]
+    shared = [bit for bit, values in enumerate(known) if values is None]
+    if len(shared) > MOST_BITS or len(bare.qubits) - len(certain) > ideal.STATEVECTOR_QUBITS:
+        return None
     turned = np.zeros((len(values), len(measured)), dtype=bool)
     for bit, (register, index) in enumerate(places):
         if register.name in flips:
             turned[:, bit] = np.broadcast_to(
                 flips[register.name], (*shape, 1, register.size)
             ).reshape(len(values), register.size)[:, index]
-    masks = turned @ (1 << np.arange(len(measured)))
-    outcomes = _shared_out(probabilities, masks, _ranks(shape, points), shots)
+    if shared:
+        small, kept = _without(bound, certain)
+        probabilities = ideal.probabilities(
+            small, [kept[measured[bit].qubits[0]] for bit in shared]
+        )
+        masks = turned[:, shared] @ (1 << np.arange(len(shared)))
+        outcomes = _shared_out(probabilities, masks, _ranks(shape, points), shots)
     bits = {
         register.name: np.zeros((len(values), shots, register.size), dtype=bool)
         for register in circuit.cregs
     }
-    for bit, (register, index) in enumerate(places):
-        bits[register.name][..., index] = outcomes >> bit & 1
+    for (register, index), values_of_bit in zip(places, known, strict=True):
+        if values_of_bit is not None:
+            bits[register.name][..., index] = values_of_bit[:, None]
+    for number, bit in enumerate(shared):
+        register, index = places[bit]
+        bits[register.name][..., index] = outcomes >> number & 1
     arrays = {
         name: BitArray.from_bool_array(array.reshape(*shape, *array.shape[1:]), order="little")
         for name, array in bits.items()
@@ -89,6 +114,63 @@ def _unmeasured(circuit: QuantumCircuit) -> QuantumCircuit:
     for one in reversed(kept):
         bare.append(one)
     return bare
+
+
+def _connected(circuit: QuantumCircuit) -> set[Qubit]:
+    """Return the qubits on which there is more than gates for one qubit, and measurements."""
+    return {
+        qubit
+        for one in circuit.data
+        if one.operation.name not in {"measure", "barrier"}
+        and not (len(one.qubits) == 1 and isinstance(one.operation, Gate))
+        for qubit in one.qubits
+    }
+
+
+def _certain(circuits: Sequence[QuantumCircuit]) -> dict[Qubit, Array]:
+    """Return the bits, one for each circuit, of the qubits that end in a basis state in all."""
+    connected = _connected(circuits[0])
+    ones = {
+        qubit: np.empty(len(circuits)) for qubit in circuits[0].qubits if qubit not in connected
+    }
+    matrices: dict[Any, Array] = {}
+
+    def matrix(gate: Gate) -> Array:
+        key = gate.base_class, *gate.params
+        if gate.base_class not in _STANDARD:
+            return np.asarray(Operator(gate).data)
+        if key not in matrices:
+            matrices[key] = np.asarray(gate.to_matrix())
+        return matrices[key]
+
+    for number, circuit in enumerate(circuits):
+        states = dict.fromkeys(ones, _GROUND)
+        for one in circuit.data:
+            if one.qubits and one.qubits[0] in states:
+                states[one.qubits[0]] = matrix(one.operation) @ states[one.qubits[0]]
+        for qubit, state in states.items():
+            ones[qubit][number] = abs(state[1]) ** 2
+    return {
+        qubit: found > 1 / 2
+        for qubit, found in ones.items()
+        if np.all(np.minimum(found, 1 - found) < _CERTAIN)
+    }
+
+
+def _without(
+    circuits: Sequence[QuantumCircuit], gone: Collection[Qubit]
+) -> tuple[list[QuantumCircuit], dict[Qubit, int]]:
+    """Return the circuits without some qubits, and the indices of the others in them."""
+    kept = [qubit for qubit in circuits[0].qubits if qubit not in gone]
+    smaller = []
+    for circuit in circuits:
+        small = QuantumCircuit(kept)
+        small.global_phase = circuit.global_phase
+        for one in circuit.data:
+            if not one.qubits or one.qubits[0] not in gone:
+                small.append(one)
+        smaller.append(small)
+    return smaller, {qubit: index for index, qubit in enumerate(kept)}
 
 
 def _ranks(shape: tuple[int, ...], points: tuple[int, ...]) -> tuple[Array, int]:

@@ -253,7 +253,9 @@ def _sampler_of_item(
     request: Request, kept: tuple[int, ...], seed: int
 ) -> Callable[[SamplerPub, client_codec.Randomized], DataBin]:
     if not _is_noisy(request, kept):
-        return lambda pub, drawn: apportioned.sample(pub, drawn.flips, drawn.points)
+        return lambda pub, drawn: (
+            apportioned.sample(pub, drawn.flips, drawn.points) or ideal.sample(pub, seed)
+        )
     return lambda pub, _: _device(request, kept).sample(pub, seed)
 
 
