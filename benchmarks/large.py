@@ -113,11 +113,12 @@ def _submitted(submit: Callable[[], object]) -> dict[str, float]:
 
 
 def _bare(spec: dict[str, Any]) -> None:
-    from qiskit_ibm_runtime import QiskitRuntimeService, SamplerV2, Session
+    from qiskit_ibm_runtime import QiskitRuntimeService, Session
+    from qiskit_ibm_runtime.executor_sampler import Sampler
 
     circuits = _circuits(spec)
     with Session(QiskitRuntimeService().backend(_BACKEND)) as session:
-        sampler = SamplerV2(mode=session)
+        sampler = Sampler(mode=session)
         answer(_submitted(lambda: sampler.run(circuits, shots=_SHOTS)))
 
 

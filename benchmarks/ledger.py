@@ -32,7 +32,7 @@ INTENT = {
     "label": None,
     "occurrence": 1,
     "kind": "estimator",
-    "implementation": "v2",
+    "implementation": "executor",
     "backend": "ibm_manila",
     "instance": "crn:v1:bluemix:public:quantum-computing:us-east:a/" + 60 * "0",
     "url": "https://quantum.cloud.ibm.com/api/v1",

@@ -80,13 +80,14 @@ def main() -> None:
 
 
 def _bare(spec: dict[str, Any], diary: Diary) -> None:
-    from qiskit_ibm_runtime import EstimatorV2, QiskitRuntimeService, Session
+    from qiskit_ibm_runtime import QiskitRuntimeService, Session
+    from qiskit_ibm_runtime.executor_estimator import Estimator
 
     circuit, observable = received(spec)
     with diary.keep_whole():
         backend = QiskitRuntimeService().backend(BACKEND)
         with Session(backend) as session:
-            estimator = EstimatorV2(mode=session)
+            estimator = Estimator(mode=session)
             diary.keep(
                 spec["points"],
                 lambda point: estimator.run([(circuit, observable, point)]).result(),

@@ -170,13 +170,14 @@ class _Work:
 
 
 def _bare(spec: dict[str, Any]) -> None:
-    from qiskit_ibm_runtime import Batch, EstimatorV2, QiskitRuntimeService
+    from qiskit_ibm_runtime import Batch, QiskitRuntimeService
+    from qiskit_ibm_runtime.executor_estimator import Estimator
 
     work = _Work(spec)
 
     def one(number: int) -> None:
         with Batch(QiskitRuntimeService().backend(_backend(number))) as batch:
-            work.do(EstimatorV2(mode=batch))
+            work.do(Estimator(mode=batch))
 
     _in_threads(spec, work, one)
 

@@ -24,16 +24,16 @@ RegisterNames = Sequence[Sequence[str]]
 Implementation = Literal["v2", "executor"]
 """Which of the client's two families of primitives submits a job.
 
-``v2``: ``SamplerV2`` and ``EstimatorV2``, post-processed by the platform. The client has deprecated
-them since 0.50.
 ``executor``: ``executor_sampler.Sampler`` and ``executor_estimator.Estimator``, pre- and
 post-processed by the client. Their payload is the same for equal requests in any process, except
 for ZNE with random folding and fractional noise factors, which is drawn once and recorded [client
 source].
+``v2``: ``SamplerV2`` and ``EstimatorV2``, post-processed by the platform. The client has deprecated
+them since 0.50.
 """
 
-DEFAULT_IMPLEMENTATION: Implementation = "v2"
-"""The family of Blocks that name none."""
+DEFAULT_IMPLEMENTATION: Implementation = "executor"
+"""The family of new Blocks that name none. A Block saved before there was a choice has ``v2``."""
 
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:~-]{0,127}")

@@ -207,9 +207,9 @@ class SessionSettings(BaseModel):
         default=DEFAULT_IMPLEMENTATION,
         title="Family of primitives",
         description=(
-            "Which of the client's primitives new experiments use: 'v2' (SamplerV2 and "
-            "EstimatorV2, which IBM has deprecated) or 'executor'. An experiment keeps the one "
-            "that it began with."
+            "Which of the client's primitives new experiments use: 'executor' (the newer ones) or "
+            "'v2' (SamplerV2 and EstimatorV2, which IBM has deprecated). An experiment keeps the "
+            "one that it began with."
         ),
     )
     keep_raw: bool = Field(

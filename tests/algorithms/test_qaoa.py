@@ -24,6 +24,7 @@ from session_block.algorithms.qaoa import QAOAEvaluation, QAOAReport, run_qaoa
 from session_block.algorithms.qaoa_objective import angle_names, qaoa_circuit
 from session_block.algorithms.samples import Samples
 from session_block.errors import InvalidInputError
+from session_block.references import Implementation
 
 RING = MaxCut(edges=[(0, 1), (1, 2), (2, 3), (3, 0)])
 RING_ANGLES = [math.pi / 4, math.pi / 8]
@@ -192,11 +193,16 @@ def test_the_analytic_cuts_are_met(
     cut: float,
     backend_name: str,
 ) -> None:
-    """Farhi et al.: exactly without noise, and within statistical error with shots and samples."""
+    """Farhi et al.: without noise up to the share of a shot, and within statistical error with."""
     settings: dict[str, Any] = {"optimizer": None, "initial_point": angles}
-    with _block(platform, ledger_url, backend_name).experiment("exact") as experiment:
-        exact = run_qaoa(experiment, problem, **settings)
-    assert exact.value == pytest.approx(cut, abs=1e-3)
+    exact = _block(platform, ledger_url, backend_name)
+    precision: dict[Implementation, float | None] = {"v2": None, "executor": 1 / 256}
+    for family, asked in precision.items():
+        with exact.experiment(f"exact-{family}") as experiment:
+            found = run_qaoa(
+                experiment, problem, precision=asked, implementation=family, **settings
+            )
+        assert found.value == pytest.approx(cut, abs=1e-3)
     noisy = _block(noisy_platform, ledger_url, backend_name)
     with noisy.experiment("estimator") as experiment:
         estimated = run_qaoa(experiment, problem, precision=0.01, final_shots=20_000, **settings)
@@ -295,7 +301,14 @@ def test_weights_in_another_unit_change_nothing_else(block: QuantumSession) -> N
     reports = []
     for name, problem in [("light", TUTORIAL), ("heavy", heavy)]:
         with block.experiment(name) as experiment:
-            reports.append(run_qaoa(experiment, problem, optimizer_options={"maxiter": 8}))
+            reports.append(
+                run_qaoa(
+                    experiment,
+                    problem,
+                    optimizer_options={"maxiter": 8},
+                    implementation="v2",  # its values are exact, not shares of shots
+                )
+            )
     light = [(*one.gammas, *one.betas, one.value) for one in reports[0].evaluations]
     scaled = [
         (*(20 * gamma for gamma in one.gammas), *one.betas, one.value / 20)
@@ -359,8 +372,8 @@ def test_options_reach_the_platform(
     assert platform.jobs_of(experiment.uid) - tagged == (0 if objective == "sampler" else 1)
 
 
-def test_the_executor_primitives_serve_too(block: QuantumSession) -> None:
-    """Both objectives run on the client-side primitives."""
+def test_the_deprecated_primitives_serve_too(block: QuantumSession) -> None:
+    """Both objectives run on them."""
     for objective in ("estimator", "sampler"):
         with block.experiment(objective) as experiment:
             report = run_qaoa(
@@ -369,7 +382,7 @@ def test_the_executor_primitives_serve_too(block: QuantumSession) -> None:
                 objective=objective,
                 optimizer=None,
                 initial_point=RING_ANGLES,
-                implementation="executor",
+                implementation="v2",
             )
         assert report.mean == pytest.approx(RING_CUT, abs=5 * report.standard_error)
         assert report.value == pytest.approx(RING_CUT, abs=0.1)

@@ -19,7 +19,7 @@ from session_block import QuantumSession, local_platform
 from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.vqe import run_vqe
 from session_block.errors import InvalidInputError
-from session_block.references import Implementation
+from session_block.references import DEFAULT_IMPLEMENTATION, Implementation
 
 H2_EXACT = -1.85727503
 TUTORIAL = [("YZ", 0.3980), ("ZI", -0.3980), ("ZZ", -0.0113), ("XX", 0.1810)]
@@ -62,7 +62,7 @@ def _block(platform: Platform, ledger_url: str) -> QuantumSession:
 
 
 def _start(
-    platform: Platform, ledger_url: str, name: str, family: Implementation = "v2"
+    platform: Platform, ledger_url: str, name: str, family: Implementation = DEFAULT_IMPLEMENTATION
 ) -> tuple[subprocess.Popen[str], str]:
     """Start the VQE in a process of its own, and return it with its experiment's UID."""
     process = subprocess.Popen(
@@ -75,7 +75,7 @@ def _start(
     return process, process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("family", ["v2", pytest.param("executor", marks=pytest.mark.rest)])
+@pytest.mark.parametrize("family", ["executor", pytest.param("v2", marks=pytest.mark.rest)])
 def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
     noisy_platform: Platform, tmp_path: Path, family: Implementation
 ) -> None:

@@ -191,7 +191,7 @@ def test_requests_differ_where_the_platform_would_see_it() -> None:
     point = [0.1, 0.2, 0.3, 0.4]
     requests = [
         estimator_request([(ansatz, Z, point)]),
-        estimator_request([(ansatz, Z, point)], implementation="executor"),
+        estimator_request([(ansatz, Z, point)], implementation="v2"),
         estimator_request([(ansatz, Z, point), (ansatz, Z, point)]),
         estimator_request([(ansatz, Z, [*point[:3], 0.4000000000000001])]),
         estimator_request([(ansatz, Z, [point, point])]),

@@ -74,7 +74,7 @@ def test_the_first_version_knows_circuits(
     ("request_of", "golden"),
     [
         (
-            lambda: sampler_request([_bell()], shots=100),
+            lambda: sampler_request([_bell()], shots=100, implementation="v2"),
             "ff73657729e4cdad3784718d7b28009c5afcfc3c28825c18394a75b42a3fd009",
         ),
         (
@@ -85,21 +85,25 @@ def test_the_first_version_knows_circuits(
             lambda: sampler_request(
                 [(_bell(), None, 7)],
                 options={"default_shots": 5, "twirling": {"enable_measure": True}},
+                implementation="v2",
             ),
             "79ec1e4f542980390a77d72aed0f9e784a13b580d944e1a1526d171411064452",
         ),
         (
-            lambda: sampler_request([_branching()]),
+            lambda: sampler_request([_branching()], implementation="v2"),
             "9b5b589f83aff51743c0ce76c338b59be9b6d0560c80a02639be20a2087f68e3",
         ),
         (
-            lambda: estimator_request([(_rotated(), OBSERVABLE, VALUES)], precision=0.1),
+            lambda: estimator_request(
+                [(_rotated(), OBSERVABLE, VALUES)], precision=0.1, implementation="v2"
+            ),
             "5f93034e4f24aec281808582757368738cc45651f70de1dd075e94d215b20fd4",
         ),
         (
             lambda: estimator_request(
                 [(_rotated(), [OBSERVABLE, OBSERVABLE * 2], VALUES[:, None, :])],
                 options={"resilience_level": 1},
+                implementation="v2",
             ),
             "602abd9a01f52473c4da6a8696c1bda51d1e46b79bd4fcc73b9e765e973d011a",
         ),
