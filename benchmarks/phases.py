@@ -39,7 +39,7 @@ _WAIT = ("session_block/submissions/watch.py", "until_over")
 _VISIBLY = ("session_block/prefect_context.py", "visibly")
 _WAITED = ("session_block/experiments/job.py", "wait")
 _RESULT = ("qiskit_ibm_runtime/runtime_job_v2.py", "result")
-_DECODE = ("qiskit_ibm_runtime/decoders/result_decoder.py", "decode")
+_DECODE = ("qiskit_ibm_runtime/decoders/executor/decoder.py", "decode")
 _STATUS = ("qiskit_ibm_runtime/runtime_job_v2.py", "wait_for_final_state")
 _DURABLE = (
     Phase("fingerprint", (("session_block/pubs/request.py", "fingerprint_by"),)),
@@ -62,7 +62,7 @@ _DURABLE = (
 )
 PHASES = {
     "bare": (
-        Phase("POST", (("qiskit_ibm_runtime/base_primitive.py", "_run"),)),
+        Phase("POST", (("qiskit_ibm_runtime/executor_estimator/estimator.py", "run"),)),
         Phase("wait", (_STATUS,)),
         Phase("fetch", (_RESULT,), without=(_STATUS, _DECODE)),
         Phase("decode", (_DECODE,)),
