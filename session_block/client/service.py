@@ -41,6 +41,22 @@ class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped
     def __init__(self, **account: Any) -> None:
         os.environ.setdefault(_OPT_OUT, "True")
         super().__init__(**account)
+        self._backends_by_name: dict[tuple[str, str], LeanBackend] = {}
+
+    def keep(self, backend: LeanBackend) -> None:
+        """Send jobs that name this backend to this object."""
+        self._backends_by_name[backend.name, backend._instance] = backend  # noqa: SLF001
+
+    def _run(self, *args: Any, **given: Any) -> Any:
+        # The client's Executor names its backend, which is then listed anew for each job in job
+        # mode, in any instance.
+        options = given.get("options")
+        if isinstance(options, dict):
+            named: Any = options.get("backend"), options.get("instance")
+            known = self._backends_by_name.get(named)
+            if known is not None:
+                given["options"] = {**options, "backend": known}
+        return super()._run(*args, **given)
 
     def _check_instance_usage(self) -> None:
         if time.monotonic() - self._usage_checked_at >= REMEMBERED_SECONDS:
@@ -58,6 +74,8 @@ class LeanBackend(IBMBackend):  # type: ignore[misc]  # untyped
         """Turn a backend of the client into a lean one; it is the same object."""
         backend.__class__ = cls
         lean: Self = backend
+        if isinstance(lean.service, LeanService):
+            lean.service.keep(lean)
         return lean
 
     def status(self) -> Any:
