@@ -107,10 +107,11 @@ class QuantumSession(SessionSettings, FormBlock):
     def _note_as_saved(self) -> None:
         self._opened_as_saved, self._as_saved = self._sessions_opened, self._all_fields
 
-    def _define_metadata_on_nested_blocks(self, *references: Any, **limits: Any) -> None:
-        """Do what Prefect does last with each Block of a document, also with one in another."""
-        super()._define_metadata_on_nested_blocks(*references, **limits)
-        if "implementation" not in self.model_fields_set:
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # Prefect sets this of a Block that it has loaded, also of one in another, or has saved.
+        is_saved = name == "_block_document_id" and value is not None
+        if is_saved and "implementation" not in self.model_fields_set:
             self.implementation = _BEFORE_THERE_WAS_A_CHOICE
             self._note_as_saved()
 
