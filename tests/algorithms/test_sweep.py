@@ -138,10 +138,14 @@ def rabi_sweep(experiment: Experiment, **changes: Any) -> SweepReport:
     return run_sweep(experiment, **arguments)
 
 
+SHARE = 1 / 2048
+"""How far a value of 4096 shots may be from the exact one: they are shared out, not drawn."""
+
+
 def has_rabi_values(table: SweepTable) -> bool:
     """Whether all rows are those of RX(theta)."""
     return all(
-        math.isclose(row.values["Z"], math.cos(row.parameters["theta"]), abs_tol=1e-9)
+        math.isclose(row.values["Z"], math.cos(row.parameters["theta"]), abs_tol=SHARE)
         for row in table.rows
     )
 
@@ -366,12 +370,12 @@ def test_a_wrong_grid_is_refused(grid: dict[str, Any], message: str) -> None:
 
 
 def test_a_rabi_scan_gives_the_cosine(block: QuantumSession, platform: Platform) -> None:
-    """Without noise, <Z> after RX(theta) is cos(theta) within 1e-9, in the order of the grid."""
+    """Without noise, <Z> after RX(theta) is cos(theta) but for its share of the shots, in the order of the grid."""
     with block.experiment("rabi") as experiment:
         report = rabi_sweep(experiment)
     assert [row.parameters for row in report.rows] == [{"theta": angle} for angle in ANGLES]
     assert has_rabi_values(report)
-    assert {row.standard_errors["Z"] for row in report.rows} == {0.0}
+    assert all(0 <= row.standard_errors["Z"] < 1 / 50 for row in report.rows)
     assert (report.done, report.total) == (6, 6)
     assert [chunk.job_id for chunk in report.chunks] == report.run.job_ids
     assert platform.jobs_of(experiment.uid) == 6
@@ -410,7 +414,7 @@ def test_rows_are_repetitions_of_circuits_of_points(block: QuantumSession) -> No
                 "Z0": math.cos(row.parameters["a"]),
                 "X1": 2 * sign * math.sin(row.parameters["b"]),
             },
-            abs=1e-9,
+            abs=2 * SHARE,
         )
     assert [chunk.points for chunk in report.chunks] == [5, 5, 5, 5, 4]
 
