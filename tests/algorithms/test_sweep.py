@@ -370,7 +370,7 @@ def test_a_wrong_grid_is_refused(grid: dict[str, Any], message: str) -> None:
 
 
 def test_a_rabi_scan_gives_the_cosine(block: QuantumSession, platform: Platform) -> None:
-    """Without noise, <Z> after RX(theta) is cos(theta) but for shared shots, in the grid's order."""
+    """Without noise, <Z> after RX(theta) is cos(theta) but for shared shots, in the grid order."""
     with block.experiment("rabi") as experiment:
         report = rabi_sweep(experiment)
     assert [row.parameters for row in report.rows] == [{"theta": angle} for angle in ANGLES]
