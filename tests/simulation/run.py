@@ -128,11 +128,11 @@ def _short(seed: int) -> Short:
 
 
 def _first_found(name: str, seeds: Sequence[int]) -> str | None:
-    with planted(name):
-        for seed in seeds:
+    for seed in seeds:
+        with planted(name):
             outcome = run_world(seed)
-            if outcome.broken:
-                return f"seed {seed}, {outcome.broken[0][:140]}"
+        if outcome.broken and not run_world(seed).broken:  # the plant broke it, nothing else
+            return f"seed {seed}, {outcome.broken[0][:140]}"
     return None
 
 

@@ -195,6 +195,7 @@ class _Shared:
         service._active_api_client = self.client
         service._backend_instance_groups = []
         service._usage_checked_at = float("inf")
+        service._backends_by_name = {}
         self.service = service
         configuration = FakeManilaV2().configuration()
         configuration.backend_name = BACKEND
