@@ -31,6 +31,9 @@ _CORE = re.compile(r"qs-sub:([0-9a-f]+)\.([0-9a-f]+)\.([1-9][0-9]*)(?:\.(.*))?")
 _FIRST_SUFFIX = re.compile(r"[a-z]*")
 _LATER_SUFFIX = re.compile(r"([1-9][0-9]*)((?:-[a-z][0-9a-z]*)*)")
 _FLAGS = {"borrowed": "b", "labelled": "l", "concurrent": "c"}
+_KINDS = {"sampler": "s", "estimator": "e", "executor": "x"}
+"""Flags, too. The listing has one name for all three if the client's executor sends them."""
+_KINDS_SINCE = 3
 _NUMBERS = {"number": "n", "occurrence": "o", "identity": "i", "fingerprint": "p"}
 _WITHOUT_TOKEN = {"number": 1, "identity": 1, "fingerprint": 1}
 """The values of numbers that have no token in the tag."""
@@ -62,6 +65,8 @@ class SubmissionTag:
             say.
         asker: Digest of the flow run that asked for it, if several share the experiment; see
             :func:`asker_digest`. ``None`` if the tag does not say.
+        kind: What was asked for: ``sampler``, ``estimator`` or ``executor``. ``None`` if the tag
+            does not say.
     """
 
     uid: str
@@ -77,6 +82,7 @@ class SubmissionTag:
     version: int = 1
     owner: str | None = None
     asker: str | None = None
+    kind: str | None = None
 
     @property
     def core(self) -> tuple[str, str, int]:
@@ -88,6 +94,8 @@ class SubmissionTag:
         flags = "".join(letter for name, letter in _FLAGS.items() if getattr(self, name))
         if self.version == 1:
             return f"{core}.{flags}" if flags else core
+        if self.version >= _KINDS_SINCE:
+            flags += _KINDS.get(self.kind or "", "")
         tokens = [f"f{flags}"] if flags else []
         tokens += [
             f"{letter}{value}"
@@ -134,6 +142,7 @@ class SubmissionTag:
             for name, letter in _DIGESTS.items()
             if version >= _DIGESTS_SINCE and _FORMS[name].fullmatch(tokens.get(letter, ""))
         }
+        kinds = [kind for kind, letter in _KINDS.items() if letter in flags]
         numbers = {
             name: int(tokens[letter])
             for name, letter in _NUMBERS.items()
@@ -151,6 +160,7 @@ class SubmissionTag:
             identity=numbers.get("identity", 1),
             fingerprint=numbers.get("fingerprint", 1),
             version=version,
+            kind=kinds[0] if kinds and version >= _KINDS_SINCE else None,
             **digests,
         )
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 import requests
 from qiskit_ibm_runtime.exceptions import IBMError
 
-from session_block.client import ListedJob, at_once
+from session_block.client import EXECUTOR, ListedJob, at_once
 from session_block.environment.backoff import Backoff
 from session_block.errors import ConnectionFailedError
 from session_block.records import submissions as records
@@ -294,6 +294,8 @@ class Reconciler:
             occurrence=tag.occurrence,
             label="?" if tag.labelled else None,
             concurrent=tag.concurrent,
+            kind=tag.kind or (None if job.program == EXECUTOR else job.program),
+            implementation=job.family,
             backend=place.backend,
             instance=place.instance,
             url=place.url,

@@ -288,6 +288,7 @@ class Submitter:
             version=self._context.versions.tags,
             owner=self._context.owner_digest(sessions.connection.identity),
             asker=None if about.asker is None else asker_digest(about.asker.run, about.asker.call),
+            kind=request.kind,
         )
         place = sessions.place
         sessions.check_not_stopped()

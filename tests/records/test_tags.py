@@ -80,6 +80,12 @@ OWNER, OTHER = owner_digest("h2-team"), owner_digest("IBMid-550000ABCD")
                 asker=ASKER,
             ),
         ),
+        (
+            f"qs-sub:{UID}.{SUBMISSION}.1.3-fe-o7-w{OWNER}",
+            SubmissionTag(
+                UID, SUBMISSION, 1, occurrence=7, version=3, owner=OWNER, kind="estimator"
+            ),
+        ),
     ],
 )
 def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> None:
@@ -103,6 +109,7 @@ def test_tags_are_written_and_read_as_ever(tag: str, says: SubmissionTag) -> Non
         version=st.just(NEWEST),
         owner=st.sampled_from([None, OWNER]),
         asker=st.sampled_from([None, ASKER]),
+        kind=st.sampled_from([None, "sampler", "estimator", "executor"]),
     )
 )
 def test_whatever_a_tag_says_it_fits_and_is_read_again(tag: SubmissionTag) -> None:
@@ -127,7 +134,7 @@ def test_a_tag_without_room_leaves_out_its_owner_and_asker() -> None:
     assert SubmissionTag.parse(str(tag)) == replace(tag, owner=None, asker=None)
 
 
-def test_the_usual_tag_has_room_for_the_asker() -> None:
+def test_the_usual_tag_has_room_for_the_asker_and_the_kind() -> None:
     """Of a thousand equal requests, in an experiment with an owner."""
     tag = SubmissionTag(
         UID,
@@ -140,6 +147,7 @@ def test_the_usual_tag_has_room_for_the_asker() -> None:
         version=NEWEST,
         owner=OWNER,
         asker=ASKER,
+        kind="estimator",
     )
     assert SubmissionTag.parse(str(tag)) == tag
 

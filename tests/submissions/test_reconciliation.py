@@ -89,13 +89,16 @@ def test_a_wiped_disk_loses_no_job(own: LocalPlatform, tmp_path: Path, name: str
 def test_a_wiped_disk_loses_no_family(
     own: LocalPlatform, tmp_path: Path, name: str, family: Implementation
 ) -> None:
-    """P2: the jobs tell the client's family of primitives, though the Block has another by now."""
+    """P2: the jobs tell their family, though the Block has another by now, and what was asked."""
     other: Implementation = "executor" if family == "v2" else "v2"
     before = block_of(own, tmp_path / "first.db", implementation=family).experiment(name)
     counts = [ask(before, number) for number in range(2)]
-    with block_of(own, tmp_path / "second.db", implementation=other).experiment(name) as again:
+    after_wipe = block_of(own, tmp_path / "second.db", implementation=other)
+    with after_wipe.experiment(name) as again:
         assert again.implementation == family
         assert [ask(again, number) for number in range(2)] == counts
+        seen = Experiment.load(name, after_wipe.ledger())
+        assert {row["kind"] for row in seen.submissions()} == {"sampler"}
     assert jobs_of(own, again) == 2
     anew = block_of(own, tmp_path / "second.db", implementation=other).experiment(name, fresh=True)
     assert anew.implementation == other
