@@ -133,7 +133,7 @@ class Watch:
 
     def _check_done(self, run: Run) -> None:
         platform = self.world.platform
-        known = self._known_jobs(run)
+        known = run.known_jobs()
         for (uid, submission), jobs in self.jobs.items():
             if uid not in run.uids:
                 continue
@@ -223,15 +223,6 @@ class Watch:
             for (owner, _), moment in run.disk.written_at.items()
         )
         return kept and run.ledger_lost and unopened
-
-    def _known_jobs(self, run: Run) -> set[str]:
-        found = set()
-        for fact in run.disk.facts.values():
-            if fact.key.startswith("twin/"):
-                found.add(fact.key.rpartition("/")[2])
-            elif fact.key.startswith("outcome/") and fact.body.get("job_id"):
-                found.add(fact.body["job_id"])
-        return found
 
     def _recorded_sessions(self, run: Run) -> set[str]:
         return {

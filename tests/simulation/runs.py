@@ -44,7 +44,7 @@ from .ledgers import Disk
 from .platform import INSTANCE
 from .programs import Body, Call, Key, Keys, Path, Program, Step, Threads, changed
 from .schedule import Killed
-from .seams import SimulatedThread
+from .seams import SimulatedThread, get_ident
 from .world import Machine, Process, World
 
 MOST_ATTEMPTS = 40
@@ -292,8 +292,25 @@ class Run:
         result = experiment._run(request(asked, step.label))
         value = float(result[0].data.evs)
         process.check_alive()
+        self._check_told(process)
         self._observe(key, value)
         return value
+
+    def known_jobs(self) -> set[str]:
+        """Return the IDs of the jobs that the ledger knows, twins among them."""
+        found = set()
+        for fact in self.disk.facts.values():
+            if fact.key.startswith("twin/"):
+                found.add(fact.key.rpartition("/")[2])
+            elif fact.key.startswith("outcome/") and fact.body.get("job_id"):
+                found.add(fact.body["job_id"])
+        return found
+
+    def _check_told(self, process: Process) -> None:
+        """Check that what a thread was told of is recorded once its request has returned."""
+        told = set(process.told.pop(get_ident(), ()))
+        if told - self.known_jobs() and not self.ledger_lost:
+            self.world.breaks("P2", f"{self.title} returned, and did not record {sorted(told)}")
 
     def _ask_at_once(
         self, process: Process, experiment: Experiment, keys: Keys, several: Threads, value: float

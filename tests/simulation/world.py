@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -69,6 +70,7 @@ class Process:
         token: The access token that it uses.
         began: When it began.
         spared: Whether nothing happens to it, as to the process of an operator.
+        told: The jobs that the platform told each of its threads of when they sent them.
     """
 
     world: World
@@ -81,6 +83,7 @@ class Process:
     spared: bool = False
     began: float = 0.0
     paused_seconds: float = 0.0
+    told: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     environment: SimulatedEnvironment = field(init=False)
 
     def __post_init__(self) -> None:
