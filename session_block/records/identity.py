@@ -351,7 +351,9 @@ class _Names:
                 raise InvalidInputError(
                     f"Neither the ledger nor the platform knows an experiment {self._name!r} with "
                     f"uid={uid!r}, so none is opened. Check the UID ('session-block experiments "
-                    "list' shows them), or leave it out."
+                    "list' shows them), or leave it out. The platform may show a job only some "
+                    "time after it was sent: if the experiment's first one is that new, run again "
+                    "in a minute."
                 )
             return one
         if not _UNNAMED.fullmatch(self._name):

@@ -183,7 +183,7 @@ def place_of_call(
             SubflowCalled(
                 parent=parent,
                 flow=call.flow,
-                number=len(recorded) + 1,
+                number=max((one.number for one in recorded), default=0) + 1,  # some may be lost
                 call=call.id,
                 attempt=caller.attempt,
                 digest=call.digest,

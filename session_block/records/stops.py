@@ -83,7 +83,7 @@ def record_stop(
                     return one
         stopped, ours = journal.record(
             Stopped(
-                number=len(stops) + 1,
+                number=stops[-1][0].number + 1 if stops else 1,
                 cause=cause,
                 because=because,
                 session_id=session_id,

@@ -393,6 +393,8 @@ class Run:
             case InvalidInputError() if "another owner" in str(error):
                 self.name = f"{self.name} of mine"  # as the error advises
                 self._again(60.0, by_a_person=True)
+            case InvalidInputError() if self.taken and "run again in a minute" in str(error):
+                self._again(60.0, by_a_person=True)
             case ExperimentStoppedError():
                 if not self.was_stopped and not self.ledger_lost:
                     world.breaks("P4", f"{self.title} stopped, and nobody had stopped it")

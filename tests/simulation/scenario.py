@@ -208,7 +208,7 @@ class _Acts:
         if fault.kind == "ledger gone":
             disk.facts = {}
         else:
-            facts = sorted(old.facts.items(), key=lambda item: item[1].created_at)
+            facts = list(old.facts.items())  # in the order in which they were written
             disk.facts = dict(facts[: int(len(facts) * fault.share)])
         for run in self._runs:
             run.ledger_lost, run.lost_at = True, self._world.now
