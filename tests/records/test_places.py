@@ -16,7 +16,7 @@ from session_block.errors import ExperimentDivergedError
 from session_block.ledger.store import Ledger
 from session_block.records.identity import identify
 from session_block.records.journal import Journal
-from session_block.records.keys import Intent
+from session_block.records.keys import Intent, SubflowCalled
 from session_block.records.places import RunPlace, Standing, SubflowCall, place_of_call
 
 FLOW = "scan.child"
@@ -236,6 +236,26 @@ def test_a_call_that_opens_under_several_keys_keeps_all_its_places(ledger: Ledge
     first, second = found[0]
     assert len({*first, *second}) == 6
     assert found[0] == found[1]
+
+
+def test_a_ledger_that_lost_an_earlier_call_takes_another(ledger: Ledger) -> None:
+    """The next record comes after the last one that is there, whatever is missing before it."""
+    kept = SubflowCalled(
+        parent="root.",
+        flow=FLOW,
+        number=2,
+        call="1",
+        attempt="run.1",
+        digest="d",
+        parameters={},
+        rank=1,
+    )
+    Journal(ledger, "@subflows").record(kept)
+    run = Run()
+    run.begin()
+    opened(ledger, run, 0, 1)
+    opened(ledger, run, 1, 2)
+    assert [one.number for one in Journal(ledger, "@subflows").all(SubflowCalled)] == [2, 3, 4]
 
 
 def test_a_callers_new_value_has_diverged_only_if_something_was_bought(ledger: Ledger) -> None:
