@@ -30,6 +30,9 @@ _PATIENCE_SECONDS = 0.5
 """How long a purchase waits for Prefect's answer. During an outage its client tries for a minute,
 and a session that waits is paid for."""
 
+_FIRST_PATIENCE_SECONDS = 10.0
+"""The same for the first answer in a process, before which it knows nothing."""
+
 _JOBS_NAMED = 5
 
 _logger = logging.getLogger(__name__)
@@ -142,6 +145,7 @@ class _Cancellations:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._known: dict[str, datetime] = {}
+        self._patience_seconds = _FIRST_PATIENCE_SECONDS
 
     def since(self, flow_runs: Sequence[str]) -> dict[str, datetime]:
         """Return what is known; an answer that takes long is known at a later question."""
@@ -150,7 +154,8 @@ class _Cancellations:
             ask = partial(copy_context().run, self._ask, flow_runs)
             self._thread = threading.Thread(target=ask, name="session-block-ask", daemon=True)
             self._thread.start()
-            self._thread.join(_PATIENCE_SECONDS)
+            self._thread.join(self._patience_seconds)
+            self._patience_seconds = _PATIENCE_SECONDS
         return dict(self._known)
 
     def _ask(self, flow_runs: Sequence[str]) -> None:

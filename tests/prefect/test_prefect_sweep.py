@@ -65,7 +65,8 @@ def check_values(report: SweepReport) -> None:
     for row in report.rows:
         theta, phi = row.parameters["theta"], row.parameters["phi"]
         expected = {"Z": math.cos(theta), "X": math.sin(theta) * math.sin(phi)}
-        assert row.values == pytest.approx(expected, abs=1e-9)
+        # The shots are shared out, not drawn.
+        assert row.values == pytest.approx(expected, abs=2 / PARAMETERS["shots"])
 
 
 def test_a_retry_of_the_flow_run_goes_on_at_the_job_where_it_stopped(
