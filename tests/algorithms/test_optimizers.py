@@ -161,7 +161,7 @@ def test_what_is_no_name_is_none() -> None:
         named_hamiltonian("heisenberg-1")
 
 
-@pytest.mark.rest
+@pytest.mark.nightly
 def test_the_ising_chain_is_found_but_for_the_share_of_its_shots(block: QuantumSession) -> None:
     """A gradient, a job for each of its steps, finds the ground state of four spins.
 

@@ -255,7 +255,10 @@ def test_the_tutorials_optimum() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "optimum", "backend_name"),
-    [(TUTORIAL, 5, BACKEND), (PETERSEN, 12, "ibm_hanoi")],
+    [
+        (TUTORIAL, 5, BACKEND),
+        pytest.param(PETERSEN, 12, "ibm_hanoi", marks=pytest.mark.rest),
+    ],
 )
 def test_the_best_cut_is_found(
     platform: Platform, ledger_url: str, problem: MaxCut, optimum: int, backend_name: str

@@ -751,7 +751,7 @@ def test_a_cancelled_chunk_stops_the_sweep(
     experiment.cancel_session()
 
 
-@pytest.mark.rest
+@pytest.mark.nightly
 def test_ten_thousand_points(block: QuantumSession, platform: Platform) -> None:
     """They are done in ten jobs, and a run that was killed before the end replays them quickly."""
     grid = {"theta": np.linspace(0, 1, 100), "phi": np.linspace(0, 1, 100)}

@@ -45,6 +45,7 @@ BY_THEMSELVES = ("how-to/move-a-script.md", "how-to/postgresql.md", "how-to/reco
 LONG = (
     "tutorial.md",
     "how-to/kubernetes.md",
+    "how-to/mitigate.md",
     "how-to/own-algorithm.md",
     "how-to/subflows.md",
     "how-to/test.md",
@@ -170,6 +171,7 @@ def test_the_page_about_postgresql_runs(
     assert platform.jobs_named("on-postgresql") == 1
 
 
+@pytest.mark.nightly
 def test_a_script_moves_over_in_six_changed_lines(tmp_path: Path) -> None:
     """Both print the same; the new one, killed, goes on in its session with no job twice."""
     before, after = snippets(PAGES["how-to/move-a-script.md"], "python")

@@ -152,7 +152,7 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(
     assert found["evaluations"] == expected["evaluations"]
 
 
-@pytest.mark.rest
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["qaoa/max-cut-nightly", "sweep/rabi-weekly"])
 @pytest.mark.usefixtures("deployment", "worker")
 def test_the_other_deployments_run_as_they_are(slow_platform: Platform, name: str) -> None:

@@ -455,6 +455,7 @@ def test_a_killed_run_goes_on_with_its_name_in_another_process(
     assert len(view.job_ids) == NAMED_JOBS - 2  # the results of two were not fetched
 
 
+@pytest.mark.nightly
 def test_flows_in_several_processes_share_a_name_at_once(
     platform: Platform, block: QuantumSession, saved_block: str, name: str
 ) -> None:

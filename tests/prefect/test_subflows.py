@@ -347,7 +347,7 @@ TERMS = [[("ZZ", 1.0), ("XI", 0.1)], [("ZZ", 5.0), ("XI", 0.2)], [("ZZ", -9.0), 
 GROUND = [-1.005, -5.004, -9.002]
 
 
-@pytest.mark.rest
+@pytest.mark.nightly
 def test_the_shipped_flows_as_subflows_answer_their_own_problem(saved_block: str) -> None:
     """Three Hamiltonians give three energies, two grids two tables, and VQE and QAOA mix."""
 
@@ -472,7 +472,7 @@ def test_two_unsaved_blocks_with_other_keys_ask_for_names(
     "other",
     [
         {"account": 1, "instance": "theirs"},
-        {"instance": "too"},
+        pytest.param({"instance": "too"}, marks=pytest.mark.nightly),
         pytest.param({"mode": "batch"}, marks=pytest.mark.nightly),
         pytest.param({"max_time": "20m"}, marks=pytest.mark.nightly),
         {"backend_name": "ibm_fez"},
@@ -707,6 +707,7 @@ def test_a_killed_tree_of_subflows_goes_on_in_another_process(
     assert {job["state"] for job in jobs} == {"completed"}
 
 
+@pytest.mark.rest
 def test_a_kept_call_keeps_its_place_after_a_lost_ledger(
     platform: Platform, block: QuantumSession, saved_block: str, tmp_path: Path
 ) -> None:
@@ -760,8 +761,8 @@ def test_a_run_that_prefect_begins_twice_mixes_up_no_calls(
     assert platform.jobs_named(run_id) == 3 * LEAF_JOBS
 
 
-@pytest.mark.rest
-@pytest.mark.parametrize("as_subflow", [True, pytest.param(False, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("as_subflow", [True, False])
 def test_runs_of_a_deployment_find_their_own(
     platform: Platform, saved_block: str, *, as_subflow: bool
 ) -> None:

@@ -82,7 +82,7 @@ def _check_that_each_has_one_result(
     assert len(results) == len(completed)
 
 
-@pytest.mark.rest
+@pytest.mark.nightly
 def test_a_vqe_of_five_times_max_time_ends_as_the_uninterrupted_one(
     platform: LocalPlatform, ledger_url: str
 ) -> None:

@@ -720,6 +720,7 @@ def test_borrowing_another_session_does_not_hide_a_stop(
     assert len(jobs_at(platform.info, again)) == 1
 
 
+@pytest.mark.rest
 def test_lost_sessions_are_restored_in_the_order_of_their_jobs(
     platform: LocalPlatform, block: QuantumSession, ledger_url: str
 ) -> None:
