@@ -129,6 +129,18 @@ class WrongCount(_Rule):
     add: Annotated[int, Field(ge=-_MOST, le=_MOST)]
 
 
+class RepeatCursor(_Rule):
+    """Name in a page of workloads, as the cursor of the next page, the one of this page again.
+
+    The first page has none, so the rule hits the second one by default. That cursors repeat was
+    seen on the real service.
+    """
+
+    operation: ClassVar[tuple[str, str] | None] = ("GET", "/workloads")
+    kind: Literal["repeat_cursor"]
+    nth: Annotated[int, Field(ge=1, le=_MOST)] = 2
+
+
 class RateLimit(_Rule):
     """Refuse an account's calls above ``per_minute`` within the last minute."""
 
@@ -199,6 +211,7 @@ Rule = Annotated[
     | ExpireTokens
     | ListingLag
     | WrongCount
+    | RepeatCursor
     | RateLimit
     | EndJob
     | EndSession

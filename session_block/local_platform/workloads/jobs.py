@@ -6,12 +6,12 @@ An instance sees only its own jobs. All times are those of the platform's clock.
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.errors import bad_request, conflict, not_found, session_closed
 from session_block.local_platform.workloads.job_records import PENDING, describe
-from session_block.local_platform.workloads.sessions import new_id
 from session_block.local_platform.workloads.store import next_arrival
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from session_block.local_platform.workloads.sessions import Sessions
     from session_block.local_platform.workloads.store import Store
 
+# An xid's: 20 characters (real).
+_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+_ID_LENGTH = 20
+# Spec.
+INTERIM_SECONDS = 2 * 86_400
 _FILTER = """
     deleted=0 AND instance=:instance
     AND (:backend IS NULL OR backend=:backend)
@@ -64,7 +69,7 @@ class Jobs:
             ApiError: 404 for an unknown session, 400 for a session that accepts no jobs or has
                 another backend.
         """
-        job_id = new_id()
+        job_id = _new_id()
         now = self._clock.pin()
         with self._store.transaction() as db:
             if new.session_id is not None:
@@ -128,12 +133,12 @@ class Jobs:
             db.execute("UPDATE jobs SET tags=? WHERE id=?", (json.dumps(list(tags)), job_id))
 
     def get(self, job_id: str, instance: str, *, with_params: bool) -> dict[str, Any]:
-        """Return a job as the API shows it; a private job never shows its parameters."""
+        """Return a job as the API shows it; a private job's parameters are empty (real)."""
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, self._clock.now())
             content = describe(row)
-            if with_params and not row["private"]:
-                content["params"] = json.loads(params_of(db, job_id))
+            if with_params:
+                content["params"] = _shown_params(db, row)
             return content
 
     def state(self, job_id: str, instance: str) -> sqlite3.Row:
@@ -144,7 +149,7 @@ class Jobs:
     def result(self, job_id: str, instance: str) -> str | None:
         """Return the result text, the reason of a failure, or None.
 
-        The result of a private job can be read only once.
+        The result of a private job can be read only once (spec).
         """
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, self._clock.now())
@@ -154,6 +159,29 @@ class Jobs:
                 db.execute("UPDATE payloads SET result=NULL WHERE job_id=?", (job_id,))
             return row["reason"] if text is None and row["state"] == "failed" else text
 
+    def interim_results(self, job_id: str, instance: str) -> str:
+        """Return the interim results: an empty text, for no program of this platform has any.
+
+        Raises:
+            ApiError: 404 too, if the job ended more than two days ago.
+        """
+        with self._store.transaction() as db:
+            row = self._current(db, job_id, instance, self._clock.now())
+        ended = row["finished_at"]
+        if ended is not None and self._clock.now() > ended + INTERIM_SECONDS:
+            raise not_found("Interim result", job_id)
+        return ""
+
+    def tags(self, instance: str, search: str) -> Sequence[str]:
+        """Return the tags of an instance's jobs that contain a text."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT tag.value FROM jobs, json_each(jobs.tags) AS tag "
+                "WHERE deleted=0 AND instance=? AND instr(tag.value, ?) > 0 ORDER BY tag.value",
+                (instance, search),
+            )
+            return tuple(row[0] for row in rows.fetchall())
+
     def list(self, wanted: JobFilter, *, with_params: bool) -> dict[str, Any]:
         """Return one page of jobs, with the total number of matching jobs."""
         values = {**asdict(wanted), "tags": json.dumps(wanted.tags)}
@@ -162,8 +190,8 @@ class Jobs:
             contents = []
             for row in db.execute(_PAGE, values).fetchall():
                 content = describe(row)
-                if with_params and not row["private"]:
-                    content["params"] = json.loads(params_of(db, row["id"]))
+                if with_params:
+                    content["params"] = _shown_params(db, row)
                 contents.append(content)
         return {
             "jobs": contents,
@@ -252,6 +280,15 @@ def end_job(
         (state, now, max(0.0, used), reason, reason_code, row["id"]),
     )
     db.execute("UPDATE payloads SET result=? WHERE job_id=?", (result, row["id"]))
+
+
+def _new_id() -> str:
+    """Return an unguessable ID in the form of IBM's job IDs."""
+    return "d" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH - 1))
+
+
+def _shown_params(db: sqlite3.Connection, row: sqlite3.Row) -> Any:
+    return {} if row["private"] else json.loads(params_of(db, row["id"]))
 
 
 def params_of(db: sqlite3.Connection, job_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import uuid
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +58,21 @@ class Sessions:
         account: str,
         max_ttl: int,
         interactive_ttl: int,
+        active_ttl: int | None,
         pending_seconds: float,
     ) -> Session:
         """Create a session and return it."""
         session = session_lifecycle.opened(
             Session(
-                id=new_id(),
+                # Real: a session's ID is a UUID. Sessions of earlier versions keep their IDs.
+                id=str(uuid.uuid4()),
                 mode=mode,
                 backend=backend,
                 instance=instance,
                 account=account,
                 max_ttl=max_ttl,
                 interactive_ttl=interactive_ttl,
+                active_ttl=active_ttl,
                 created_at=self._clock.pin(),
                 pending_seconds=pending_seconds,
             )
@@ -265,7 +268,11 @@ class Sessions:
 
     @staticmethod
     def _save(db: sqlite3.Connection, session: Session, facts: JobFacts) -> None:
-        record = json.dumps(asdict(session))
+        fields = asdict(session)
+        if session.active_ttl is None:
+            # Earlier versions do not know it, and so cannot read it.
+            del fields["active_ttl"]
+        record = json.dumps(fields)
         due = session_lifecycle.due(session, facts)
         db.execute(
             "UPDATE sessions SET state=?, backend=?, due_at=?, active_since=?, active_seconds=?, "
@@ -317,12 +324,6 @@ def details(session: Session, facts: JobFacts, now: float) -> dict[str, Any]:
             for entry in session.timestamps
         ],
     }
-
-
-def new_id() -> str:
-    """Return an unguessable ID of 20 lower-case characters, like IBM's job and session IDs."""
-    alphabet = "0123456789abcdefghijklmnopqrstuv"
-    return "d" + "".join(secrets.choice(alphabet) for _ in range(19))
 
 
 def _parse(text: str) -> Session:
