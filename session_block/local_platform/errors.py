@@ -2,8 +2,8 @@
 
 The codes and messages of 1000, 1007, 1200, 1201, 1202 and 1352 come from IBM's public registry of
 errors (docs); 1208, 1217, 1241, 1279, 1348 and 1352 were seen on the real service (real). HTTP
-statuses are IBM's where reports or its published interface show them (400 for 1208 and 1352, 404 for
-1279, 409 for the usage limit), otherwise the usual ones. Where a code or status is only this
+statuses are IBM's where reports or its published interface show them (400 for 1208 and 1352, 404
+for 1279, 409 for the usage limit), otherwise the usual ones. Where a code or status is only this
 platform's choice (guess), the constructor says so. Some of IBM's answers are bare texts without a
 code (real); these are too.
 """

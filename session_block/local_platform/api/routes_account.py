@@ -104,7 +104,9 @@ def _account(call: Call) -> dict[str, Any]:
     instances = [one for one in call.account.instances if one.account_id == wanted]
     if not instances:
         raise not_found("Account", wanted)
-    plans = {one.plan_id: [] for one in instances if plan in (None, one.plan_id)}
+    plans: dict[str, list[Instance]] = {
+        one.plan_id: [] for one in instances if plan in (None, one.plan_id)
+    }
     for one in instances:
         if one.plan_id in plans:
             plans[one.plan_id].append(one)

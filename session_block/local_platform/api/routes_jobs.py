@@ -53,12 +53,7 @@ def _submit(call: Call) -> dict[str, Any]:
     if program not in PROGRAMS:
         raise not_found("Program", program)
     backend = owned(call, text_field(content.get("backend"), "backend")).name
-    calibration = optional_text(content, "calibration_id")
-    if calibration is not None:
-        if not call.instance.allows_sessions:
-            # Real: the open plan refuses it. The status and the code are a guess.
-            raise bad_request("calibration_id is not available on the open plan")
-        call.platform.backends.configuration(backend, calibration)
+    calibration = _calibration(call, content, backend)
     params = content.get("params")
     if not isinstance(params, dict):
         raise bad_request("params must be an object")
@@ -100,6 +95,17 @@ def _submit(call: Call) -> dict[str, Any]:
     if new.private:
         answer["private"] = True
     return answer
+
+
+def _calibration(call: Call, content: dict[str, Any], backend: str) -> str | None:
+    calibration = optional_text(content, "calibration_id")
+    if calibration is None:
+        return None
+    if not call.instance.allows_sessions:
+        # Real: the open plan refuses it. The status and the code are a guess.
+        raise bad_request("calibration_id is not available on the open plan")
+    call.platform.backends.configuration(backend, calibration)
+    return calibration
 
 
 def _is_ignored(call: Call, session_id: str | None) -> bool:

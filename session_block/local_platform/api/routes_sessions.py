@@ -7,19 +7,16 @@ from typing import Any, get_args
 from session_block.local_platform.api.http import Call, Operation, optional_text, whole_number
 from session_block.local_platform.api.routes_backends import owned
 from session_block.local_platform.errors import bad_request, open_plan, unknown_mode
-from session_block.local_platform.workloads.session_lifecycle import HowToEnd
+from session_block.local_platform.workloads.session_lifecycle import HowToEnd, SessionMode
 from session_block.local_platform.workloads.sessions import details
 
+_MODES: tuple[SessionMode, ...] = get_args(SessionMode)
 _WAYS_TO_END: tuple[HowToEnd, ...] = get_args(HowToEnd)
 
 
 def _open(call: Call) -> dict[str, Any]:
     content = call.json_object()
-    mode = content.get("mode")
-    if not isinstance(mode, str):
-        raise bad_request("mode must be dedicated or batch")
-    if mode not in ("dedicated", "batch"):
-        raise unknown_mode()
+    mode = _mode(content)
     instance = call.instance
     if content.get("instance") not in (None, instance.crn):
         raise bad_request("instance is not the instance of the Service-CRN header")
@@ -55,6 +52,16 @@ def _open(call: Call) -> dict[str, Any]:
     )
     call.platform.engine.wake()
     return _details(call, session.id)
+
+
+def _mode(content: dict[str, Any]) -> SessionMode:
+    mode = content.get("mode")
+    if not isinstance(mode, str):
+        raise bad_request(f"mode must be one of {', '.join(_MODES)}")
+    known = next((one for one in _MODES if one == mode), None)
+    if known is None:
+        raise unknown_mode()
+    return known
 
 
 def _get(call: Call) -> dict[str, Any]:

@@ -160,11 +160,14 @@ class EndJob(_Rule):
     state: Literal["failed", "cancelled"]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
     reason_code: Annotated[int, Field(ge=1000, le=9999)] | None = None
+    reason_solution: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     after_seconds: Annotated[float, Field(ge=0, le=_DAY_SECONDS)] | None = None
 
     def plan(self) -> str:
         """Return the ending as the JSON text that the engine reads."""
-        return self.model_dump_json(include={"state", "reason", "reason_code", "after_seconds"})
+        return self.model_dump_json(
+            include={"state", "reason", "reason_code", "reason_solution", "after_seconds"}
+        )
 
 
 class EndSession(_Rule):

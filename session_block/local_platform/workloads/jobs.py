@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.errors import bad_request, conflict, not_found, session_closed
-from session_block.local_platform.workloads.job_records import PENDING, describe
+from session_block.local_platform.workloads.job_records import PENDING, Outcome, describe
 from session_block.local_platform.workloads.store import next_arrival
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from session_block.local_platform.clock import Clock
+    from session_block.local_platform.config.state import Settings
+    from session_block.local_platform.workloads.charges import Charging
     from session_block.local_platform.workloads.job_records import JobFilter, NewJob
     from session_block.local_platform.workloads.sessions import Sessions
     from session_block.local_platform.workloads.store import Store
@@ -56,8 +58,17 @@ class Jobs:
     Methods that take a job ID raise ApiError 404 if the instance has no job with that ID.
     """
 
-    def __init__(self, store: Store, sessions: Sessions, clock: Clock, other_jobs: int) -> None:
-        self._other_jobs = other_jobs
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        clock: Clock,
+        charging: Charging,
+        settings: Settings,
+    ) -> None:
+        self._other_jobs = settings.other_jobs
+        self._closed_status = settings.session_closed_status
+        self._charging = charging
         self._store = store
         self._sessions = sessions
         self._clock = clock
@@ -235,7 +246,7 @@ class Jobs:
         self._sessions.check_owner(db, session_id, new.instance)
         session = self._sessions.advance(db, session_id, now)
         if session.ended or not session.accepting_jobs:
-            raise session_closed(session_id)
+            raise session_closed(session_id, self._closed_status)
         if session.backend is None:
             self._sessions.assign_backend(db, session, new.backend)
         elif session.backend != new.backend:
@@ -245,7 +256,7 @@ class Jobs:
             )
 
     def _end(self, db: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
-        end_job(db, row, state="cancelled", now=now)
+        end_job(db, row, Outcome("cancelled"), now=now, charging=self._charging)
         if row["session_id"] is None:
             return
         if row["state"] == "running":
@@ -265,21 +276,30 @@ class Jobs:
 def end_job(
     db: sqlite3.Connection,
     row: sqlite3.Row,
+    outcome: Outcome,
     *,
-    state: str,
     now: float,
-    reason: str | None = None,
-    reason_code: int | None = None,
-    result: str | None = None,
+    charging: Charging,
 ) -> None:
-    """Record how a job ended. The caller advances its session."""
-    used = now - row["running_at"] if row["state"] == "running" else 0.0
-    db.execute(
-        "UPDATE jobs SET state=?, finished_at=?, usage_seconds=?, reason=?, reason_code=? "
-        "WHERE id=?",
-        (state, now, max(0.0, used), reason, reason_code, row["id"]),
+    """Record how a job ended, and what it is charged. The caller advances its session."""
+    charged = charging.seconds(
+        row, now, outcome.state, outcome.reason_code, outcome.charged_seconds
     )
-    db.execute("UPDATE payloads SET result=? WHERE job_id=?", (result, row["id"]))
+    db.execute(
+        "UPDATE jobs SET state=?, finished_at=?, usage_seconds=?, estimated_seconds=?, reason=?, "
+        "reason_code=?, reason_solution=? WHERE id=?",
+        (
+            outcome.state,
+            now,
+            charged,
+            charging.estimate(charged),
+            outcome.reason,
+            outcome.reason_code,
+            outcome.reason_solution,
+            row["id"],
+        ),
+    )
+    db.execute("UPDATE payloads SET result=? WHERE job_id=?", (outcome.result, row["id"]))
 
 
 def _new_id() -> str:

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from session_block.local_platform.clock import Clock
-    from session_block.local_platform.config.state import CancelledSessionJobs
+    from session_block.local_platform.config.state import Settings
     from session_block.local_platform.workloads.session_lifecycle import HowToEnd
     from session_block.local_platform.workloads.store import Store
     from session_block.local_platform.workloads.usage import Usage
 
 SESSION_CLOSED_CODE = 1217
+# The advice of IBM's registry (docs).
+_SESSION_CLOSED_SOLUTION = (
+    "Open a session with a longer max_time, or submit its jobs with less time between them."
+)
 
 
 class Sessions:
@@ -41,13 +45,11 @@ class Sessions:
     too, they work at that moment.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, usage: Usage, cancelled_session_jobs: CancelledSessionJobs
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, usage: Usage, settings: Settings) -> None:
         self._store = store
         self._clock = clock
         self._usage = usage
-        self._cancelled_session_jobs = cancelled_session_jobs
+        self._settings = settings
 
     def open(
         self,
@@ -155,8 +157,7 @@ class Sessions:
     def reach_limit(self, db: sqlite3.Connection, instance: str, now: float) -> None:
         """End all sessions and batches of an instance whose usage has reached its limit.
 
-        IBM's documentation says that they end at once, that running jobs finish, and that pending
-        ones are cancelled. That these fail as they do at the maximum time is a guess.
+        They end at once, running jobs finish, and pending ones are cancelled (docs).
         """
         rows = db.execute(
             "SELECT id FROM sessions WHERE instance=? "
@@ -196,7 +197,12 @@ class Sessions:
         advanced = session_lifecycle.advance(session, facts, now)
         if advanced.ended and facts.queued:
             moment = advanced.timestamps[-1].timestamp
-            self._fail_queued(db, session_id, moment, str(advanced.state_reason))
+            by_limit = advanced.state_reason == CLOSED_COST_LIMIT
+            setting = self._settings.cost_limit_jobs if by_limit else self._settings.max_time_jobs
+            if setting == "failed":
+                self._fail_queued(db, session_id, moment, str(advanced.state_reason))
+            else:
+                self._cancel_queued(db, session_id, moment)
             facts = self.facts(db, session_id)
         self._save(db, advanced, facts)
         return advanced
@@ -247,13 +253,17 @@ class Sessions:
         session do is not known, so a setting says it; as jobs that their user cancels, they have
         no reason.
         """
-        if session.mode == "batch" or self._cancelled_session_jobs == "failed":
+        if session.mode == "batch" or self._settings.cancelled_session_jobs == "failed":
             self._fail_queued(db, session.id, now, CLOSED_EARLY)
-            return
+        else:
+            self._cancel_queued(db, session.id, now)
+
+    @staticmethod
+    def _cancel_queued(db: sqlite3.Connection, session_id: str, moment: float) -> None:
         db.execute(
             "UPDATE jobs SET state='cancelled', finished_at=? "
             "WHERE session_id=? AND state='queued'",
-            (now, session.id),
+            (moment, session_id),
         )
 
     @staticmethod
@@ -261,9 +271,9 @@ class Sessions:
         # Real for a batch that is closed, a guess for all other ends.
         reason = f"Session {session_id} has been closed ({why}) before the job ran."
         db.execute(
-            "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=? "
-            "WHERE session_id=? AND state='queued'",
-            (moment, reason, SESSION_CLOSED_CODE, session_id),
+            "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=?, "
+            "reason_solution=? WHERE session_id=? AND state='queued'",
+            (moment, reason, SESSION_CLOSED_CODE, _SESSION_CLOSED_SOLUTION, session_id),
         )
 
     @staticmethod
