@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+import sqlite3
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,6 +20,7 @@ from .support import bell, isa, raw_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from session_block.local_platform.config.tenancy import Instance
 
@@ -254,3 +258,28 @@ def test_cursors_repeat_where_asked_for() -> None:
         again, repeated = walk(3)
         assert again == [seen[0], seen[1], seen[1]]
         assert repeated[0] == repeated[1] != repeated[2]
+
+
+def test_state_of_an_earlier_version(tmp_path: Path) -> None:
+    """A state directory from before these columns and IDs opens, with its sessions and jobs."""
+    with LocalPlatform(tmp_path, time_scale=0) as platform, raw_client(platform.info) as api:
+        session_id = api.post("/sessions", json=BATCH).json()["id"]
+        job_id = api.post("/jobs", json={**JOB, "session_id": session_id}).json()["id"]
+        platform.advance(1)
+    old_id = "dl5qg0k3vgkfgkcj3k8r"
+    with closing(sqlite3.connect(tmp_path / "platform.sqlite")) as db:
+        for column in ("reason_solution", "estimated_seconds"):
+            db.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        (record,) = db.execute("SELECT record FROM sessions").fetchone()
+        assert "active_ttl" not in json.loads(record)
+        db.execute(
+            "UPDATE sessions SET id=?, record=?", (old_id, record.replace(session_id, old_id))
+        )
+        db.execute("UPDATE jobs SET session_id=?", (old_id,))
+        db.commit()
+    with LocalPlatform(tmp_path) as platform, raw_client(platform.info) as api:
+        assert api.get(f"/sessions/{old_id}").json()["id"] == old_id
+        assert api.get(f"/jobs/{job_id}").json()["session_id"] == old_id
+        again = api.post("/jobs", json={**JOB, "session_id": old_id}).json()["id"]
+        platform.advance(60)
+        assert api.get(f"/jobs/{again}").json()["state"]["status"] == "Completed"
