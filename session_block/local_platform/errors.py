@@ -2,10 +2,10 @@
 
 The codes and messages of 1000, 1007, 1200, 1201, 1202 and 1352 come from IBM's public registry of
 errors (docs); 1208, 1217, 1241, 1279, 1348 and 1352 were seen on the real service (real). HTTP
-statuses are IBM's where reports or its published interface show them (400 for 1208 and 1352, 404
-for 1279, 409 for the usage limit), otherwise the usual ones. Where a code or status is only this
-platform's choice (guess), the constructor says so. Some of IBM's answers are bare texts without a
-code (real); these are too.
+statuses are IBM's where records or its description of the API show them (400 for 1208 and 1352,
+404 for 1279: real; 409 for the usage limit: spec), else the usual ones (guess). Where a code or a
+status is only this platform's choice (guess), the constructor says so. Some of IBM's answers are
+bare texts without a code (real); these are too.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def session_closed(session_id: str, status: int) -> ApiError:
 
 
 def open_plan() -> ApiError:
-    """Return the refusal of a session on the open plan, in IBM's words."""
+    """Return the refusal of a session on the open plan (real; the words: docs)."""
     return ApiError(
         400,
         1352,
@@ -180,7 +180,7 @@ def open_plan() -> ApiError:
 def usage_limit_reached(instance: str) -> ApiError:
     """Return the refusal of work for an instance, given by name, that has used up its time.
 
-    The status comes from IBM's published interface; the code is this platform's own.
+    The status comes from IBM's description of its API (spec); the code is a guess.
     """
     return ApiError(
         409,
@@ -191,5 +191,5 @@ def usage_limit_reached(instance: str) -> ApiError:
 
 
 def internal_error() -> ApiError:
-    """Return the answer when the platform itself fails. The code is IBM's."""
+    """Return the answer when the platform itself fails. The code is IBM's (docs)."""
     return ApiError(500, 1000, "API Internal error.", "See the log of the local platform.")

@@ -94,7 +94,7 @@ def _status(call: Call) -> dict[str, Any]:
 
 
 def _availability(call: Call, device: Device) -> dict[str, str]:
-    # IBM's API says online, paused or offline. A paused backend still accepts jobs.
+    # Spec: online, paused or offline. That a paused backend accepts jobs is a guess.
     if call.platform.is_in_maintenance(device.name):
         return {"name": "paused", "reason": "maintenance"}
     return {"name": "online", "reason": "available"}

@@ -90,23 +90,23 @@ class Settings:
         other_job_seconds: How long each of the other users' jobs takes.
         interactive_seconds: How long an active session may be idle before it becomes inactive.
         pending_seconds: How long a session is ``pending_inactive`` before it is inactive, or
-            ``pending_closed`` before it is closed. IBM's own time is not public; with 0 these
+            ``pending_closed`` before it is closed. IBM's own time is not known; with 0 these
             states are skipped.
         token_seconds: Lifetime of an access token, in seconds of the machine's clock.
         time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
         open_plan_sessions: ``refuse`` refuses sessions on the open plan (real). ``ignore`` opens
-            them, but runs their jobs outside of them, as IBM's earlier API did.
+            them, but runs their jobs outside of them, as IBM's earlier API did (real).
         cancelled_session_jobs: What becomes of the queued jobs of a dedicated session that is
             cancelled: ``cancelled`` without a reason, or ``failed`` with code 1217, as those of a
-            batch always do (real). IBM's pages say both.
+            batch always do (real). IBM's pages say both (docs).
         max_time_jobs: The same at a session's or batch's maximum time; a guess.
         cost_limit_jobs: The same at the cost limit of the instance. IBM's documentation says
-            ``cancelled``; which word the job's state has is not known.
+            that they are cancelled (docs); that their state says so is a guess.
         session_closed_status: HTTP status of the refusal of a job by a closed session; a guess.
         executor_failures: ``as_v2`` lets an executor job fail after queueing as IBM's sampler
             does, for circuits that are not ISA and for too many executions; ``none`` runs it. Both
             are guesses: nothing public tells how such a job fails.
-        charges: ``ibm`` charges jobs as IBM's published charges say, however long they occupy the
+        charges: ``ibm`` charges jobs as published charges say (real), however long they occupy the
             QPU here; ``simulated`` charges the time that they occupy it.
     """
 

@@ -10,7 +10,7 @@ PlanName = Literal["open", "paygo", "flex", "premium", "internal"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan's name and pricing in IBM's catalogue, and whether it has dedicated sessions.
+    """A plan's name and pricing in IBM's catalogue (client source), and whether it has sessions.
 
     ``max_ttl`` is the longest that a session or batch may last, in seconds (docs).
     """
@@ -43,7 +43,7 @@ class Instance:
 
     @property
     def plan_id(self) -> str:
-        """The plan's ID in IBM's catalogue, as this platform writes it."""
+        """The plan's ID in IBM's catalogue; the text is this platform's own."""
         return f"plan-{self.plan}"
 
     @property

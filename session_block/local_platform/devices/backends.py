@@ -151,7 +151,7 @@ class Backends:
     ) -> dict[str, Any]:
         """Return a device's properties as the API shows them.
 
-        They include the ID of their calibration; IBM's are not known to do so.
+        They include the ID of their calibration; that IBM's do not is a guess.
 
         Args:
             name: Name of the backend.

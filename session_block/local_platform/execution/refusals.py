@@ -24,6 +24,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from session_block.local_platform.devices import recordings
 from session_block.local_platform.execution import client_codec
 from session_block.local_platform.execution.job_options import Options, resilience_level
+from session_block.local_platform.execution.layers import FRACTIONAL_GATES
 from session_block.local_platform.workloads.job_records import (
     MAX_TIME_CODE,
     MAX_TIME_REASON,
@@ -34,7 +35,6 @@ MAX_EXECUTIONS = 10_000_000
 # Guess: 100 PUBs at resilience level 2 ran, 300 ran out of memory (real).
 MEMORY_PUBS = 300
 _MITIGATING = 2
-FRACTIONAL_GATES = frozenset(("rx", "rzz"))
 # What every device does anywhere, or what does nothing there.
 _EVERYWHERE = frozenset(("barrier", "delay", "measure", "reset", "store"))
 _SPLIT = "Split the job into several ones."

@@ -1,8 +1,9 @@
-"""Computes how long a job would occupy the device: the QPU time that IBM would count.
+"""Computes what a job runs on the device, and how long this would occupy it.
 
 For each PUB and parameter point this is shots × (circuit duration + repetition delay), for an
 estimator also × the number of measurement bases. The duration of a circuit is its longest path of
-instructions, with the recorded durations of gates and readout.
+instructions, with the recorded durations of gates and readout. Published charges have this form
+(real).
 
 Simplifications:
 

@@ -133,7 +133,7 @@ class RepeatCursor(_Rule):
     """Name in a page of workloads, as the cursor of the next page, the one of this page again.
 
     The first page has none, so the rule hits the second one by default. That cursors repeat was
-    seen on the real service.
+    seen on the real service (real).
     """
 
     operation: ClassVar[tuple[str, str] | None] = ("GET", "/workloads")

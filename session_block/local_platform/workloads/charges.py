@@ -58,5 +58,5 @@ class Charging:
         return 0.0 if state == "completed" else ENDED_EARLY_SECONDS
 
     def estimate(self, charged: float) -> float:
-        """Return the platform's estimate of a job's usage, which at IBM is far too high."""
+        """Return the platform's estimate of a job's usage, which at IBM is far too high (real)."""
         return charged * _ESTIMATE_FACTOR if self._as_ibm else charged

@@ -4,8 +4,8 @@ Every timed transition is stamped with the moment it was due, not with the momen
 that the result does not depend on when or how often a session is read. Callers advance a session
 *before* they change its jobs.
 
-Source: IBM's public documentation of execution modes. Where it says nothing, this platform
-chooses:
+Source: IBM's documentation of execution modes (docs). Where it says nothing, this platform chooses
+(guess):
 
 - A queued job keeps a session from becoming inactive.
 - If all queued jobs of a session are cancelled before any has run, its 30 unused minutes count

@@ -249,7 +249,7 @@ class Sessions:
     def _end_queued(self, db: sqlite3.Connection, session: Session, now: float) -> None:
         """End the queued jobs of a session that is cancelled.
 
-        Those of a batch fail with IBM's code, as on the real service. What those of a dedicated
+        Those of a batch fail with IBM's code (real). What those of a dedicated
         session do is not known, so a setting says it; as jobs that their user cancels, they have
         no reason.
         """
