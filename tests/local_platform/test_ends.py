@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -202,25 +203,35 @@ def test_the_queued_jobs_of_a_cancelled_session(
         assert state_of(api, session_id) == ("closed", "session_closed_early")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("by", ["max_time", "cost_limit"])
-@pytest.mark.parametrize("setting", ["failed", "cancelled"])
-def test_the_queued_jobs_of_a_session_that_a_limit_ends(mode: str, by: Any, setting: Any) -> None:
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [
+        ({}, {"max_time": "Failed", "cost_limit": "Cancelled"}),
+        (
+            {"max_time_jobs": "cancelled", "cost_limit_jobs": "failed"},
+            {"max_time": "Cancelled", "cost_limit": "Failed"},
+        ),
+    ],
+)
+def test_the_queued_jobs_of_a_session_that_a_limit_ends(settings: Any, ends: Any) -> None:
     """Two settings say what they do at the maximum time and at the cost limit."""
-    other = "cancelled" if setting == "failed" else "failed"
-    settings = {f"{by}_jobs": setting, "cancelled_session_jobs": other}
     with (
-        LocalPlatform(time_scale=0, **settings) as platform,
+        LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS, **settings) as platform,
         raw_client(platform.info) as api,
     ):
-        session_id = open_session(api, mode)
-        queued = submit(api, session_id)
-        platform.end_session(session_id, by=by)
-        assert job_of(api, queued) == (
-            ("Failed", 1217) if setting == "failed" else ("Cancelled", None)
-        )
-        solution = api.get(f"/jobs/{queued}").json()["state"].get("reason_solution", "")
-        assert ("longer max_time" in solution) is (setting == "failed")
+        for by, mode in product(ends, MODES):
+            session_id = open_session(api, mode)
+            submit(api, session_id)
+            queued = submit(api, session_id)
+            platform.advance(1)
+            platform.end_session(session_id, by=by)
+            state = api.get(f"/jobs/{queued}").json()["state"]
+            assert state["status"] == ends[by], (by, mode)
+            failed = ends[by] == "Failed"
+            assert state.get("reason_code") == (1217 if failed else None)
+            assert ("longer max_time" in state.get("reason_solution", "")) is failed
+            platform.set_usage_limit(platform.info.instance, None)
+            platform.advance(JOB_SECONDS)
 
 
 def test_the_status_of_a_refusal_by_a_closed_session() -> None:
