@@ -62,9 +62,11 @@ def test_a_fast_clock_waits_for_the_simulation() -> None:
     """However fast the clock runs, a job takes just the time that it is to take."""
     with LocalPlatform(time_scale=3600, charges="simulated", job_seconds=2.0) as platform:
         backend = platform.service().backend("ibm_manila")
+        # Transpiled before: half an hour of an unused session lasts half a second here.
+        circuit = isa(bell(), backend)
         session = Session(backend, max_time="1h")
         started = time.monotonic()
-        job = Sampler(session).run([isa(bell(), backend)])
+        job = Sampler(session).run([circuit])
         job.result()
         assert job.usage() == pytest.approx(2.0, abs=1e-5)
         while session.status() != "Closed":
