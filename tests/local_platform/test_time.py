@@ -60,9 +60,9 @@ def test_eight_hours_in_seconds() -> None:
 
 def test_a_fast_clock_waits_for_the_simulation() -> None:
     """However fast the clock runs, a job takes just the time that it is to take."""
-    with LocalPlatform(time_scale=3600, charges="simulated", job_seconds=2.0) as platform:
+    with LocalPlatform(time_scale=900, charges="simulated", job_seconds=2.0) as platform:
         backend = platform.service().backend("ibm_manila")
-        # Transpiled before: half an hour of an unused session lasts half a second here.
+        # Transpiled before: half an hour of an unused session lasts two seconds here.
         circuit = isa(bell(), backend)
         session = Session(backend, max_time="1h")
         started = time.monotonic()
