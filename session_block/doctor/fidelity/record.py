@@ -1,0 +1,158 @@
+"""Pure: the summary of a run, and its record, which can be shared: it tells nobody whose it is.
+
+The record holds no answer as it came. Of each it has the status, the form of the body, and the
+values that the case looks at. In all of these, whatever names somebody is replaced by a word for
+it: known keys, tokens, accounts, instances, jobs and sessions, and anything that looks like one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from session_block.doctor.fidelity.answer import Answer, is_absent, values_at
+from session_block.doctor.fidelity.suite import Finding, Outcome
+
+FORMAT = "session-block-fidelity"
+FORMAT_VERSION = 1
+_LONGEST_TEXT = 300
+_DEEPEST = 4
+_NAMING = (
+    ("token", re.compile(r"\bey[\w-]+\.[\w-]+\.[\w-]*")),
+    ("crn", re.compile(r"\bcrn:v1:[^\s\"',]*")),
+    ("account", re.compile(r"\ba/[0-9a-f]{8,}")),
+    ("user", re.compile(r"\b(?:IBMid|iam|ServiceId|Profile)-[\w@.-]+", re.IGNORECASE)),
+    ("email", re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")),
+    ("id", re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)),
+    ("id", re.compile(r"\b[0-9a-f]{24,64}\b", re.IGNORECASE)),
+    ("id", re.compile(r"\b(?=[a-v]*\d)[0-9a-v]{20}\b")),
+    ("address", re.compile(r"https?://[^\s\"']+")),
+)
+"""What looks like something that names somebody."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many cases agree and differ. A family counts as one, and guesses are counted apart."""
+
+    agree: int
+    differ: int
+    guesses: int
+
+    def __str__(self) -> str:
+        cases = self.agree + self.differ
+        return (
+            f"{cases} cases: {self.agree} agree, {self.differ} differ, {self.guesses} are guesses"
+        )
+
+
+def tally(findings: Iterable[Finding]) -> Tally:
+    """Count the cases that were run."""
+    run = [one for one in findings if one.outcome is not Outcome.NOT_RUN]
+    outcomes: dict[str, bool] = {}
+    for one in run:
+        if not one.case.is_guess:
+            name = one.case.family or one.case.id
+            outcomes[name] = outcomes.get(name, True) and one.outcome is Outcome.AGREES
+    counted = Counter(outcomes.values())
+    return Tally(counted[True], counted[False], sum(one.case.is_guess for one in run))
+
+
+def record_of(
+    findings: Sequence[Finding],
+    *,
+    secrets: Iterable[str],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the record of a run as JSON values.
+
+    Args:
+        findings: What was found.
+        secrets: Texts that name somebody: keys, CRNs, IDs.
+        about: What is known of the run: versions, plan, backend, bound.
+    """
+    hide = _Hider(secrets)
+    counted = tally(findings)
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "made_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        **{name: hide(value) for name, value in about.items()},
+        "summary": str(counted),
+        "cases": [_entry(one, hide) for one in sorted(findings, key=lambda one: one.case.id)],
+    }
+
+
+def _entry(finding: Finding, hide: _Hider) -> dict[str, Any]:
+    case = finding.case
+    return {
+        "id": case.id,
+        "class": case.class_,
+        "source": case.source,
+        "endpoint": case.endpoint,
+        "input": case.input,
+        "outcome": finding.outcome.value,
+        "why": hide(list(finding.why)),
+        "seen": None if finding.answer is None else _seen(finding, finding.answer, hide),
+    }
+
+
+def _seen(finding: Finding, answer: Answer, hide: _Hider) -> dict[str, Any]:
+    body = answer.body
+    seen: dict[str, Any] = {
+        "status": answer.status,
+        "content_type": answer.headers.get("content-type"),
+        "kind": answer.kind,
+        "form": _form(body),
+        "values": {
+            where: hide(value)
+            for path in finding.case.expect.fields
+            for where, value in values_at(body, path)
+            if not is_absent(value) and not isinstance(value, dict | list)
+        },
+    }
+    if answer.raised:
+        seen["raised"] = answer.raised[0]
+    if answer.kind == "error":
+        first = body["errors"][0]
+        known = ("code", "message", "solution")
+        seen["error"] = {name: hide(first.get(name)) for name in known} if first else None
+    elif answer.kind == "bare":
+        seen["text"] = hide(answer.text)
+    return seen
+
+
+def _form(value: Any, depth: int = 0) -> Any:
+    """Return the names and types of a body, without its values."""
+    if isinstance(value, dict):
+        if depth == _DEEPEST:
+            return "object"
+        return {str(name): _form(one, depth + 1) for name, one in sorted(value.items())}
+    if isinstance(value, list):
+        return [_form(value[0], depth)] if value else []
+    return "null" if value is None else type(value).__name__
+
+
+class _Hider:
+    """Replaces what names somebody."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # The longest first: a CRN contains the ID of its account.
+        self._secrets = sorted({one for one in secrets if one}, key=len, reverse=True)
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {self(name): self(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self(one) for one in value]
+        if not isinstance(value, str):
+            return value
+        for secret in self._secrets:
+            value = value.replace(secret, "<secret>")
+        for word, pattern in _NAMING:
+            value = pattern.sub(f"<{word}>", value)
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
