@@ -11,11 +11,13 @@ import typer
 
 from session_block import local_platform
 from session_block.cli.common import AsJSON, answer, fail
+from session_block.cli.fidelity import fidelity
 
 app = typer.Typer(
     no_args_is_help=True,
     help="The local platform: an IBM Quantum on your machine, for the unmodified client.",
 )
+app.command()(fidelity)
 
 StateDir = Annotated[
     Path | None,

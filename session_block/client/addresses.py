@@ -1,4 +1,4 @@
-"""The addresses of IBM's services and the version of its API, as the unmodified client finds them."""
+"""The addresses of IBM's services and the version of its API, as the client finds them."""
 
 from __future__ import annotations
 

@@ -64,7 +64,27 @@ class Answer:
         return int(code) if code.isdecimal() else None
 
 
-def differences(answer: Answer, expected: Expectation, values: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which an answer differs from what is expected.
+
+    Attributes:
+        what: The path of a value in the body, or what else differs.
+        wanted: What is expected.
+        found: What is there.
+    """
+
+    what: str
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is {self.found}, not {self.wanted}"
+
+
+def differences(
+    answer: Answer, expected: Expectation, values: Mapping[str, Any]
+) -> list[Difference]:
     """Return how an answer differs from what is expected; empty if it does not."""
     return [*_differences(answer, expected, values)]
 
@@ -102,30 +122,45 @@ def _inside(where: str, value: Any, step: re.Match[str]) -> Iterator[tuple[str, 
             yield f"{where}[{index}]", one
 
 
-def _differences(answer: Answer, expected: Expectation, values: Mapping[str, Any]) -> Iterator[str]:
+def _differences(
+    answer: Answer, expected: Expectation, values: Mapping[str, Any]
+) -> Iterator[Difference]:
     if answer.raised and expected.raises is None:
-        yield f"the client raises {answer.raised[0]}"
+        yield Difference("the client's exception", "none", answer.raised[0])
         return
-    if expected.raises is not None and expected.raises not in answer.raised:
-        yield f"the client raises {(answer.raised or ('nothing',))[0]}, not {expected.raises}"
-    if expected.status is not None and answer.status not in expected.status:
-        yield f"status {answer.status}, not {_listed(expected.status)}"
-    if expected.kind is not None and not _is_kind(answer.kind, expected.kind):
-        yield f"the body is {answer.kind}, not {expected.kind}"
-    if expected.code is not None and answer.code not in expected.code:
-        yield f"code {answer.code}, not {_listed(expected.code)}"
-    if expected.text is not None and not re.fullmatch(expected.text, _bare(answer), re.DOTALL):
-        yield f"the text is {_shown(answer.text)}"
+    for differs, difference in _of_whole(answer, expected):
+        if differs:
+            yield difference
     for lacking in expected.lacks:
         if str(filled(lacking, values)) in answer.text:
-            yield f"the body contains {lacking}"
+            yield Difference("the body", f"without {lacking}", "with it")
     for name, pattern in expected.headers.items():
-        if not re.match(pattern, answer.headers.get(name.lower(), "")):
-            yield f"header {name} is {answer.headers.get(name.lower())!r}"
-    body = answer.body
+        header = answer.headers.get(name.lower(), "")
+        if not re.match(pattern, header):
+            yield Difference(f"the header {name}", pattern, header or "missing")
     for path, condition in expected.fields.items():
-        for where, value in values_at(body, path):
-            yield from _against(where, value, condition, values)
+        for where, value in values_at(answer.body, path):
+            yield from _against(where or "the body", value, condition, values)
+
+
+def _of_whole(answer: Answer, expected: Expectation) -> Iterator[tuple[bool, Difference]]:
+    """Give what is expected of the answer as a whole: whether it differs, and how."""
+    if expected.raises is not None:
+        raised = answer.raised or ("none",)
+        difference = Difference("the client's exception", expected.raises, raised[0])
+        yield expected.raises not in raised, difference
+    if expected.status is not None:
+        difference = Difference("the status", _listed(expected.status), str(answer.status))
+        yield answer.status not in expected.status, difference
+    if expected.kind is not None:
+        difference = Difference("the kind of body", expected.kind, answer.kind)
+        yield not _is_kind(answer.kind, expected.kind), difference
+    if expected.code is not None:
+        difference = Difference("the code", _listed(expected.code), str(answer.code))
+        yield answer.code not in expected.code, difference
+    if expected.text is not None:
+        matches = re.fullmatch(expected.text, _bare(answer), re.DOTALL)
+        yield not matches, Difference("the text", expected.text, _shown(answer.text))
 
 
 def _bare(answer: Answer) -> str:
@@ -140,18 +175,18 @@ def _is_kind(kind: str, wanted: str) -> bool:
 
 def _against(
     where: str, value: Any, condition: Condition, values: Mapping[str, Any]
-) -> Iterator[str]:
+) -> Iterator[Difference]:
     if condition.absent:
         if value is not _ABSENT and value is not None:
-            yield f"{where} is there: {_shown(value)}"
+            yield Difference(where, "absent", _shown(value))
         return
     if value is _ABSENT or (value is None and condition.optional):
         if not condition.optional:
-            yield f"{where} is missing"
+            yield Difference(where, "there", "missing")
         return
     for fails, wanted in _checks(value, condition, values):
         if fails:
-            yield f"{where} is {_shown(value)}, not {wanted}"
+            yield Difference(where, wanted, _shown(value))
 
 
 def _checks(

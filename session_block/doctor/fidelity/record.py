@@ -1,8 +1,9 @@
 """Pure: the summary of a run, and its record, which can be shared: it tells nobody whose it is.
 
-The record holds no answer as it came. Of each it has the status, the form of the body, and the
-values that the case looks at. In all of these, whatever names somebody is replaced by a word for
-it: known keys, tokens, accounts, instances, jobs and sessions, and anything that looks like one.
+The record holds no answer as it came. Of each it has the status, the names and types of the body's
+fields, and the values of those that say something of the platform and nothing of its user: see
+``_TELLING``. Texts of errors are kept, but whatever names somebody is replaced: known keys, tokens,
+accounts, instances, backends, jobs and sessions, and anything that looks like one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,32 @@ FORMAT = "session-block-fidelity"
 FORMAT_VERSION = 1
 _LONGEST_TEXT = 300
 _DEEPEST = 4
+_TELLING = frozenset(
+    {
+        "__type__",
+        "accepting_jobs",
+        "active_ttl",
+        "interactive_ttl",
+        "limit",
+        "max_ttl",
+        "mode",
+        "offset",
+        "private",
+        "qpu_charge_time_seconds",
+        "quantum_seconds",
+        "elapsed_time",
+        "reason",
+        "reason_code",
+        "reason_solution",
+        "schema_version",
+        "state",
+        "state_reason",
+        "status",
+        "version",
+    }
+)
+"""The names of fields whose values are recorded."""
+
 _NAMING = (
     ("token", re.compile(r"\bey[\w-]+\.[\w-]+\.[\w-]*")),
     ("crn", re.compile(r"\bcrn:v1:[^\s\"',]*")),
@@ -96,7 +123,10 @@ def _entry(finding: Finding, hide: _Hider) -> dict[str, Any]:
         "endpoint": case.endpoint,
         "input": case.input,
         "outcome": finding.outcome.value,
-        "why": hide(list(finding.why)),
+        "why": finding.why,
+        "differs_in": [
+            {"what": one.what, "wanted": hide(one.wanted)} for one in finding.differences
+        ],
         "seen": None if finding.answer is None else _seen(finding, finding.answer, hide),
     }
 
@@ -112,18 +142,24 @@ def _seen(finding: Finding, answer: Answer, hide: _Hider) -> dict[str, Any]:
             where: hide(value)
             for path in finding.case.expect.fields
             for where, value in values_at(body, path)
-            if not is_absent(value) and not isinstance(value, dict | list)
+            if _tells(where, value)
         },
     }
     if answer.raised:
         seen["raised"] = answer.raised[0]
-    if answer.kind == "error":
+    if answer.kind == "error" and isinstance(body["errors"][0], dict):
         first = body["errors"][0]
-        known = ("code", "message", "solution")
-        seen["error"] = {name: hide(first.get(name)) for name in known} if first else None
+        seen["error"] = {name: hide(first.get(name)) for name in ("code", "message", "solution")}
     elif answer.kind == "bare":
         seen["text"] = hide(answer.text)
     return seen
+
+
+def _tells(where: str, value: Any) -> bool:
+    """Whether a value is one of the platform, not of its user."""
+    if is_absent(value) or isinstance(value, dict | list):
+        return False
+    return where.rpartition(".")[2] in _TELLING
 
 
 def _form(value: Any, depth: int = 0) -> Any:
@@ -152,7 +188,7 @@ class _Hider:
         if not isinstance(value, str):
             return value
         for secret in self._secrets:
-            value = value.replace(secret, "<secret>")
+            value = value.replace(secret, "<hidden>")
         for word, pattern in _NAMING:
             value = pattern.sub(f"<{word}>", value)
         return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,7 +19,13 @@ from functools import cached_property
 from typing import Any
 
 from session_block.client.service import plain_service
-from session_block.doctor.fidelity.answer import Answer, differences, is_absent, values_at
+from session_block.doctor.fidelity.answer import (
+    Answer,
+    Difference,
+    differences,
+    is_absent,
+    values_at,
+)
 from session_block.doctor.fidelity.calls import CALLS
 from session_block.doctor.fidelity.case import Book, Case, Plan, SetUp, Step, filled
 from session_block.doctor.fidelity.target import Target
@@ -44,13 +51,19 @@ class Finding:
 
     Attributes:
         answer: What the platform answered; ``None`` if nothing was sent.
-        why: The differences, or why it was not run.
+        differences: How the answer differs.
+        why: Why it was not run, or why its set-up could not be made.
     """
 
     case: Case
     outcome: Outcome
     answer: Answer | None = None
-    why: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    why: str = ""
+
+    def __str__(self) -> str:
+        reasons = [self.why] if self.why else []
+        return "; ".join([*reasons, *map(str, self.differences)])
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ class Suite:
         self._spent = self.planned.seconds
         for case_id, why in self.planned.left_out.items():
             case = next(one for one in self._book.cases if one.id == case_id)
-            self._found(Finding(case, Outcome.NOT_RUN, why=(why,)))
+            self._found(Finding(case, Outcome.NOT_RUN, why=why))
         with ExitStack() as stack:
             for target in self._targets:
                 stack.callback(target.cancel_lost_jobs)
@@ -160,9 +173,9 @@ class Suite:
             self._wait_for_queue(run.target, set_up)
             values = run.make(set_up, self._patience)
         except NotReadyError as error:
-            findings = [Finding(one, Outcome.NOT_RUN, why=(str(error),)) for one in cases]
+            findings = [Finding(one, Outcome.NOT_RUN, why=str(error)) for one in cases]
         except _StrangeAnswerError as error:
-            findings = [Finding(one, Outcome.DIFFERS, why=(str(error),)) for one in cases]
+            findings = [Finding(one, Outcome.DIFFERS, why=str(error)) for one in cases]
         else:
             findings = [run.judge(one, values) for one in cases]
             if set_up.still is not None and not run.holds(set_up.still, values):
@@ -215,8 +228,8 @@ class _Run:
             else self.target.send(case.request, values)
         )
         self.target.clean_up(made)
-        why = tuple(differences(answer, case.expect, values))
-        return Finding(case, Outcome.DIFFERS if why else Outcome.AGREES, answer, why)
+        found = tuple(differences(answer, case.expect, values))
+        return Finding(case, Outcome.DIFFERS if found else Outcome.AGREES, answer, found)
 
     def holds(self, step: Step, values: Mapping[str, Any]) -> bool:
         """Whether a set-up is as it was."""
@@ -253,8 +266,6 @@ class _Run:
 
 
 def _with(values: Mapping[str, Any], kept: Mapping[str, Any]) -> Mapping[str, Any]:
-    from collections import ChainMap
-
     return ChainMap(dict(kept), values)  # type: ignore[arg-type]  # only the first is written
 
 
@@ -292,5 +303,5 @@ def _excused(finding: Finding) -> Finding:
     """Do not count a difference that only shows that the set-up did not last."""
     if finding.outcome is not Outcome.DIFFERS:
         return finding
-    why = ("what it needs ended before it was asked", *finding.why)
+    why = "what it needs ended before it was asked"
     return replace(finding, outcome=Outcome.NOT_RUN, why=why)

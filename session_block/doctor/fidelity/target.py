@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -30,6 +30,26 @@ _OUTSIDE = (429, 520)
 """What a request may meet that has nothing to do with it: a limit of the rate, and IBM's edge."""
 
 _PAUSE_SECONDS = 10.0
+_OF_SOMEBODY = frozenset(
+    {
+        "account_id",
+        "backend",
+        "backend_name",
+        "crn",
+        "email",
+        "id",
+        "instance",
+        "instance_id",
+        "session_id",
+        "subscription_id",
+        "subscription_name",
+        "trace",
+        "user_id",
+    }
+)
+"""The names of fields that tell whose something is, or can lead there."""
+
+_SHORTEST_SECRET = 6
 _NO_UUID = "00000000-0000-0000-0000-000000000000"
 _SUCCESS = range(200, 300)
 _logger = logging.getLogger(__name__)
@@ -123,6 +143,13 @@ class Target:
             self._backend = str(online[-1].get("name")) if online else "none"
         return self._backend
 
+    def processor(self) -> dict[str, Any]:
+        """Return family and revision of the backend's processor, which name nobody's backend."""
+        request = Request(send=f"GET /backends/{self.backend()}/configuration")
+        body = self._send(request, {}).body
+        kind = body.get("processor_type") if isinstance(body, dict) else None
+        return {name: (kind or {}).get(name) for name in ("family", "revision")}
+
     def queue_length(self) -> int:
         """Return how many jobs are queued at the backend."""
         return sum(
@@ -145,6 +172,7 @@ class Target:
             time.sleep(_wait_of(answer))
             answer = self._send(request, values)
         self._note(request, answer)
+        self._secrets |= set(_names_in(answer.body, request.service == "search"))
         return answer
 
     def clean_up(self, since: int = 0) -> None:
@@ -187,11 +215,15 @@ class Target:
         elif request.body is not None:
             content["json"] = filled(request.body, values)
         headers |= filled(request.headers, values)
-        query = [
-            (name, str(filled(one, values)))
-            for name, given in request.query.items()
-            for one in ([given] if isinstance(given, str) else given)
-        ]
+        query = httpx.QueryParams(
+            {
+                name: [
+                    str(filled(one, values))
+                    for one in ([given] if isinstance(given, str) else given)
+                ]
+                for name, given in request.query.items()
+            }
+        )
         path = "/".join(quote(str(filled(one, values)), safe="") for one in request.path.split("/"))
         try:
             response = self._http.request(
@@ -221,7 +253,9 @@ class Target:
     def _devices(self) -> list[dict[str, Any]]:
         body = self._send(Request(send="GET /backends"), {}).body
         devices = body.get("devices") if isinstance(body, dict) else None
-        return [one for one in devices or [] if isinstance(one, dict)]
+        found = [one for one in devices or [] if isinstance(one, dict)]
+        self._secrets |= {str(one.get("name", "")) for one in found}
+        return found
 
     def _plan_id(self) -> str:
         """Return the ID of the instance's plan in IBM's catalogue; ``none`` if it is not told."""
@@ -261,6 +295,19 @@ def _client(account: Account) -> httpx.Client:
             for scheme, url in urls.items()
         },
     )
+
+
+def _names_in(body: Any, with_names: bool) -> Iterator[str]:
+    """Give the texts of a body that tell whose something is."""
+    if isinstance(body, list):
+        for one in body:
+            yield from _names_in(one, with_names)
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield from _names_in(value, with_names)
+            wanted = name in _OF_SOMEBODY or (with_names and name == "name")
+            if wanted and isinstance(value, str) and len(value) >= _SHORTEST_SECRET:
+                yield value
 
 
 def _user_of(token: str) -> str:
