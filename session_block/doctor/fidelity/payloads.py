@@ -85,7 +85,7 @@ def _estimator(circuit: Any, level: int = 0, *, observable: str = "Z") -> Any:
     )
 
 
-def _executor() -> Any:
+def _executor(circuit: Any) -> Any:
     from qiskit_ibm_runtime import Executor
     from qiskit_ibm_runtime.options_models import ExecutorOptions
     from qiskit_ibm_runtime.quantum_program import QuantumProgram
@@ -94,7 +94,7 @@ def _executor() -> Any:
     )
 
     program = QuantumProgram(shots=_SHOTS)
-    program.append_circuit_item(_measured())
+    program.append_circuit_item(circuit)
     converter = QUANTUM_PROGRAM_PARAMS_CONVERTERS[Executor._SCHEMA_VERSION]  # noqa: SLF001
     return converter.encoder(program, ExecutorOptions()).model_dump(mode="json")
 
@@ -112,7 +112,8 @@ _MAKERS: Mapping[str, Callable[[], Any]] = {
     "estimator_angle": lambda: _estimator(_fractional(2 * pi / 3), observable="ZZ"),
     "estimator_fractional_level_2": lambda: _estimator(_fractional(pi / 4), 2, observable="ZZ"),
     "estimator_dynamic": lambda: _estimator(_dynamic()),
-    "executor": _executor,
+    "executor": lambda: _executor(_measured()),
+    "executor_not_isa": lambda: _executor(_measured("h")),
 }
 
 

@@ -1,9 +1,10 @@
 """Pure: the summary of a run, and its record, which can be shared: it tells nobody whose it is.
 
-The record holds no answer as it came. Of each it has the status, the names and types of the body's
-fields, and the values of those that say something of the platform and nothing of its user: see
-``_TELLING``. Texts of errors are kept, but whatever names somebody is replaced: known keys, tokens,
-accounts, instances, backends, jobs and sessions, and anything that looks like one.
+The record holds no answer as it came. Of each it has the status, the values of the fields in
+``_TELLING``, which say something of the platform and nothing of its user, and for guesses and
+differences the names and types of all fields. Texts of errors are kept, but whatever names somebody
+is replaced: known keys, tokens, accounts, instances, backends, jobs and sessions, and anything that
+looks like one.
 """
 
 from __future__ import annotations
@@ -137,7 +138,6 @@ def _seen(finding: Finding, answer: Answer, hide: _Hider) -> dict[str, Any]:
         "status": answer.status,
         "content_type": answer.headers.get("content-type"),
         "kind": answer.kind,
-        "form": _form(body),
         "values": {
             where: hide(value)
             for path in finding.case.expect.fields
@@ -145,6 +145,8 @@ def _seen(finding: Finding, answer: Answer, hide: _Hider) -> dict[str, Any]:
             if _tells(where, value)
         },
     }
+    if finding.case.is_guess or finding.outcome is Outcome.DIFFERS:
+        seen["form"] = _form(body)
     if answer.raised:
         seen["raised"] = answer.raised[0]
     if answer.kind == "error" and isinstance(body["errors"][0], dict):

@@ -35,6 +35,7 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _PAUSE_GROWTH = 1.2
 _SUCCESS = range(200, 300)
+_ENDS = ("Completed", "Failed", "Cancelled")
 
 
 class Outcome(StrEnum):
@@ -114,6 +115,10 @@ class NotReadyError(Exception):
 
 class _StrangeAnswerError(Exception):
     """A set-up could not be made, because of an answer that no case could live with."""
+
+
+class _OtherEndError(Exception):
+    """A set-up's job has ended otherwise than it should."""
 
 
 class Suite:
@@ -216,7 +221,12 @@ class _Run:
             self._values = self.target.values()
         kept: dict[str, Any] = {}
         for step in set_up.steps:
-            kept |= self._take(step, _with(self._values, kept), patience)
+            try:
+                kept |= self._take(step, _with(self._values, kept), patience)
+            except _OtherEndError as error:
+                # Behind a queue that moved faster than this, a job starts before it is cancelled.
+                kind = _StrangeAnswerError if set_up.queue is None else NotReadyError
+                raise kind(str(error)) from error
         return _with(self._values, kept)
 
     def judge(self, case: Case, values: Mapping[str, Any]) -> Finding:
@@ -258,7 +268,7 @@ class _Run:
                 )
             if _is_reached(answer, step):
                 return dict(_kept(answer, step))
-            _refuse_other_end(answer, step)
+            _check_waited_for(answer, step)
             if time.monotonic() > end:
                 raise NotReadyError(f"{step.request.send} did not say in time: {step.until}")
             time.sleep(pause)
@@ -277,18 +287,19 @@ def _is_reached(answer: Answer, step: Step) -> bool:
     )
 
 
-def _refuse_other_end(answer: Answer, step: Step) -> None:
-    """Do not wait for a job's end that cannot come any more.
+def _check_waited_for(answer: Answer, step: Step) -> None:
+    """Do not wait for what cannot come any more.
 
     Raises:
-        _StrangeAnswerError: The job has ended otherwise, or the answer says nothing of it.
+        _OtherEndError: The job has ended otherwise.
+        _StrangeAnswerError: The answer says nothing of what is waited for.
     """
     for path, wanted in step.until.items():
         for _, value in values_at(answer.body, path):
             if is_absent(value):
                 raise _StrangeAnswerError(f"the set-up's {step.request.send} lacks {path}")
-            if path == "state.status" and value in ("Completed", "Failed", "Cancelled"):
-                raise _StrangeAnswerError(f"the set-up's job is {value}, not {wanted}")
+            if path == "state.status" and value in _ENDS:
+                raise _OtherEndError(f"the set-up's job is {value}, not {' or '.join(wanted)}")
 
 
 def _kept(answer: Answer, step: Step) -> Iterator[tuple[str, Any]]:

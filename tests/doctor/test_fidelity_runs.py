@@ -1,0 +1,223 @@
+"""The fidelity suite run against platforms: the local one, an empty one, and in all accidents."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from doctor.empty_platform import CRN, empty_platform
+from qiskit_ibm_runtime.exceptions import RuntimeProgramNotFound
+from session_support import block_for
+from support import BACKEND
+from typer.testing import CliRunner
+
+from session_block.cli import app
+from session_block.cli.fidelity import account_of
+from session_block.doctor.fidelity import case as case_module
+from session_block.doctor.fidelity.case import Book, Request, read_book
+from session_block.doctor.fidelity.record import tally
+from session_block.doctor.fidelity.suite import Finding, Outcome, Suite
+from session_block.doctor.fidelity.target import Target
+from session_block.local_platform import LocalPlatform
+
+pytestmark = pytest.mark.rest
+
+BOOK = read_book()
+SUMMARY = re.compile(r"(\d+) cases: (\d+) agree, (\d+) differ, (\d+) are guesses")
+SOON_SECONDS = 10
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalPlatform]:
+    """A platform with a queue, in which jobs outside of sessions stay for a while."""
+    with LocalPlatform(other_jobs=5, other_job_seconds=60, time_scale=2) as platform:
+        yield platform
+
+
+@pytest.fixture
+def target(local: LocalPlatform) -> Iterator[Target]:
+    """Its first instance."""
+    with Target(account_of(local), local.info.instance, "paid", BACKEND) as target:
+        yield target
+    local.clear_faults()
+
+
+def _some(*wanted: str) -> Book:
+    """Return the cases of some set-ups."""
+    return BOOK.model_copy(
+        update={"cases": tuple(one for one in BOOK.cases if one.set_up in wanted)}
+    )
+
+
+def _open_work(platform: LocalPlatform) -> list[str]:
+    """Return the IDs of all jobs and sessions that have not ended."""
+    jobs = [one["id"] for one in platform.jobs() if one["state"] in ("queued", "running")]
+    return [*jobs, *(one["id"] for one in platform.sessions() if one["state"] != "closed")]
+
+
+def test_the_local_platform_agrees_with_all_that_is_known(tmp_path: Path) -> None:
+    """The command ends with the numbers: none differs, and its exit code says so."""
+    file = tmp_path / "record.json"
+    ran = CliRunner().invoke(app, ["platform", "fidelity", "--record", str(file)])
+    last = SUMMARY.fullmatch(ran.stdout.splitlines()[-1])
+    assert last is not None, ran.output
+    cases, agree, differ, guesses = map(int, last.groups())
+    assert (cases, differ) == (agree, 0), ran.output
+    assert cases >= 200
+    assert guesses == sum(one.is_guess for one in BOOK.cases)
+    assert ran.exit_code == 0
+    record = json.loads(file.read_text())
+    assert record["summary"] == last[0]
+    assert {one["id"] for one in record["cases"]} == {one.id for one in BOOK.cases}
+    assert {one["outcome"] for one in record["cases"] if one["class"] != "guess"} == {"agrees"}
+
+
+def test_a_platform_that_knows_nothing_fails_nearly_all() -> None:
+    """One that answers everything with 200 and ``{}`` fails at least 95 %."""
+    with empty_platform() as account:
+        targets = [Target(account, CRN, plan) for plan in ("paid", "open")]
+        found = Suite(BOOK, targets, bound=1000, patience=1).run()
+    counted = tally(found)
+    assert counted.agree + counted.differ == len(
+        {one.family or one.id for one in BOOK.cases if not one.is_guess}
+    )
+    assert counted.differ >= 0.95 * (counted.agree + counted.differ)
+
+
+@pytest.mark.parametrize("program", ["no-such-program", "calibrations"])
+def test_a_program_that_is_not_there_fails_at_once(local: LocalPlatform, program: str) -> None:
+    """The client raises the error that names it, long before any time-out."""
+    service = local.service()
+    began = time.monotonic()
+    with pytest.raises(RuntimeProgramNotFound, match=program):
+        service._run(program_id=program, inputs={}, options={"backend": service.backend(BACKEND)})
+    assert time.monotonic() - began < SOON_SECONDS
+
+
+def test_only_what_the_suite_has_made_is_ended(local: LocalPlatform, target: Target) -> None:
+    """Somebody else's batch and queued job are as they were; of the suite's nothing is left."""
+    body = {"mode": "batch", "backend": BACKEND}
+    headers = {"Authorization": f"apikey {local.info.token}", "Service-CRN": local.info.instance}
+    with httpx.Client(base_url=local.info.url, headers=headers, trust_env=False) as somebody:
+        theirs = somebody.post("/sessions", json=body).json()["id"]
+        found = Suite(_some("nothing", "open-batch", "queued-job"), [target]).run()
+        assert _open_work(local) == [theirs]
+        somebody.delete(f"/sessions/{theirs}/close")
+    assert len([one for one in found if one.outcome is Outcome.AGREES]) > 100
+
+
+@pytest.mark.parametrize("set_up", ["queued-job", "batch-of-six-jobs"])
+def test_an_interrupted_run_leaves_nothing_behind(
+    local: LocalPlatform, target: Target, set_up: str
+) -> None:
+    """Ctrl-C while jobs are queued: they are cancelled, and their batch is closed."""
+    seen: list[int] = []
+
+    def interrupt(_: Finding) -> None:
+        seen.append(len(_open_work(local)))
+        raise KeyboardInterrupt
+
+    book = _some(set_up)
+    suite = Suite(book, [target], tell=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        suite.run()
+    assert seen[0] > 0
+    assert _open_work(local) == []
+
+
+def test_a_job_whose_answer_is_lost_is_cancelled_too(local: LocalPlatform, target: Target) -> None:
+    """It is found by the tag of the run."""
+    local.add_fault(kind="drop", method="POST", path="/jobs", effect="after")
+    before = len(local.jobs())
+    found = Suite(_some("queued-job"), [target]).run()
+    assert {one.outcome for one in found} == {Outcome.DIFFERS}
+    assert len(local.jobs()) == before + 1
+    assert _open_work(local) == []
+
+
+def test_without_a_queue_nothing_is_sent_that_could_run() -> None:
+    """The set-ups whose jobs must wait are left out where they would not, unless there is money."""
+    book = _some("cancelled-job")
+    with (
+        LocalPlatform() as platform,
+        Target(account_of(platform), platform.info.instance, "paid", BACKEND) as target,
+    ):
+        [why] = {str(one) for one in Suite(book, [target]).run()}
+        assert "no queue" in why
+        assert platform.jobs() == []
+        paid = Suite(book, [target], bound=2).run()
+        assert len(platform.jobs()) == 1
+    assert {one.outcome for one in paid} != {Outcome.NOT_RUN}
+
+
+def test_a_set_up_that_did_not_last_is_no_difference(local: LocalPlatform, target: Target) -> None:
+    """Where the job starts before it is asked about, the cases that differ count as not run."""
+    book = _some("queued-job")
+    suite = Suite(book, [target])
+    send = target.send
+    moved: list[str] = []
+
+    def move_on(request: Request, values: object) -> object:
+        if request.send == "GET /jobs/$job" and not moved:
+            moved.append("on")
+            local.advance(3600)
+        return send(request, values)  # type: ignore[arg-type]
+
+    target.send = move_on  # type: ignore[method-assign, assignment]
+    found = suite.run()
+    assert {one.outcome for one in found} >= {Outcome.NOT_RUN}
+    assert Outcome.DIFFERS not in {one.outcome for one in found}
+    assert any("ended before it was asked" in str(one) for one in found)
+
+
+def test_the_doctor_runs_it_live_and_writes_a_record(
+    local: LocalPlatform,
+    prefect_server: str,
+    ledger_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the Block's instance, for nothing by default; the record holds no key and no ID."""
+    assert prefect_server
+    monkeypatch.setattr(case_module, "read_book", lambda: _some("nothing", "closed-batch"))
+    block = block_for(local.info, ledger_url)
+    block.save("t-doctor-suite", overwrite=True)
+    file = tmp_path / "live.json"
+    arguments = [
+        "doctor",
+        "--block",
+        "t-doctor-suite",
+        "--live",
+        "--suite",
+        "--yes",
+        "--report",
+        str(file),
+    ]
+    ran = CliRunner().invoke(app, arguments)
+    last = SUMMARY.fullmatch(ran.stdout.splitlines()[-1])
+    assert last is not None, ran.output
+    assert ran.exit_code == (1 if int(last[3]) else 0)
+    text = file.read_text()
+    record = json.loads(text)
+    assert (record["platform"], record["bound_seconds"], record["planned_seconds"]) == (
+        "live",
+        0,
+        0,
+    )
+    ids = [one["id"] for one in [*local.sessions(), *local.jobs()]]
+    account = local.info.instance.split(":")[6].removeprefix("a/")
+    for secret in (local.info.token, local.info.instance, account, BACKEND, "eyJ", *ids):
+        assert secret not in text
+    assert _open_work(local) == []
+
+
+def test_the_suite_needs_a_live_platform() -> None:
+    """Without --live it is refused, and nothing is sent."""
+    ran = CliRunner().invoke(app, ["doctor", "--suite"])
+    assert ran.exit_code == 1
+    assert "--live" in ran.output
