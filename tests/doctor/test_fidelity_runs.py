@@ -12,13 +12,12 @@ import httpx
 import pytest
 from doctor.empty_platform import CRN, empty_platform
 from qiskit_ibm_runtime.exceptions import RuntimeProgramNotFound
-from session_support import block_for
 from support import BACKEND
 from typer.testing import CliRunner
 
 from session_block.cli import app
 from session_block.cli.fidelity import account_of
-from session_block.doctor.fidelity import case as case_module
+from session_block.client.service import disconnect
 from session_block.doctor.fidelity.case import Book, Request, read_book
 from session_block.doctor.fidelity.record import tally
 from session_block.doctor.fidelity.suite import Finding, Outcome, Suite
@@ -79,9 +78,12 @@ def test_the_local_platform_agrees_with_all_that_is_known(tmp_path: Path) -> Non
 
 def test_a_platform_that_knows_nothing_fails_nearly_all() -> None:
     """One that answers everything with 200 and ``{}`` fails at least 95 %."""
-    with empty_platform() as account:
-        targets = [Target(account, CRN, plan) for plan in ("paid", "open")]
-        found = Suite(BOOK, targets, bound=1000, patience=1).run()
+    with (
+        empty_platform() as account,
+        Target(account, CRN, "paid") as paid,
+        Target(account, CRN, "open") as opened,
+    ):
+        found = Suite(BOOK, [paid, opened], bound=1000, patience=1).run()
     counted = tally(found)
     assert counted.agree + counted.differ == len(
         {one.family or one.id for one in BOOK.cases if not one.is_guess}
@@ -93,10 +95,12 @@ def test_a_platform_that_knows_nothing_fails_nearly_all() -> None:
 def test_a_program_that_is_not_there_fails_at_once(local: LocalPlatform, program: str) -> None:
     """The client raises the error that names it, long before any time-out."""
     service = local.service()
+    options = {"backend": service.backend(BACKEND)}
     began = time.monotonic()
     with pytest.raises(RuntimeProgramNotFound, match=program):
-        service._run(program_id=program, inputs={}, options={"backend": service.backend(BACKEND)})
+        service._run(program_id=program, inputs={}, options=options)
     assert time.monotonic() - began < SOON_SECONDS
+    disconnect(service)
 
 
 def test_only_what_the_suite_has_made_is_ended(local: LocalPlatform, target: Target) -> None:
@@ -105,10 +109,10 @@ def test_only_what_the_suite_has_made_is_ended(local: LocalPlatform, target: Tar
     headers = {"Authorization": f"apikey {local.info.token}", "Service-CRN": local.info.instance}
     with httpx.Client(base_url=local.info.url, headers=headers, trust_env=False) as somebody:
         theirs = somebody.post("/sessions", json=body).json()["id"]
-        found = Suite(_some("nothing", "open-batch", "queued-job"), [target]).run()
+        found = Suite(_some("open-batch", "closed-batch", "queued-job"), [target]).run()
         assert _open_work(local) == [theirs]
         somebody.delete(f"/sessions/{theirs}/close")
-    assert len([one for one in found if one.outcome is Outcome.AGREES]) > 100
+    assert len([one for one in found if one.outcome is Outcome.AGREES]) > len(found) / 2
 
 
 @pytest.mark.parametrize("set_up", ["queued-job", "batch-of-six-jobs"])
@@ -173,51 +177,3 @@ def test_a_set_up_that_did_not_last_is_no_difference(local: LocalPlatform, targe
     assert {one.outcome for one in found} >= {Outcome.NOT_RUN}
     assert Outcome.DIFFERS not in {one.outcome for one in found}
     assert any("ended before it was asked" in str(one) for one in found)
-
-
-def test_the_doctor_runs_it_live_and_writes_a_record(
-    local: LocalPlatform,
-    prefect_server: str,
-    ledger_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """At the Block's instance, for nothing by default; the record holds no key and no ID."""
-    assert prefect_server
-    monkeypatch.setattr(case_module, "read_book", lambda: _some("nothing", "closed-batch"))
-    block = block_for(local.info, ledger_url)
-    block.save("t-doctor-suite", overwrite=True)
-    file = tmp_path / "live.json"
-    arguments = [
-        "doctor",
-        "--block",
-        "t-doctor-suite",
-        "--live",
-        "--suite",
-        "--yes",
-        "--report",
-        str(file),
-    ]
-    ran = CliRunner().invoke(app, arguments)
-    last = SUMMARY.fullmatch(ran.stdout.splitlines()[-1])
-    assert last is not None, ran.output
-    assert ran.exit_code == (1 if int(last[3]) else 0)
-    text = file.read_text()
-    record = json.loads(text)
-    assert (record["platform"], record["bound_seconds"], record["planned_seconds"]) == (
-        "live",
-        0,
-        0,
-    )
-    ids = [one["id"] for one in [*local.sessions(), *local.jobs()]]
-    account = local.info.instance.split(":")[6].removeprefix("a/")
-    for secret in (local.info.token, local.info.instance, account, BACKEND, "eyJ", *ids):
-        assert secret not in text
-    assert _open_work(local) == []
-
-
-def test_the_suite_needs_a_live_platform() -> None:
-    """Without --live it is refused, and nothing is sent."""
-    ran = CliRunner().invoke(app, ["doctor", "--suite"])
-    assert ran.exit_code == 1
-    assert "--live" in ran.output

@@ -12,13 +12,13 @@ import json
 import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from session_block.client.service import plain_service
+from session_block.client.service import disconnect, plain_service
 from session_block.doctor.fidelity.answer import (
     Answer,
     Difference,
@@ -29,6 +29,9 @@ from session_block.doctor.fidelity.answer import (
 from session_block.doctor.fidelity.calls import CALLS
 from session_block.doctor.fidelity.case import Book, Case, Plan, SetUp, Step, filled
 from session_block.doctor.fidelity.target import Target
+
+if TYPE_CHECKING:
+    from qiskit_ibm_runtime import QiskitRuntimeService
 
 _SOON_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.1
@@ -159,7 +162,7 @@ class Suite:
             for target in self._targets:
                 stack.callback(target.cancel_lost_jobs)
                 stack.callback(target.clean_up)
-            runs = {target: _Run(target) for target in self._targets}
+            runs = {target: stack.enter_context(closing(_Run(target))) for target in self._targets}
             for name, cases in self.planned.by_set_up.items():
                 for target in self._targets:
                     own = [one for one in cases if self._target_of(one) is target]
@@ -245,8 +248,13 @@ class _Run:
         """Whether a set-up is as it was."""
         return _is_reached(self.target.send(step.request, values), step)
 
+    def close(self) -> None:
+        """Close the client's connections."""
+        if "_service" in vars(self):
+            disconnect(self._service)
+
     @cached_property
-    def _service(self) -> Any:
+    def _service(self) -> QiskitRuntimeService:
         return plain_service(self.target.account, self.target.crn)
 
     def _call(self, case: Case, values: Mapping[str, Any]) -> Answer:
