@@ -37,6 +37,7 @@ _SOON_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _PAUSE_GROWTH = 1.2
+_MOST_SHOWN = 3
 _SUCCESS = range(200, 300)
 _ENDS = ("Completed", "Failed", "Cancelled")
 
@@ -67,7 +68,10 @@ class Finding:
 
     def __str__(self) -> str:
         reasons = [self.why] if self.why else []
-        return "; ".join([*reasons, *map(str, self.differences)])
+        reasons += map(str, self.differences[:_MOST_SHOWN])
+        if len(self.differences) > _MOST_SHOWN:
+            reasons.append(f"and {len(self.differences) - _MOST_SHOWN} more")
+        return "; ".join(reasons)
 
 
 @dataclass(frozen=True)
