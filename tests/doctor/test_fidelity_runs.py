@@ -60,7 +60,10 @@ def _open_work(platform: LocalPlatform) -> list[str]:
 
 
 def test_the_local_platform_agrees_with_all_that_is_known(tmp_path: Path) -> None:
-    """The command ends with the numbers: none differs, and its exit code says so."""
+    """The command ends with the numbers: none differs, and its exit code says so.
+
+    What the platform does where nobody knows is what the guesses say, so a live run checks it.
+    """
     file = tmp_path / "record.json"
     ran = CliRunner().invoke(app, ["platform", "fidelity", "--record", str(file)])
     last = SUMMARY.fullmatch(ran.stdout.splitlines()[-1])
@@ -73,7 +76,7 @@ def test_the_local_platform_agrees_with_all_that_is_known(tmp_path: Path) -> Non
     record = json.loads(file.read_text())
     assert record["summary"] == last[0]
     assert {one["id"] for one in record["cases"]} == {one.id for one in BOOK.cases}
-    assert {one["outcome"] for one in record["cases"] if one["class"] != "guess"} == {"agrees"}
+    assert {one["outcome"] for one in record["cases"]} == {"agrees"}
 
 
 def test_a_platform_that_knows_nothing_fails_nearly_all() -> None:
