@@ -163,9 +163,9 @@ def _run(
 
 def _tell(finding: Finding) -> None:
     """Print a case that does not simply agree."""
-    from session_block.doctor.fidelity.suite import Outcome
+    from session_block.doctor.fidelity.suite import CaseOutcome
 
-    if finding.outcome is not Outcome.AGREES:
+    if finding.outcome is not CaseOutcome.AGREES:
         kind = f" ({finding.case.class_})"
         note(f"{finding.outcome.value:<8} {finding.case.id}{kind}: {finding}")
 

@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 
-from session_block.doctor.fidelity.answer import Answer, differences
 from session_block.doctor.fidelity.calls import CALLS
-from session_block.doctor.fidelity.case import Case, Expectation, Request, Step, filled, read_book
+from session_block.doctor.fidelity.case import (
+    Case,
+    ExpectedReply,
+    RawRequest,
+    Step,
+    filled,
+    read_book,
+)
 from session_block.doctor.fidelity.record import record_of, tally
-from session_block.doctor.fidelity.suite import Finding, Outcome, planned
+from session_block.doctor.fidelity.reply import Reply, differences
+from session_block.doctor.fidelity.suite import CaseOutcome, Finding, planned
 
 BOOK = read_book()
 ALL_SECONDS = 60
@@ -26,7 +33,7 @@ def _counted(cases: tuple[Case, ...] = BOOK.cases) -> set[str]:
     return {one.family or one.id for one in cases if not one.is_guess}
 
 
-def _submissions() -> Iterator[tuple[str, Request]]:
+def _submissions() -> Iterator[tuple[str, RawRequest]]:
     """Give all requests that could make a job, with the set-up that they belong to."""
     for name, set_up in BOOK.set_ups.items():
         yield from ((name, step.request) for step in set_up.steps)
@@ -134,7 +141,7 @@ def test_nothing_is_sent_to_what_the_suite_did_not_make() -> None:
 
 def test_an_empty_answer_agrees_with_nearly_nothing() -> None:
     """Each raw case, asked for what it makes of 200 and ``{}``, differs: all but 5 % at most."""
-    empty = Answer(200, {"content-type": "application/json"}, "{}")
+    empty = Reply(200, {"content-type": "application/json"}, "{}")
     values = _Anything()
     raw = [one for one in BOOK.cases if one.request is not None]
     passing = [one.id for one in raw if not differences(empty, one.expect, values)]
@@ -152,23 +159,23 @@ ERROR = '{"errors":[{"code":1217,"message":"closed"}],"trace":"t"}'
 @pytest.mark.parametrize(
     ("expected", "good", "bad"),
     [
-        ({"status": 200}, Answer(200), Answer(201)),
-        ({"status": "5xx"}, Answer(503), Answer(404)),
-        ({"status": [200, 204]}, Answer(204), Answer(404)),
-        ({"kind": "empty"}, Answer(204), Answer(204, text="{}")),
-        ({"kind": "bare"}, Answer(404, text="no backend"), Answer(404, text=ERROR)),
-        ({"kind": "bare"}, Answer(404, text='"no backend"'), Answer(404, text="{}")),
-        ({"kind": "error"}, Answer(400, text=ERROR), Answer(400, text='{"errors":[]}')),
-        ({"code": 1217}, Answer(400, text=ERROR), Answer(400, text=ERROR.replace("7", "8"))),
-        ({"code": 1217}, Answer(400, text=ERROR.replace("1217", '"1217"')), Answer(400, text="{}")),
-        ({"text": "a.c"}, Answer(500, text="abc"), Answer(500, text="abcd")),
-        ({"lacks": ["$name"]}, Answer(404, text="nothing"), Answer(404, text="no ibm_x here")),
+        ({"status": 200}, Reply(200), Reply(201)),
+        ({"status": "5xx"}, Reply(503), Reply(404)),
+        ({"status": [200, 204]}, Reply(204), Reply(404)),
+        ({"kind": "empty"}, Reply(204), Reply(204, text="{}")),
+        ({"kind": "bare"}, Reply(404, text="no backend"), Reply(404, text=ERROR)),
+        ({"kind": "bare"}, Reply(404, text='"no backend"'), Reply(404, text="{}")),
+        ({"kind": "error"}, Reply(400, text=ERROR), Reply(400, text='{"errors":[]}')),
+        ({"code": 1217}, Reply(400, text=ERROR), Reply(400, text=ERROR.replace("7", "8"))),
+        ({"code": 1217}, Reply(400, text=ERROR.replace("1217", '"1217"')), Reply(400, text="{}")),
+        ({"text": "a.c"}, Reply(500, text="abc"), Reply(500, text="abcd")),
+        ({"lacks": ["$name"]}, Reply(404, text="nothing"), Reply(404, text="no ibm_x here")),
         (
             {"headers": {"Content-Type": "text"}},
-            Answer(200, {"content-type": "text/x"}),
-            Answer(200),
+            Reply(200, {"content-type": "text/x"}),
+            Reply(200),
         ),
-        ({"raises": "OSError"}, Answer(None, raised=("IOError", "OSError")), Answer(None)),
+        ({"raises": "OSError"}, Reply(None, raised=("IOError", "OSError")), Reply(None)),
         ({"fields": {"a.b": "text"}}, {"a": {"b": "c"}}, {"a": {"b": ""}}),
         ({"fields": {"a.b": "text"}}, {"a": {"b": "c"}}, {"a": None}),
         ({"fields": {"a": "integer"}}, {"a": 1}, {"a": True}),
@@ -192,7 +199,7 @@ ERROR = '{"errors":[{"code":1217,"message":"closed"}],"trace":"t"}'
         ({"fields": {"a": {"type": "text", "optional": True}}}, {"a": None}, {"a": 3}),
         ({"fields": {"a": {"type": "text", "optional": True}}}, {}, {"a": ""}),
         ({"fields": {"a": {"absent": True}}}, {"a": None}, {"a": 0}),
-        ({"fields": {"": {"type": "null"}}}, Answer(200, text="null"), Answer(200, text="{}")),
+        ({"fields": {"": {"type": "null"}}}, Reply(200, text="null"), Reply(200, text="{}")),
     ],
 )
 def test_an_answer_is_compared_with_what_is_expected(
@@ -201,8 +208,8 @@ def test_an_answer_is_compared_with_what_is_expected(
     """Each kind of condition lets the one pass and not the other."""
 
     def differ(answer: Any) -> bool:
-        given = answer if isinstance(answer, Answer) else Answer(200, text=json.dumps(answer))
-        return bool(differences(given, Expectation.model_validate(expected), {"name": "ibm_x"}))
+        given = answer if isinstance(answer, Reply) else Reply(200, text=json.dumps(answer))
+        return bool(differences(given, ExpectedReply.model_validate(expected), {"name": "ibm_x"}))
 
     assert not differ(good)
     assert differ(bad)
@@ -210,8 +217,8 @@ def test_an_answer_is_compared_with_what_is_expected(
 
 def test_an_exception_of_the_client_is_no_agreement() -> None:
     """Where a value is expected, any exception differs, and says which one."""
-    expected = Expectation.model_validate({"fields": {"": {"type": "object"}}})
-    [difference] = differences(Answer(None, text="{}", raised=("OSError",)), expected, {})
+    expected = ExpectedReply.model_validate({"fields": {"": {"type": "object"}}})
+    [difference] = differences(Reply(None, text="{}", raised=("OSError",)), expected, {})
     assert "OSError" in str(difference)
 
 
@@ -223,7 +230,7 @@ def test_values_are_filled_in_at_any_depth() -> None:
         filled("$nobody", values)
 
 
-def _finding(case: Case, outcome: Outcome, answer: Answer | None = None) -> Finding:
+def _finding(case: Case, outcome: CaseOutcome, answer: Reply | None = None) -> Finding:
     return Finding(case, outcome, answer)
 
 
@@ -233,12 +240,12 @@ def test_families_count_once_and_guesses_apart() -> None:
     facts = [one for one in BOOK.cases if not one.is_guess and one.family is None][:3]
     guess = next(one for one in BOOK.cases if one.is_guess)
     found = [
-        _finding(charges[0], Outcome.AGREES),
-        _finding(charges[1], Outcome.DIFFERS),
-        _finding(facts[0], Outcome.AGREES),
-        _finding(facts[1], Outcome.AGREES),
-        _finding(facts[2], Outcome.NOT_RUN),
-        _finding(guess, Outcome.DIFFERS),
+        _finding(charges[0], CaseOutcome.AGREES),
+        _finding(charges[1], CaseOutcome.DIFFERS),
+        _finding(facts[0], CaseOutcome.AGREES),
+        _finding(facts[1], CaseOutcome.AGREES),
+        _finding(facts[2], CaseOutcome.NOT_RUN),
+        _finding(guess, CaseOutcome.DIFFERS),
     ]
     assert str(tally(found)) == "3 cases: 2 agree, 1 differ, 1 are guesses"
 
@@ -277,11 +284,11 @@ def test_a_record_does_not_tell_whose_it_is() -> None:
         "solution": "Open another.",
     }
     answers = [
-        Answer(200, text=json.dumps(told)),
-        Answer(400, text=json.dumps({"errors": [error]})),
+        Reply(200, text=json.dumps(told)),
+        Reply(400, text=json.dumps({"errors": [error]})),
     ]
     record = record_of(
-        [Finding(case, Outcome.DIFFERS, one) for one in answers],
+        [Finding(case, CaseOutcome.DIFFERS, one) for one in answers],
         secrets=["my-api-key", "ibm_hidden"],
         about={"bound_seconds": 0, "backend": "ibm_hidden"},
     )

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from session_block.cli import app
 from session_block.cli.fidelity import account_of
 from session_block.client.service import disconnect
-from session_block.doctor.fidelity.case import Book, Request, read_book
+from session_block.doctor.fidelity.case import Book, RawRequest, read_book
 from session_block.doctor.fidelity.record import tally
-from session_block.doctor.fidelity.suite import Finding, Outcome, Suite
+from session_block.doctor.fidelity.suite import CaseOutcome, Finding, Suite
 from session_block.doctor.fidelity.target import Target
 from session_block.local_platform import LocalPlatform
 
@@ -115,7 +115,7 @@ def test_only_what_the_suite_has_made_is_ended(local: LocalPlatform, target: Tar
         found = Suite(_some("open-batch", "closed-batch", "queued-job"), [target]).run()
         assert _open_work(local) == [theirs]
         somebody.delete(f"/sessions/{theirs}/close")
-    assert len([one for one in found if one.outcome is Outcome.AGREES]) > len(found) / 2
+    assert len([one for one in found if one.outcome is CaseOutcome.AGREES]) > len(found) / 2
 
 
 @pytest.mark.parametrize("set_up", ["queued-job", "batch-of-six-jobs"])
@@ -142,7 +142,7 @@ def test_a_job_whose_answer_is_lost_is_cancelled_too(local: LocalPlatform, targe
     local.add_fault(kind="drop", method="POST", path="/jobs", effect="after")
     before = len(local.jobs())
     found = Suite(_some("queued-job"), [target]).run()
-    assert {one.outcome for one in found} == {Outcome.DIFFERS}
+    assert {one.outcome for one in found} == {CaseOutcome.DIFFERS}
     assert len(local.jobs()) == before + 1
     assert _open_work(local) == []
 
@@ -159,7 +159,7 @@ def test_without_a_queue_nothing_is_sent_that_could_run() -> None:
         assert platform.jobs() == []
         paid = Suite(book, [target], bound=2).run()
         assert len(platform.jobs()) == 1
-    assert {one.outcome for one in paid} != {Outcome.NOT_RUN}
+    assert {one.outcome for one in paid} != {CaseOutcome.NOT_RUN}
 
 
 def test_a_set_up_that_did_not_last_is_no_difference(local: LocalPlatform, target: Target) -> None:
@@ -169,7 +169,7 @@ def test_a_set_up_that_did_not_last_is_no_difference(local: LocalPlatform, targe
     send = target.send
     moved: list[str] = []
 
-    def move_on(request: Request, values: object) -> object:
+    def move_on(request: RawRequest, values: object) -> object:
         if request.send == "GET /jobs/$job" and not moved:
             moved.append("on")
             local.advance(3600)
@@ -177,6 +177,6 @@ def test_a_set_up_that_did_not_last_is_no_difference(local: LocalPlatform, targe
 
     target.send = move_on  # type: ignore[method-assign, assignment]
     found = suite.run()
-    assert {one.outcome for one in found} >= {Outcome.NOT_RUN}
-    assert Outcome.DIFFERS not in {one.outcome for one in found}
+    assert {one.outcome for one in found} >= {CaseOutcome.NOT_RUN}
+    assert CaseOutcome.DIFFERS not in {one.outcome for one in found}
     assert any("ended before it was asked" in str(one) for one in found)

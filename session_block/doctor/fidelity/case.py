@@ -30,7 +30,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(Strict):
+class FactSource(Strict):
     """Who says what a case expects.
 
     Attributes:
@@ -44,7 +44,7 @@ class Source(Strict):
     not_seen: str = ""
 
 
-class Request(Strict):
+class RawRequest(Strict):
     """A request; ``$name`` in any of its texts is replaced by a value of the run.
 
     Attributes:
@@ -66,7 +66,7 @@ class Request(Strict):
     form: dict[str, str] | None = None
 
     @model_validator(mode="after")
-    def _is_complete(self) -> Request:
+    def _is_complete(self) -> RawRequest:
         if self.method not in _METHODS or not self.path.startswith("/"):
             raise ValueError(f"{self.send!r} is no method and path")
         return self
@@ -128,7 +128,7 @@ def _some(statuses: tuple[int, ...]) -> tuple[int, ...]:
     return statuses
 
 
-class Expectation(Strict):
+class ExpectedReply(Strict):
     """What is expected of an answer.
 
     Attributes:
@@ -201,10 +201,10 @@ class Case(Strict):
     input: str
     set_up: str = "nothing"
     plan: Plan = "any"
-    request: Request | None = None
+    request: RawRequest | None = None
     call: str | None = None
     given: dict[str, Any] = {}
-    expect: Expectation
+    expect: ExpectedReply
     family: str | None = None
     seconds: float = 0
 
@@ -213,7 +213,7 @@ class Case(Strict):
     def _read(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Take the fields of the request, which stand beside those of the case."""
         given = dict(given)
-        request = {name: given.pop(name) for name in Request.model_fields if name in given}
+        request = {name: given.pop(name) for name in RawRequest.model_fields if name in given}
         return {**given, "request": request} if request else given
 
     @model_validator(mode="after")
@@ -248,7 +248,7 @@ class Step(Strict):
         patience: How long: ``soon`` for what should follow at once, ``job`` for a job's end.
     """
 
-    request: Request
+    request: RawRequest
     keep: dict[str, str] = {}
     until: dict[str, list[Any]] = {}
     patience: Literal["soon", "job"] = "soon"
@@ -257,7 +257,7 @@ class Step(Strict):
     @classmethod
     def _read(cls, given: dict[str, Any]) -> dict[str, Any]:
         given = dict(given)
-        request = {name: given.pop(name) for name in Request.model_fields if name in given}
+        request = {name: given.pop(name) for name in RawRequest.model_fields if name in given}
         return {**given, "request": request}
 
 
@@ -290,7 +290,7 @@ class SetUp(Strict):
 class Book(Strict):
     """All sources, set-ups and cases."""
 
-    sources: dict[str, Source]
+    sources: dict[str, FactSource]
     set_ups: dict[str, SetUp]
     cases: tuple[Case, ...]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from session_block.doctor.fidelity.answer import Answer, is_absent, values_at
-from session_block.doctor.fidelity.suite import Finding, Outcome
+from session_block.doctor.fidelity.reply import Reply, is_absent, values_at
+from session_block.doctor.fidelity.suite import CaseOutcome, Finding
 
 FORMAT = "session-block-fidelity"
 FORMAT_VERSION = 1
@@ -80,12 +80,12 @@ class Tally:
 
 def tally(findings: Iterable[Finding]) -> Tally:
     """Count the cases that were run."""
-    run = [one for one in findings if one.outcome is not Outcome.NOT_RUN]
+    run = [one for one in findings if one.outcome is not CaseOutcome.NOT_RUN]
     outcomes: dict[str, bool] = {}
     for one in run:
         if not one.case.is_guess:
             name = one.case.family or one.case.id
-            outcomes[name] = outcomes.get(name, True) and one.outcome is Outcome.AGREES
+            outcomes[name] = outcomes.get(name, True) and one.outcome is CaseOutcome.AGREES
     counted = Counter(outcomes.values())
     return Tally(counted[True], counted[False], sum(one.case.is_guess for one in run))
 
@@ -132,7 +132,7 @@ def _entry(finding: Finding, hide: _Hider) -> dict[str, Any]:
     }
 
 
-def _seen(finding: Finding, answer: Answer, hide: _Hider) -> dict[str, Any]:
+def _seen(finding: Finding, answer: Reply, hide: _Hider) -> dict[str, Any]:
     body = answer.body
     seen: dict[str, Any] = {
         "status": answer.status,
@@ -145,7 +145,7 @@ def _seen(finding: Finding, answer: Answer, hide: _Hider) -> dict[str, Any]:
             if _tells(where, value)
         },
     }
-    if finding.case.is_guess or finding.outcome is Outcome.DIFFERS:
+    if finding.case.is_guess or finding.outcome is CaseOutcome.DIFFERS:
         seen["form"] = _form(body)
     if answer.raised:
         seen["raised"] = answer.raised[0]

@@ -19,15 +19,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from session_block.client.service import disconnect, plain_service
-from session_block.doctor.fidelity.answer import (
-    Answer,
+from session_block.doctor.fidelity.calls import CALLS
+from session_block.doctor.fidelity.case import Book, Case, Plan, SetUp, Step, filled
+from session_block.doctor.fidelity.reply import (
     Difference,
+    Reply,
     differences,
     is_absent,
     values_at,
 )
-from session_block.doctor.fidelity.calls import CALLS
-from session_block.doctor.fidelity.case import Book, Case, Plan, SetUp, Step, filled
 from session_block.doctor.fidelity.target import Target
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _SUCCESS = range(200, 300)
 _ENDS = ("Completed", "Failed", "Cancelled")
 
 
-class Outcome(StrEnum):
+class CaseOutcome(StrEnum):
     """What came of a case."""
 
     AGREES = "agrees"
@@ -61,8 +61,8 @@ class Finding:
     """
 
     case: Case
-    outcome: Outcome
-    answer: Answer | None = None
+    outcome: CaseOutcome
+    answer: Reply | None = None
     differences: tuple[Difference, ...] = ()
     why: str = ""
 
@@ -161,7 +161,7 @@ class Suite:
         self._spent = self.planned.seconds
         for case_id, why in self.planned.left_out.items():
             case = next(one for one in self._book.cases if one.id == case_id)
-            self._found(Finding(case, Outcome.NOT_RUN, why=why))
+            self._found(Finding(case, CaseOutcome.NOT_RUN, why=why))
         with ExitStack() as stack:
             for target in self._targets:
                 stack.callback(target.cancel_lost_jobs)
@@ -185,9 +185,9 @@ class Suite:
             self._wait_for_queue(run.target, set_up)
             values = run.make(set_up, self._patience)
         except NotReadyError as error:
-            findings = [Finding(one, Outcome.NOT_RUN, why=str(error)) for one in cases]
+            findings = [Finding(one, CaseOutcome.NOT_RUN, why=str(error)) for one in cases]
         except _StrangeAnswerError as error:
-            findings = [Finding(one, Outcome.DIFFERS, why=str(error)) for one in cases]
+            findings = [Finding(one, CaseOutcome.DIFFERS, why=str(error)) for one in cases]
         else:
             findings = [run.judge(one, values) for one in cases]
             if set_up.still is not None and not run.holds(set_up.still, values):
@@ -246,7 +246,7 @@ class _Run:
         )
         self.target.clean_up(made)
         found = tuple(differences(answer, case.expect, values))
-        return Finding(case, Outcome.DIFFERS if found else Outcome.AGREES, answer, found)
+        return Finding(case, CaseOutcome.DIFFERS if found else CaseOutcome.AGREES, answer, found)
 
     def holds(self, step: Step, values: Mapping[str, Any]) -> bool:
         """Whether a set-up is as it was."""
@@ -261,13 +261,13 @@ class _Run:
     def _service(self) -> QiskitRuntimeService:
         return plain_service(self.target.account, self.target.crn)
 
-    def _call(self, case: Case, values: Mapping[str, Any]) -> Answer:
+    def _call(self, case: Case, values: Mapping[str, Any]) -> Reply:
         try:
             given = CALLS[str(case.call)](self._service, filled(case.given, values))
         except Exception as error:  # noqa: BLE001 - what the client raises is the answer
             names = tuple(one.__name__ for one in type(error).__mro__)
-            return Answer(None, text=json.dumps({"message": str(error)}), raised=names)
-        return Answer(None, text=json.dumps(given, default=str))
+            return Reply(None, text=json.dumps({"message": str(error)}), raised=names)
+        return Reply(None, text=json.dumps(given, default=str))
 
     def _take(self, step: Step, values: Mapping[str, Any], patience: float) -> dict[str, Any]:
         end = time.monotonic() + (patience if step.patience == "job" else _SOON_SECONDS)
@@ -291,7 +291,7 @@ def _with(values: Mapping[str, Any], kept: Mapping[str, Any]) -> Mapping[str, An
     return ChainMap(dict(kept), values)  # type: ignore[arg-type]  # only the first is written
 
 
-def _is_reached(answer: Answer, step: Step) -> bool:
+def _is_reached(answer: Reply, step: Step) -> bool:
     return all(
         value in wanted
         for path, wanted in step.until.items()
@@ -299,7 +299,7 @@ def _is_reached(answer: Answer, step: Step) -> bool:
     )
 
 
-def _check_waited_for(answer: Answer, step: Step) -> None:
+def _check_waited_for(answer: Reply, step: Step) -> None:
     """Do not wait for what cannot come any more.
 
     Raises:
@@ -314,7 +314,7 @@ def _check_waited_for(answer: Answer, step: Step) -> None:
                 raise _OtherEndError(f"the set-up's job is {value}, not {' or '.join(wanted)}")
 
 
-def _kept(answer: Answer, step: Step) -> Iterator[tuple[str, Any]]:
+def _kept(answer: Reply, step: Step) -> Iterator[tuple[str, Any]]:
     for name, path in step.keep.items():
         for _, value in values_at(answer.body, path):
             if is_absent(value):
@@ -324,7 +324,7 @@ def _kept(answer: Answer, step: Step) -> Iterator[tuple[str, Any]]:
 
 def _excused(finding: Finding) -> Finding:
     """Do not count a difference that only shows that the set-up did not last."""
-    if finding.outcome is not Outcome.DIFFERS:
+    if finding.outcome is not CaseOutcome.DIFFERS:
         return finding
     why = "what it needs ended before it was asked"
-    return replace(finding, outcome=Outcome.NOT_RUN, why=why)
+    return replace(finding, outcome=CaseOutcome.NOT_RUN, why=why)

@@ -18,8 +18,8 @@ import jwt
 from session_block.account import Account
 from session_block.client.addresses import API_VERSION, addresses_of
 from session_block.doctor.fidelity import payloads
-from session_block.doctor.fidelity.answer import Answer
-from session_block.doctor.fidelity.case import Request, filled
+from session_block.doctor.fidelity.case import RawRequest, filled
+from session_block.doctor.fidelity.reply import Reply
 
 _TIMEOUT_SECONDS = 90.0
 """IBM's edge itself gives up after about 50."""
@@ -145,7 +145,7 @@ class Target:
 
     def processor(self) -> dict[str, Any]:
         """Return family and revision of the backend's processor, which name nobody's backend."""
-        request = Request(send=f"GET /backends/{self.backend()}/configuration")
+        request = RawRequest(send=f"GET /backends/{self.backend()}/configuration")
         body = self._send(request, {}).body
         kind = body.get("processor_type") if isinstance(body, dict) else None
         return {name: (kind or {}).get(name) for name in ("family", "revision")}
@@ -162,7 +162,7 @@ class Target:
         """Return the texts that tell whose instance this is: keys, CRN and IDs."""
         return {*self._secrets, self._token, _user_of(self._token)} - {""}
 
-    def send(self, request: Request, values: Mapping[str, Any]) -> Answer:
+    def send(self, request: RawRequest, values: Mapping[str, Any]) -> Reply:
         """Send a request, and note what it makes.
 
         A GET that meets a rate limit or a failure of the platform's edge is sent once more.
@@ -187,7 +187,7 @@ class Target:
     def cancel_lost_jobs(self) -> None:
         """Cancel the pending jobs that bear this run's tag: those whose answer was lost."""
         listed = self._send(
-            Request(send="GET /jobs", query={"tags": self.tag, "pending": "true"}), {}
+            RawRequest(send="GET /jobs", query={"tags": self.tag, "pending": "true"}), {}
         ).body
         jobs = listed.get("jobs") if isinstance(listed, dict) else None
         for job in jobs if isinstance(jobs, list) else []:
@@ -195,12 +195,12 @@ class Target:
                 self._end(f"POST /jobs/{job.get('id')}/cancel")
 
     def _end(self, send: str) -> None:
-        answer = self._send(Request(send=send), {})
+        answer = self._send(RawRequest(send=send), {})
         gone = (404, 409)  # deleted, or ended by itself
         if answer.status not in (*_SUCCESS, *gone):
             _logger.warning("%s was answered with %s: it may go on.", send, answer.status)
 
-    def _send(self, request: Request, values: Mapping[str, Any]) -> Answer:
+    def _send(self, request: RawRequest, values: Mapping[str, Any]) -> Reply:
         headers: dict[str, str | None] = {"Accept": "application/json"}
         if request.service == "runtime":
             headers |= {"Service-CRN": self.crn, "IBM-API-Version": API_VERSION}
@@ -234,10 +234,10 @@ class Target:
                 **content,
             )
         except httpx.HTTPError as error:
-            return Answer(status=0, text="", headers={"x-failure": type(error).__name__})
-        return Answer(response.status_code, dict(response.headers), response.text)
+            return Reply(status=0, text="", headers={"x-failure": type(error).__name__})
+        return Reply(response.status_code, dict(response.headers), response.text)
 
-    def _note(self, request: Request, answer: Answer) -> None:
+    def _note(self, request: RawRequest, answer: Reply) -> None:
         body = answer.body
         if answer.status not in _SUCCESS or not isinstance(body, dict):
             return
@@ -251,7 +251,7 @@ class Target:
             self._secrets.add(made)
 
     def _devices(self) -> list[dict[str, Any]]:
-        body = self._send(Request(send="GET /backends"), {}).body
+        body = self._send(RawRequest(send="GET /backends"), {}).body
         devices = body.get("devices") if isinstance(body, dict) else None
         found = [one for one in devices or [] if isinstance(one, dict)]
         self._secrets |= {str(one.get("name", "")) for one in found}
@@ -259,7 +259,7 @@ class Target:
 
     def _plan_id(self) -> str:
         """Return the ID of the instance's plan in IBM's catalogue; ``none`` if it is not told."""
-        usage = self._send(Request(send="GET /instances/usage"), {}).body
+        usage = self._send(RawRequest(send="GET /instances/usage"), {}).body
         return str(usage.get("plan_id", "none")) if isinstance(usage, dict) else "none"
 
     def _authorization(self) -> str:
@@ -270,7 +270,7 @@ class Target:
     def _access_token(self) -> str:
         if time.monotonic() >= self._token_until:
             form = {"grant_type": _GRANT, "apikey": self.account.token or ""}
-            request = Request(send="POST /identity/token", service="iam", form=form)
+            request = RawRequest(send="POST /identity/token", service="iam", form=form)
             body = self._send(request, {}).body
             token = body.get("access_token") if isinstance(body, dict) else None
             self._token = token if isinstance(token, str) else ""
@@ -326,6 +326,6 @@ def _parts_of(crn: str) -> tuple[str, str, str]:
     return parts[region], parts[account].removeprefix("a/"), parts[instance]
 
 
-def _wait_of(answer: Answer) -> float:
+def _wait_of(answer: Reply) -> float:
     asked = answer.headers.get("retry-after", "")
     return float(asked) if re.fullmatch(r"\d{1,2}", asked) else _PAUSE_SECONDS

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from session_block.doctor.fidelity.case import Condition, Expectation, as_text, filled
+from session_block.doctor.fidelity.case import Condition, ExpectedReply, as_text, filled
 
 _MOST_SHOWN = 120
 _STEP = re.compile(r"(?P<name>[^.\[\]]+)|\[(?P<index>\d*|\*)\]")
@@ -17,7 +17,7 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """An answer: of the platform over HTTP, or of the client.
 
     Attributes:
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def kind(self) -> str:
-        """``error``, ``json``, ``bare`` or ``empty``; see :class:`Expectation`."""
+        """``error``, ``json``, ``bare`` or ``empty``; see :class:`ExpectedReply`."""
         if not self.text:
             return "empty"
         try:
@@ -83,7 +83,7 @@ class Difference:
 
 
 def differences(
-    answer: Answer, expected: Expectation, values: Mapping[str, Any]
+    answer: Reply, expected: ExpectedReply, values: Mapping[str, Any]
 ) -> list[Difference]:
     """Return how an answer differs from what is expected; empty if it does not."""
     return [*_differences(answer, expected, values)]
@@ -123,7 +123,7 @@ def _inside(where: str, value: Any, step: re.Match[str]) -> Iterator[tuple[str, 
 
 
 def _differences(
-    answer: Answer, expected: Expectation, values: Mapping[str, Any]
+    answer: Reply, expected: ExpectedReply, values: Mapping[str, Any]
 ) -> Iterator[Difference]:
     if answer.raised and expected.raises is None:
         yield Difference("the client's exception", "none", answer.raised[0])
@@ -143,7 +143,7 @@ def _differences(
             yield from _against(where or "the body", value, condition, values)
 
 
-def _of_whole(answer: Answer, expected: Expectation) -> Iterator[tuple[bool, Difference]]:
+def _of_whole(answer: Reply, expected: ExpectedReply) -> Iterator[tuple[bool, Difference]]:
     """Give what is expected of the answer as a whole: whether it differs, and how."""
     if expected.raises is not None:
         raised = answer.raised or ("none",)
@@ -163,7 +163,7 @@ def _of_whole(answer: Answer, expected: Expectation) -> Iterator[tuple[bool, Dif
         yield not matches, Difference("the text", expected.text, _shown(answer.text))
 
 
-def _bare(answer: Answer) -> str:
+def _bare(answer: Reply) -> str:
     """Return a bare text, which may be sent as a JSON string."""
     body = answer.body
     return body if isinstance(body, str) else answer.text
