@@ -12,7 +12,7 @@ INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: demo up browser pictures test rest test-all nightly long lowest newest chaos simulate conformance \
-	conformance-client conformance-primitives bench docs lint types clean
+	conformance-client conformance-primitives bench fidelity docs lint types clean
 
 demo: $(VENV)/.installed ## The main job on the local platform; kill it and run it again
 	$(BIN)/session-block demo $(ARGS)
@@ -63,6 +63,9 @@ conformance-client: $(VENV)/.installed-dev ## The client's integration tests, wi
 
 conformance-primitives: $(VENV)/.installed-dev ## Qiskit's tests of primitives, with the durable ones
 	$(BIN)/python tests/conformance/qiskit_primitives.py --python $(PYTHON) --work $(VENV)/conformance
+
+fidelity: $(VENV)/.installed ## What IBM is known to answer, asked of a local platform
+	$(BIN)/session-block platform fidelity $(ARGS)
 
 bench: $(VENV)/.installed-dev ## All benchmarks; fails where a target is missed
 	$(BIN)/python -m benchmarks.run $(ARGS)

@@ -150,6 +150,8 @@ def test_one_name_is_installed(wheel: Path) -> None:
         }
         assert there
         assert there <= names
+    suite = (ROOT / "session_block" / "doctor" / "fidelity").rglob("*.yaml")
+    assert {str(path.relative_to(ROOT)) for path in suite} <= names
 
 
 @pytest.mark.rest

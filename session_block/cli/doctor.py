@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -22,10 +23,12 @@ from session_block.cli.common import (
     note,
     reporting,
 )
+from session_block.cli.fidelity import QPUSeconds, run_live
 
 if TYPE_CHECKING:
     from session_block.blocks.quantum_session import QuantumSession
     from session_block.doctor.check import Check
+    from session_block.doctor.fidelity.record import Tally
 
 _HOUR_SECONDS = 3600.0
 
@@ -40,6 +43,15 @@ def doctor(
             "platform does.",
         ),
     ] = False,
+    suite: Annotated[
+        bool,
+        typer.Option(
+            "--suite",
+            help="With --live: in place of that job, send the requests of the fidelity suite, and "
+            "record where IBM answers otherwise than expected.",
+        ),
+    ] = False,
+    qpu_seconds: QPUSeconds = 0.0,
     report: Annotated[
         Path | None,
         typer.Option(help="File for the report of --live; by default one named after the time."),
@@ -56,35 +68,62 @@ def doctor(
     Without --block no platform is checked. A Block for the local platform starts it if it is not
     running.
 
-    Exit code 3: a check failed.
+    Exit code 3: a check failed. Exit code 1: a case of the suite differs.
 
     Example: session-block doctor --block my-session --live
     """
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    from session_block.doctor.check import Verdict
-    from session_block.doctor.doctor import examine
-
     if live and block is None:
         fail("--live runs a job, so it needs a Block with credentials: --block NAME")
+    if suite and not live:
+        fail("--suite sends requests to the platform, so it needs --live")
     with reporting():
-        checks = []
-        for check in examine(block, ledger_url):
-            checks.append(check)
-            if not as_json:
-                _show(check)
-        failed = any(check.verdict is Verdict.FAILED for check in checks)
+        checks = _checked(block, ledger_url, show=not as_json)
         recorded: dict[str, Any] | None = None
-        if live and failed:
-            note("No job is run while a check fails.")
+        if live and _fails(checks):
+            note("Nothing is sent while a check fails.")
+        elif suite and block is not None:
+            counted, recorded = run_live(load(block), report, qpu_seconds, timeout, yes=yes)
+            _end_with(counted, None if not as_json else {**_described(checks), "live": recorded})
         elif live and block is not None:
             recorded, check = _run_live(load(block), report, timeout, yes=yes)
             checks.append(check)
             if not as_json:
                 _show(check)
     if as_json:
-        answer({"checks": [check.described() for check in checks], "live": recorded})
-    if any(check.verdict is Verdict.FAILED for check in checks):
+        answer({**_described(checks), "live": recorded})
+    if _fails(checks):
         raise typer.Exit(ExitCode.NEEDS_OPERATOR)
+
+
+def _checked(block: str | None, ledger_url: str | None, *, show: bool) -> list[Check]:
+    from session_block.doctor.doctor import examine
+
+    checks = []
+    for check in examine(block, ledger_url):
+        checks.append(check)
+        if show:
+            _show(check)
+    return checks
+
+
+def _fails(checks: Sequence[Check]) -> bool:
+    from session_block.doctor.check import Verdict
+
+    return any(check.verdict is Verdict.FAILED for check in checks)
+
+
+def _described(checks: Sequence[Check]) -> dict[str, Any]:
+    return {"checks": [check.described() for check in checks]}
+
+
+def _end_with(counted: Tally, told: dict[str, Any] | None) -> NoReturn:
+    """End the command with what the suite counted, or with its JSON."""
+    if told is None:
+        typer.echo(str(counted))
+    else:
+        answer(told)
+    raise typer.Exit(ExitCode.REFUSED if counted.differ else ExitCode.DONE)
 
 
 def _run_live(

@@ -125,6 +125,20 @@ def connect(account: Account) -> QiskitRuntimeService:
     return service
 
 
+def plain_service(account: Account, crn: str) -> QiskitRuntimeService:
+    """Make the client's own service, without any change, for an instance of an account."""
+    with _environment(_variables(account)):
+        return QiskitRuntimeService(
+            channel=account.channel,
+            token=account.token,
+            url=account.url,
+            instance=crn,
+            verify=account.verify,
+            proxies=_proxies(account),
+            private_endpoint=account.private_endpoint,
+        )
+
+
 def identity_of(api: Any) -> str | None:
     """Return the IAM ID of who sends a client's requests; ``None`` if the platform gives none.
 

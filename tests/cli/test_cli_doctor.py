@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 from session_block import IBMSessionCredentials, QuantumSession
 from session_block.cli import app
 from session_block.doctor.check import Verdict
+from session_block.doctor.fidelity import case as fidelity
 from session_block.doctor.live_report import compared, disagreements
 from session_block.doctor.machine import check_disk, check_versions
 from session_block.errors import SubmissionHeldError
@@ -346,3 +348,58 @@ def test_a_live_check_needs_a_block_and_consent(
     failed = _run("--live", "--yes", "--block", saved_block, "--ledger-url", "nonsense", code=3)
     assert "No job is run" in failed.stdout
     assert (platform.stats()["jobs"]["total"], platform.sessions()) == before
+
+
+def test_the_suite_is_run_live_and_leaves_a_record(
+    own: LocalPlatform,
+    prefect_server: str,
+    ledger_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the Block's instance, for nothing by default; the record holds no key and no ID."""
+    assert prefect_server
+    book = fidelity.read_book()
+    some = [one for one in book.cases if one.set_up == "closed-batch" or one.id.startswith("usage")]
+    monkeypatch.setattr(fidelity, "read_book", lambda: book.model_copy(update={"cases": some}))
+    name = _saved(block_for(own.info, ledger_url), "t-doctor-suite")
+    file = tmp_path / "suite.json"
+    ran = _run("--block", name, "--live", "--suite", "--yes", "--report", str(file))
+    last = ran.stdout.splitlines()[-1]
+    assert re.fullmatch(r"\d+ cases: \d+ agree, 0 differ, \d+ are guesses", last), ran.output
+    record = json.loads(file.read_text())
+    assert record["summary"] == last
+    assert (record["platform"], record["plans"]) == ("live", ["paid"])
+    assert (record["bound_seconds"], record["planned_seconds"]) == (0, 0)
+    ids = [one["id"] for one in own.sessions()]
+    account = own.info.instance.split(":")[6].removeprefix("a/")
+    for secret in (own.info.token, own.info.instance, account, "ibm_manila", "eyJ", *ids):
+        assert secret not in file.read_text()
+    assert {one["state"] for one in own.sessions()} == {"closed"}
+
+
+def test_a_suite_that_differs_is_told_by_the_exit_code(
+    own: LocalPlatform,
+    prefect_server: str,
+    ledger_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exit code 1, and the case is named with what was found and what was expected."""
+    assert prefect_server
+    book = fidelity.read_book()
+    some = [one for one in book.cases if one.id == "usage-instance"]
+    monkeypatch.setattr(fidelity, "read_book", lambda: book.model_copy(update={"cases": some}))
+    monkeypatch.chdir(tmp_path)
+    name = _saved(block_for(own.info, ledger_url), "t-doctor-differs")
+    usage = {"method": "GET", "path": "/instances/usage"}
+    own.add_fault(kind="status", status=200, body="{}", times=None, **usage)
+    ran = _run("--block", name, "--live", "--suite", "--yes", code=1)
+    assert ran.stdout.splitlines()[-1] == "1 cases: 0 agree, 1 differ, 0 are guesses"
+    assert "usage-instance (spec): instance_id is missing" in ran.stdout
+    assert len(list(tmp_path.glob("session-block-fidelity-*.json"))) == 1
+
+
+def test_the_suite_needs_a_live_platform() -> None:
+    """Without --live it is refused, and nothing is sent."""
+    assert "--live" in _run("--suite", code=1).output
