@@ -77,6 +77,25 @@ def start(
         Literal["cancelled", "failed"] | None,
         typer.Option(help="What becomes of the queued jobs of a session that is cancelled."),
     ] = None,
+    max_time_jobs: Annotated[
+        Literal["cancelled", "failed"] | None,
+        typer.Option(help="What becomes of queued jobs at their session's maximum time."),
+    ] = None,
+    cost_limit_jobs: Annotated[
+        Literal["cancelled", "failed"] | None,
+        typer.Option(help="What becomes of a session's queued jobs at the instance's cost limit."),
+    ] = None,
+    session_closed_status: Annotated[
+        int | None, typer.Option(help="HTTP status of a job's refusal by a closed session.")
+    ] = None,
+    executor_failures: Annotated[
+        Literal["as_v2", "none"] | None,
+        typer.Option(help="Whether executor jobs fail after queueing as a sampler's do."),
+    ] = None,
+    charges: Annotated[
+        Literal["ibm", "simulated"] | None,
+        typer.Option(help="'ibm': as IBM charges; 'simulated': the time on the platform's QPU."),
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Start the platform in the background, unless it is already running.
@@ -102,6 +121,11 @@ def start(
             time_scale=time_scale,
             open_plan_sessions=open_plan_sessions,
             cancelled_session_jobs=cancelled_session_jobs,
+            max_time_jobs=max_time_jobs,
+            cost_limit_jobs=cost_limit_jobs,
+            session_closed_status=session_closed_status,
+            executor_failures=executor_failures,
+            charges=charges,
         )
     except (local_platform.PlatformError, ValueError) as error:
         fail(str(error))

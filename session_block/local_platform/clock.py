@@ -150,7 +150,7 @@ def _at_or_after(moment: float) -> float:
 
 
 def iso(moment: float | None) -> str | None:
-    """Return a moment as IBM writes it (UTC, microseconds, ``Z``), or None for None."""
+    """Return a moment as IBM writes it (real: UTC, microseconds, ``Z``), or None for None."""
     if moment is None:
         return None
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

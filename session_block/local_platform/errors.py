@@ -1,9 +1,11 @@
 """Refusals in the format of IBM's API.
 
 The codes and messages of 1000, 1007, 1200, 1201, 1202 and 1352 come from IBM's public registry of
-errors; 1208 and 1217 come from public reports. HTTP statuses are IBM's where reports or its
-published interface show them (400 for 1208 and 1352, 409 for the usage limit), otherwise the usual
-ones. Where a code or status is only this platform's choice, the constructor says so.
+errors (docs); 1208, 1217, 1241, 1279, 1348 and 1352 were seen on the real service (real). HTTP
+statuses are IBM's where records or its description of the API show them (400 for 1208 and 1352,
+404 for 1279: real; 409 for the usage limit: spec), else the usual ones (guess). Where a code or a
+status is only this platform's choice (guess), the constructor says so. Some of IBM's answers are
+bare texts without a code (real); these are too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ MORE_INFO = "https://quantum.cloud.ibm.com/docs/errors"
 class ApiError(Exception):
     """A refused request, with the HTTP status and IBM's error fields.
 
-    ``retry_after`` is the value of the ``Retry-After`` header, in seconds.
+    ``retry_after`` is the value of the ``Retry-After`` header, in seconds. ``bare`` is a text that
+    is sent in place of the fields, where IBM sends no JSON.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class ApiError(Exception):
         solution: str = "",
         *,
         retry_after: int | None = None,
+        bare: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -35,9 +39,17 @@ class ApiError(Exception):
         self.message = message
         self.solution = solution
         self.retry_after = retry_after
+        self.bare = bare
+
+    @property
+    def media_type(self) -> str:
+        """The type of the body: JSON, or plain text if the refusal is bare."""
+        return "application/json" if self.bare is None else "text/plain"
 
     def body(self) -> bytes:
-        """Return compact JSON, because clients search the text for ``"code":1217``."""
+        """Return compact JSON, because clients search the text for ``"code":1217``; or the text."""
+        if self.bare is not None:
+            return self.bare.encode()
         error = {
             "code": self.code,
             "message": self.message,
@@ -68,12 +80,44 @@ def not_authorized(why: str) -> ApiError:
     )
 
 
-def forbidden(why: str) -> ApiError:
-    """Return the refusal of an instance that this account does not own.
+def instance_not_found() -> ApiError:
+    """Return the refusal of an instance of another account or region (real: status and code)."""
+    return ApiError(
+        404,
+        1279,
+        "Instance not found.",
+        "Check that the CRN is that of an instance of your account, and that the request goes to "
+        "the region of the instance.",
+    )
 
-    The code is IBM's for invalid credentials. Using it for this case is this platform's choice.
+
+def not_a_crn(crn: str) -> ApiError:
+    """Return the refusal of an instance whose CRN cannot be parsed.
+
+    Both codes were seen (real). Which of them says what, and the status, are guesses.
     """
-    return ApiError(403, 1201, "Invalid credentials.", f"Check your credentials: {why}")
+    code = 1348 if crn.startswith("crn:") else 1241
+    return ApiError(
+        400, code, "The CRN in the Service-CRN header is not valid.", "Copy the instance's CRN."
+    )
+
+
+def unknown_backend(name: str) -> ApiError:
+    """Return the answer for a backend that the instance does not have: a bare text (real).
+
+    The name is in the message for the platform's own operations; IBM's answer names nothing.
+    """
+    return ApiError(404, 1007, f"Backend not found: {name}", bare="Backend not found")
+
+
+def unknown_mode() -> ApiError:
+    """Return the answer to a session of an unknown mode: a bare server error (real)."""
+    return ApiError(500, 1000, "The mode of the session is unknown.", bare="Internal server error")
+
+
+def short_search() -> ApiError:
+    """Return the refusal of a search for tags by too short or too long a term: bare (real)."""
+    return ApiError(400, 1208, "The search term is too short or too long.", bare="Bad Request")
 
 
 def too_many_requests(limit: str, seconds: int) -> ApiError:
@@ -90,9 +134,9 @@ def too_many_requests(limit: str, seconds: int) -> ApiError:
 def not_found(kind: str, name: str) -> ApiError:
     """Return the answer for something that does not exist, with its name.
 
-    The code for a backend is IBM's; the codes for other kinds are this platform's own.
+    The codes are this platform's own (guess), except for a job's, which IBM uses.
     """
-    codes = {"Backend": 1007, "Job": 1291, "Session": 1292, "Program": 1294}
+    codes = {"Job": 1291, "Session": 1292, "Program": 1294}
     return ApiError(
         404,
         codes.get(kind, 1290),
@@ -109,22 +153,22 @@ def conflict(message: str) -> ApiError:
     return ApiError(409, 1295, message, "Only a queued or running job can be cancelled.")
 
 
-def session_closed(session_id: str) -> ApiError:
+def session_closed(session_id: str, status: int) -> ApiError:
     """Return the refusal of a job for a session that accepts no more jobs.
 
-    Third-party clients look for this code and this wording. The HTTP status is this platform's
-    choice, because IBM's is not public.
+    The code and the advice are those of IBM's registry (docs), and third-party clients look for
+    this wording. The HTTP status is a setting, because IBM's is not public.
     """
     return ApiError(
-        400,
+        status,
         1217,
         f"Session has been closed: {session_id}",
-        "Open a new session and submit the job to it.",
+        "Open a session with a longer max_time, or submit its jobs with less time between them.",
     )
 
 
 def open_plan() -> ApiError:
-    """Return the refusal of a session on the open plan, in IBM's words."""
+    """Return the refusal of a session on the open plan (real; the words: docs)."""
     return ApiError(
         400,
         1352,
@@ -136,7 +180,7 @@ def open_plan() -> ApiError:
 def usage_limit_reached(instance: str) -> ApiError:
     """Return the refusal of work for an instance, given by name, that has used up its time.
 
-    The status comes from IBM's published interface; the code is this platform's own.
+    The status comes from IBM's description of its API (spec); the code is a guess.
     """
     return ApiError(
         409,
@@ -147,5 +191,5 @@ def usage_limit_reached(instance: str) -> ApiError:
 
 
 def internal_error() -> ApiError:
-    """Return the answer when the platform itself fails. The code is IBM's."""
+    """Return the answer when the platform itself fails. The code is IBM's (docs)."""
     return ApiError(500, 1000, "API Internal error.", "See the log of the local platform.")

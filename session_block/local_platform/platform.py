@@ -14,6 +14,7 @@ from session_block.local_platform.execution.simulation import Simulation
 from session_block.local_platform.execution.worker_pool import WorkerPool
 from session_block.local_platform.faults.registry import Faults
 from session_block.local_platform.stats import Stats
+from session_block.local_platform.workloads.charges import Charging
 from session_block.local_platform.workloads.engine import Engine
 from session_block.local_platform.workloads.jobs import Jobs
 from session_block.local_platform.workloads.queue import Runs
@@ -46,14 +47,13 @@ class Platform:
         self.backends = Backends(self.store, self.clock, settings.seed, {**DEVICES, **devices})
         instances = [one for account in identity.accounts for one in account.instances]
         self.usage = Usage({one.crn: one.usage_limit_seconds for one in instances})
-        self.sessions = Sessions(
-            self.store, self.clock, self.usage, settings.cancelled_session_jobs
-        )
-        self.jobs = Jobs(self.store, self.sessions, self.clock, settings.other_jobs)
+        charging = Charging(settings.charges)
+        self.sessions = Sessions(self.store, self.clock, self.usage, settings)
+        self.jobs = Jobs(self.store, self.sessions, self.clock, charging, settings)
         self.faults = Faults(self.store, self.clock)
         self.stats = Stats(self.store)
         others_seconds = settings.other_jobs * settings.other_job_seconds
-        self._runs = Runs(self.store, self.sessions, self.usage, others_seconds)
+        self._runs = Runs(self.store, self.sessions, self.usage, charging, others_seconds)
         self._pool = WorkerPool(max(1, min(MAX_WORKERS, os.cpu_count() or 1)))
         simulation = Simulation(self._pool, self.backends, settings)
         self.engine = Engine(

@@ -26,7 +26,11 @@ JOB_SECONDS = 10
 def own(tmp_path: Path) -> Iterator[LocalPlatform]:
     """A platform whose jobs take ten seconds each, with a fast clock."""
     with LocalPlatform(
-        tmp_path / "platform", job_seconds=JOB_SECONDS, time_scale=100, interactive_seconds=30
+        tmp_path / "platform",
+        charges="simulated",
+        job_seconds=JOB_SECONDS,
+        time_scale=100,
+        interactive_seconds=30,
     ) as platform:
         yield platform
 

@@ -153,7 +153,9 @@ def test_it_is_said_before_a_limit_is_reached(
 @pytest.fixture
 def costly(tmp_path: Path) -> Iterator[LocalPlatform]:
     """A platform whose jobs take ten seconds each, by a clock that hurries."""
-    with LocalPlatform(tmp_path / "platform", job_seconds=10, time_scale=100) as platform:
+    with LocalPlatform(
+        tmp_path / "platform", charges="simulated", job_seconds=10, time_scale=100
+    ) as platform:
         yield platform
 
 

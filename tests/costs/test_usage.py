@@ -27,7 +27,11 @@ JOB_SECONDS = 10
 def platform(tmp_path: Path) -> Iterator[LocalPlatform]:
     """A platform whose jobs take ten seconds each, by a clock that hurries."""
     with LocalPlatform(
-        tmp_path / "platform", job_seconds=JOB_SECONDS, time_scale=100, interactive_seconds=30
+        tmp_path / "platform",
+        charges="simulated",
+        job_seconds=JOB_SECONDS,
+        time_scale=100,
+        interactive_seconds=30,
     ) as platform:
         yield platform
 
@@ -154,7 +158,9 @@ def test_an_estimate_is_near_what_the_platform_counts(
     tmp_path: Path, ledger_url: str, circuit: QuantumCircuit
 ) -> None:
     """But for the overhead, which only IBM's jobs have, circuit and delay times agree."""
-    with LocalPlatform(tmp_path / "timed", circuit_time=True, time_scale=10) as platform:
+    with LocalPlatform(
+        tmp_path / "timed", circuit_time=True, charges="simulated", time_scale=10
+    ) as platform:
         block = QuantumSession(
             credentials=LocalPlatformCredentials(state_dir=platform.info.state_dir),
             backend_name=BACKEND,

@@ -166,7 +166,7 @@ def test_the_usage_limit_counts_fractions_of_a_second() -> None:
     job = {"program_id": "sampler", "backend": "ibm_manila", "params": {"pubs": []}}
     seen = []
     with (
-        LocalPlatform(time_scale=0, job_seconds=14.6, layout=layout) as small,
+        LocalPlatform(time_scale=0, charges="simulated", job_seconds=14.6, layout=layout) as small,
         raw_client(small.info) as api,
     ):
         for _ in range(3):

@@ -29,7 +29,7 @@ OPEN = "local-platform-open"
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalPlatform]:
     """A platform whose time is advanced by the tests, and whose jobs take ten seconds."""
-    with LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS) as running:
+    with LocalPlatform(time_scale=0, charges="simulated", job_seconds=JOB_SECONDS) as running:
         yield running
 
 
@@ -182,7 +182,9 @@ def test_the_usage_limit() -> None:
     """An instance that has used up its time says so, warns, and takes no more jobs."""
     spec = InstanceSpec(name="small", backends=("ibm_manila",), usage_limit_seconds=15)
     layout = Layout(accounts=(AccountSpec(instances=(spec,)),))
-    with LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS, layout=layout) as local:
+    with LocalPlatform(
+        time_scale=0, charges="simulated", job_seconds=JOB_SECONDS, layout=layout
+    ) as local:
         service = local.service()
         backend = service.backend("ibm_manila")
         run(backend, backend)

@@ -276,8 +276,9 @@ def test_backends_refused(service: QiskitRuntimeService, backend: IBMBackend) ->
     for name in ("ibm_nowhere", "ibm_aachen"):
         with pytest.raises(QiskitBackendNotFoundError):
             service.backend(name)
-        with pytest.raises(RequestsApiError, match='"code":1007') as refused:
+        with pytest.raises(RequestsApiError, match="Backend not found") as refused:
             service._active_api_client.program_run("sampler", name, {"pubs": []}, None, None, None)
         assert refused.value.status_code == 404
+        assert name not in str(refused.value)
     with pytest.raises(QiskitBackendNotFoundError):
         service.backend(backend.name, calibration_id="none")

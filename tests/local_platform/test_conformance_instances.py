@@ -220,6 +220,6 @@ def test_accounts_are_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in two.environment.items():
             monkeypatch.setenv(name, value)
         foreign = stranger._create_new_cloud_api_client(mine.instances[0].crn)
-        with pytest.raises(RequestsApiError, match='"code":1201') as refused:
+        with pytest.raises(RequestsApiError, match='"code":1279') as refused:
             foreign.job_get(job.job_id())
-        assert refused.value.status_code == 403
+        assert refused.value.status_code == 404

@@ -36,7 +36,7 @@ legacy = pytest.mark.filterwarnings("ignore:The (Estimator|Sampler)V2 class is d
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalPlatform]:
     """A platform whose time is advanced by the tests, and whose jobs take ten seconds."""
-    with LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS) as running:
+    with LocalPlatform(time_scale=0, charges="simulated", job_seconds=JOB_SECONDS) as running:
         yield running
 
 

@@ -31,7 +31,7 @@ PENDING_SECONDS = 5.0
 def local() -> Iterator[LocalPlatform]:
     """A platform whose time is advanced by the tests, and whose jobs take ten seconds."""
     with LocalPlatform(
-        time_scale=0, job_seconds=JOB_SECONDS, pending_seconds=PENDING_SECONDS
+        time_scale=0, charges="simulated", job_seconds=JOB_SECONDS, pending_seconds=PENDING_SECONDS
     ) as running:
         yield running
 

@@ -27,7 +27,7 @@ JOB_SECONDS = 10.0
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalPlatform]:
     """A platform whose time is advanced by the tests, and whose jobs take ten seconds."""
-    with LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS) as running:
+    with LocalPlatform(time_scale=0, charges="simulated", job_seconds=JOB_SECONDS) as running:
         yield running
 
 

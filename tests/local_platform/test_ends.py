@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,7 +45,9 @@ MODES = ["dedicated", "batch"]
 @pytest.fixture(scope="module")
 def platform() -> Iterator[LocalPlatform]:
     """A platform of two instances without a limit, whose clock moves when it is advanced."""
-    with LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS, layout=LAYOUT) as running:
+    with LocalPlatform(
+        time_scale=0, charges="simulated", job_seconds=JOB_SECONDS, layout=LAYOUT
+    ) as running:
         yield running
 
 
@@ -179,7 +182,10 @@ def test_the_queued_jobs_of_a_cancelled_session(
     """Those of a batch fail with 1217 at no charge; a setting says it of a dedicated session."""
     with (
         LocalPlatform(
-            time_scale=0, job_seconds=JOB_SECONDS, cancelled_session_jobs=setting
+            time_scale=0,
+            charges="simulated",
+            job_seconds=JOB_SECONDS,
+            cancelled_session_jobs=setting,
         ) as platform,
         raw_client(platform.info) as api,
     ):
@@ -195,6 +201,51 @@ def test_the_queued_jobs_of_a_cancelled_session(
         platform.advance(JOB_SECONDS)
         assert job_of(api, running) == ("Completed", None)
         assert state_of(api, session_id) == ("closed", "session_closed_early")
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [
+        ({}, {"max_time": "Failed", "cost_limit": "Cancelled"}),
+        (
+            {"max_time_jobs": "cancelled", "cost_limit_jobs": "failed"},
+            {"max_time": "Cancelled", "cost_limit": "Failed"},
+        ),
+    ],
+)
+def test_the_queued_jobs_of_a_session_that_a_limit_ends(settings: Any, ends: Any) -> None:
+    """Two settings say what they do at the maximum time and at the cost limit."""
+    with (
+        LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS, **settings) as platform,
+        raw_client(platform.info) as api,
+    ):
+        for by, mode in product(ends, MODES):
+            session_id = open_session(api, mode)
+            submit(api, session_id)
+            queued = submit(api, session_id)
+            platform.advance(1)
+            platform.end_session(session_id, by=by)
+            state = api.get(f"/jobs/{queued}").json()["state"]
+            assert state["status"] == ends[by], (by, mode)
+            failed = ends[by] == "Failed"
+            assert state.get("reason_code") == (1217 if failed else None)
+            assert ("longer max_time" in state.get("reason_solution", "")) is failed
+            platform.set_usage_limit(platform.info.instance, None)
+            platform.advance(JOB_SECONDS)
+
+
+def test_the_status_of_a_refusal_by_a_closed_session() -> None:
+    """The HTTP status of code 1217 is not known, and so a setting."""
+    with (
+        LocalPlatform(session_closed_status=409) as platform,
+        raw_client(platform.info) as api,
+    ):
+        session_id = open_session(api)
+        platform.end_session(session_id, by="close")
+        refused = api.post("/jobs", json={**JOB, "session_id": session_id})
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (409, 1217)
+    with pytest.raises(ValueError, match="session_closed_status must be from 400 to 499"):
+        LocalPlatform(session_closed_status=200).__enter__()
 
 
 def test_a_user_cancels_a_job_without_a_reason(platform: LocalPlatform, api: httpx.Client) -> None:
@@ -282,7 +333,7 @@ def test_the_cost_limit_ends_all_sessions_at_its_moment(
     assert usage(api)["usage_limit_reached"] is True
     assert job_of(api, done) == ("Completed", None)
     assert job_of(api, running) == ("Running", None)
-    assert job_of(api, queued) == job_of(api, waiting) == ("Failed", 1217)
+    assert job_of(api, queued) == job_of(api, waiting) == ("Cancelled", None)
     platform.advance(2)
     assert job_of(api, running) == ("Completed", None)
     assert usage(api)["usage_consumed_seconds"] == used + 20
@@ -309,7 +360,7 @@ def test_two_active_sessions_reach_the_limit_together(
 def test_a_job_of_a_batch_reaches_the_limit_when_it_ends(
     platform: LocalPlatform, api: httpx.Client
 ) -> None:
-    """A batch is charged by its jobs: the one that exceeds the limit finishes, the rest fail."""
+    """A batch is charged by its jobs: the one that exceeds the limit finishes, no other runs."""
     platform.set_usage_limit(MINE, usage(api)["usage_consumed_seconds"] + 15)
     batch = open_session(api, "batch")
     jobs = [submit(api, batch) for _ in range(3)]
@@ -318,7 +369,7 @@ def test_a_job_of_a_batch_reaches_the_limit_when_it_ends(
     platform.advance(10)
     assert state_of(api, batch) == ("closed", CLOSED_COST_LIMIT)
     assert [job_of(api, job_id) for job_id in jobs] == [("Completed", None)] * 2 + [
-        ("Failed", 1217)
+        ("Cancelled", None)
     ]
 
 
@@ -382,7 +433,7 @@ def test_a_rule_makes_the_instance_reach_its_limit(
     assert state_of(api, session_id) == ("closed", CLOSED_COST_LIMIT)
     assert state_of(api, other) == ("closed", CLOSED_COST_LIMIT)
     assert usage(api)["usage_limit_reached"] is True
-    assert (job_of(api, running)[0], job_of(api, queued)) == ("Running", ("Failed", 1217))
+    assert (job_of(api, running)[0], job_of(api, queued)) == ("Running", ("Cancelled", None))
     assert api.post("/jobs", json={**JOB, "session_id": session_id}).status_code == 409
     platform.advance(JOB_SECONDS)
     assert job_of(api, running) == ("Completed", None)

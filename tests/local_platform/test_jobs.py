@@ -92,7 +92,7 @@ def test_tags_have_limits(api: httpx.Client, tags: object) -> None:
 
 def test_cancel(tmp_path: Path, connect: Callable[..., QiskitRuntimeService]) -> None:
     """Queued and running jobs are cancelled at once; one that has ended cannot be."""
-    info = local_platform.start(tmp_path, job_seconds=300)
+    info = local_platform.start(tmp_path, charges="simulated", job_seconds=300)
     try:
         service = connect(info)
         backend = service.backend("ibm_manila")

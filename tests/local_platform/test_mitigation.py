@@ -32,7 +32,9 @@ RATES = {"X": 0.1, "Z": 0.05}
 @pytest.fixture(scope="module", params=["exact", "shots", "device"])
 def manila(request: pytest.FixtureRequest) -> Iterator[IBMBackend]:
     """The smallest backend of a seeded platform with each kind of noise."""
-    with LocalPlatform(noise=request.param, seed=2, circuit_time=True, time_scale=1e4) as platform:
+    with LocalPlatform(
+        noise=request.param, seed=2, circuit_time=True, charges="simulated", time_scale=1e4
+    ) as platform:
         yield platform.service().backend("ibm_manila")
 
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 def noisy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformInfo]:
     """A platform with device noise that counts circuit time."""
     state_dir = tmp_path_factory.mktemp("noisy")
-    yield local_platform.start(state_dir, noise="device", circuit_time=True, time_scale=1000.0)
+    yield local_platform.start(
+        state_dir, noise="device", circuit_time=True, charges="simulated", time_scale=1000.0
+    )
     local_platform.stop(state_dir)
 
 

@@ -126,7 +126,7 @@ def test_a_damaged_identity_is_refused(state_dir: Path) -> None:
 @legacy
 def test_a_killed_server_loses_nothing(state_dir: Path, connect: Connect) -> None:
     """After kill -9 a queued and a running job complete, counted once, for the same client."""
-    info = local_platform.start(state_dir, job_seconds=1.0)
+    info = local_platform.start(state_dir, charges="simulated", job_seconds=1.0)
     service = connect(info)
     backend = service.backend("ibm_manila")
     session = Session(backend)
@@ -184,7 +184,7 @@ def test_equal_seeds_give_equal_noise(tmp_path: Path, connect: Connect) -> None:
 @pytest.mark.rest
 def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
     """At the maximum time the running job finishes and the queued one fails with code 1217."""
-    info = local_platform.start(state_dir, job_seconds=1.5, time_scale=0)
+    info = local_platform.start(state_dir, charges="simulated", job_seconds=1.5, time_scale=0)
     clock = local_platform.Admin(info.origin)
     with raw_client(info) as api:
         body = {"mode": "dedicated", "backend": "ibm_manila", "max_ttl": 1}

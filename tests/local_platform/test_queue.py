@@ -65,7 +65,7 @@ class Still:
 def shared() -> Iterator[Still]:
     """One platform for the tests that need nothing special of it."""
     with (
-        LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS) as platform,
+        LocalPlatform(time_scale=0, charges="simulated", job_seconds=JOB_SECONDS) as platform,
         raw_client(platform.info) as api,
     ):
         yield Still(platform, api)
@@ -83,7 +83,11 @@ def busy() -> Iterator[Still]:
     """A platform on which three jobs of other users are always ahead."""
     with (
         LocalPlatform(
-            time_scale=0, job_seconds=JOB_SECONDS, other_jobs=3, other_job_seconds=100.0
+            time_scale=0,
+            charges="simulated",
+            job_seconds=JOB_SECONDS,
+            other_jobs=3,
+            other_job_seconds=100.0,
         ) as platform,
         raw_client(platform.info) as api,
     ):

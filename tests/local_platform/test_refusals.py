@@ -62,14 +62,25 @@ def test_every_call_needs_a_credential(platform: PlatformInfo) -> None:
 
 
 def test_every_call_needs_the_instance(api: httpx.Client) -> None:
-    """Another account's CRN gets 403."""
-    headers = {"Service-CRN": "crn:v1:bluemix:public:quantum-computing:us-east:a/b:c::"}
-    assert api.get("/jobs", headers=headers).status_code == 403
+    """Another account's CRN is not found, and what is no CRN is refused, each with IBM's code."""
+    crn = "crn:v1:bluemix:public:quantum-computing:us-east:a/b:c::"
+    for given, status, code in (
+        (crn, 404, 1279),
+        (crn.removesuffix("::"), 400, 1348),
+        (crn.replace("a/b", "b"), 400, 1348),
+        ("", 400, 1241),
+        ("local-platform", 400, 1241),
+    ):
+        answer = api.get("/jobs", headers={"Service-CRN": given})
+        assert answer.status_code == status, given
+        (error,) = answer.json()["errors"]
+        assert error["code"] == code, given
+        assert error["solution"]
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/jobs/x", "/jobs/x/results", "/sessions/x", "/backends/x/status", "/nowhere", "/jobs/%00"],
+    ["/jobs/x", "/jobs/x/results", "/sessions/x", "/nowhere", "/jobs/%00"],
 )
 def test_what_does_not_exist(api: httpx.Client, path: str) -> None:
     """Unknown things get 404 in IBM's form."""
@@ -187,7 +198,6 @@ def test_an_internal_error_is_one_answer(caplog: pytest.LogCaptureFixture) -> No
     ("path", "change", "status", "code"),
     [
         ("/sessions", {"mode": "dedicated"}, 400, 1352),
-        ("/jobs", {"backend": "ibm_nowhere"}, 404, 1007),
         ("/jobs", {"session_id": "unknown"}, 404, 1292),
         ("/jobs", {"backend": 1}, 400, 1208),
     ],

@@ -75,7 +75,7 @@ def test_batch(service: QiskitRuntimeService, backend: IBMBackend) -> None:
 @pytest.mark.rest
 def test_cancel(tmp_path: Path, connect: Callable[..., QiskitRuntimeService]) -> None:
     """Cancelling a session cancels its queued jobs; the running one finishes."""
-    info = local_platform.start(tmp_path, job_seconds=4)
+    info = local_platform.start(tmp_path, charges="simulated", job_seconds=4)
     try:
         backend = connect(info).backend("ibm_nairobi")
         session = Session(backend)

@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
 def test_sessions_live_as_the_model_says() -> None:
     """No sequence of requests and of time tells platform and model apart."""
     with (
-        LocalPlatform(time_scale=0, job_seconds=JOB_SECONDS) as platform,
+        LocalPlatform(time_scale=0, charges="simulated", job_seconds=JOB_SECONDS) as platform,
         raw_client(platform.info) as api,
     ):
         Machine.platform, Machine.api = platform, api

@@ -32,7 +32,7 @@ def since_opened(details: dict[str, Any]) -> list[tuple[str, float]]:
 
 def a_day_of_a_session() -> list[tuple[str, float]]:
     """Return the transitions of a session that is used, left alone, and used once more."""
-    with LocalPlatform(time_scale=0, job_seconds=90.0) as platform:
+    with LocalPlatform(time_scale=0, charges="simulated", job_seconds=90.0) as platform:
         session = Session(platform.service().backend("ibm_manila"), max_time="8h")
         circuit = isa(bell(), platform.service().backend("ibm_manila"))
         for pause in (0, 3600, EIGHT_HOURS):
@@ -60,7 +60,7 @@ def test_eight_hours_in_seconds() -> None:
 
 def test_a_fast_clock_waits_for_the_simulation() -> None:
     """However fast the clock runs, a job takes just the time that it is to take."""
-    with LocalPlatform(time_scale=3600, job_seconds=2.0) as platform:
+    with LocalPlatform(time_scale=3600, charges="simulated", job_seconds=2.0) as platform:
         backend = platform.service().backend("ibm_manila")
         session = Session(backend, max_time="1h")
         started = time.monotonic()
@@ -92,7 +92,7 @@ def test_the_natural_clock_can_be_advanced() -> None:
 
 def test_a_stopped_clock_outlives_the_server() -> None:
     """A clock that stands still shows the same after kill -9, also in the middle of a job."""
-    with LocalPlatform(time_scale=0, job_seconds=50.0) as platform:
+    with LocalPlatform(time_scale=0, charges="simulated", job_seconds=50.0) as platform:
         with raw_client(platform.info) as api:
             job_id = api.post("/jobs", json=JOB).json()["id"]
             platform.advance(20)

@@ -244,15 +244,17 @@ def test_jobs_take_shots_times_points_times_bases() -> None:
     circuit.rz(angle[0], 0)
     shot = 35.5555555e-9 + 5351.1111111e-9 + 250e-6
     pub = EstimatorPub.coerce((circuit, [["IIIIZ"], ["IIIIX"]], np.zeros((3, 1)), 0.1))
-    assert timing.estimator_seconds("manila", {}, [pub], [100]) == pytest.approx(100 * 3 * 2 * shot)
+    assert timing.estimator_load("manila", {}, [pub], [100]).seconds == pytest.approx(
+        100 * 3 * 2 * shot
+    )
     constant = EstimatorPub.coerce((circuit, "IIIII", [0.0], 0.1))
-    assert timing.estimator_seconds("manila", {}, [constant], [100]) == 0.0
+    assert timing.estimator_load("manila", {}, [constant], [100]).seconds == 0.0
     measured = circuit.copy()
     measured.add_register(ClassicalRegister(1))
     measured.measure(0, 0)
     sampled = SamplerPub.coerce((measured, np.zeros((3, 1)), 100))
-    assert timing.sampler_seconds("manila", {}, [sampled]) == pytest.approx(100 * 3 * shot)
-    assert timing.executor_seconds("manila", {}, [(measured, 3)], 100) == pytest.approx(
+    assert timing.sampler_load("manila", {}, [sampled]).seconds == pytest.approx(100 * 3 * shot)
+    assert timing.executor_load("manila", {}, [(measured, 3)], 100).seconds == pytest.approx(
         100 * 3 * shot
     )
 

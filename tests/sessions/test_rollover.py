@@ -196,7 +196,7 @@ def test_a_day_of_experiments_in_scaled_time(ledger_url: str) -> None:
     job_seconds, longest = 29 * MINUTE, 8 * HOUR
     count = -(-24 * HOUR // job_seconds)
     in_one_session = -(-longest // job_seconds)
-    with LocalPlatform(time_scale=0, job_seconds=job_seconds) as platform:
+    with LocalPlatform(time_scale=0, charges="simulated", job_seconds=job_seconds) as platform:
         block = block_for(platform.info, ledger_url, max_time="8h")
         began = platform.now()
         with block.experiment("a day") as experiment, jobs_taking(platform, job_seconds):

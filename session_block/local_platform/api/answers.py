@@ -52,7 +52,7 @@ def refusal(error: ApiError) -> Response:
     """Return a refusal as an HTTP response."""
     headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return Response(
-        error.body(), status_code=error.status, headers=headers, media_type="application/json"
+        error.body(), status_code=error.status, headers=headers, media_type=error.media_type
     )
 
 

@@ -20,6 +20,7 @@ from session_block.local_platform.faults.rules import (
     EndJob,
     EndSession,
     ListingLag,
+    RepeatCursor,
     Signal,
     Status,
     Truncate,
@@ -48,6 +49,10 @@ class CallFaults:
         """Return the age in seconds at which a job appears in listings; 0 for no lag."""
         lags = [rule.seconds for rule in self._rules if isinstance(rule, ListingLag)]
         return max(lags, default=0.0)
+
+    def repeats_cursor(self) -> bool:
+        """Return whether the page names the cursor that it was asked with as that of the next."""
+        return any(isinstance(rule, RepeatCursor) for rule in self._rules)
 
     async def before(self, end_session: Callable[[EndSession], None]) -> Response | None:
         """Apply the rules that act before the call's effect.

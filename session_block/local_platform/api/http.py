@@ -19,6 +19,7 @@ from starlette.routing import Route
 from session_block.local_platform.api.answers import answer, refusal
 from session_block.local_platform.api.call_faults import NO_FAULTS, CallFaults
 from session_block.local_platform.api.local_access import check_local_access
+from session_block.local_platform.api.virtual_hosts import region_of
 from session_block.local_platform.errors import ApiError, bad_request, internal_error
 from session_block.local_platform.faults.rules import EndSession
 
@@ -213,8 +214,8 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
     """Return a request as a call, with its faults, and its account and instance if needed.
 
     Raises:
-        ApiError: 401 or 403 if required credentials are missing or wrong, 413 if the body is too
-            large.
+        ApiError: 401 if a credential is missing or wrong, 400 or 404 if the instance is, 413 if
+            the body is too large.
     """
     body = await _read_body(request)
     faults = platform.faults
@@ -226,7 +227,9 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
     if operation.needs_token:
         sender = platform.accounts.authorized(request.headers.get("authorization"))
         if operation.needs_instance:
-            target = platform.accounts.instance_of(sender, request.headers.get("service-crn"))
+            region = region_of(request.headers.get("host", ""))
+            crn = request.headers.get("service-crn")
+            target = platform.accounts.instance_of(sender, crn, region)
     hits = NO_FAULTS
     if concerned:
         caller = "" if sender is None else sender.id

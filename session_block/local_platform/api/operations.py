@@ -15,6 +15,7 @@ RUNTIME = (
     *routes_sessions.OPERATIONS,
     *routes_jobs.OPERATIONS,
     *workloads.OPERATIONS,
+    *routes_account.OPERATIONS,
 )
 # The client uses a URL with "experimental" in it unchanged; `url_resolver` may return the other.
 API = {

@@ -1,4 +1,4 @@
-"""IBM Cloud's services: access tokens (IAM), and each account's instances and plans.
+"""Access tokens (IAM), each account's instances and plans, and the versions of the API.
 
 The client finds instances with Global Search and their plans in the Global Catalog. The Resource
 Controller lists the instances too, for programs other than the client.
@@ -17,10 +17,14 @@ from session_block.local_platform.config.tenancy import PLANS
 from session_block.local_platform.errors import bad_request, not_found
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from session_block.local_platform.config.tenancy import Instance
 
 SEARCH_PAGE = 10
 MAX_SEARCH_PAGE = 1000
+# Real: the only version that was live.
+API_VERSION = "2026-04-15"
 
 
 def _token(call: Call) -> Response:
@@ -91,13 +95,55 @@ def _resources(call: Call) -> dict[str, Any]:
     return {"rows_count": len(found), "next_url": None, "resources": found}
 
 
+def _account(call: Call) -> dict[str, Any]:
+    """Return the plans of the sender's account with their limits (real; the fields are the spec's).
+
+    The allocation of a plan is what its instances' limits add up to (guess).
+    """
+    wanted, plan = call.path["account_id"], call.text_query("plan_id")
+    instances = [one for one in call.account.instances if one.account_id == wanted]
+    if not instances:
+        raise not_found("Account", wanted)
+    plans: dict[str, list[Instance]] = {
+        one.plan_id: [] for one in instances if plan in (None, one.plan_id)
+    }
+    for one in instances:
+        if one.plan_id in plans:
+            plans[one.plan_id].append(one)
+    return {"plans": [_plan_of(call, of_plan) for of_plan in plans.values()]}
+
+
+def _plan_of(call: Call, instances: Sequence[Instance]) -> dict[str, Any]:
+    first = instances[0]
+    limits = [call.platform.usage_of(one).get("usage_limit_seconds") for one in instances]
+    known = [limit for limit in limits if limit is not None]
+    described = {
+        "plan_id": first.plan_id,
+        "subscription_id": f"{first.account_id[:24]}-{first.plan}",
+        "subscription_name": PLANS[first.plan].display_name,
+        "backends": sorted({name for one in instances for name in one.backends}),
+        "max_ttl": first.max_ttl,
+        "active_ttl": first.max_ttl,
+        "interactive_ttl": min(call.platform.identity.settings.interactive_seconds, first.max_ttl),
+        "usage_allocation_seconds": sum(known),
+        "unallocated_usage_seconds": 0,
+    }
+    if len(known) == len(limits):
+        described["usage_limit_seconds"] = sum(known)
+    return described
+
+
+def _versions(_call: Call) -> dict[str, Any]:
+    return {"versions": [{"version": API_VERSION, "status": "live"}]}
+
+
 def _described(instance: Instance) -> dict[str, Any]:
     return {
         "id": instance.crn,
         "guid": _guid(instance),
         "crn": instance.crn,
         "name": instance.name,
-        "account_id": instance.crn.split(":")[6].removeprefix("a/"),
+        "account_id": instance.account_id,
         "region_id": instance.region,
         "resource_id": "quantum-computing",
         "resource_plan_id": instance.plan_id,
@@ -126,6 +172,11 @@ def _is_object(body: bytes) -> bool:
         return False
 
 
+OPERATIONS = (
+    Operation("GET", "/accounts/{account_id}", _account, needs_instance=False),
+    # Real: it needs no token.
+    Operation("GET", "/versions", _versions, needs_token=False, needs_instance=False),
+)
 IAM = (Operation("POST", "/identity/token", _token, needs_token=False, needs_instance=False),)
 SEARCH = (Operation("POST", "/v3/resources/search", _search, needs_instance=False),)
 RESOURCES = (

@@ -16,7 +16,12 @@ from session_block.local_platform.api.http import (
 )
 from session_block.local_platform.api.routes_backends import owned
 from session_block.local_platform.clock import iso
-from session_block.local_platform.errors import bad_request, not_found, usage_limit_reached
+from session_block.local_platform.errors import (
+    bad_request,
+    not_found,
+    short_search,
+    usage_limit_reached,
+)
 from session_block.local_platform.workloads.job_records import (
     MAX_EXECUTION_SECONDS,
     PENDING,
@@ -33,8 +38,11 @@ _NEEDED_PARAMS = {
     "noise-learner": ("instructions", "circuits"),
 }
 _RUNS_OUTSIDE = "Sessions are not available on the open plan. The job runs in job mode."
+# Real: characters, not UTF-16 units.
 MAX_TAGS = 8
 MAX_TAG_LENGTH = 86
+# Spec, and real for the shortest.
+_SEARCH_LENGTHS = range(3, 101)
 MAX_PAGE = 200
 MAX_OFFSET = 2_147_483_647
 
@@ -45,9 +53,7 @@ def _submit(call: Call) -> dict[str, Any]:
     if program not in PROGRAMS:
         raise not_found("Program", program)
     backend = owned(call, text_field(content.get("backend"), "backend")).name
-    calibration = optional_text(content, "calibration_id")
-    if calibration is not None:
-        call.platform.backends.configuration(backend, calibration)
+    calibration = _calibration(call, content, backend)
     params = content.get("params")
     if not isinstance(params, dict):
         raise bad_request("params must be an object")
@@ -91,6 +97,17 @@ def _submit(call: Call) -> dict[str, Any]:
     return answer
 
 
+def _calibration(call: Call, content: dict[str, Any], backend: str) -> str | None:
+    calibration = optional_text(content, "calibration_id")
+    if calibration is None:
+        return None
+    if not call.instance.allows_sessions:
+        # Real: the open plan refuses it. The status and the code are a guess.
+        raise bad_request("calibration_id is not available on the open plan")
+    call.platform.backends.configuration(backend, calibration)
+    return calibration
+
+
 def _is_ignored(call: Call, session_id: str | None) -> bool:
     """Say whether the plan ignores the session, so that the job runs outside it."""
     if session_id is None or call.instance.allows_sessions:
@@ -131,6 +148,11 @@ def _get(call: Call) -> dict[str, Any]:
 def _results(call: Call) -> Response:
     text = call.platform.jobs.result(call.path["job_id"], call.instance.crn)
     return Response(status_code=204) if text is None else PlainTextResponse(text)
+
+
+def _interim_results(call: Call) -> Response:
+    path = call.path["job_id"]
+    return PlainTextResponse(call.platform.jobs.interim_results(path, call.instance.crn))
 
 
 def _cancel(call: Call) -> None:
@@ -183,6 +205,15 @@ def _replace_tags(call: Call) -> None:
     call.platform.jobs.replace_tags(call.path["job_id"], call.instance.crn, tags)
 
 
+def _search_tags(call: Call) -> dict[str, Any]:
+    if call.query.get("type", "job") != "job":
+        raise bad_request("type must be job")
+    search = call.query.get("search", "")
+    if len(search) not in _SEARCH_LENGTHS:
+        raise short_search()
+    return {"tags": list(call.platform.jobs.tags(call.instance.crn, search))}
+
+
 def _refuse_beyond_limit(call: Call) -> None:
     if call.platform.usage_of(call.instance)["usage_limit_reached"]:
         raise usage_limit_reached(call.instance.name)
@@ -202,8 +233,10 @@ OPERATIONS = (
     Operation("GET", "/jobs/{job_id}", _get),
     Operation("DELETE", "/jobs/{job_id}", _delete),
     Operation("GET", "/jobs/{job_id}/results", _results),
+    Operation("GET", "/jobs/{job_id}/interim_results", _interim_results),
     Operation("POST", "/jobs/{job_id}/cancel", _cancel),
     Operation("GET", "/jobs/{job_id}/metrics", _metrics),
     Operation("GET", "/jobs/{job_id}/logs", _logs),
     Operation("PUT", "/jobs/{job_id}/tags", _replace_tags),
+    Operation("GET", "/tags", _search_tags),
 )

@@ -6,24 +6,17 @@ from typing import Any, get_args
 
 from session_block.local_platform.api.http import Call, Operation, optional_text, whole_number
 from session_block.local_platform.api.routes_backends import owned
-from session_block.local_platform.errors import bad_request, open_plan
-from session_block.local_platform.workloads.session_lifecycle import (
-    DEFAULT_MAX_TTL,
-    MAX_TTL_LIMIT,
-    HowToEnd,
-)
+from session_block.local_platform.errors import bad_request, open_plan, unknown_mode
+from session_block.local_platform.workloads.session_lifecycle import HowToEnd, SessionMode
 from session_block.local_platform.workloads.sessions import details
 
-# Public documentation: a batch of the open plan lives ten minutes.
-OPEN_PLAN_MAX_TTL = 600
+_MODES: tuple[SessionMode, ...] = get_args(SessionMode)
 _WAYS_TO_END: tuple[HowToEnd, ...] = get_args(HowToEnd)
 
 
 def _open(call: Call) -> dict[str, Any]:
     content = call.json_object()
-    mode = content.get("mode")
-    if mode not in ("dedicated", "batch"):
-        raise bad_request("mode must be dedicated or batch")
+    mode = _mode(content)
     instance = call.instance
     if content.get("instance") not in (None, instance.crn):
         raise bad_request("instance is not the instance of the Service-CRN header")
@@ -34,14 +27,18 @@ def _open(call: Call) -> dict[str, Any]:
     backend = optional_text(content, "backend") or optional_text(content, "backend_name")
     if backend is not None:
         owned(call, backend)
-    longest = MAX_TTL_LIMIT if instance.allows_sessions else OPEN_PLAN_MAX_TTL
-    default = min(DEFAULT_MAX_TTL, longest)
-    max_ttl = whole_number(content.get("max_ttl", default), "max_ttl", 1, longest)
+    longest = instance.max_ttl
+    max_ttl = whole_number(content.get("max_ttl", longest), "max_ttl", 1, longest)
+    # Spec: interactive_ttl <= active_ttl <= max_ttl, and that active_ttl is max_ttl by default.
+    active_ttl = content.get("active_ttl")
+    if active_ttl is not None:
+        active_ttl = whole_number(active_ttl, "active_ttl", 1, max_ttl)
+    longest_active = active_ttl or max_ttl
     interactive_ttl = whole_number(
-        content.get("interactive_ttl", min(settings.interactive_seconds, max_ttl)),
+        content.get("interactive_ttl", min(settings.interactive_seconds, longest_active)),
         "interactive_ttl",
         1,
-        max_ttl,
+        longest_active,
     )
     session = call.platform.sessions.open(
         mode=mode,
@@ -50,10 +47,21 @@ def _open(call: Call) -> dict[str, Any]:
         account=call.account.id,
         max_ttl=max_ttl,
         interactive_ttl=interactive_ttl,
+        active_ttl=active_ttl,
         pending_seconds=settings.pending_seconds,
     )
     call.platform.engine.wake()
     return _details(call, session.id)
+
+
+def _mode(content: dict[str, Any]) -> SessionMode:
+    mode = content.get("mode")
+    if not isinstance(mode, str):
+        raise bad_request(f"mode must be one of {', '.join(_MODES)}")
+    known = next((one for one in _MODES if one == mode), None)
+    if known is None:
+        raise unknown_mode()
+    return known
 
 
 def _get(call: Call) -> dict[str, Any]:

@@ -19,14 +19,26 @@ from session_block.local_platform.errors import ApiError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+_QUANTUM = re.compile(r"(?:private\.)?(?:([a-z0-9-]+)\.)?quantum\..+")
+# The name without a region is that of this one (client source).
+_UNNAMED_REGION = "us-east"
 _SERVICES = (
-    (re.compile(r"(?:private\.)?(?:[a-z0-9-]+\.)?quantum\..+"), ""),
+    (_QUANTUM, ""),
     (re.compile(r"iam\..+"), "/iam"),
     (re.compile(r"api\.global-search-tagging\..+"), "/search"),
     (re.compile(r"globalcatalog\..+"), "/catalog"),
     (re.compile(r"resource-controller\..+"), "/resource-controller"),
 )
 _ABSOLUTE = re.compile(r"https?://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+def region_of(authority: str) -> str | None:
+    """Return the region of a host such as ``eu-de.quantum.cloud.ibm.com``; None for another host.
+
+    An instance is found only in its own region (real).
+    """
+    found = _QUANTUM.fullmatch(_host(authority))
+    return None if found is None else found[1] or _UNNAMED_REGION
 
 
 def virtual_hosts(app: ASGIApp) -> ASGIApp:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.api.http import Call, Operation
@@ -44,8 +45,10 @@ MODES = ("job", "session", "batch")
 
 STATUSES = ("completed", "canceled", "failed", "pending", "in_progress")
 
-# Creation time of a workload (Unix seconds), and its sequence number.
+# Creation time of a workload (Unix seconds), and its sequence number. A cursor that gives none
+# stands for every workload of its time.
 Cursor = tuple[float, int]
+_LAST = 2**63
 
 
 def _list(call: Call) -> dict[str, Any]:
@@ -72,7 +75,10 @@ def _list(call: Call) -> dict[str, Any]:
         next=call.text_query("next"),
         previous=call.text_query("previous"),
     )
-    return list_workloads(call.platform, wanted, "/workloads")
+    page = list_workloads(call.platform, wanted, "/workloads")
+    if call.faults.repeats_cursor() and wanted.next is not None and "next" in page:
+        page["next"] = {"href": f"/workloads?next={wanted.next}"}
+    return page
 
 
 OPERATIONS = (Operation("GET", "/workloads", _list),)
@@ -215,12 +221,18 @@ def _count_up_to(
 
 
 def _encode(position: Cursor) -> str:
-    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+    """Return a cursor as IBM makes one, base64 of a time (real), followed by a sequence number.
+
+    The number is this platform's own: with it no cursor repeats, unless a fault rule says so.
+    """
+    created, seq = position
+    return base64.urlsafe_b64encode(f"{iso(created)} {seq}".encode()).decode()
 
 
 def _decode(cursor: str) -> Cursor:
     try:
-        created, seq = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return (float(created), int(seq))
-    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
+        text = base64.urlsafe_b64decode(cursor.encode()).decode()
+        created, _, seq = text.partition(" ")
+        return (datetime.fromisoformat(created).timestamp(), int(seq or _LAST))
+    except (ValueError, OverflowError, binascii.Error):
         raise bad_request("the cursor was not made by this platform") from None

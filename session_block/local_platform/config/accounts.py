@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
 
-from session_block.local_platform.errors import forbidden, not_authorized
+from session_block.local_platform.errors import instance_not_found, not_a_crn, not_authorized
 
 if TYPE_CHECKING:
     from session_block.local_platform.config.state import Identity
     from session_block.local_platform.config.tenancy import Account, Instance
 
 _ALGORITHM = "HS256"
+_CRN = re.compile(r"crn:v1:[^:]*:[^:]*:quantum-computing:[^:]+:a/[^:]+:[^:]+::")
 
 
 class Accounts:
@@ -78,16 +80,23 @@ class Accounts:
         return account
 
     @staticmethod
-    def instance_of(account: Account, crn: str | None) -> Instance:
+    def instance_of(account: Account, crn: str | None, region: str | None = None) -> Instance:
         """Return the account's instance with this CRN.
 
+        Args:
+            account: The account.
+            crn: The CRN that the request names.
+            region: The region that the request was sent to; None is any.
+
         Raises:
-            ApiError: 403 when the account has no such instance.
+            ApiError: 400 if it is no CRN, 404 if the account has no such instance in the region.
         """
+        if crn is None or not _CRN.fullmatch(crn):
+            raise not_a_crn(crn or "")
         for instance in account.instances:
-            if instance.crn == crn:
+            if instance.crn == crn and region in (None, instance.region):
                 return instance
-        raise forbidden("The Service-CRN header names no instance of this account.")
+        raise instance_not_found()
 
     def _of_token(self, token: str) -> Account | None:
         try:

@@ -27,13 +27,29 @@ OpenPlanSessions = Literal["refuse", "ignore"]
 OPEN_PLAN_SESSIONS: tuple[OpenPlanSessions, ...] = ("refuse", "ignore")
 CancelledSessionJobs = Literal["cancelled", "failed"]
 CANCELLED_SESSION_JOBS: tuple[CancelledSessionJobs, ...] = ("cancelled", "failed")
+Charges = Literal["ibm", "simulated"]
+CHARGES: tuple[Charges, ...] = ("ibm", "simulated")
+ExecutorFailures = Literal["as_v2", "none"]
+EXECUTOR_FAILURES: tuple[ExecutorFailures, ...] = ("as_v2", "none")
 MAX_SCALE = 1e6
-LATER_SETTINGS = ("cancelled_session_jobs",)
+REFUSALS = range(400, 500)
+LATER_SETTINGS = (
+    "cancelled_session_jobs",
+    "max_time_jobs",
+    "cost_limit_jobs",
+    "session_closed_status",
+    "executor_failures",
+    "charges",
+)
 """Settings that earlier versions do not know, and so cannot read: written only where given."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "noise": NOISES,
     "open_plan_sessions": OPEN_PLAN_SESSIONS,
     "cancelled_session_jobs": CANCELLED_SESSION_JOBS,
+    "max_time_jobs": CANCELLED_SESSION_JOBS,
+    "cost_limit_jobs": CANCELLED_SESSION_JOBS,
+    "executor_failures": EXECUTOR_FAILURES,
+    "charges": CHARGES,
 }
 
 
@@ -52,6 +68,11 @@ class SettingsGiven(TypedDict, total=False):
     time_scale: float | None
     open_plan_sessions: OpenPlanSessions | None
     cancelled_session_jobs: CancelledSessionJobs | None
+    max_time_jobs: CancelledSessionJobs | None
+    cost_limit_jobs: CancelledSessionJobs | None
+    session_closed_status: int | None
+    executor_failures: ExecutorFailures | None
+    charges: Charges | None
 
 
 @dataclass(frozen=True)
@@ -69,15 +90,24 @@ class Settings:
         other_job_seconds: How long each of the other users' jobs takes.
         interactive_seconds: How long an active session may be idle before it becomes inactive.
         pending_seconds: How long a session is ``pending_inactive`` before it is inactive, or
-            ``pending_closed`` before it is closed. IBM's own time is not public; with 0 these
+            ``pending_closed`` before it is closed. IBM's own time is not known; with 0 these
             states are skipped.
         token_seconds: Lifetime of an access token, in seconds of the machine's clock.
         time_scale: Speed of the platform's clock; with 0 it moves only when it is advanced.
-        open_plan_sessions: ``refuse`` refuses sessions on the open plan. ``ignore`` opens them,
-            but runs their jobs outside of them. IBM's sources say both.
+        open_plan_sessions: ``refuse`` refuses sessions on the open plan (real). ``ignore`` opens
+            them, but runs their jobs outside of them, as IBM's earlier API did (real).
         cancelled_session_jobs: What becomes of the queued jobs of a dedicated session that is
             cancelled: ``cancelled`` without a reason, or ``failed`` with code 1217, as those of a
-            batch always do. IBM's sources say both.
+            batch always do (real). IBM's pages say both (docs).
+        max_time_jobs: The same at a session's or batch's maximum time; a guess.
+        cost_limit_jobs: The same at the cost limit of the instance. IBM's documentation says
+            that they are cancelled (docs); that their state says so is a guess.
+        session_closed_status: HTTP status of the refusal of a job by a closed session; a guess.
+        executor_failures: ``as_v2`` lets an executor job fail after queueing as IBM's sampler
+            does, for circuits that are not ISA and for too many executions; ``none`` runs it. Both
+            are guesses: nothing public tells how such a job fails.
+        charges: ``ibm`` charges jobs as published charges say (real), however long they occupy the
+            QPU here; ``simulated`` charges the time that they occupy it.
     """
 
     noise: Noise = "exact"
@@ -92,6 +122,11 @@ class Settings:
     time_scale: float = 1.0
     open_plan_sessions: OpenPlanSessions = "refuse"
     cancelled_session_jobs: CancelledSessionJobs = "cancelled"
+    max_time_jobs: CancelledSessionJobs = "failed"
+    cost_limit_jobs: CancelledSessionJobs = "cancelled"
+    session_closed_status: int = 400
+    executor_failures: ExecutorFailures = "as_v2"
+    charges: Charges = "ibm"
 
     def with_given(self, given: SettingsGiven) -> Settings:
         """Return these settings, changed by the given ones.
@@ -111,6 +146,11 @@ class Settings:
         for name in ("interactive_seconds", "token_seconds"):
             if getattr(changed, name) < 1:
                 raise ValueError(f"{name} must be one or more, not {getattr(changed, name)}")
+        if changed.session_closed_status not in REFUSALS:
+            raise ValueError(
+                "session_closed_status must be from 400 to 499, "
+                f"not {changed.session_closed_status}"
+            )
         if not 0 <= changed.time_scale <= MAX_SCALE:
             raise ValueError(f"time_scale must be from 0 to {MAX_SCALE:g}")
         return changed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.devices import recordings
 from session_block.local_platform.devices.calibrations import Calibration, Calibrations, Gate
-from session_block.local_platform.errors import bad_request, not_found
+from session_block.local_platform.errors import bad_request, unknown_backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ class Backends:
         try:
             return self._devices[name]
         except KeyError:
-            raise not_found("Backend", name) from None
+            raise unknown_backend(name) from None
 
     def calibration(self, name: str, calibration_id: str | None = None) -> Calibration:
         """Return a device's calibration with this ID, or its current one.
@@ -151,7 +151,7 @@ class Backends:
     ) -> dict[str, Any]:
         """Return a device's properties as the API shows them.
 
-        They include the ID of their calibration; IBM's are not known to do so.
+        They include the ID of their calibration; that IBM's do not is a guess.
 
         Args:
             name: Name of the backend.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MICROSECOND = 1e-6
+# Real: this family's default. The recordings were made before.
+_REP_DELAYS = {"Nighthawk": 1.0}
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": MICROSECOND, "µs": MICROSECOND, "ns": 1e-9, "": 1.0}
 
 
@@ -26,8 +28,13 @@ def exists(recording: str) -> bool:
 
 @cache
 def configuration(recording: str) -> dict[str, Any]:
-    """Return the configuration that the API showed when recorded. Callers must not modify it."""
-    return _read(recording, "conf")
+    """Return the configuration that the API shows. Callers must not modify it."""
+    content = _read(recording, "conf")
+    delay = _REP_DELAYS.get((content.get("processor_type") or {}).get("family", ""))
+    if delay is None:
+        return content
+    longest = (content.get("rep_delay_range") or [delay])[-1]
+    return {**content, "default_rep_delay": delay, "rep_delay_range": [0.0, longest]}
 
 
 @cache

@@ -23,7 +23,7 @@ from ibm_quantum_schemas.executor.version_2_0.models import (
 )
 from ibm_quantum_schemas.noise_learner_v2 import version_0_1 as noise_learner_v2
 from ibm_quantum_schemas.noise_learner_v3 import version_0_1, version_0_2, version_0_3
-from qiskit.circuit import CircuitInstruction, QuantumCircuit
+from qiskit.circuit import CircuitInstruction, ParameterExpression, QuantumCircuit
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import PauliLindbladMap, QubitSparsePauliList
@@ -37,6 +37,7 @@ from qiskit_ibm_runtime.options_models.simulator import SimulatorOptions
 from qiskit_ibm_runtime.quantum_program import QuantumProgram
 from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
 from qiskit_ibm_runtime.results.noise_learner import LayerError, PauliLindbladError
+from qiskit_ibm_runtime.utils.utils import is_valid_rzz_pub
 from samplomatic.quantum_program import SamplexItem
 
 from session_block.local_platform.execution.seeding import content_seed
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from qiskit.circuit import Instruction
     from qiskit.primitives.containers import DataBin
+    from qiskit.primitives.containers.estimator_pub import EstimatorPub
     from qiskit_aer import AerSimulator
     from qiskit_ibm_runtime import QiskitRuntimeService
 
@@ -111,6 +114,20 @@ def connect_later_alike(
             return connect(instance)
 
     service._create_new_cloud_api_client = connect_alike  # noqa: SLF001
+
+
+def why_angles_are_invalid(pub: SamplerPub | EstimatorPub) -> str:
+    """Return which angle of an ``rzz`` gate no device has, or an empty text."""
+    return str(is_valid_rzz_pub(pub))
+
+
+def why_rzz_is_invalid(gate: Instruction) -> str:
+    """Return why no device has an ``rzz`` gate of this angle; empty for a parameter's angle."""
+    if isinstance(gate.params[0], ParameterExpression):
+        return ""
+    circuit = QuantumCircuit(2)
+    circuit.append(gate, (0, 1))
+    return why_angles_are_invalid(SamplerPub(circuit))
 
 
 def decode_params(text: str) -> Any:

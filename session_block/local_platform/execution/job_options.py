@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_SHOTS = 4096
 DEFAULT_PRECISION = 0.015625
 DEFAULT_RESILIENCE_LEVEL = 1
+# Real: at resilience level 1 and above, fewer shots of a PUB run as these.
+LEAST_MITIGATED_SHOTS = 64
 
 Options = dict[str, Any]
 
@@ -27,6 +29,12 @@ def of_job(params: Mapping[str, Any]) -> Options:
     if "resilience_level" in params:
         options["resilience_level"] = params["resilience_level"]
     return options
+
+
+def resilience_level(options: Mapping[str, Any]) -> int:
+    """Return the resilience level of an estimator's options."""
+    level = options.get("resilience_level")
+    return level if isinstance(level, int) else DEFAULT_RESILIENCE_LEVEL
 
 
 def sampler_shots(options: Options) -> int:
@@ -42,13 +50,15 @@ def estimator_accuracy(precision: float | None, options: Options) -> tuple[float
         precision: The PUB's own precision, if any.
         options: The job's options.
     """
-    level = options.get("resilience_level", DEFAULT_RESILIENCE_LEVEL)
+    level = resilience_level(options)
+    least = LEAST_MITIGATED_SHOTS if level > 0 else 1
     # From level 1 on, the estimator twirls measurements by default.
     shots = _twirled_shots(options, default=level > 0) or options.get("default_shots")
     if not precision and shots:
-        return 1.0 / math.sqrt(shots), int(shots)
+        shots = max(least, int(shots))
+        return 1.0 / math.sqrt(shots), shots
     wanted = float(precision or options.get("default_precision") or DEFAULT_PRECISION)
-    return wanted, math.ceil(1.0 / wanted**2)
+    return wanted, max(least, math.ceil(1.0 / wanted**2))
 
 
 def refuse_raw_measurements(options: Options) -> None:

@@ -13,8 +13,8 @@ from samplomatic.transpiler import generate_boxing_pass_manager
 from samplomatic.utils import undress_box
 
 _GATES = get_standard_gate_name_mapping()
-# On a circuit with one of these, the real service refuses twirling and noise learning (code 1519).
-_FRACTIONAL_GATES = frozenset(("rx", "rzz"))
+# Real: on a circuit with one of these, IBM refuses twirling and noise learning (code 1519).
+FRACTIONAL_GATES = frozenset(("rx", "rzz"))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def of_circuits(circuits: Iterable[QuantumCircuit], strategy: str, most: int | N
     for circuit in circuits:
         if circuit.has_control_flow_op():
             raise ValueError("no noise is learned of circuits with control flow or boxes")
-        if names := _FRACTIONAL_GATES.intersection(circuit.count_ops()):
+        if names := FRACTIONAL_GATES.intersection(circuit.count_ops()):
             raise ValueError(f"no noise is learned of circuits with fractional gates: {min(names)}")
         for layer in _entangling(boxing.run(circuit)):
             counts[layer.content] += 1

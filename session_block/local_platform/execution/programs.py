@@ -38,12 +38,14 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from session_block.local_platform.devices import recordings
 from session_block.local_platform.execution import (
     apportioned,
+    charges,
     circuits,
     client_codec,
     ideal,
     job_options,
     layers,
     learning,
+    refusals,
     timing,
 )
 from session_block.local_platform.execution.noise import NoisyDevice, device
@@ -70,6 +72,10 @@ class Request:
         repetition: Which of several equal jobs it is: each gives a sample of its own.
         circuit_time: Whether to compute how long the job would occupy the device.
         calibration: Number of the calibration that sets the device's errors.
+        charged: Whether to compute what IBM charges, and to stop a job of too many executions for
+            its maximum execution time.
+        refuses: Whether to refuse what IBM's programs refuse.
+        limit: The job's maximum execution time in seconds.
     """
 
     program: str
@@ -81,21 +87,37 @@ class Request:
     repetition: int = 1
     circuit_time: bool = False
     calibration: int = 0
+    charged: bool = False
+    refuses: bool = False
+    limit: float = math.inf
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A job's result as text for the client, and its QPU time if requested."""
+    """A job's result as text for the client, and its QPU time and its charge if requested."""
 
     result: str
     qpu_seconds: float | None
+    charged_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """What a job will cost, known before it is simulated."""
+
+    qpu_seconds: float | None = None
+    charged_seconds: int | None = None
+
+    def answer(self, result: str) -> Answer:
+        return Answer(result, self.qpu_seconds, self.charged_seconds)
 
 
 def run(request: Request) -> Answer:
     """Run a job.
 
     Raises:
-        Exception: Any error of decoding or simulation; the job has then failed.
+        ProgramFailedError: IBM's program refuses the job, or its executions take too long.
+        Exception: Any other error of decoding or simulation; the job has then failed.
     """
     runners = {
         "sampler": _run_sampler,
@@ -107,11 +129,14 @@ def run(request: Request) -> Answer:
 
 
 def _run_sampler(request: Request) -> Answer:
-    params = client_codec.decode_params(request.params)
+    params = _decoded(request)
     options = job_options.of_job(params)
     job_options.refuse_raw_measurements(options)
     default_shots = job_options.sampler_shots(options)
-    pubs = [_sampler_pub(pub, default_shots) for pub in params["pubs"]]
+    pubs = [_sampler_pub(request, pub, default_shots) for pub in params["pubs"]]
+    if request.refuses:
+        refusals.check_sampler(request.recording, options, pubs)
+    costs = _costs(request, lambda: timing.sampler_load(request.recording, options, pubs))
     small = [_compact(request, pub.circuit) for pub in pubs]
     seed = _seed(
         request,
@@ -128,18 +153,25 @@ def _run_sampler(request: Request) -> Answer:
         data = sample(reduced, content_seed(seed, index))
         metadata = {"circuit_metadata": pub.circuit.metadata or {}, "shots": pub.shots}
         results.append(SamplerPubResult(data, metadata=metadata))
-    seconds = None
-    if request.circuit_time:
-        seconds = timing.sampler_seconds(request.recording, options, pubs)
     result = PrimitiveResult(results, metadata={"version": 2})
-    return Answer(client_codec.encode_result(result), seconds)
+    return costs.answer(client_codec.encode_result(result))
 
 
 def _run_estimator(request: Request) -> Answer:
-    params = client_codec.decode_params(request.params)
+    params = _decoded(request)
     options = job_options.of_job(params)
-    pubs = [EstimatorPub.coerce(tuple(pub)) for pub in params["pubs"]]
+    coerce = refusals.estimator_pub if request.refuses else EstimatorPub.coerce
+    pubs = [coerce(tuple(pub)) for pub in params["pubs"]]
+    if request.refuses:
+        refusals.check_estimator(request.recording, options, pubs)
     accuracies = [job_options.estimator_accuracy(pub.precision, options) for pub in pubs]
+    all_shots = [shots for _, shots in accuracies]
+    costs = _costs(
+        request,
+        lambda: timing.estimator_load(request.recording, options, pubs, all_shots),
+        charges.mitigation(options, max(all_shots, default=0)),
+        options,
+    )
     small = [_compact(request, pub.circuit, pub.observables) for pub in pubs]
     seed = _seed(
         request,
@@ -173,19 +205,23 @@ def _run_estimator(request: Request) -> Answer:
             "circuit_metadata": pub.circuit.metadata or {},
         }
         results.append(PubResult(data, metadata=metadata))
-    seconds = None
-    if request.circuit_time:
-        all_shots = [shots for _, shots in accuracies]
-        seconds = timing.estimator_seconds(request.recording, options, pubs, all_shots)
     metadata = {"version": 2}
     if request.noise == "device":
         metadata["resilience"] = dict(_NO_MITIGATION)
     result = PrimitiveResult(results, metadata=metadata)
-    return Answer(client_codec.encode_result(result), seconds)
+    return costs.answer(client_codec.encode_result(result))
 
 
 def _run_executor(request: Request) -> Answer:
     program = client_codec.decode_program(request.params)
+    if request.refuses:
+        refusals.check_circuits(request.recording, [item.circuit for item in program.items])
+    options = client_codec.executor_options(request.params)
+    lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
+    costs = _costs(
+        request,
+        lambda: timing.executor_load(request.recording, options, lengths, program.shots),
+    )
     small = [_compact(request, item.circuit) for item in program.items]
     seed = _seed(
         request,
@@ -195,8 +231,6 @@ def _run_executor(request: Request) -> Answer:
             for item, (circuit, kept) in zip(program.items, small, strict=True)
         ],
     )
-    # Read these now, because simulating an item may replace its circuit.
-    lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
     without_noise = program.estimates and request.noise == "exact"
     data = []
     for index, (item, (circuit, kept)) in enumerate(zip(program.items, small, strict=True)):
@@ -214,15 +248,15 @@ def _run_executor(request: Request) -> Answer:
                 client_codec.simulate_item, item, circuit, shots=program.shots, seed=item_seed
             )
             data.append(ideal.on_simulator(len(kept), simulate))
-    seconds = None
-    if request.circuit_time:
-        options = client_codec.executor_options(request.params)
-        seconds = timing.executor_seconds(request.recording, options, lengths, program.shots)
-    return Answer(client_codec.encode_program_result(program, data), seconds)
+    return costs.answer(client_codec.encode_program_result(program, data))
 
 
 def _run_learner(request: Request) -> Answer:
     asked = client_codec.decode_learner(request.params)
+    if request.refuses:
+        instructions = [one.operation for one in asked.instructions]
+        blocks = [block for one in instructions for block in getattr(one, "blocks", ())]
+        refusals.check_learner([*asked.circuits, *blocks])
     job_options.refuse_bit_flip_checks(asked.options)
     if asked.schema is None:
         wanted = layers.of_circuits(
@@ -231,6 +265,7 @@ def _run_learner(request: Request) -> Answer:
     else:
         width = recordings.configuration(request.recording)["n_qubits"]
         wanted = [layers.of_instruction(one, width) for one in asked.instructions]
+    costs = _costs(request, lambda: timing.learner_load(request.recording, asked.options, wanted))
     models = [
         (learning.of_measurements if layer.is_measured else learning.of_gates)(
             layer, _device(request, layer.qubits), has_noise=request.noise == "device"
@@ -243,10 +278,45 @@ def _run_learner(request: Request) -> Answer:
         measured = [layer.is_measured for layer in wanted]
         depths = asked.options["layer_pair_depths"]
         result = client_codec.encode_models(asked.schema, models, measured, depths)
-    seconds = None
-    if request.circuit_time:
-        seconds = timing.learner_seconds(request.recording, asked.options, wanted)
-    return Answer(result, seconds)
+    return costs.answer(result)
+
+
+def _decoded(request: Request) -> Any:
+    try:
+        return client_codec.decode_params(request.params)
+    except Exception as error:
+        if not request.refuses:
+            raise
+        raise refusals.unreadable(error) from error
+
+
+def _costs(
+    request: Request,
+    load_of: Callable[[], timing.Load],
+    mitigation: charges.Mitigation = charges.NO_MITIGATION,
+    options: Mapping[str, Any] | None = None,
+) -> _Costs:
+    """Return what a job will cost, and refuse it if that is too much.
+
+    Raises:
+        ProgramFailedError: 1520 or 1305.
+    """
+    if not (request.circuit_time or request.charged or request.refuses):
+        return _Costs()
+    load = load_of()
+    if request.refuses:
+        refusals.check_executions(load.executions)
+    charged = None
+    if request.charged:
+        if charges.execution_seconds(load, mitigation) > request.limit:
+            raise refusals.over_time()
+        device = timing.timing(request.recording)
+        width = recordings.configuration(request.recording)["n_qubits"]
+        learning_seconds = device.readout_seconds(range(width))
+        learning_seconds += device.rep_delay_seconds(options or {})
+        tariff = charges.tariff(request.recording)
+        charged = charges.charge(tariff, load, mitigation, learning_seconds)
+    return _Costs(load.seconds if request.circuit_time else None, charged)
 
 
 def _sampler_of_item(
@@ -285,11 +355,16 @@ def _seed(request: Request, options: Mapping[str, Any], content: list[Any]) -> i
     )
 
 
-def _sampler_pub(pub: Any, default_shots: int) -> SamplerPub:
-    circuit, *rest = pub
-    values = rest[0] if rest else None
-    shots = rest[1] if len(rest) > 1 else None
-    return SamplerPub.coerce((circuit, values, shots), default_shots)
+def _sampler_pub(request: Request, pub: Any, default_shots: int) -> SamplerPub:
+    try:
+        circuit, *rest = pub
+        values = rest[0] if rest else None
+        shots = rest[1] if len(rest) > 1 else None
+        return SamplerPub.coerce((circuit, values, shots), default_shots)
+    except Exception as error:
+        if not request.refuses:
+            raise
+        raise refusals.unreadable(error) from error
 
 
 def _values(pub: SamplerPub | EstimatorPub) -> Array:

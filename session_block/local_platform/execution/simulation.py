@@ -37,13 +37,32 @@ class Simulation:
             "repetition": repetition(job.tags),
             "circuit_time": self._settings.circuit_time and not device.is_mock,
             "calibration": self._backends.calibration(device.name, job.calibration_id).number,
+            "charged": self._settings.charges == "ibm" and not device.is_mock,
+            "refuses": self._refuses(job.program) and not device.is_mock,
+            "limit": job.limit,
         }
         answer = self._pool.run(request, abandoned)
         if answer is None:
             return None
         if "error" in answer:
-            return Outcome("failed", result=answer["trace"], reason=answer["error"])
-        return Outcome("completed", answer["result"], qpu_seconds=answer["qpu_seconds"])
+            return Outcome(
+                answer.get("state", "failed"),
+                # A cancelled job has no result (real).
+                result=answer["trace"] if answer.get("state", "failed") == "failed" else None,
+                reason=answer["error"],
+                reason_code=answer.get("code"),
+                reason_solution=answer.get("solution"),
+                charged_seconds=0 if answer.get("is_free") else None,
+            )
+        return Outcome(
+            "completed",
+            answer["result"],
+            qpu_seconds=answer["qpu_seconds"],
+            charged_seconds=answer["charged_seconds"],
+        )
+
+    def _refuses(self, program: str) -> bool:
+        return program != "executor" or self._settings.executor_failures == "as_v2"
 
     def job_seconds(self, backend: str) -> float:
         """Return a job's fixed QPU time in seconds, without the time of its circuits."""

@@ -1,8 +1,9 @@
-"""Computes how long a job would occupy the device: the QPU time that IBM would count.
+"""Computes what a job runs on the device, and how long this would occupy it.
 
 For each PUB and parameter point this is shots × (circuit duration + repetition delay), for an
 estimator also × the number of measurement bases. The duration of a circuit is its longest path of
-instructions, with the recorded durations of gates and readout.
+instructions, with the recorded durations of gates and readout. Published charges have this form
+(real).
 
 Simplifications:
 
@@ -16,6 +17,7 @@ Simplifications:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,29 @@ DEFAULT_REP_DELAY_SECONDS = 250e-6
 LEARNING_BASES = 9
 """These measure all Paulis on pairs of qubits, however many there are."""
 _NANOSECOND = 1e-9
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a job runs on the device.
+
+    Attributes:
+        executions: Number of runs of a circuit.
+        seconds: Their QPU time, repetition delays included.
+        gate_seconds: The part of it that the gates take, without readout and delays.
+    """
+
+    executions: int = 0
+    seconds: float = 0.0
+    gate_seconds: float = 0.0
+
+    def and_runs(self, times: int, length: float, delay: float, gates: float = 0.0) -> Load:
+        """Return the load with some more executions, each of a length and with a delay."""
+        return Load(
+            self.executions + times,
+            self.seconds + times * (length + delay),
+            self.gate_seconds + times * gates,
+        )
 
 
 class Timing:
@@ -113,26 +138,24 @@ def timing(recording: str) -> Timing:
     return Timing(recording)
 
 
-def sampler_seconds(
-    recording: str, options: Mapping[str, Any], pubs: Sequence[SamplerPub]
-) -> float:
-    """Return the QPU time of a sampler job, in seconds."""
+def sampler_load(recording: str, options: Mapping[str, Any], pubs: Sequence[SamplerPub]) -> Load:
+    """Return what a sampler job runs."""
     device = timing(recording)
     delay = device.rep_delay_seconds(options)
-    total = 0.0
+    load = Load()
     for pub in pubs:
-        points = pub.parameter_values.size
-        total += pub.shots * points * (device.circuit_seconds(pub.circuit) + delay)
-    return total
+        runs = pub.shots * pub.parameter_values.size
+        load = load.and_runs(runs, device.circuit_seconds(pub.circuit), delay)
+    return load
 
 
-def estimator_seconds(
+def estimator_load(
     recording: str,
     options: Mapping[str, Any],
     pubs: Sequence[EstimatorPub],
     shots: Sequence[int],
-) -> float:
-    """Return the QPU time of an estimator job, in seconds.
+) -> Load:
+    """Return what an estimator job runs.
 
     Args:
         recording: Name of the device's recording.
@@ -142,23 +165,23 @@ def estimator_seconds(
     """
     device = timing(recording)
     delay = device.rep_delay_seconds(options)
-    total = 0.0
+    load = Load()
     for pub, runs in zip(pubs, shots, strict=True):
         qubits = sorted(circuits.observed(pub.observables))
         terms = circuits.all_reduced_terms(pub.observables, qubits)
         bases = measurement_bases(pub.parameter_values.shape, terms)
-        length = device.circuit_seconds(pub.circuit) + device.readout_seconds(qubits)
-        total += runs * bases * (length + delay)
-    return total
+        gates = device.circuit_seconds(pub.circuit)
+        load = load.and_runs(runs * bases, gates + device.readout_seconds(qubits), delay, gates)
+    return load
 
 
-def executor_seconds(
+def executor_load(
     recording: str,
     options: Mapping[str, Any],
     items: Sequence[tuple[QuantumCircuit, int]],
     shots: int,
-) -> float:
-    """Return the QPU time of an executor job, in seconds.
+) -> Load:
+    """Return what an executor job runs.
 
     Args:
         recording: Name of the device's recording.
@@ -168,13 +191,14 @@ def executor_seconds(
     """
     device = timing(recording)
     delay = device.rep_delay_seconds(options)
-    return shots * sum(
-        points * (device.circuit_seconds(circuit) + delay) for circuit, points in items
-    )
+    load = Load()
+    for circuit, points in items:
+        load = load.and_runs(shots * points, device.circuit_seconds(circuit), delay)
+    return load
 
 
-def learner_seconds(recording: str, options: Mapping[str, Any], layers: Sequence[Layer]) -> float:
-    """Return the QPU time of a noise learner job, in seconds: its layers are learned one by one.
+def learner_load(recording: str, options: Mapping[str, Any], layers: Sequence[Layer]) -> Load:
+    """Return what a noise learner job runs: its layers are learned one by one.
 
     A layer of gates is repeated as often as each of the depths says, and measured in nine bases,
     as the client documents it. A layer of measurements is run once.
@@ -187,20 +211,21 @@ def learner_seconds(recording: str, options: Mapping[str, Any], layers: Sequence
     device = timing(recording)
     delay = device.rep_delay_seconds(options)
     runs = options["num_randomizations"] * options["shots_per_randomization"]
-    total = 0.0
+    load = Load()
     for layer in layers:
         twirling = device.longest_seconds(
             (learning.TWIRLING_GATE, (qubit,)) for qubit in layer.qubits
         )
         twirling *= learning.TWIRLING_GATES
-        once = twirling + device.readout_seconds(layer.qubits) + delay
+        once = twirling + device.readout_seconds(layer.qubits)
         if layer.is_measured:
-            total += runs * once
+            load = load.and_runs(runs, once, delay)
             continue
         gates = device.longest_seconds((gate.name, gate.qubits) for gate in layer.gates)
         for depth in options["layer_pair_depths"]:
-            total += runs * LEARNING_BASES * (2 * depth * (twirling + gates) + once)
-    return total
+            length = 2 * depth * (twirling + gates) + once
+            load = load.and_runs(runs * LEARNING_BASES, length, delay)
+    return load
 
 
 def measurement_bases(shape: tuple[int, ...], terms: np.ndarray[Any, Any]) -> int:

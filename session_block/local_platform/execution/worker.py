@@ -27,11 +27,21 @@ def main() -> None:
 
     # This import takes seconds. It comes here so that the thread already watches the input.
     from session_block.local_platform.execution import programs
+    from session_block.local_platform.execution.refusals import ProgramFailedError
 
     while True:
         request = programs.Request(**json.loads(requests.get()))
         try:
             answer: dict[str, Any] = asdict(programs.run(request))
+        except ProgramFailedError as error:
+            answer = {
+                "error": error.reason,
+                "trace": traceback.format_exc(),
+                "state": error.state,
+                "code": error.code,
+                "solution": error.solution,
+                "is_free": error.is_free,
+            }
         except Exception as error:  # noqa: BLE001 - any error means that the job failed
             message = f"{type(error).__name__}: {error}"
             answer = {"error": message, "trace": traceback.format_exc()}

@@ -129,6 +129,18 @@ class WrongCount(_Rule):
     add: Annotated[int, Field(ge=-_MOST, le=_MOST)]
 
 
+class RepeatCursor(_Rule):
+    """Name in a page of workloads, as the cursor of the next page, the one of this page again.
+
+    The first page has none, so the rule hits the second one by default. That cursors repeat was
+    seen on the real service (real).
+    """
+
+    operation: ClassVar[tuple[str, str] | None] = ("GET", "/workloads")
+    kind: Literal["repeat_cursor"]
+    nth: Annotated[int, Field(ge=1, le=_MOST)] = 2
+
+
 class RateLimit(_Rule):
     """Refuse an account's calls above ``per_minute`` within the last minute."""
 
@@ -148,11 +160,14 @@ class EndJob(_Rule):
     state: Literal["failed", "cancelled"]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
     reason_code: Annotated[int, Field(ge=1000, le=9999)] | None = None
+    reason_solution: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     after_seconds: Annotated[float, Field(ge=0, le=_DAY_SECONDS)] | None = None
 
     def plan(self) -> str:
         """Return the ending as the JSON text that the engine reads."""
-        return self.model_dump_json(include={"state", "reason", "reason_code", "after_seconds"})
+        return self.model_dump_json(
+            include={"state", "reason", "reason_code", "reason_solution", "after_seconds"}
+        )
 
 
 class EndSession(_Rule):
@@ -199,6 +214,7 @@ Rule = Annotated[
     | ExpireTokens
     | ListingLag
     | WrongCount
+    | RepeatCursor
     | RateLimit
     | EndJob
     | EndSession

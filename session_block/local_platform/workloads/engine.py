@@ -9,7 +9,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from session_block.local_platform.workloads.job_records import MAX_TIME_CODE, Outcome
+from session_block.local_platform.workloads.job_records import (
+    MAX_TIME_CODE,
+    MAX_TIME_REASON,
+    MAX_TIME_SOLUTION,
+    Outcome,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +46,12 @@ class _Run:
         """Return the outcome of the run, or a cancellation if the job reaches its limit first."""
         if self.outcome is not None and self._full_end <= self.job.running_at + self.job.limit:
             return self.outcome
-        reason = f"The job ran into its maximum execution time of {self.job.limit:g} seconds."
-        return Outcome("cancelled", reason=reason, reason_code=MAX_TIME_CODE)
+        return Outcome(
+            "cancelled",
+            reason=MAX_TIME_REASON,
+            reason_code=MAX_TIME_CODE,
+            reason_solution=MAX_TIME_SOLUTION,
+        )
 
     @property
     def _full_end(self) -> float:

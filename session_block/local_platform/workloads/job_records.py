@@ -17,6 +17,12 @@ PENDING = ("queued", "running")
 MAX_EXECUTION_SECONDS = 10_800
 # The client recognises a job that reached its maximum execution time by this code.
 MAX_TIME_CODE = 1305
+MAX_TIME_REASON = (
+    "The job took longer than its maximum execution time of %!v(MISSING) seconds: "
+    "it was stopped after %!v(MISSING)."
+)
+"""Real: IBM's own message is a template whose two values are missing like this."""
+MAX_TIME_SOLUTION = "Raise the maximum execution time, or send a smaller job."
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,11 @@ class Outcome:
     result: str | None = None
     reason: str | None = None
     reason_code: int | None = None
+    reason_solution: str | None = None
     qpu_seconds: float | None = None
     """QPU time of the circuits in seconds, or None if it was not computed."""
+    charged_seconds: float | None = None
+    """What IBM charges, or None for what the state and the code cost."""
 
 
 def describe(row: sqlite3.Row) -> dict[str, Any]:
@@ -101,6 +110,8 @@ def describe(row: sqlite3.Row) -> dict[str, Any]:
         state["reason"] = row["reason"]
     if row["reason_code"] is not None:
         state["reason_code"] = row["reason_code"]
+    if row["reason_solution"] is not None:
+        state["reason_solution"] = row["reason_solution"]
     content = {
         "id": row["id"],
         "backend": row["backend"],
@@ -117,7 +128,7 @@ def describe(row: sqlite3.Row) -> dict[str, Any]:
         "cost": row["cost"],
         "user_id": row["account"],
         "usage": {"seconds": row["usage_seconds"]},
-        "estimated_running_time_seconds": row["usage_seconds"],
+        "estimated_running_time_seconds": row["estimated_seconds"],
     }
     if row["private"]:
         content["private"] = True

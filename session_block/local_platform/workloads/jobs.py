@@ -6,12 +6,12 @@ An instance sees only its own jobs. All times are those of the platform's clock.
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from session_block.local_platform.errors import bad_request, conflict, not_found, session_closed
-from session_block.local_platform.workloads.job_records import PENDING, describe
-from session_block.local_platform.workloads.sessions import new_id
+from session_block.local_platform.workloads.job_records import PENDING, Outcome, describe
 from session_block.local_platform.workloads.store import next_arrival
 
 if TYPE_CHECKING:
@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from session_block.local_platform.clock import Clock
+    from session_block.local_platform.config.state import Settings
+    from session_block.local_platform.workloads.charges import Charging
     from session_block.local_platform.workloads.job_records import JobFilter, NewJob
     from session_block.local_platform.workloads.sessions import Sessions
     from session_block.local_platform.workloads.store import Store
 
+# An xid's: 20 characters (real).
+_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+_ID_LENGTH = 20
+# Spec.
+INTERIM_SECONDS = 2 * 86_400
 _FILTER = """
     deleted=0 AND instance=:instance
     AND (:backend IS NULL OR backend=:backend)
@@ -51,8 +58,17 @@ class Jobs:
     Methods that take a job ID raise ApiError 404 if the instance has no job with that ID.
     """
 
-    def __init__(self, store: Store, sessions: Sessions, clock: Clock, other_jobs: int) -> None:
-        self._other_jobs = other_jobs
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        clock: Clock,
+        charging: Charging,
+        settings: Settings,
+    ) -> None:
+        self._other_jobs = settings.other_jobs
+        self._closed_status = settings.session_closed_status
+        self._charging = charging
         self._store = store
         self._sessions = sessions
         self._clock = clock
@@ -64,7 +80,7 @@ class Jobs:
             ApiError: 404 for an unknown session, 400 for a session that accepts no jobs or has
                 another backend.
         """
-        job_id = new_id()
+        job_id = _new_id()
         now = self._clock.pin()
         with self._store.transaction() as db:
             if new.session_id is not None:
@@ -128,12 +144,12 @@ class Jobs:
             db.execute("UPDATE jobs SET tags=? WHERE id=?", (json.dumps(list(tags)), job_id))
 
     def get(self, job_id: str, instance: str, *, with_params: bool) -> dict[str, Any]:
-        """Return a job as the API shows it; a private job never shows its parameters."""
+        """Return a job as the API shows it; a private job's parameters are empty (real)."""
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, self._clock.now())
             content = describe(row)
-            if with_params and not row["private"]:
-                content["params"] = json.loads(params_of(db, job_id))
+            if with_params:
+                content["params"] = _shown_params(db, row)
             return content
 
     def state(self, job_id: str, instance: str) -> sqlite3.Row:
@@ -144,7 +160,7 @@ class Jobs:
     def result(self, job_id: str, instance: str) -> str | None:
         """Return the result text, the reason of a failure, or None.
 
-        The result of a private job can be read only once.
+        The result of a private job can be read only once (spec).
         """
         with self._store.transaction() as db:
             row = self._current(db, job_id, instance, self._clock.now())
@@ -154,6 +170,29 @@ class Jobs:
                 db.execute("UPDATE payloads SET result=NULL WHERE job_id=?", (job_id,))
             return row["reason"] if text is None and row["state"] == "failed" else text
 
+    def interim_results(self, job_id: str, instance: str) -> str:
+        """Return the interim results: an empty text, for no program of this platform has any.
+
+        Raises:
+            ApiError: 404 too, if the job ended more than two days ago.
+        """
+        with self._store.transaction() as db:
+            row = self._current(db, job_id, instance, self._clock.now())
+        ended = row["finished_at"]
+        if ended is not None and self._clock.now() > ended + INTERIM_SECONDS:
+            raise not_found("Interim result", job_id)
+        return ""
+
+    def tags(self, instance: str, search: str) -> Sequence[str]:
+        """Return the tags of an instance's jobs that contain a text."""
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT DISTINCT tag.value FROM jobs, json_each(jobs.tags) AS tag "
+                "WHERE deleted=0 AND instance=? AND instr(tag.value, ?) > 0 ORDER BY tag.value",
+                (instance, search),
+            )
+            return tuple(row[0] for row in rows.fetchall())
+
     def list(self, wanted: JobFilter, *, with_params: bool) -> dict[str, Any]:
         """Return one page of jobs, with the total number of matching jobs."""
         values = {**asdict(wanted), "tags": json.dumps(wanted.tags)}
@@ -162,8 +201,8 @@ class Jobs:
             contents = []
             for row in db.execute(_PAGE, values).fetchall():
                 content = describe(row)
-                if with_params and not row["private"]:
-                    content["params"] = json.loads(params_of(db, row["id"]))
+                if with_params:
+                    content["params"] = _shown_params(db, row)
                 contents.append(content)
         return {
             "jobs": contents,
@@ -207,7 +246,7 @@ class Jobs:
         self._sessions.check_owner(db, session_id, new.instance)
         session = self._sessions.advance(db, session_id, now)
         if session.ended or not session.accepting_jobs:
-            raise session_closed(session_id)
+            raise session_closed(session_id, self._closed_status)
         if session.backend is None:
             self._sessions.assign_backend(db, session, new.backend)
         elif session.backend != new.backend:
@@ -217,7 +256,7 @@ class Jobs:
             )
 
     def _end(self, db: sqlite3.Connection, row: sqlite3.Row, now: float) -> None:
-        end_job(db, row, state="cancelled", now=now)
+        end_job(db, row, Outcome("cancelled"), now=now, charging=self._charging)
         if row["session_id"] is None:
             return
         if row["state"] == "running":
@@ -237,21 +276,39 @@ class Jobs:
 def end_job(
     db: sqlite3.Connection,
     row: sqlite3.Row,
+    outcome: Outcome,
     *,
-    state: str,
     now: float,
-    reason: str | None = None,
-    reason_code: int | None = None,
-    result: str | None = None,
+    charging: Charging,
 ) -> None:
-    """Record how a job ended. The caller advances its session."""
-    used = now - row["running_at"] if row["state"] == "running" else 0.0
-    db.execute(
-        "UPDATE jobs SET state=?, finished_at=?, usage_seconds=?, reason=?, reason_code=? "
-        "WHERE id=?",
-        (state, now, max(0.0, used), reason, reason_code, row["id"]),
+    """Record how a job ended, and what it is charged. The caller advances its session."""
+    charged = charging.seconds(
+        row, now, outcome.state, outcome.reason_code, outcome.charged_seconds
     )
-    db.execute("UPDATE payloads SET result=? WHERE job_id=?", (result, row["id"]))
+    db.execute(
+        "UPDATE jobs SET state=?, finished_at=?, usage_seconds=?, estimated_seconds=?, reason=?, "
+        "reason_code=?, reason_solution=? WHERE id=?",
+        (
+            outcome.state,
+            now,
+            charged,
+            charging.estimate(charged),
+            outcome.reason,
+            outcome.reason_code,
+            outcome.reason_solution,
+            row["id"],
+        ),
+    )
+    db.execute("UPDATE payloads SET result=? WHERE job_id=?", (outcome.result, row["id"]))
+
+
+def _new_id() -> str:
+    """Return an unguessable ID in the form of IBM's job IDs."""
+    return "d" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH - 1))
+
+
+def _shown_params(db: sqlite3.Connection, row: sqlite3.Row) -> Any:
+    return {} if row["private"] else json.loads(params_of(db, row["id"]))
 
 
 def params_of(db: sqlite3.Connection, job_id: str) -> str:

@@ -17,6 +17,7 @@ from session_block.local_platform.workloads.jobs import end_job, params_of
 if TYPE_CHECKING:
     import sqlite3
 
+    from session_block.local_platform.workloads.charges import Charging
     from session_block.local_platform.workloads.job_records import Outcome
     from session_block.local_platform.workloads.sessions import Sessions
     from session_block.local_platform.workloads.store import Store
@@ -89,11 +90,17 @@ class Runs:
     """The engine's changes to jobs and sessions, each in one transaction."""
 
     def __init__(
-        self, store: Store, sessions: Sessions, usage: Usage, others_seconds: float
+        self,
+        store: Store,
+        sessions: Sessions,
+        usage: Usage,
+        charging: Charging,
+        others_seconds: float,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._usage = usage
+        self._charging = charging
         self._others_seconds = others_seconds
 
     def requeue_all(self) -> None:
@@ -160,14 +167,6 @@ class Runs:
             session_id = row["session_id"]
             if session_id is not None:
                 self._sessions.advance(db, session_id, moment)
-            end_job(
-                db,
-                row,
-                state=outcome.state,
-                now=moment,
-                reason=outcome.reason,
-                reason_code=outcome.reason_code,
-                result=outcome.result,
-            )
+            end_job(db, row, outcome, now=moment, charging=self._charging)
             if session_id is not None:
                 self._sessions.job_ended(db, session_id, moment)

@@ -4,14 +4,15 @@ Every timed transition is stamped with the moment it was due, not with the momen
 that the result does not depend on when or how often a session is read. Callers advance a session
 *before* they change its jobs.
 
-Source: IBM's public documentation of execution modes. Where it says nothing, this platform
-chooses:
+Source: IBM's documentation of execution modes (docs). Where it says nothing, this platform chooses
+(guess):
 
 - A queued job keeps a session from becoming inactive.
 - If all queued jobs of a session are cancelled before any has run, its 30 unused minutes count
   from the last cancellation.
 - ``pending_inactive`` and ``pending_closed``, which the client knows, last ``pending_seconds``.
 - A session that accepts jobs again while its last ones run is as if it had never been closed.
+- A session whose ``active_ttl`` is used up ends as at its maximum time.
 
 ``state_reason``: IBM's words are used where they were seen on the real service. The others are not
 known; this platform's own words for them have spaces, so that nobody takes them for IBM's. It is
@@ -23,8 +24,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-DEFAULT_MAX_TTL = 28_800
-MAX_TTL_LIMIT = 28_800
 UNUSED_TTL = 1_800
 
 SessionMode = Literal["dedicated", "batch"]
@@ -64,6 +63,7 @@ class Session:
     interactive_ttl: int
     created_at: float
     pending_seconds: float = 0.0
+    active_ttl: int | None = None
     state: SessionState = "open"
     state_reason: str | None = CREATED
     accepting_jobs: bool = True
@@ -175,17 +175,22 @@ def elapsed_seconds(session: Session, jobs: JobFacts, now: float) -> float:
     """Return the usage in seconds: the time while active, or for a batch the sum over its jobs."""
     if session.mode == "batch":
         return jobs.usage_seconds
-    running = 0.0 if session.active_since is None else max(0.0, now - session.active_since)
-    return session.active_seconds + running
+    return _active_seconds(session, now)
 
 
 def remaining_seconds(session: Session, now: float) -> int:
-    """Return the whole seconds left of the maximum time, which starts with the first job."""
+    """Return the whole seconds that the session can still be active.
+
+    Its maximum time starts with its first job, and never pauses.
+    """
     if session.ended:
         return 0
-    if session.started_at is None:
-        return session.max_ttl
-    return max(0, int(session.max_ttl - (now - session.started_at)))
+    left: float = session.max_ttl
+    if session.started_at is not None:
+        left -= now - session.started_at
+    if session.active_ttl is not None:
+        left = min(left, session.active_ttl - _active_seconds(session, now))
+    return max(0, int(left))
 
 
 def _next_step(session: Session, jobs: JobFacts) -> tuple[float, Session] | None:
@@ -204,7 +209,10 @@ def _next_step(session: Session, jobs: JobFacts) -> tuple[float, Session] | None
     if session.started_at is not None:
         moment = session.started_at + session.max_ttl
         steps.append((moment, _end(session, jobs, moment, CLOSED_MAX_TIME)))
-    elif not jobs.pending:
+    if session.active_ttl is not None and session.active_since is not None:
+        moment = session.active_since + max(0.0, session.active_ttl - session.active_seconds)
+        steps.append((moment, _end(session, jobs, moment, CLOSED_MAX_TIME)))
+    if session.started_at is None and not jobs.pending:
         moment = _latest(session.created_at, jobs.idle_since) + UNUSED_TTL
         steps.append((moment, _end(session, jobs, moment, CLOSED_UNUSED)))
     if session.state == "active" and not jobs.pending:
@@ -229,6 +237,11 @@ def _end(session: Session, jobs: JobFacts, moment: float, reason: str) -> Sessio
     if session.pending_seconds:
         return _entered(session, "pending_closed", moment)
     return _close(session, moment)
+
+
+def _active_seconds(session: Session, now: float) -> float:
+    running = 0.0 if session.active_since is None else max(0.0, now - session.active_since)
+    return session.active_seconds + running
 
 
 def _close(session: Session, moment: float) -> Session:

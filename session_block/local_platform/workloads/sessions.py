@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import uuid
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from session_block.local_platform.clock import Clock
-    from session_block.local_platform.config.state import CancelledSessionJobs
+    from session_block.local_platform.config.state import Settings
     from session_block.local_platform.workloads.session_lifecycle import HowToEnd
     from session_block.local_platform.workloads.store import Store
     from session_block.local_platform.workloads.usage import Usage
 
 SESSION_CLOSED_CODE = 1217
+# The advice of IBM's registry (docs).
+_SESSION_CLOSED_SOLUTION = (
+    "Open a session with a longer max_time, or submit its jobs with less time between them."
+)
 
 
 class Sessions:
@@ -41,13 +45,11 @@ class Sessions:
     too, they work at that moment.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, usage: Usage, cancelled_session_jobs: CancelledSessionJobs
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, usage: Usage, settings: Settings) -> None:
         self._store = store
         self._clock = clock
         self._usage = usage
-        self._cancelled_session_jobs = cancelled_session_jobs
+        self._settings = settings
 
     def open(
         self,
@@ -58,18 +60,21 @@ class Sessions:
         account: str,
         max_ttl: int,
         interactive_ttl: int,
+        active_ttl: int | None,
         pending_seconds: float,
     ) -> Session:
         """Create a session and return it."""
         session = session_lifecycle.opened(
             Session(
-                id=new_id(),
+                # Real: a session's ID is a UUID. Sessions of earlier versions keep their IDs.
+                id=str(uuid.uuid4()),
                 mode=mode,
                 backend=backend,
                 instance=instance,
                 account=account,
                 max_ttl=max_ttl,
                 interactive_ttl=interactive_ttl,
+                active_ttl=active_ttl,
                 created_at=self._clock.pin(),
                 pending_seconds=pending_seconds,
             )
@@ -152,8 +157,7 @@ class Sessions:
     def reach_limit(self, db: sqlite3.Connection, instance: str, now: float) -> None:
         """End all sessions and batches of an instance whose usage has reached its limit.
 
-        IBM's documentation says that they end at once, that running jobs finish, and that pending
-        ones are cancelled. That these fail as they do at the maximum time is a guess.
+        They end at once, running jobs finish, and pending ones are cancelled (docs).
         """
         rows = db.execute(
             "SELECT id FROM sessions WHERE instance=? "
@@ -193,7 +197,12 @@ class Sessions:
         advanced = session_lifecycle.advance(session, facts, now)
         if advanced.ended and facts.queued:
             moment = advanced.timestamps[-1].timestamp
-            self._fail_queued(db, session_id, moment, str(advanced.state_reason))
+            by_limit = advanced.state_reason == CLOSED_COST_LIMIT
+            setting = self._settings.cost_limit_jobs if by_limit else self._settings.max_time_jobs
+            if setting == "failed":
+                self._fail_queued(db, session_id, moment, str(advanced.state_reason))
+            else:
+                self._cancel_queued(db, session_id, moment)
             facts = self.facts(db, session_id)
         self._save(db, advanced, facts)
         return advanced
@@ -240,17 +249,21 @@ class Sessions:
     def _end_queued(self, db: sqlite3.Connection, session: Session, now: float) -> None:
         """End the queued jobs of a session that is cancelled.
 
-        Those of a batch fail with IBM's code, as on the real service. What those of a dedicated
+        Those of a batch fail with IBM's code (real). What those of a dedicated
         session do is not known, so a setting says it; as jobs that their user cancels, they have
         no reason.
         """
-        if session.mode == "batch" or self._cancelled_session_jobs == "failed":
+        if session.mode == "batch" or self._settings.cancelled_session_jobs == "failed":
             self._fail_queued(db, session.id, now, CLOSED_EARLY)
-            return
+        else:
+            self._cancel_queued(db, session.id, now)
+
+    @staticmethod
+    def _cancel_queued(db: sqlite3.Connection, session_id: str, moment: float) -> None:
         db.execute(
             "UPDATE jobs SET state='cancelled', finished_at=? "
             "WHERE session_id=? AND state='queued'",
-            (now, session.id),
+            (moment, session_id),
         )
 
     @staticmethod
@@ -258,14 +271,18 @@ class Sessions:
         # Real for a batch that is closed, a guess for all other ends.
         reason = f"Session {session_id} has been closed ({why}) before the job ran."
         db.execute(
-            "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=? "
-            "WHERE session_id=? AND state='queued'",
-            (moment, reason, SESSION_CLOSED_CODE, session_id),
+            "UPDATE jobs SET state='failed', finished_at=?, reason=?, reason_code=?, "
+            "reason_solution=? WHERE session_id=? AND state='queued'",
+            (moment, reason, SESSION_CLOSED_CODE, _SESSION_CLOSED_SOLUTION, session_id),
         )
 
     @staticmethod
     def _save(db: sqlite3.Connection, session: Session, facts: JobFacts) -> None:
-        record = json.dumps(asdict(session))
+        fields = asdict(session)
+        if session.active_ttl is None:
+            # Earlier versions do not know it, and so cannot read it.
+            del fields["active_ttl"]
+        record = json.dumps(fields)
         due = session_lifecycle.due(session, facts)
         db.execute(
             "UPDATE sessions SET state=?, backend=?, due_at=?, active_since=?, active_seconds=?, "
@@ -317,12 +334,6 @@ def details(session: Session, facts: JobFacts, now: float) -> dict[str, Any]:
             for entry in session.timestamps
         ],
     }
-
-
-def new_id() -> str:
-    """Return an unguessable ID of 20 lower-case characters, like IBM's job and session IDs."""
-    alphabet = "0123456789abcdefghijklmnopqrstuv"
-    return "d" + "".join(secrets.choice(alphabet) for _ in range(19))
 
 
 def _parse(text: str) -> Session:

@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     usage_seconds REAL NOT NULL DEFAULT 0,
     reason TEXT,
     reason_code INTEGER,
+    reason_solution TEXT,
+    estimated_seconds REAL,
     cost INTEGER,
     private INTEGER NOT NULL DEFAULT 0,
     runtime TEXT,
@@ -90,6 +92,8 @@ CREATE TABLE IF NOT EXISTS clock (
     scale REAL NOT NULL
 );
 """
+_LATER_COLUMNS = {"jobs": {"reason_solution": "TEXT", "estimated_seconds": "REAL"}}
+"""Columns that files of earlier versions lack. Earlier versions can still read a file with them."""
 _NEXT_ARRIVAL = """
     SELECT 1 + MAX(
         (SELECT COALESCE(MAX(seq), 0) FROM sessions), (SELECT COALESCE(MAX(seq), 0) FROM jobs)
@@ -117,7 +121,15 @@ class Store:
                 f"{SCHEMA_VERSION}: use the version that wrote it, or another state directory"
             )
         self._connection.executescript(_SCHEMA)
+        self._add_later_columns()
         self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _add_later_columns(self) -> None:
+        for table, columns in _LATER_COLUMNS.items():
+            known = {row["name"] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+            for name, kind in columns.items():
+                if name not in known:
+                    self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

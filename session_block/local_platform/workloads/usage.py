@@ -1,8 +1,8 @@
 """What an instance has used, its limit, and when the limit is reached.
 
-The limit is the instance's cost limit. The layout gives it; an admin can set another one. IBM's
-documentation says that reaching it ends the sessions and batches of the instance at once. That a
-job outside of them still runs is this platform's choice.
+The limit is the instance's cost limit. The layout gives it; an admin can set another one. Reaching
+it ends the sessions and batches of the instance at once (docs). That a job outside of them still
+runs is this platform's choice (guess).
 """
 
 from __future__ import annotations
