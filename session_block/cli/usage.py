@@ -48,6 +48,8 @@ def usage(
         typer.echo("No experiments.")
     for one in found:
         typer.echo(f"{one.seconds:g} s at {one.instance or 'no instance yet'}")
+        if one.limit is not None:
+            typer.echo(f"    limit of the instance: {one.limit}")
         for name, value in (one.allocation or {}).items():
             typer.echo(f"    {name}: {value}")
         if one.experiments:

@@ -18,6 +18,7 @@ from session_block.client.backends import Backends
 from session_block.client.failures import is_outage, tells_of_refused_token
 from session_block.client.jobs import Jobs
 from session_block.client.outages import through_outages
+from session_block.client.plans import PlanCaps, read_caps
 from session_block.client.service import connect, connecting, disconnect, identity_of
 from session_block.client.sessions import Sessions
 from session_block.environment.backoff import ExponentialPause
@@ -122,6 +123,7 @@ class Connection:
         self._account: Account | None = None
         self._client: _Client | None = None
         self._identity: str | None = None
+        self._caps: PlanCaps | None = None
         self._lock = ForkLock(reentrant=True)
         self.renewals = 0
         renew_after_fork(self)
@@ -225,6 +227,26 @@ class Connection:
         with connecting("read the usage of the instance"):
             usage: dict[str, Any] = self.service.usage()
             return usage
+
+    def plan_caps(self) -> PlanCaps:
+        """Return what the instance's plan allows at most; asked for once.
+
+        They serve to refuse early what the platform would refuse, so nothing depends on them: of a
+        platform that does not answer, or whose key may not read them, all are unknown.
+        """
+        if self._caps is None:
+            client = self._connected()
+            api = client.service._get_api_client(client.instance)  # noqa: SLF001
+            try:
+                with connecting("read what the plan of the instance allows"):
+                    self._caps = read_caps(api, client.instance, self._plan_id)
+            except ConnectionFailedError as error:
+                _logger.info("%s", error)
+                self._caps = PlanCaps()
+        return self._caps
+
+    def _plan_id(self) -> str | None:
+        return self.allocation().get("plan_id")
 
     def close(self) -> None:
         """Close the network connections; the next use connects again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,10 @@ from qiskit_ibm_runtime import QiskitRuntimeService, RuntimeJobNotFound, Runtime
 
 from session_block import crashpoints
 from session_block.client.service import connecting, readable
+from session_block.errors import ConnectionFailedError
 from session_block.references import Implementation, checked_id
+
+_logger = logging.getLogger(__name__)
 
 _LISTING_PAGE = 100
 _FAMILIES: Mapping[str, Implementation] = {
@@ -186,6 +190,20 @@ class Jobs:
         """
         with connecting(f"read the metrics of job {checked_id('job', job_id)}"):
             return JobMetrics.of(self._api().job_metadata(job_id))
+
+    def advice(self, job_id: str) -> str | None:
+        """Return what IBM advises after a job's failure, its ``reason_solution`` [spec, real].
+
+        The client leaves it out. ``None`` if the platform says nothing, or does not answer.
+        """
+        try:
+            with connecting(f"read why job {checked_id('job', job_id)} failed"):
+                state = self._api().job_get(job_id).get("state") or {}
+        except ConnectionFailedError as error:
+            _logger.info("%s", error)  # that the job failed is known, and says more
+            return None
+        advice = state.get("reason_solution")
+        return advice if isinstance(advice, str) and advice else None
 
     def _listed(self, **filters: Any) -> list[ListedJob]:
         jobs: list[ListedJob] = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from session_block.blocks.durations import max_time_seconds
 from session_block.blocks.quantum_session import QuantumSession
 from session_block.client import BackendChoice, Connection
 from session_block.doctor.check import Check, Verdict
 from session_block.doctor.setup import PLAN_WITHOUT_SESSIONS, plan_of
+from session_block.environment.durations import duration_seconds
 from session_block.errors import SessionBlockError
 
 
@@ -20,7 +22,7 @@ def check_platform(block: QuantumSession) -> Iterator[Check]:
         yield Check("credentials", Verdict.FAILED, str(error), "See session-block setup --help")
         return
     yield Check("credentials", Verdict.OK, f"{account.url or 'IBM Quantum'} accepts them.")
-    for check in (check_instance, check_backend):
+    for check in (check_instance, check_plan, check_backend):
         try:
             yield check(block, connection)
         except SessionBlockError as error:
@@ -55,6 +57,36 @@ def check_instance(block: QuantumSession, connection: Connection) -> Check:
             "Set the Block's mode to 'batch' or 'job', or its without_sessions.",
         )
     return Check("instance", Verdict.OK, found)
+
+
+def check_plan(block: QuantumSession, connection: Connection) -> Check:
+    """Check that the instance's plan allows what the Block asks of a session.
+
+    Raises:
+        ConnectionFailedError: The platform does not answer.
+    """
+    caps = connection.plan_caps()
+    told = {
+        "sessions and batches of": caps.max_time,
+        "active for": caps.active_time,
+        "idle between jobs for": caps.interactive_time,
+        "usage of": caps.usage,
+    }
+    known = [f"{what} {seconds} s" for what, seconds in told.items() if seconds is not None]
+    if not known:
+        return Check(
+            "plan",
+            Verdict.OK,
+            "The platform does not say what the plan allows, so nothing is checked against it.",
+        )
+    found = f"The plan allows, at most: {', '.join(known)}."
+    refused = caps.why_not(
+        max_time_seconds(block.max_time), duration_seconds(block.min_time_left, "min_time_left")
+    )
+    if refused is not None:
+        why, advice = refused
+        return Check("plan", Verdict.FAILED, f"{found} But {why}.", f"{advice}.")
+    return Check("plan", Verdict.OK, found)
 
 
 def check_backend(block: QuantumSession, connection: Connection) -> Check:

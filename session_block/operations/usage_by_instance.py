@@ -50,6 +50,16 @@ class UsedAtInstance:
     allocation: dict[str, Any] | None
 
     @property
+    def limit(self) -> str | None:
+        """The cost limit in words; ``None`` if there is none, or the platform was not asked."""
+        told = self.allocation or {}
+        limit = told.get("usage_limit_seconds", told.get("usage_allocation_seconds"))
+        if limit is None:
+            return None
+        reached = "; reached: no job is taken" if told.get("usage_limit_reached") else ""
+        return f"{told.get('usage_consumed_seconds', '?')} s used of {limit} s{reached}"
+
+    @property
     def seconds(self) -> float:
         """What the experiments have used together."""
         return sum(one.seconds for one in self.experiments)

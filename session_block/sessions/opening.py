@@ -81,9 +81,11 @@ class SessionOpener:
             SessionsNotAllowedError: The instance's plan has no sessions.
             ConnectionFailedError: The platform could not be reached, or it refused to open one.
             SessionError: The experiment has used up its number of sessions.
+            InvalidInputError: Its maximum time is longer than the instance's plan allows.
         """
         self._check_number()
         max_time_seconds = self._plan.max_time_seconds if mode == self._plan.mode else None
+        self._check_caps(mode, max_time_seconds)
         with sending(self._context.environment) as sender:
             if not self.record_intent(number, mode, max_time_seconds, sender=sender):
                 return None
@@ -195,6 +197,20 @@ class SessionOpener:
         _, ours = self._journal.record(SessionOutcome(number=number, kind="lost"))
         if ours:
             report_lost(self._context.identity, number, self._pinned.choice().name)
+
+    def _check_caps(self, mode: SessionMode, max_time_seconds: int | None) -> None:
+        """Refuse what the instance's plan cannot give, before anything is opened."""
+        left = self._plan.min_time_left_seconds
+        if max_time_seconds is None and not left:
+            return
+        refused = self._connection.plan_caps().why_not(max_time_seconds, left)
+        if refused is not None:
+            why, advice = refused
+            raise InvalidInputError(
+                f"Experiment {self._context.identity} cannot open a {mode} at "
+                f"{self._connection.instance}: {why}. Nothing was opened. {advice}.",
+                experiment=self._context.uid,
+            )
 
     def _check_number(self) -> None:
         records = read_sessions(self._journal)

@@ -17,7 +17,8 @@ FORGET_SECONDS = 180.0
 TELLING = 5
 """How many submissions in a minute before a refusal are taken for the platform's limit.
 
-After fewer, a refusal may have another cause. IBM documents five a minute.
+After fewer, a refusal may have another cause. IBM documents five a minute [docs]; no public record
+shows that it is enforced [real].
 """
 
 _FIRST_PAUSE_SECONDS = 1.0

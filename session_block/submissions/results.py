@@ -198,9 +198,11 @@ class ResultFetcher:
             case Action.RAISE:
                 reason = reason_of(self._job(generation))
                 self._context.publish(EventKind.JOB_FAILED, generation.job_id, reason)
+                advice = self._connection.jobs.advice(str(generation.job_id))
+                told = "" if advice is None else f" IBM's advice: {advice.rstrip('.')}."
                 raise JobFailedError(
                     f"Job {generation.job_id} of experiment {self._context.identity} failed: "
-                    f"{reason}. To run it once more: {self._retry(submission)}.",
+                    f"{reason.rstrip('.')}.{told} To run it once more: {self._retry(submission)}.",
                     **generation.named(self._experiment),
                     code=code_in(reason),
                 )

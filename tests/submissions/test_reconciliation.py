@@ -305,9 +305,15 @@ def test_a_failed_job_is_run_again_when_told(own: LocalPlatform, tmp_path: Path,
     """A job that failed for good stays failed until an operator retries it."""
     block = block_of(own, tmp_path / "l.db")
     experiment = block.experiment(name)
-    own.add_fault(kind="end_job", state="failed", reason="out of tune", reason_code=9999)
+    own.add_fault(
+        kind="end_job",
+        state="failed",
+        reason="out of tune",
+        reason_code=9999,
+        reason_solution="Wait for the next calibration.",
+    )
     for _ in range(2):
-        with pytest.raises(JobFailedError, match=r"out of tune.*submissions retry"):
+        with pytest.raises(JobFailedError, match=r"of tune.* Wait for the.*submissions retry"):
             ask(block.experiment(name), 1)
     assert jobs_of(own, experiment) == 1
     (state,) = Operator(block.ledger()).submissions(name)
