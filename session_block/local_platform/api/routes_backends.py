@@ -55,7 +55,7 @@ def _wait(call: Call) -> dict[str, Any]:
     IBM leaves it out often (real); when is a guess. So are the names of the three figures.
     """
     settings = call.platform.identity.settings
-    seconds = settings.other_jobs * settings.other_job_seconds
+    seconds = round(settings.other_jobs * settings.other_job_seconds)  # whole, by IBM's API
     if not seconds:
         return {}
     return {"wait_time_seconds": dict.fromkeys(("average", "p50", "p95"), seconds)}

@@ -45,6 +45,7 @@ MAX_TAG_LENGTH = 86
 _SEARCH_LENGTHS = range(3, 101)
 MAX_PAGE = 200
 MAX_OFFSET = 2_147_483_647
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
 def _submit(call: Call) -> dict[str, Any]:
@@ -61,6 +62,9 @@ def _submit(call: Call) -> dict[str, Any]:
     if not any(name in params for name in needed):
         raise bad_request(f"params of program {program} must have {' or '.join(needed)}")
     cost = content.get("cost")
+    log_level = optional_text(content, "log_level")
+    if log_level not in (None, *LOG_LEVELS):
+        raise bad_request(f"log_level must be one of {', '.join(LOG_LEVELS)}")
     private = content.get("private", False)
     if not isinstance(private, bool):
         raise bad_request("private must be true or false")
@@ -78,7 +82,7 @@ def _submit(call: Call) -> dict[str, Any]:
         cost=None if cost is None else whole_number(cost, "cost", 0, MAX_EXECUTION_SECONDS),
         private=private,
         runtime=optional_text(content, "runtime"),
-        log_level=optional_text(content, "log_level"),
+        log_level=log_level,
         calibration_id=calibration,
         ending=call.faults.ending(),
         caller=call.client,

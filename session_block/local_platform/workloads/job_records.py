@@ -129,6 +129,7 @@ def describe(row: sqlite3.Row) -> dict[str, Any]:
         "user_id": row["account"],
         "usage": {"seconds": row["usage_seconds"]},
         "estimated_running_time_seconds": row["estimated_seconds"],
+        "usage_estimation": {"quantum_seconds": row["estimated_seconds"]},
     }
     if row["private"]:
         content["private"] = True
