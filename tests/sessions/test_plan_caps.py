@@ -1,4 +1,4 @@
-"""What the instance's plan allows is read, and what it refuses is refused before it is asked for."""
+"""What the instance's plan allows is read; what it refuses is refused before it is asked for."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_what_the_plan_gives_is_opened(platform: LocalPlatform, ledger_url: str)
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(403, None), (404, None), (200, "{}"), (200, "null"), (200, '{"plans":{}}')]
+    ("status", "body"),
+    [(403, None), (404, None), (200, "{}"), (200, "null"), (200, '{"plans":{}}')],
 )
 def test_a_platform_that_does_not_say_stands_in_nobodys_way(
     platform: LocalPlatform, ledger_url: str, status: int, body: str | None
