@@ -26,12 +26,12 @@ from session_block.settings import SessionPlan
 ASK_PREFECT_SECONDS = 1.0
 """How old Prefect's answer may be whether a person has cancelled the flow run."""
 
-_PATIENCE_SECONDS = 0.5
-"""How long a purchase waits for Prefect's answer. During an outage its client tries for a minute,
-and a session that waits is paid for."""
+_PATIENCE_SECONDS = 10.0
+"""How long a purchase waits for Prefect's answer."""
 
-_FIRST_PATIENCE_SECONDS = 10.0
-"""The same for the first answer in a process, before which it knows nothing."""
+_OUTAGE_PATIENCE_SECONDS = 0.5
+"""The same once an answer has failed to come, until one comes again. During an outage Prefect's
+client tries for a minute, and a session that waits is paid for."""
 
 _JOBS_NAMED = 5
 
@@ -145,7 +145,7 @@ class _Cancellations:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._known: dict[str, datetime] = {}
-        self._patience_seconds = _FIRST_PATIENCE_SECONDS
+        self._patience_seconds = _PATIENCE_SECONDS
 
     def since(self, flow_runs: Sequence[str]) -> dict[str, datetime]:
         """Return what is known; an answer that takes long is known at a later question."""
@@ -155,7 +155,8 @@ class _Cancellations:
             self._thread = threading.Thread(target=ask, name="session-block-ask", daemon=True)
             self._thread.start()
             self._thread.join(self._patience_seconds)
-            self._patience_seconds = _PATIENCE_SECONDS
+            late = self._thread.is_alive()
+            self._patience_seconds = _OUTAGE_PATIENCE_SECONDS if late else _PATIENCE_SECONDS
         return dict(self._known)
 
     def _ask(self, flow_runs: Sequence[str]) -> None:
