@@ -19,7 +19,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of the 
 
 from .faults import Fault
 from .planted import PLANTS, planted
-from .scenario import Outcome, run_world
+from .scenario import SEEDS, Outcome, run_world
 
 TOLD = 20
 """How many broken worlds are told, at most."""
@@ -39,7 +39,7 @@ class Short:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20_000, help="how many worlds to run")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many worlds to run")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="run one world, and tell its story")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")

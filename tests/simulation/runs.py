@@ -289,6 +289,7 @@ class Run:
         asked = step.asks(before)
         key = keys.of(step, asked)
         self.asked.setdefault(process.name, []).append(asked)
+        process.told.pop(get_ident(), None)  # of a request that failed: it is made again
         result = experiment._run(request(asked, step.label))
         value = float(result[0].data.evs)
         process.check_alive()

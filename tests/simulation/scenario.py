@@ -24,6 +24,9 @@ from .schedule import StuckError
 from .seams import install
 from .world import Machine, Process, World
 
+SEEDS = 20_000
+"""How many worlds a whole run has."""
+
 LONGEST_STILLNESS_SECONDS = 1500.0
 LIMITED_SECONDS = 3600.0
 """After this time somebody raises the instance's limit."""

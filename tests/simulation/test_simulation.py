@@ -9,6 +9,9 @@ import sys
 import pytest
 from snippets import ROOT
 
+from .planted import PLANTS
+from .scenario import SEEDS
+
 pytestmark = pytest.mark.rest
 
 QUICKLY_FOUND = (
@@ -51,6 +54,13 @@ def test_what_is_planted_is_found() -> None:
     """A safeguard less is a promise broken, in one world at least."""
     told = _simulate("--planted", *QUICKLY_FOUND, "--seeds", "300")
     assert f"{len(QUICKLY_FOUND)} of {len(QUICKLY_FOUND)} planted faults found" in told
+
+
+def test_the_guarantees_page_has_the_commands_numbers() -> None:
+    """How many worlds there are, and how many safeguards are undone."""
+    page = (ROOT / "docs" / "explanation" / "guarantees.md").read_text()
+    assert f"undoes {len(PLANTS)} safeguards" in page
+    assert f"in {SEEDS:,} simulated worlds" in page
 
 
 def test_a_broken_world_is_shrunk_to_what_breaks_it() -> None:
