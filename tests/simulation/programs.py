@@ -68,12 +68,14 @@ class Program:
         flow: The name of its flow; ``None`` for a script.
         named: Whether its experiment has a name. Subflows then share it.
         later: What it does in later chapters, each once the one before is finished.
+        finishes: Whether it says itself that its experiment is finished, before its flow ends.
     """
 
     body: Body
     flow: str | None = None
     named: bool = True
     later: tuple[Body, ...] = ()
+    finishes: bool = False
 
     @property
     def has_calls(self) -> bool:
@@ -133,9 +135,10 @@ def changed(body: Body, share: float) -> Body:
     return tuple(steps)
 
 
-def draw_program(drawn: random.Random) -> Program:
+def draw_program(drawn: random.Random, kind: str | None = None) -> Program:
     """Draw a program: a script, a flow, a tree of flows; with chapters or threads."""
-    kind = drawn.choice(["script", "script", "script", "flow", "tree", "tree", "chapters"])
+    if kind is None:
+        kind = drawn.choice(["script", "script", "script", "flow", "tree", "tree", "chapters"])
     match kind:
         case "script" if drawn.random() < 0.15:
             threads = Threads(tuple(Step(f"thread {one}") for one in range(drawn.randint(2, 4))))
@@ -149,11 +152,12 @@ def draw_program(drawn: random.Random) -> Program:
             return Program(_draw_tree(drawn, labels=not named), flow="main", named=named)
     first = draw_steps(drawn)
     more = tuple(Step(f"later {one}") for one in range(drawn.randint(1, 3)))
+    finishes = drawn.random() < 0.5
     if drawn.random() < 0.5:
-        return Program(first, flow="main", later=(more,))
+        return Program(first, flow="main", later=(more,), finishes=finishes)
     if drawn.random() < 0.5:
         more = (*_steps(drawn, 2, labels=False), *more)  # some equal to those of the first chapter
-    return Program(first, flow="main", later=((*first, *more),))
+    return Program(first, flow="main", later=((*first, *more),), finishes=finishes)
 
 
 def _draw_tree(drawn: random.Random, *, labels: bool) -> Body:

@@ -153,6 +153,7 @@ class Watch:
         for body in run.chapters if run.changed_at is None else [run.body]:
             self._check_body(run, body, (), by_value)
         self._check_places(run)
+        self._check_chapters(run)
 
     def _check_body(self, run: Run, body: Body, path: Path, by_value: dict[float, Job]) -> float:
         """Check that each request of a flow saw the result of what it asked for."""
@@ -192,6 +193,13 @@ class Watch:
                 self.world.breaks("P2", f"{run.title} was two experiments: {sorted(uids)}")
         if not shared and len(set[str]().union(*of_places)) < sum(map(bool, of_places)):
             self.world.breaks("P8", f"two flows of {run.title} were one experiment")
+
+    def _check_chapters(self, run: Run) -> None:
+        """Check that each flow run had one chapter, which its retries went on with."""
+        opened = [one for one in run.disk.facts.values() if one.key.startswith("chapter/")]
+        known = [one for one in opened if one.experiment in run.uids]
+        if len(known) > len(run.program.later):
+            self.world.breaks("P8", f"{run.title} opened {len(known)} more chapters")
 
     def _check_cancelled(self, job: Job, run: Run, sender: Process, at: tuple[str, str]) -> None:
         """Check that nothing is bought once Prefect has had time to tell of a cancellation."""

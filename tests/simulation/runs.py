@@ -50,6 +50,8 @@ from .world import Machine, Process, World
 MOST_ATTEMPTS = 40
 RESTART_SECONDS = 300.0
 QUICK_RESTART_SECONDS = 5.0
+AFTERWARDS = 20
+"""How many more effects a flow has that has finished its experiment itself."""
 
 TRY_AGAIN = (
     ConnectionFailedError,
@@ -271,6 +273,10 @@ class Run:
                         self._current[process] = experiment.uid
             if self.flow_run is None:
                 experiment.seal({"value": value})
+            elif self.program.finishes:
+                experiment.finish()
+                for _ in range(AFTERWARDS):  # it goes on with something else
+                    process.environment.pause(1.0)
         return value
 
     def _call(self, process: Process, block: SimulatedBlock, call: Call, path: Path) -> float:

@@ -34,6 +34,10 @@ LIMITED_SECONDS = 3600.0
 EFFECTS = (100, 200, 400, 800)
 """Over how many first effects the faults of a world are spread: small worlds have few."""
 
+THEMES = {0: ("tree", "ledger gone"), 5: ("chapters", "killed after")}
+"""By a seed's last digit, a kind of program and a fault that chance alone rarely brings together.
+"""
+
 _FAR_FROM_ITS_END = 90.0
 
 
@@ -58,7 +62,16 @@ class Outcome:
 def plan_of(seed: int) -> list[Fault]:
     """Return what goes wrong in the world of a seed."""
     drawn = random.Random(f"faults {seed}")  # noqa: S311 - no secret
-    return kinds.draw(drawn, drawn.choice(EFFECTS))
+    faults = kinds.draw(drawn, drawn.choice(EFFECTS))
+    _, kind = _theme(seed)
+    if kind is not None:
+        more = Fault(kind, drawn.randrange(EFFECTS[0], EFFECTS[2]), drawn.random())
+        faults = sorted([*faults, more], key=lambda fault: fault.at)
+    return faults
+
+
+def _theme(seed: int) -> tuple[str, str] | tuple[None, None]:
+    return THEMES.get(seed % 10, (None, None))
 
 
 def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
@@ -66,7 +79,7 @@ def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
     install()
     chosen = plan_of(seed) if faults is None else list(faults)
     world = World(seed, list(chosen))
-    runs = _draw_runs(world)
+    runs = _draw_runs(world, _theme(seed)[0])
     watch = Watch(world, runs)
     acts = _Acts(world, runs)
     world.acts = {
@@ -105,7 +118,7 @@ def run_world(seed: int, faults: Sequence[Fault] | None = None) -> Outcome:
     )
 
 
-def _draw_runs(world: World) -> list[Run]:
+def _draw_runs(world: World, kind: str | None) -> list[Run]:
     drawn = random.Random(world.random.random())  # noqa: S311 - no secret
     machines = [
         Machine(
@@ -127,7 +140,7 @@ def _draw_runs(world: World) -> list[Run]:
             fields["max_time"] = drawn.choice([60, 300, 3600, None])
         if fields["mode"] == "session" and drawn.random() < 0.3:
             fields["min_time_left"] = 30
-        program = draw_program(drawn)
+        program = draw_program(drawn, kind)
         if drawn.random() < 0.15:
             fields["max_jobs"] = drawn.randint(1, len(list(steps_of(program.body))))
         title = name = f"experiment {number}"
