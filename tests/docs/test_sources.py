@@ -33,9 +33,11 @@ def _unsourced(text: str) -> list[str]:
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
 def test_what_is_said_of_ibm_names_its_source(page: Path) -> None:
+    """A reader sees how sure each statement about IBM is."""
     assert _unsourced(page.read_text()) == []
 
 
 def test_a_statement_without_a_source_is_noticed() -> None:
+    """In a paragraph and in a list."""
     text = "A.\n\nIBM closes\nit in the end.\n\nIBM closes it (docs).\n\n- IBM bills it.\n- Else."
     assert _unsourced(text) == ["IBM closes it in the end.", "- IBM bills it."]
