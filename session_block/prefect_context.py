@@ -31,8 +31,6 @@ from prefect.settings import get_current_settings
 
 from session_block.errors import LabelRequiredError
 
-_PROBE_SECONDS = 2
-
 P = ParamSpec("P")
 
 T = TypeVar("T")
@@ -43,31 +41,6 @@ _RUNS_ASKED = 100
 """How many runs one request asks about; Prefect answers with 200 at most."""
 
 _logger = logging.getLogger(__name__)
-
-
-def local_api_url() -> str:
-    """Return the API URL that ``prefect server start`` uses with the current settings."""
-    server = get_current_settings().server.api
-    return f"http://{server.host}:{server.port}/api"
-
-
-def find_prefect_server() -> str | None:
-    """Return the API URL of a Prefect server that answers; the configured one first, then local.
-
-    ``None`` if neither answers.
-    """
-    for url in (get_current_settings().api.url, local_api_url()):
-        if url is not None and answers(url):
-            return url
-    return None
-
-
-def answers(api_url: str) -> bool:
-    """Return whether a Prefect server answers at an API URL."""
-    try:
-        return httpx.get(f"{api_url}/health", timeout=_PROBE_SECONDS).is_success
-    except httpx.HTTPError:
-        return False
 
 
 _caller: ContextVar[TaskAttempt | None] = ContextVar("session_block_caller", default=None)

@@ -34,6 +34,7 @@ ORDER = (
         "errors",
         "events",
         "prefect_context",
+        "prefect_server",
         "references",
         "settings",
         "tags",

@@ -135,15 +135,15 @@ def at_prefect_server() -> Iterator[str]:
     """
     import httpx
     from prefect.exceptions import PrefectException
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import temporary_settings
 
-    from session_block.prefect_context import find_prefect_server
+    from session_block.prefect_server import find_prefect_server, reaching
 
     api_url = find_prefect_server()
     if api_url is None:
         fail("No Prefect server answers. Start one, or point to it: export PREFECT_API_URL=…")
     try:
-        with temporary_settings({PREFECT_API_URL: api_url}):
+        with temporary_settings(reaching(api_url)):
             yield api_url
     except (httpx.HTTPError, PrefectException) as error:
         fail(f"The Prefect server at {api_url} failed a request: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -84,12 +85,15 @@ def deploy(
 
 
 def _tell(lab: RunningLab) -> None:
-    answer({**asdict(lab), "logs": str(lab.logs)})
+    file = None if lab.auth_file is None else str(lab.auth_file)
+    answer({**asdict(lab), "logs": str(lab.logs), "auth_file": file})
 
 
 def _show(lab: RunningLab) -> None:
     found = " (was running before, and keeps running)" if lab.found_server else ""
     typer.echo(f"\nPrefect UI      {lab.api_url.removesuffix('/api')}{found}")
+    if lab.auth_file is not None:
+        typer.echo(f"                log in with what stands in {lab.auth_file}")
     typer.echo(f"Local platform  {lab.platform or 'none: the Block uses another platform'}")
     typer.echo(f"Deployments     {', '.join(lab.deployments)}")
     typer.echo(f"Logs            {lab.logs}")
@@ -97,5 +101,8 @@ def _show(lab: RunningLab) -> None:
         typer.echo(f"Interrupted flow runs that now continue: {lab.rescheduled}")
     typer.echo("\nIn another shell:\n")
     typer.echo(f"    export PREFECT_API_URL={lab.api_url}")
+    if lab.auth_file is not None:
+        # Never the string itself: terminals and their logs are read by others.
+        typer.echo(f'    export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(lab.auth_file))})"')
     typer.echo(f"    prefect deployment run {lab.deployments[-1]}\n")
     typer.echo("Schedules are off until you switch them on. Ctrl-C ends what was started here.")

@@ -28,7 +28,7 @@ from session_block.ledger.disk import (
 from session_block.ledger.sqlite import sqlite_path
 from session_block.ledger.store import SCHEMA_VERSION, Ledger
 from session_block.operations.experiments import ExperimentState, overviews
-from session_block.prefect_context import find_prefect_server
+from session_block.prefect_server import find_prefect_server
 from session_block.records.journal import Journal
 from session_block.records.keys import Written
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prefect import flow
-from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, temporary_settings
+from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 from pydantic import BaseModel, ConfigDict
 from qiskit.quantum_info import SparsePauliOp
 
@@ -13,7 +13,7 @@ from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.vqe import Evaluation, VQEReport, run_vqe
 from session_block.blocks.credentials import LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession, load_block
-from session_block.prefect_context import find_prefect_server
+from session_block.prefect_server import find_prefect_server, reaching
 
 BLOCK_NAME = "local-demo"
 EXPERIMENT_NAME = "h2-demo"
@@ -66,7 +66,7 @@ def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
     def h2_vqe_demo(block: str, fresh: bool) -> DemoOutcome:
         return _run(load_block(block), fresh, on_evaluation, server_url=server_url)
 
-    with temporary_settings({PREFECT_API_URL: server_url, PREFECT_LOGGING_LEVEL: "WARNING"}):
+    with temporary_settings({**reaching(server_url), PREFECT_LOGGING_LEVEL: "WARNING"}):
         credentials.save(BLOCK_NAME, overwrite=True)
         block.save(BLOCK_NAME, overwrite=True)
         return h2_vqe_demo(BLOCK_NAME, fresh)

@@ -22,12 +22,12 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import get_current_settings
 from prefect.states import AwaitingRetry
 
 from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import LabError
+from session_block.prefect_server import variables
 
 BLOCK = "quantum-session"
 """The name of the Block that the deployments use."""
@@ -173,7 +173,7 @@ def _deploy(file: Path, names: list[str], directory: Path) -> None:
         cwd=directory,
         env={
             **os.environ,
-            "PREFECT_API_URL": str(get_current_settings().api.url),
+            **variables(),
             "DO_NOT_TRACK": "1",
         },
         capture_output=True,

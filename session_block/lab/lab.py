@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,8 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
 
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings, temporary_settings
+from pydantic import SecretStr
 
 from session_block import local_platform
 from session_block.blocks.credentials import LocalPlatformCredentials
@@ -29,7 +30,14 @@ from session_block.lab.deployment import (
 )
 from session_block.lab.processes import BackgroundProcess, descendants_of, end, variable_of
 from session_block.lab.record import LabRecord, only_one
-from session_block.prefect_context import answers, find_prefect_server, local_api_url
+from session_block.prefect_server import (
+    OwnServer,
+    answers,
+    find_prefect_server,
+    local_api_url,
+    reaching,
+    variables,
+)
 
 LOOPBACK = "127.0.0.1"
 _SERVER_SECONDS = 120
@@ -47,6 +55,7 @@ class RunningLab:
     Attributes:
         api_url: URL of the Prefect server's API.
         found_server: Whether the server was running before; if so, it keeps running afterwards.
+        auth_file: The file with the server's authentication string, if it is this user's own.
         platform: URL of the local platform's page; ``None`` if the Block uses another platform.
         deployments: Names of the deployments.
         logs: Directory of the log files.
@@ -55,6 +64,7 @@ class RunningLab:
 
     api_url: str
     found_server: bool
+    auth_file: Path | None
     platform: str | None
     deployments: list[str]
     logs: Path
@@ -106,7 +116,7 @@ class Lab:
             self._end_what_is_left()
             found = None if self._server_port else find_prefect_server()
             api_url = found or stack.enter_context(self._server())
-            stack.enter_context(temporary_settings({PREFECT_API_URL: api_url}))
+            stack.enter_context(temporary_settings(reaching(api_url)))
             platform = stack.enter_context(self._platform(ensure_block()))
             self._say("Deploying …")
             deployments = deploy_all("process", self._home)
@@ -115,7 +125,13 @@ class Lab:
             self._record.note(url=api_url)
             when_up(
                 RunningLab(
-                    api_url, found is not None, platform, deployments, self._logs, rescheduled
+                    api_url=api_url,
+                    found_server=found is not None,
+                    auth_file=own.file if (own := OwnServer()).opening(api_url) else None,
+                    platform=platform,
+                    deployments=deployments,
+                    logs=self._logs,
+                    rescheduled=rescheduled,
                 )
             )
             while True:
@@ -128,9 +144,14 @@ class Lab:
         _check_free(port)
         api_url = f"http://{LOOPBACK}:{port}/api"
         command = ["server", "start", "--host", LOOPBACK, "--port", str(port)]
-        with self._running("Prefect server", "server.log", command, api_url):
-            self._wait_for(lambda: answers(api_url), _SERVER_SECONDS)
-            yield api_url
+        own = OwnServer()
+        closed = _closed(own.prepare(api_url), api_url)
+        try:
+            with self._running("Prefect server", "server.log", command, closed):
+                self._wait_for(lambda: answers(api_url), _SERVER_SECONDS)
+                yield api_url
+        finally:
+            own.ended()
 
     @contextmanager
     def _platform(self, block: QuantumSession) -> Iterator[str | None]:
@@ -166,7 +187,7 @@ class Lab:
         command = ["worker", "start", "--pool", WORK_POOL, "--name", name]
         command += ["--install-policy", "never"]
         try:
-            with self._running("worker", "worker.log", command, api_url) as worker:
+            with self._running("worker", "worker.log", command, variables()) as worker:
                 try:
                     self._wait_for(lambda: worker_is_online(name, since), _WORKER_SECONDS)
                     yield worker
@@ -178,7 +199,11 @@ class Lab:
 
     @contextmanager
     def _running(
-        self, name: str, log: str, arguments: list[str], api_url: str
+        self,
+        name: str,
+        log: str,
+        arguments: list[str],
+        environment: Mapping[str, str],
     ) -> Iterator[BackgroundProcess]:
         """Run a Prefect command until the context ends."""
         self._check(0)
@@ -190,9 +215,9 @@ class Lab:
             environment={
                 "PREFECT_WORKER_QUERY_SECONDS": "2",
                 **os.environ,
-                "PREFECT_API_URL": api_url,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "DO_NOT_TRACK": "1",
+                **environment,
             },
             cwd=self._home,
         )
@@ -250,6 +275,22 @@ class Lab:
                     f"The {process.name} has ended by itself, with status {process.exit_status}. "
                     f"Its log is {process.log}, and ends:\n{process.last_words}"
                 )
+
+
+def _closed(string: SecretStr, api_url: str) -> dict[str, str]:
+    """Return the variables with which Prefect's server answers its own user and interface alone.
+
+    The authentication string is the guard, also of the web sockets, which know no other. The rest
+    is a second one, against pages of other sites.
+    """
+    page = api_url.removesuffix("/api")
+    return {
+        "PREFECT_API_URL": api_url,
+        "PREFECT_API_AUTH_STRING": string.get_secret_value(),
+        "PREFECT_SERVER_API_AUTH_STRING": string.get_secret_value(),
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"{page},{page.replace(LOOPBACK, 'localhost')}",
+    }
 
 
 def _own_port() -> int:

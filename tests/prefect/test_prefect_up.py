@@ -20,13 +20,18 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    temporary_settings,
+)
 from prefect_helpers import CHECKOUT, eventually, flow_run, in_state
 from support import Platform, free_port
 
 from session_block import LocalPlatformCredentials, QuantumSession, local_platform
 from session_block.lab.deployment import BLOCK
-from session_block.prefect_context import answers
+from session_block.prefect_server import OwnServer, answers
 
 pytestmark = pytest.mark.rest
 
@@ -49,6 +54,8 @@ class Lab:
         self._output = home / "output"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        with temporary_settings({PREFECT_HOME: home}):
+            self.auth_string = OwnServer().prepare(self.api_url).get_secret_value()
         # An evaluation takes long enough for a run to have a middle.
         local_platform.start(self._state_dir, job_seconds=0.3)
         local_platform.stop(self._state_dir)
@@ -126,7 +133,8 @@ class Lab:
 def _lab(home: Path, command: list[str] = COMMAND) -> Iterator[Lab]:
     lab = Lab(home, command)
     try:
-        with temporary_settings({PREFECT_API_URL: lab.api_url}):
+        reaching = {PREFECT_API_URL: lab.api_url, PREFECT_API_AUTH_STRING: lab.auth_string}
+        with temporary_settings(reaching):
             yield lab
     finally:
         lab.kill()

@@ -1,0 +1,123 @@
+"""The Prefect server that this process uses: which one answers, and what opens it.
+
+Prefect's server has no password unless it is given one, checks no ``Host``, and lets every web page
+read it. So the one that ``session-block up`` starts has an authentication string, in a file that
+only its user can read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    get_current_settings,
+)
+from pydantic import SecretStr
+
+_PROBE_SECONDS = 2
+_BYTES = 32
+
+
+def local_api_url() -> str:
+    """Return the API URL that ``prefect server start`` uses with the current settings."""
+    server = get_current_settings().server.api
+    return f"http://{server.host}:{server.port}/api"
+
+
+def find_prefect_server() -> str | None:
+    """Return the API URL of a Prefect server that answers; the configured one first, then local.
+
+    ``None`` if neither answers.
+    """
+    for url in (get_current_settings().api.url, local_api_url()):
+        if url is not None and answers(url):
+            return url
+    return None
+
+
+def answers(api_url: str) -> bool:
+    """Return whether a Prefect server answers at an API URL."""
+    try:
+        return httpx.get(f"{api_url}/health", timeout=_PROBE_SECONDS).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def reaching(api_url: str) -> dict[Any, Any]:
+    """Return the Prefect settings with which this process reaches a server.
+
+    Beside the URL that is the authentication string, if the server is this user's own and no other
+    string is configured.
+
+    Example:
+        >>> with temporary_settings(reaching(url)):  # doctest: +SKIP
+        ...     my_flow()
+    """
+    settings: dict[Any, Any] = {PREFECT_API_URL: api_url}
+    own = OwnServer().opening(api_url)
+    if own is not None and get_current_settings().api.auth_string is None:
+        settings[PREFECT_API_AUTH_STRING] = own.get_secret_value()
+    return settings
+
+
+def variables() -> dict[str, str]:
+    """Return the variables with which a process that is started reaches the same server."""
+    api = get_current_settings().api
+    opening = {}
+    if api.auth_string is not None:
+        opening["PREFECT_API_AUTH_STRING"] = api.auth_string.get_secret_value()
+    return {"PREFECT_API_URL": str(api.url), **opening}
+
+
+class OwnServer:
+    """The authentication string of the server that ``session-block up`` starts for this user.
+
+    It stays the same from one start to the next, so that programs and browsers that know it go on.
+    It is Prefect's own setting, if that is set.
+    """
+
+    def __init__(self) -> None:
+        home = Path(get_current_settings().home) / "session-block" / "up"
+        self.file = home / "server-auth"
+        self._address = home / "server-url"
+
+    def opening(self, api_url: str) -> SecretStr | None:
+        """Return the string that opens a server; ``None`` if it is not this one."""
+        try:
+            if self._address.read_text() != api_url:
+                return None
+            return SecretStr(self.file.read_text())
+        except FileNotFoundError:
+            return None
+
+    def prepare(self, api_url: str) -> SecretStr:
+        """Keep the string for a server that is about to start, and return it."""
+        configured = get_current_settings()
+        known = configured.server.api.auth_string or configured.api.auth_string
+        if known is None and self.file.exists():
+            known = SecretStr(self.file.read_text())
+        string = known or SecretStr(f"admin:{secrets.token_urlsafe(_BYTES)}")
+        _write(self.file, string.get_secret_value())
+        _write(self._address, api_url)
+        return string
+
+    def ended(self) -> None:
+        """Forget the server's address: whoever listens there next is somebody else."""
+        self._address.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file by one that nobody else can read."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    draft.replace(path)
