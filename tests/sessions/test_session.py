@@ -171,7 +171,7 @@ def test_a_refused_opening_is_an_error_and_not_in_the_way(
     manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """A platform that refuses to open a session is said so; the next try opens the next one."""
-    platform.add_fault(kind="status", status=403, method="POST", path="/sessions")
+    platform.admin.add_fault(kind="status", status=403, method="POST", path="/sessions")
     with pytest.raises(ConnectionFailedError, match="open a session"):
         manager.current()
     assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["refused"]
