@@ -73,7 +73,8 @@ def test_it_is_what_the_primitive_sends(
 def _as_the_platform_has_it(platform: Platform, connection: Connection, job: Any) -> dict[str, Any]:
     (seen,) = [one for one in platform.admin.jobs() if one["id"] == job.job_id()]
     told = connection.service._get_api_client(connection.instance).job_get(job.job_id())
-    own = {"id", "created", "ended", "status", "state", "usage", "estimated_running_time_seconds"}
+    own = {"id", "created", "ended", "status", "state", "usage"}
+    own |= {"estimated_running_time_seconds", "usage_estimation"}
     kept = {name: one for name, one in told.items() if name not in own}
     return {**kept, "session_id": seen["session_id"], "tags": seen["tags"]}
 

@@ -164,7 +164,7 @@ def test_private(
     assert found.inputs == {}
     listed = api.get("/jobs", params={"limit": 1, "exclude_params": "false"}).json()["jobs"]
     assert listed[0]["id"] == job.job_id()
-    assert "params" not in listed[0]
+    assert listed[0]["params"] == {}
     assert found.result() is not None
     assert found.result() is None
     assert job.result() is None

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -169,14 +168,12 @@ def test_an_opening_by_a_living_sender_is_waited_for(
 
 
 def test_a_refused_opening_is_an_error_and_not_in_the_way(
-    manager: SessionManager, ledger: Ledger, uid: str
+    manager: SessionManager, ledger: Ledger, uid: str, platform: Platform
 ) -> None:
     """A platform that refuses to open a session is said so; the next try opens the next one."""
-    too_long = SessionManager(
-        context_of(ledger, uid), manager.connection, replace(PLAN, max_time_seconds=10**6)
-    )
+    platform.admin.add_fault(kind="status", status=403, method="POST", path="/sessions")
     with pytest.raises(ConnectionFailedError, match="open a session"):
-        too_long.current()
+        manager.current()
     assert [record.kind for record in read_sessions(Journal(ledger, uid))] == ["refused"]
     assert manager.current().session_id is not None
     manager.close()

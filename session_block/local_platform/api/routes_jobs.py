@@ -45,6 +45,7 @@ MAX_TAG_LENGTH = 86
 _SEARCH_LENGTHS = range(3, 101)
 MAX_PAGE = 200
 MAX_OFFSET = 2_147_483_647
+# Spec; the client sends them in capitals.
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
@@ -63,7 +64,7 @@ def _submit(call: Call) -> dict[str, Any]:
         raise bad_request(f"params of program {program} must have {' or '.join(needed)}")
     cost = content.get("cost")
     log_level = optional_text(content, "log_level")
-    if log_level not in (None, *LOG_LEVELS):
+    if log_level is not None and log_level.lower() not in LOG_LEVELS:
         raise bad_request(f"log_level must be one of {', '.join(LOG_LEVELS)}")
     private = content.get("private", False)
     if not isinstance(private, bool):
