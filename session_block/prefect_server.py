@@ -7,7 +7,6 @@ only its user can read.
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,11 @@ from prefect.settings import (
 )
 from pydantic import SecretStr
 
+from session_block.private_files import replace_file
+
 _PROBE_SECONDS = 2
 _BYTES = 32
+_FOREIGN_PAGE = "https://a-foreign-page.invalid"
 
 
 def local_api_url() -> str:
@@ -66,6 +68,38 @@ def reaching(api_url: str) -> dict[Any, Any]:
     return settings
 
 
+def who_may_read(api_url: str) -> tuple[str, ...]:
+    """Return who can read a server's Blocks, keys included, besides those whom it knows.
+
+    Asked once without credentials, as a web page of a foreign site would; no Block is read. Empty
+    if nobody can, or the server does not answer.
+    """
+    asked = {"limit": 0, "include_secrets": True}
+    try:
+        answer = httpx.post(
+            f"{api_url}/block_documents/filter",
+            json=asked,
+            headers={"Origin": _FOREIGN_PAGE},
+            timeout=_PROBE_SECONDS,
+        )
+    except httpx.HTTPError:
+        return ()
+    if not answer.is_success:
+        return ()
+    allowed = answer.headers.get("access-control-allow-origin")
+    pages = (
+        ("any web page that is open on this machine",) if allowed in {"*", _FOREIGN_PAGE} else ()
+    )
+    return ("whoever can reach it", *pages)
+
+
+OPEN_SERVER_ADVICE = (
+    "Use the server of 'session-block up', or set PREFECT_SERVER_API_AUTH_STRING where the server "
+    "runs and PREFECT_API_AUTH_STRING here, and start it anew."
+)
+"""What to do about a server that others may read."""
+
+
 def variables() -> dict[str, str]:
     """Return the variables with which a process that is started reaches the same server."""
     api = get_current_settings().api
@@ -103,21 +137,10 @@ class OwnServer:
         if known is None and self.file.exists():
             known = SecretStr(self.file.read_text())
         string = known or SecretStr(f"admin:{secrets.token_urlsafe(_BYTES)}")
-        _write(self.file, string.get_secret_value())
-        _write(self._address, api_url)
+        replace_file(self.file, string.get_secret_value())
+        replace_file(self._address, api_url)
         return string
 
     def ended(self) -> None:
         """Forget the server's address: whoever listens there next is somebody else."""
         self._address.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file by one that nobody else can read."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)

@@ -35,6 +35,7 @@ ORDER = (
         "events",
         "prefect_context",
         "prefect_server",
+        "private_files",
         "references",
         "settings",
         "tags",

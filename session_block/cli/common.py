@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -58,6 +58,8 @@ _FILE_WIDTH = 200
 """Columns of a table that is not printed to a terminal, where Rich would fold it at 80."""
 
 _as_json: ContextVar[bool] = ContextVar("session_block_as_json", default=False)
+
+_until_the_end: ContextVar[ExitStack] = ContextVar("session_block_until_the_end")
 
 
 def _note_json(as_json: bool) -> bool:
@@ -119,12 +121,16 @@ def confirm(question: str, *, yes: bool) -> None:
 @contextmanager
 def reporting() -> Iterator[None]:
     """Turn the package's errors into messages and exit codes."""
-    try:
-        yield
-    except SubmissionHeldError as error:
-        fail(str(error), ExitCode.NEEDS_OPERATOR)
-    except SessionBlockError as error:
-        fail(str(error))
+    with ExitStack() as stack:
+        token = _until_the_end.set(stack)
+        try:
+            yield
+        except SubmissionHeldError as error:
+            fail(str(error), ExitCode.NEEDS_OPERATOR)
+        except SessionBlockError as error:
+            fail(str(error))
+        finally:
+            _until_the_end.reset(token)
 
 
 @contextmanager
@@ -180,10 +186,15 @@ def load(name: str) -> QuantumSession:
     import logging
 
     import httpx
+    from prefect.settings import get_current_settings, temporary_settings
 
     from session_block.blocks.quantum_session import load_block
+    from session_block.prefect_server import reaching
 
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+    if (url := get_current_settings().api.url) is not None:
+        # Until the command ends: it may have more to ask.
+        _until_the_end.get().enter_context(temporary_settings(reaching(url)))
     try:
         return load_block(name)
     except httpx.HTTPError as error:

@@ -80,9 +80,15 @@ def ibm(
     Example: session-block setup ibm --backend ibm_fez --max-time 1h
     """
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    with reporting(), at_prefect_server():
+    with reporting(), at_prefect_server() as api_url:
         from session_block.doctor.setup import Names, check, check_free, credentials_of, save
+        from session_block.prefect_server import OPEN_SERVER_ADVICE, who_may_read
 
+        if readers := who_may_read(api_url):
+            note(
+                f"Warning: the Prefect server at {api_url} asks for no password. The API key that "
+                f"is saved there can be read by {' and by '.join(readers)}. {OPEN_SERVER_ADVICE}"
+            )
         names = Names(credentials_name, name)
         if not overwrite:
             check_free(names)

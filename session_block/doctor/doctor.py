@@ -8,7 +8,12 @@ import httpx
 
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.doctor.check import Check, Verdict
-from session_block.doctor.machine import check_ledger, check_prefect, check_versions
+from session_block.doctor.machine import (
+    check_ledger,
+    check_prefect,
+    check_prefect_access,
+    check_versions,
+)
 from session_block.errors import SessionBlockError
 from session_block.ledger.urls import default_ledger_url
 
@@ -23,6 +28,7 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
     """
     yield from check_versions()
     yield check_prefect()
+    yield from check_prefect_access()
     block: QuantumSession | None = None
     if block_name is None:
         yield Check(

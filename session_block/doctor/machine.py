@@ -28,7 +28,7 @@ from session_block.ledger.disk import (
 from session_block.ledger.sqlite import sqlite_path
 from session_block.ledger.store import SCHEMA_VERSION, Ledger
 from session_block.operations.experiments import ExperimentState, overviews
-from session_block.prefect_server import find_prefect_server
+from session_block.prefect_server import OPEN_SERVER_ADVICE, find_prefect_server, who_may_read
 from session_block.records.journal import Journal
 from session_block.records.keys import Written
 
@@ -105,6 +105,20 @@ def check_prefect() -> Check:
             "Prefect API", Verdict.WARNING, f"{answers}; this is {mine}.", "Upgrade the server."
         )
     return Check("Prefect API", Verdict.OK, f"{answers}.")
+
+
+def check_prefect_access() -> Iterator[Check]:
+    """Check that the configured Prefect server gives its Blocks to nobody without a password."""
+    configured = get_current_settings().api.url
+    if configured is None or not (readers := who_may_read(configured)):
+        return
+    yield Check(
+        "Prefect access",
+        Verdict.WARNING,
+        f"{configured} asks for no password: its Blocks, with their API keys, can be read by "
+        f"{' and by '.join(readers)}.",
+        OPEN_SERVER_ADVICE,
+    )
 
 
 def check_ledger(url: str) -> Iterator[Check]:

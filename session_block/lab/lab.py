@@ -38,6 +38,7 @@ from session_block.prefect_server import (
     reaching,
     variables,
 )
+from session_block.private_files import make_directory
 
 LOOPBACK = "127.0.0.1"
 _SERVER_SECONDS = 120
@@ -99,7 +100,7 @@ class Lab:
         self._platform_port = platform_port
         self._home = Path(get_current_settings().home) / "session-block" / "up"
         self._logs = self._home / "logs"
-        self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(self._logs)
         self._record = LabRecord(self._home / "record.json")
         self._watched: list[BackgroundProcess] = []
 
@@ -147,7 +148,7 @@ class Lab:
         own = OwnServer()
         closed = _closed(own.prepare(api_url), api_url)
         try:
-            with self._running("Prefect server", "server.log", command, closed):
+            with self._running("Prefect server", "server.log", command, closed, umask=0o077):
                 self._wait_for(lambda: answers(api_url), _SERVER_SECONDS)
                 yield api_url
         finally:
@@ -204,6 +205,7 @@ class Lab:
         log: str,
         arguments: list[str],
         environment: Mapping[str, str],
+        umask: int = -1,
     ) -> Iterator[BackgroundProcess]:
         """Run a Prefect command until the context ends."""
         self._check(0)
@@ -220,6 +222,7 @@ class Lab:
                 **environment,
             },
             cwd=self._home,
+            umask=umask,
         )
         self._watched.append(process)
         try:

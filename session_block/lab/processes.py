@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from session_block.private_files import opener
+
 _STOP_SECONDS = 10
 _LOG_TAIL = 2000
 
@@ -21,6 +23,7 @@ class BackgroundProcess:
         log: The file that its output is appended to.
         environment: Its environment variables.
         cwd: Its working directory.
+        umask: The rights that its new files lack; by default as here.
     """
 
     def __init__(
@@ -31,11 +34,12 @@ class BackgroundProcess:
         log: Path,
         environment: Mapping[str, str],
         cwd: Path,
+        umask: int = -1,
     ) -> None:
         self.name = name
         self.log = log
         self._log_start = log.stat().st_size if log.exists() else 0
-        with log.open("ab") as output:
+        with open(log, "ab", opener=opener) as output:
             self._process = psutil.Popen(
                 list(command),
                 stdin=subprocess.DEVNULL,
@@ -44,6 +48,7 @@ class BackgroundProcess:
                 env=dict(environment),
                 cwd=cwd,
                 start_new_session=True,
+                umask=umask,
             )
         self._family: list[psutil.Process] = []
 

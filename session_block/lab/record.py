@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from session_block.errors import LabError
+from session_block.private_files import opener, replace_file
 
 
 class LabRecord:
@@ -39,9 +40,7 @@ class LabRecord:
         content = {**self._content, **changed}
         if content == self._content:
             return
-        new = self._path.with_suffix(".new")
-        new.write_text(json.dumps(content))
-        new.replace(self._path)
+        replace_file(self._path, json.dumps(content))
         self._content = content
 
     @property
@@ -73,7 +72,7 @@ def only_one(path: Path, record: LabRecord) -> Iterator[None]:
     Raises:
         LabError: Another process holds it.
     """
-    with path.open("a") as lock:
+    with open(path, "a", opener=opener) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

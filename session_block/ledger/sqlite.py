@@ -25,6 +25,7 @@ from session_block.errors import InvalidInputError, LedgerDamagedError, LedgerUn
 from session_block.ledger.disk import check_disk_of
 from session_block.ledger.failures import cure
 from session_block.ledger.schema import create_tables, has_ledger
+from session_block.private_files import make_directory, opener
 
 CHECKED_BYTES = 256 * 2**20
 """A larger file is not read completely when it is opened: that would take too long."""
@@ -128,9 +129,10 @@ def move_aside(url: str, now: datetime) -> Path:
 
 def _create(path: Path) -> None:
     """Create an empty ledger elsewhere and link it here, so that nobody sees half a ledger."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(path.parent)
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
         new = Path(directory) / path.name
+        open(new, "x", opener=opener).close()  # SQLite gives its journals the mode of the database
         engine = sa.create_engine(
             "sqlite://", creator=lambda: sqlite3.connect(new), poolclass=NullPool
         )

@@ -66,6 +66,10 @@ def test_all_is_well_if_everything_is_there(
     """Each check says what it found; nothing is submitted, and no output holds a secret."""
     before = platform.stats()["jobs"]["total"], platform.sessions()
     checks = _checks("--block", saved_block)
+    server = checks.pop("Prefect access")  # the tests' own is open
+    assert server["verdict"] == "warning"
+    assert "whoever can reach it and by any web page" in server["found"]
+    assert "PREFECT_SERVER_API_AUTH_STRING" in server["advice"]
     assert {what: check["verdict"] for what, check in checks.items()} == dict.fromkeys(
         [
             "versions",

@@ -80,6 +80,7 @@ def test_a_key_from_the_environment_saves_both_blocks(
     assert (told["instance"], told["backend"]) == (platform.info.instance, BACKEND)
     assert (told["max_time"], told["warnings"]) == ("30m", [])
     assert platform.info.token not in ran.output
+    assert "asks for no password. The API key that is saved there can be read by" in ran.stderr
     block = QuantumSession.load(names[1])
     assert Connection(block.credentials.account()).instance == platform.info.instance
     credentials = IBMSessionCredentials.load(names[0])

@@ -109,7 +109,9 @@ def test_a_page_or_another_user_gets_no_data(
     lab: Lab, origin: str | None, host: str | None
 ) -> None:
     """Without the string nothing is read or changed, and no foreign page may read the answer."""
-    headers = {name: told for name, told in (("Origin", origin), ("Host", host)) if told}
+    with lab.opened as client:
+        headers = _csrf(client)  # so that nothing but the string is missing
+    headers |= {name: told for name, told in (("Origin", origin), ("Host", host)) if told}
     for wrong in ({}, {"Authorization": "Basic YWRtaW46cGFzcw=="}, {"Authorization": "Bearer x"}):
         for method, path, content in ENDPOINTS:
             answer = httpx.request(
@@ -192,6 +194,17 @@ def test_commands_of_its_user_reach_it(lab: Lab) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    doctor = subprocess.run(
+        [*COMMAND, "doctor", "--json"],
+        env={**environment, "PREFECT_API_AUTH_STRING": lab.auth_string},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    checks = {one["what"]: one["verdict"] for one in json.loads(doctor.stdout)["checks"]}
+    assert checks["Prefect API"] == "ok"
+    assert "Prefect access" not in checks
     shown = subprocess.run(
         [
             *("sh", "-c", 'export PREFECT_API_AUTH_STRING="$(cat "$0")"; exec "$@"'),

@@ -70,7 +70,7 @@ def start(
     if port is not None and not 1 <= port <= _MAX_PORT:
         raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
     Settings().with_given(settings)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(directory)
     deadline = time.monotonic() + timeout
     with _start_lock(directory, deadline):
         running = _wait_for_living(directory, deadline)
@@ -109,9 +109,19 @@ def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
     return True
 
 
+def _make_private(directory: Path) -> None:
+    """Make a directory, and those above it that are missing, for this user alone."""
+    for missing in [one for one in (*reversed(directory.parents), directory) if not one.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 @contextmanager
 def _start_lock(directory: Path, deadline: float) -> Iterator[None]:
-    with (directory / "start.lock").open("w") as lock:
+    with open(directory / "start.lock", "w", opener=_private) as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,7 +203,7 @@ def _spawn(
     if faults is not None:
         command += ["--faults", str(faults.absolute())]
     log_path = directory / "platform.log"
-    with log_path.open("ab") as log:
+    with open(log_path, "ab", opener=_private) as log:
         begin = log.tell()
         process = subprocess.Popen(  # noqa: S603 - our own module
             command,

@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--faults", type=Path, help="JSON file of fault rules to add")
     options = parser.parse_args(arguments)
+    os.umask(0o077)  # jobs, keys and logs are this user's alone
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     state_dir: Path = options.state_dir
 
