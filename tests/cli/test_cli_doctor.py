@@ -79,6 +79,7 @@ def test_all_is_well_if_everything_is_there(
             "ledger's disk",
             "credentials",
             "instance",
+            "plan",
             "backend",
         ],
         "ok",
