@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -11,15 +12,18 @@ import sysconfig
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import session_block
 
 ROOT = Path(__file__).parents[1]
+OURSELVES = ("session_block", "tasks", "flows", "deployments")
 SYSTEM_PYTHON = os.environ.get("PYTHON", "python3")
 """The one that has pip."""
 
@@ -89,6 +93,36 @@ def test_the_lowest_versions_are_tested() -> None:
     lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert {name: Version(text) for name, text in pinned.items()} == _declared()
+
+
+def test_what_is_imported_is_declared() -> None:
+    """By the distribution that it comes from; what only an extra needs, in that extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["postgres"], *extras["analysis"]]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    homes = packages_distributions()
+    imported = {
+        canonicalize_name(homes[name][0])
+        for name in _imported()
+        if name not in sys.stdlib_module_names and name not in OURSELVES
+    }
+    assert imported - declared == set()
+    assert "starlette" in imported
+
+
+def _imported() -> set[str]:
+    """Return the top packages that the installed modules import, anywhere in them."""
+    found = set()
+    for package in OURSELVES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Import():
+                        found |= {one.name.partition(".")[0] for one in node.names}
+                    case ast.ImportFrom(module=str(module), level=0):
+                        found.add(module.partition(".")[0])
+    return found
 
 
 def test_the_version_is_told() -> None:

@@ -47,8 +47,9 @@ def up(
     Example: session-block up --platform-port 8765
     """
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), lambda *_: stop.set())
     from session_block.lab.lab import Lab
 
     with reporting():

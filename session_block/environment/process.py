@@ -61,6 +61,8 @@ def may_be_running(pid: int, started: float | None) -> bool:
 
 def _exists(pid: int) -> bool:
     """Whether there is a process with this ID; also one that ``/proc`` hides (``hidepid``)."""
+    if sys.platform == "win32":  # there this signal ends the process
+        return psutil.pid_exists(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from session_block.errors import LabError
-from session_block.private_files import opener, replace_file
+from session_block.private_files import replace_file
 
 
 class LabRecord:
@@ -72,14 +72,14 @@ def only_one(path: Path, record: LabRecord) -> Iterator[None]:
     Raises:
         LabError: Another process holds it.
     """
-    with open(path, "a", opener=opener) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LabError(
-                f"'session-block up' runs already ({record.describe()}). End it there with Ctrl-C, "
-                "or with the signal SIGTERM."
-            ) from None
+    try:
+        lock = FileLock(path, timeout=0, mode=0o600).acquire()
+    except Timeout:
+        raise LabError(
+            f"'session-block up' runs already ({record.describe()}). End it there with Ctrl-C, "
+            "or with the signal SIGTERM."
+        ) from None
+    with lock:
         yield
 
 

@@ -74,8 +74,8 @@ class Lab:
     @property
     def opened(self) -> httpx.Client:
         """A client of its own user."""
-        auth = tuple(self.auth_string.split(":", 1))
-        return httpx.Client(base_url=self.api_url, auth=auth, timeout=30)
+        user, _, password = self.auth_string.partition(":")
+        return httpx.Client(base_url=self.api_url, auth=(user, password), timeout=30)
 
 
 @pytest.fixture(scope="module")

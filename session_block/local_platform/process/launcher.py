@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import psutil
+from filelock import FileLock, Timeout
 
 from session_block.errors import PlatformError
 from session_block.local_platform.config.state import (
@@ -66,6 +66,11 @@ def start(
             another layout; or the port is in use; or it did not start within ``timeout`` seconds.
         ValueError: A setting is invalid.
     """
+    if os.name != "posix":
+        raise PlatformError(
+            "the local platform needs a POSIX system: Linux, macOS, or the Windows Subsystem for "
+            "Linux. With IBM's credentials everything else runs here"
+        )
     directory = state_directory(state_dir)
     if port is not None and not 1 <= port <= _MAX_PORT:
         raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
@@ -121,18 +126,15 @@ def _private(path: str, flags: int) -> int:
 
 @contextmanager
 def _start_lock(directory: Path, deadline: float) -> Iterator[None]:
-    with open(directory / "start.lock", "w", opener=_private) as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise PlatformError(
-                        f"another process is still starting the platform in {directory}: wait for "
-                        "it, or end it, and try again"
-                    ) from None
-                time.sleep(_POLL_SECONDS)
+    lock = FileLock(directory / "start.lock", mode=0o600)
+    try:
+        held = lock.acquire(max(0.0, deadline - time.monotonic()), poll_interval=_POLL_SECONDS)
+    except Timeout:
+        raise PlatformError(
+            f"another process is still starting the platform in {directory}: wait for it, or end "
+            "it, and try again"
+        ) from None
+    with held:
         yield
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import fcntl
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psutil
 import uvicorn
+from filelock import FileLock, Timeout
 
 from session_block.local_platform.api.app import create_app
 from session_block.local_platform.api.connections import CuttableProtocol
@@ -57,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"{state_dir} holds no platform: start it with session_block.local_platform.start")
         return EXIT_NO_IDENTITY
     # Held until the process ends, in whatever way, so that no two servers share a store.
-    with (state_dir / "server.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"{state_dir} is already served by another process: stop that one first")
-            return EXIT_ALREADY_SERVED
+    try:
+        lock = FileLock(state_dir / "server.lock", timeout=0, mode=0o600).acquire()
+    except Timeout:
+        _say(f"{state_dir} is already served by another process: stop that one first")
+        return EXIT_ALREADY_SERVED
+    with lock:
         record = load_record(state_dir)
         host = options.host or (LOOPBACK if record is None else record.host)
         listener = _listen(host, options.port, record)
