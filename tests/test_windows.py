@@ -15,11 +15,12 @@ pytestmark = pytest.mark.rest
 ABSENT = """
 import importlib, os, signal, sys
 import filelock, prefect.server.api.server, psutil, qiskit_aer, qiskit_ibm_runtime, typer, uvicorn
-import prefect.flow_engine, prefect.workers.process, prefect.runner, qiskit_ibm_runtime.executor_estimator
+import prefect.flow_engine, prefect.runner, prefect.workers.process
+import qiskit_ibm_runtime.executor_estimator
 
 for module in ("fcntl", "grp", "posix", "pwd", "pty", "resource", "termios", "tty"):
     sys.modules[module] = None
-for name in ("fork", "register_at_fork", "getuid", "geteuid", "getpgid", "killpg", "mkfifo", "uname"):
+for name in ("fork", "register_at_fork", "getuid", "geteuid", "getpgid", "killpg", "uname"):
     delattr(os, name)
 for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGALRM"):
     delattr(signal, name)
