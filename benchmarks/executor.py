@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -43,7 +44,7 @@ def measure(rig: Rig) -> Part:
             for (level, loop), found in runs.items():
                 spec = {
                     **place(platform),
-                    "origin": platform.info.origin,
+                    "platform": str(platform.info.state_dir),
                     "experiment": f"executor-{level}-{number}",
                     "level": level,
                     "skipped": 0 if rig.quick else 1,
@@ -135,11 +136,14 @@ def _options(spec: dict[str, Any]) -> dict[str, Any]:
     return {"resilience_level": spec["level"]}
 
 
-def _ended(origin: str) -> Callable[[Any], None]:
+def _ended(state_dir: str) -> Callable[[Any], None]:
     """Return a function that waits for a job's end, and asks the platform itself."""
-    from session_block.local_platform import Admin
+    from session_block.local_platform import Admin, find
 
-    platform = Admin(origin)
+    found = find(Path(state_dir))
+    if found is None:
+        raise RuntimeError(f"no platform serves {state_dir}")
+    platform = Admin.of(found)
 
     def wait(job: Any) -> None:
         while True:
@@ -159,7 +163,7 @@ def _bare(spec: dict[str, Any]) -> None:
 
     with Session(QiskitRuntimeService().backend(_BACKEND)) as session:
         estimator = Estimator(mode=session, options=_options(spec))
-        answer(_timed(spec, lambda pub: estimator.run([pub]), _ended(spec["origin"])))
+        answer(_timed(spec, lambda pub: estimator.run([pub]), _ended(spec["platform"])))
 
 
 def _library(spec: dict[str, Any]) -> None:
@@ -168,7 +172,7 @@ def _library(spec: dict[str, Any]) -> None:
     block = block_at(spec, _BACKEND, implementation="executor")
     experiment = block.experiment(spec["experiment"])
     estimator = DurableEstimator(experiment, options=_options(spec))
-    found = _timed(spec, lambda pub: estimator.run([pub]), _ended(spec["origin"]))
+    found = _timed(spec, lambda pub: estimator.run([pub]), _ended(spec["platform"]))
     size = sum(
         len(one.key) + len(json.dumps(one.body)) + len(one.payload or b"")
         for one in block.ledger().everything()

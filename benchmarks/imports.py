@@ -117,7 +117,7 @@ def _first_job(demo: subprocess.Popen[bytes], state_dir: Path, log: Path) -> flo
     deadline = time.monotonic() + _DEMO_SECONDS
     while time.monotonic() < deadline and demo.poll() is None:
         info = local_platform.find(state_dir)
-        if info is not None and (jobs := Admin(info.origin).jobs()):
+        if info is not None and (jobs := Admin.of(info).jobs()):
             return datetime.fromisoformat(jobs[-1]["created"]).timestamp()
         time.sleep(_LOOK_SECONDS)
     raise BenchmarkError(f"make demo submitted nothing: {log.read_text()[-2000:]}")

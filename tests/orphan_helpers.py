@@ -92,7 +92,7 @@ def intend_as(
 
 def sessions_at(platform: Platform) -> Mapping[str, Mapping[str, Any]]:
     """Return the latest sessions as the server has them, by ID."""
-    return {one["id"]: one for one in Admin(platform.info.origin).sessions()}
+    return {one["id"]: one for one in Admin.of(platform.info).sessions()}
 
 
 def closings(platform: Platform) -> int:

@@ -55,12 +55,12 @@ def block_for(
 def jobs_at(info: PlatformInfo, experiment: Experiment) -> list[dict[str, Any]]:
     """Return the experiment's jobs as the server has them, oldest first."""
     tag = uid_tag(experiment.uid)
-    return [job for job in reversed(Admin(info.origin).jobs()) if tag in job["tags"]]
+    return [job for job in reversed(Admin.of(info).jobs()) if tag in job["tags"]]
 
 
 def sessions_at(info: PlatformInfo, experiment: Experiment) -> list[dict[str, Any]]:
     """Return the experiment's sessions as the server has them, in the order of the ledger."""
-    at_server = {one["id"]: one for one in Admin(info.origin).sessions()}
+    at_server = {one["id"]: one for one in Admin.of(info).sessions()}
     return [at_server[one.session_id] for one in experiment.sessions if one.session_id]
 
 

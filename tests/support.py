@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from qiskit_ibm_runtime import Session
 
@@ -44,7 +43,7 @@ class Platform:
 
     def stats(self) -> dict[str, Any]:
         """Return what the server has seen."""
-        return httpx.get(f"{self.info.origin}/_local/stats").json()
+        return self.admin.stats()
 
     def jobs_of(self, uid: str) -> int:
         """Return how many jobs bear an experiment's tag, whatever became of them."""
@@ -67,7 +66,7 @@ class Platform:
     @property
     def admin(self) -> local_platform.Admin:
         """What lists all that it ever saw."""
-        return local_platform.Admin(self.info.origin)
+        return local_platform.Admin.of(self.info)
 
     def credentials(self) -> LocalPlatformCredentials:
         """Return the Block that finds this platform."""

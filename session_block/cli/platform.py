@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ import typer
 from session_block import local_platform
 from session_block.cli.common import AsJSON, answer, fail
 from session_block.cli.fidelity import fidelity
+from session_block.private_files import replace_file
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -157,6 +159,31 @@ def status(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
 
 
 @app.command()
+def page(
+    state_dir: StateDir = None,
+    print_only: Annotated[
+        bool,
+        typer.Option(
+            "--print", help="Print its address, which holds the owner's key, and open nothing."
+        ),
+    ] = False,
+) -> None:
+    """Open the platform's page in a browser. That browser then shows it at its plain address, too.
+
+    Example: session-block platform page
+    """
+    info = _running(state_dir)
+    if print_only:
+        typer.echo(info.page)
+        return
+    # A file that only its user can read: an address would be seen among the arguments.
+    file = info.state_dir / "page.html"
+    replace_file(file, f'<meta http-equiv="refresh" content="0; url={info.page}">\n')
+    webbrowser.open(file.as_uri())
+    typer.echo(f"Opened {file}. If no browser came up, open the address that --print prints.")
+
+
+@app.command()
 def env(state_dir: StateDir = None, as_json: AsJSON = False) -> None:
     """Print the variables that point a plain QiskitRuntimeService() at the platform.
 
@@ -180,7 +207,7 @@ def advance(
 
     Example: session-block platform advance 3600
     """
-    admin = local_platform.Admin(_running(state_dir).origin)
+    admin = local_platform.Admin.of(_running(state_dir))
     try:
         admin.advance(seconds)
         now = admin.now()

@@ -102,7 +102,7 @@ def noisy_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platfor
 @pytest.fixture
 def faulty(platform: Platform) -> Iterator[local_platform.Admin]:
     """Faults of the tests' platform, which end with the test."""
-    admin = local_platform.Admin(platform.info.origin)
+    admin = local_platform.Admin.of(platform.info)
     yield admin
     admin.clear_faults()
 

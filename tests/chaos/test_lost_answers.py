@@ -19,7 +19,7 @@ POST: dict[str, Any] = {"method": "POST", "path": "/jobs"}
 @pytest.fixture
 def admin(platform: Platform) -> Iterator[Admin]:
     """What scripts the faults of the tests' platform."""
-    admin = Admin(platform.info.origin)
+    admin = Admin.of(platform.info)
     admin.clear_faults()
     yield admin
     admin.clear_faults()

@@ -18,6 +18,7 @@ from support import free_port, wait_until
 from typer.models import CommandInfo
 from typer.testing import CliRunner
 
+from session_block import local_platform
 from session_block.cli import app
 from session_block.cli.common import MEANINGS, ExitCode, reporting
 from session_block.errors import LedgerUnavailableError, SessionBlockError, SubmissionHeldError
@@ -86,11 +87,10 @@ def test_env_points_a_plain_client_at_the_platform(home: dict[str, str]) -> None
 
 
 def _stats(environment: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    url = json.loads(_run(environment, "platform", "status", "--json").stdout)["url"]
-    stats: dict[str, dict[str, int]] = httpx.get(
-        url.split("/experimental")[0] + "/_local/stats"
-    ).json()
-    return stats
+    told = json.loads(_run(environment, "platform", "status", "--json").stdout)
+    found = local_platform.find(Path(told["state_dir"]))
+    assert found is not None
+    return local_platform.Admin.of(found).stats()
 
 
 @pytest.mark.rest

@@ -94,7 +94,7 @@ def test_what_the_platform_refused_costs_nothing(
     platform: Platform, block: QuantumSession, circuit: QuantumCircuit
 ) -> None:
     """A submission that made no job leaves room for one that does."""
-    admin = Admin(platform.info.origin)
+    admin = Admin.of(platform.info)
     experiment = _limited(block, max_jobs=1).experiment("e")
     admin.add_fault(kind="status", status=400, message="not this one", method="POST", path="/jobs")
     with pytest.raises(SubmissionRejectedError, match="not this one"):

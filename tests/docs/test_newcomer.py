@@ -105,7 +105,7 @@ class Newcomer:
         """What counts at the local platform that runs in this home."""
         found = local_platform.find(self.home / "session-block" / "platform")
         assert found is not None
-        return Admin(found.origin)
+        return Admin.of(found)
 
     def jobs(self, experiment: str) -> int:
         """How many jobs of an experiment the platform has ever seen."""

@@ -228,7 +228,7 @@ def test_a_taker_cancels_none_of_the_owners_jobs(tmp_path: Path) -> None:
         taken.close_session()  # and so looks for twins
         mine.close_session()
         assert not taken.cancel_session()
-        states = {job["id"]: job["state"] for job in Admin(platform.info.origin).jobs()}
+        states = {job["id"]: job["state"] for job in Admin.of(platform.info).jobs()}
     assert [states[job.job_id] for job in (first, twin)] == ["running", "queued"]
     assert [states[job.job_id] for job in (second, also)] == ["cancelled", "cancelled"]
 

@@ -28,21 +28,21 @@ COMMAND = re.compile(r"close it now: (.+) \(If an")
 
 BEGINNING = """
 import gc, os, subprocess, sys
-import httpx
+from pathlib import Path
 from qiskit import QuantumCircuit
 from session_block import QuantumSession, load_block
+from session_block.local_platform import Admin, find
 
 circuit = QuantumCircuit(1)
 circuit.sx(0)
 circuit.measure_all()
 block = QuantumSession.load(sys.argv[1])
-origin = sys.argv[2]
 
 def run(experiment):
     return experiment.run_sampler([circuit], shots=8)
 
 def requests():
-    return sum(httpx.get(f"{origin}/_local/stats").json()["requests"].values())
+    return sum(Admin.of(find(Path(sys.argv[2]))).stats()["requests"].values())
 """
 
 FORGETFUL = """
@@ -121,7 +121,7 @@ print(in_flow[0], in_task[0])
 def _end(script: str, block: str, platform: Platform) -> subprocess.CompletedProcess[str]:
     """Run a script that works with a saved Block, up to its end."""
     return subprocess.run(
-        [sys.executable, "-c", BEGINNING + script, block, platform.info.origin],
+        [sys.executable, "-c", BEGINNING + script, block, platform.info.state_dir],
         env=api_environment(),
         capture_output=True,
         text=True,
@@ -224,7 +224,7 @@ block = QuantumSession(
 
     script = "run(block.experiment('it\\'s dropped'))\ngc.collect()\nsys.exit(3)"
     ended = subprocess.run(
-        [sys.executable, "-c", unsaved + script, "", platform.info.origin],
+        [sys.executable, "-c", unsaved + script, "", platform.info.state_dir],
         env=api_environment(),
         capture_output=True,
         text=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,6 +10,8 @@ import psutil
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
+
+from session_block.local_platform import Admin
 
 if TYPE_CHECKING:
     from session_block.local_platform import PlatformInfo
@@ -36,9 +36,7 @@ def raw_client(info: PlatformInfo) -> httpx.Client:
 
 def stats(info: PlatformInfo) -> dict[str, Any]:
     """Return what a platform has counted."""
-    with urllib.request.urlopen(f"{info.origin}/_local/stats") as response:  # noqa: S310
-        content: dict[str, Any] = json.loads(response.read())
-    return content
+    return Admin.of(info).stats()
 
 
 def isa(circuit: QuantumCircuit, backend: Any) -> QuantumCircuit:

@@ -130,7 +130,7 @@ def test_dry_runs_go_to_the_mock(service: QiskitRuntimeService) -> None:
 
 def test_maintenance(platform: PlatformInfo, service: QiskitRuntimeService) -> None:
     """A backend in maintenance is not operational, and no least busy one; then it is again."""
-    admin = Admin(platform.origin)
+    admin = Admin.of(platform)
     backend = service.backend("ibm_sherbrooke")
     fault = admin.add_fault(kind="maintenance", backend="ibm_sherbrooke")
     status = backend.status()

@@ -14,6 +14,7 @@ from qiskit_ibm_runtime import EstimatorV2, SamplerV2
 from qiskit_ibm_runtime.exceptions import IBMRuntimeError
 
 from session_block import local_platform
+from session_block.local_platform.api.local_access import KEY_HEADER
 from session_block.local_platform.clock import Clock
 from session_block.local_platform.devices.backends import Backends
 from session_block.local_platform.workloads.store import Store
@@ -43,7 +44,8 @@ def calibrate(calibrated: PlatformInfo) -> Callable[..., dict[str, Any]]:
 
     def post(backend: str, **changes: Any) -> dict[str, Any]:
         url = f"{calibrated.origin}/_local/backends/{backend}/calibration"
-        answer = httpx.post(url, json=changes, trust_env=False)
+        key = {KEY_HEADER: calibrated.owner_key}
+        answer = httpx.post(url, json=changes, headers=key, trust_env=False)
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
         return content
@@ -176,7 +178,8 @@ def test_faulty_qubits_and_gates(
 def test_impossible_faults_are_refused(platform: PlatformInfo, body: dict[str, Any]) -> None:
     """A calibration that marks what the device does not have is not made."""
     url = f"{platform.origin}/_local/backends/ibm_manila/calibration"
-    assert httpx.post(url, json=body, trust_env=False).status_code == 400
+    key = {KEY_HEADER: platform.owner_key}
+    assert httpx.post(url, json=body, headers=key, trust_env=False).status_code == 400
     with raw_client(platform) as api:
         properties = api.get("/backends/ibm_manila/properties").json()
     assert properties["last_update_date"].startswith("2024")

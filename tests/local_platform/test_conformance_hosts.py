@@ -59,7 +59,8 @@ def raw(local: LocalPlatform, target: str, host: str, method: str = "GET") -> st
     """Send a request line as it stands, and return the whole answer."""
     address = urlsplit(local.info.origin)
     with closing(socket.create_connection((address.hostname, address.port), 10)) as connection:
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", "", ""]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
+        lines += [f"{KEY_HEADER}: {local.info.owner_key}", "", ""]
         connection.sendall("\r\n".join(lines).encode())
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
@@ -143,7 +144,7 @@ def test_it_is_no_proxy_for_others(local: LocalPlatform, url: str) -> None:
 
 @pytest.mark.parametrize("host", [f"quantum.{DOMAIN}", f"iam.{DOMAIN}", "example.com"])
 def test_own_operations_are_not_under_such_names(local: LocalPlatform, host: str) -> None:
-    """The platform's own operations, which ask for no credential, are under no host name."""
+    """The platform's own operations, which are its owner's, are under no host name."""
     for target, header in (("/_local/stats", host), (f"http://{host}/_local/stats", "127.0.0.1")):
         answer = raw(local, target, header)
         assert answer.startswith(("HTTP/1.1 403", "HTTP/1.1 404", "HTTP/1.1 502")), target

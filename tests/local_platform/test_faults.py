@@ -27,6 +27,7 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block import local_platform
 from session_block.local_platform import LocalPlatform, PlatformError
+from session_block.local_platform.api.local_access import KEY_HEADER
 
 from .support import bell, isa, raw_client
 
@@ -554,7 +555,8 @@ def test_rules_come_and_go(faulty: LocalPlatform) -> None:
     """Rules are listed in order, and removed one by one or all at once."""
     rules = {"faults": [{"kind": "delay", "seconds": n} for n in range(3)]}
     url = f"{faulty.info.origin}/_local/faults"
-    added = httpx.post(url, json=rules).json()["faults"]
+    key = {KEY_HEADER: faulty.info.owner_key}
+    added = httpx.post(url, json=rules, headers=key).json()["faults"]
     assert [rule["seconds"] for rule in added] == [0, 1, 2]
     assert faulty.faults() == added
     faulty.clear_faults(added[1]["id"])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from session_block.local_platform import LocalPlatform
 from session_block.local_platform.api.http import MAX_BODY_BYTES
+from session_block.local_platform.api.local_access import KEY_HEADER
 from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.routes_backends import LOCAL as BACKENDS
 from session_block.local_platform.api.routes_local import LOCAL
@@ -126,6 +127,7 @@ def target() -> Iterator[Target]:
                 {
                     "Authorization": f"apikey {account.token}",
                     "Service-CRN": account.instances[0].crn,
+                    KEY_HEADER: platform.info.owner_key,
                 }
             )
             session_id = http.post(f"{BASE}/sessions", json=SESSION).json()["id"]

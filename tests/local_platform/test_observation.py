@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,6 +11,8 @@ import psutil
 import pytest
 
 from session_block.local_platform import LocalPlatform
+from session_block.local_platform.api import routes_backends, routes_local, routes_sessions
+from session_block.local_platform.api.local_access import KEY_HEADER, OPEN
 
 from .support import raw_client
 
@@ -43,9 +46,71 @@ def watched() -> Iterator[LocalPlatform]:
 
 @pytest.fixture
 def local(watched: LocalPlatform) -> Iterator[httpx.Client]:
-    """Plain HTTP to the platform's own operations, without a credential."""
-    with httpx.Client(base_url=watched.info.origin, trust_env=False) as client:
+    """Plain HTTP to the platform's own operations, with its owner's key alone."""
+    headers = {KEY_HEADER: watched.info.owner_key}
+    with httpx.Client(base_url=watched.info.origin, headers=headers, trust_env=False) as client:
         yield client
+
+
+@pytest.mark.parametrize("key", [None, "", "0" * 64])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(
+            ("GET", f"/_local/{name}")
+            for name in ("stats", "jobs", "sessions", "backends", "faults")
+        ),
+        ("POST", "/_local/faults"),
+        ("DELETE", "/_local/faults"),
+        ("DELETE", "/_local/faults/1"),
+        ("POST", "/_local/clock"),
+        ("POST", "/_local/usage_limit"),
+        ("POST", "/_local/backends/ibm_fez/calibration"),
+        ("POST", "/_local/sessions/1/end"),
+    ],
+)
+def test_without_the_key_nothing_is_shown_or_changed(
+    watched: LocalPlatform, method: str, path: str, key: str | None
+) -> None:
+    """Another user of the machine, who has no access to the state directory, is refused."""
+    headers = {} if key is None else {KEY_HEADER: key}
+    answer = httpx.request(method, f"{watched.info.origin}{path}", json={}, headers=headers)
+    assert answer.status_code == 401
+    assert "owner's" in answer.text
+    assert "session-block platform page" in answer.text
+
+
+def test_all_operations_of_its_own_are_in_the_attack() -> None:
+    """The list above is whole, but for what anybody may read."""
+    marks = test_without_the_key_nothing_is_shown_or_changed.pytestmark
+    attacked = {(m, re.sub(r"/1\b|ibm_fez", "/{}", p)) for m, p in marks[0].args[1]}
+    own = (*routes_local.LOCAL, *routes_backends.LOCAL, *routes_sessions.LOCAL)
+    there = {(one.method, re.sub(r"/\{\w+\}", "/{}", one.path)) for one in own}
+    attacked = {(m, p.replace("//{}", "/{}")) for m, p in attacked}
+    assert there - attacked == {("GET", path) for path in OPEN}
+
+
+def test_what_anybody_may_read(watched: LocalPlatform) -> None:
+    """Whether it answers, its time, and a page without content."""
+    for path in OPEN:
+        answer = httpx.get(f"{watched.info.origin}{path}")
+        assert answer.is_success
+        assert watched.info.owner_key not in answer.text
+    assert httpx.get(f"{watched.info.origin}/_local/health").json().keys() == {
+        "status",
+        "id",
+        "pid",
+        "settings",
+    }
+
+
+def test_the_key_is_no_part_of_what_is_shown(watched: LocalPlatform) -> None:
+    """Neither a repr nor the platform's log has it, and only its user can read where it stands."""
+    key = watched.info.owner_key
+    assert len(key) == 64
+    assert key not in repr(watched.info)
+    assert key not in (watched.info.state_dir / "platform.log").read_text()
+    assert stat.S_IMODE((watched.info.state_dir / "identity.json").stat().st_mode) == 0o600
 
 
 def test_all_jobs(watched: LocalPlatform) -> None:

@@ -185,7 +185,7 @@ def test_equal_seeds_give_equal_noise(tmp_path: Path, connect: Connect) -> None:
 def test_jobs_outlive_their_session_as_failures(state_dir: Path) -> None:
     """At the maximum time the running job finishes and the queued one fails with code 1217."""
     info = local_platform.start(state_dir, charges="simulated", job_seconds=1.5, time_scale=0)
-    clock = local_platform.Admin(info.origin)
+    clock = local_platform.Admin.of(info)
     with raw_client(info) as api:
         body = {"mode": "dedicated", "backend": "ibm_manila", "max_ttl": 1}
         session_id = api.post("/sessions", json=body).json()["id"]

@@ -199,7 +199,7 @@ def test_a_sender_that_records_its_session_at_the_last_moment_keeps_it(
     """``close`` looks again right before it closes: the session may be no orphan by then."""
     uid = intend(ledger, connection, max_time)
     session = open_as_colleague(connection, max_time)
-    admin = Admin(platform.info.origin)
+    admin = Admin.of(platform.info)
     before = closings(platform)
     slow = admin.add_fault(kind="delay", method="GET", path="/workloads", seconds=1)
     with ThreadPoolExecutor(1) as pool:
@@ -229,7 +229,7 @@ def test_a_listing_that_fails_is_an_error_and_not_an_empty_one(
     before = closings(platform)
     for path in ("/workloads", "/jobs"):
         fault = {"kind": "status", "method": "GET", "path": path, "status": 400}
-        Admin(platform.info.origin).add_fault(**fault)
+        Admin.of(platform.info).add_fault(**fault)
         with pytest.raises(ConnectionFailedError, match="Could not list"):
             finder.close([str(session.session_id)])
     assert closings(platform) == before

@@ -142,7 +142,7 @@ def test_a_run_that_fails_leaks_nothing(
     failure: str,
 ) -> None:
     """Exceptions and their tracebacks hold no secret either."""
-    admin = Admin(platform.info.origin)
+    admin = Admin.of(platform.info)
     key = WRONG_KEY if failure == "wrong key" else platform.info.token
     if failure == "refused job":
         admin.add_fault(kind="status", status=400, method="POST", path="/jobs", times=None)

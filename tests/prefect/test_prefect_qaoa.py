@@ -58,7 +58,7 @@ def test_a_retry_goes_on_in_the_same_session(saved_block: str, platform: Platfor
     """A flow run whose fourth job is refused, and which is retried, has each job once."""
     expected = qaoa(saved_block, **PARAMETERS)
     before = platform.stats()
-    admin = Admin(platform.info.origin)
+    admin = Admin.of(platform.info)
     fault = admin.add_fault(
         kind="status", method="POST", path="/jobs", status=403, code=1200, nth=4
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -68,14 +69,14 @@ def _measured(turns: int) -> Any:
 @flow(retries=1, retry_delay_seconds=0)
 def _two_jobs(block: str, platform: str, stops: bool, killed: bool = False) -> str:
     """Run a job; in the first attempt a person then closes the session; run another one."""
-    from session_block.local_platform import Admin
+    from session_block.local_platform import Admin, find
 
     ATTEMPTS.append(1)
     with load_block(block).experiment() as experiment:
         sampler = DurableSampler(experiment)
         sampler.run([_measured(1)], shots=8).result()
         if stops and len(ATTEMPTS) == 1:
-            Admin(platform).end_session(str(experiment.session_id), "close")
+            Admin.of(find(Path(platform))).end_session(str(experiment.session_id), "close")
         try:
             sampler.run([_measured(2)], shots=8).result()
         except ExperimentStoppedError:
@@ -96,7 +97,7 @@ def saved(block: QuantumSession) -> str:
 
 
 def _made(saved: str, platform: Platform, *, stops: bool = True) -> tuple[UUID, dict[str, Any]]:
-    parameters = {"block": saved, "platform": platform.info.origin, "stops": stops}
+    parameters = {"block": saved, "platform": str(platform.info.state_dir), "stops": stops}
     with get_client(sync_client=True) as client:
         return client.create_flow_run(_two_jobs, parameters=parameters).id, parameters
 

@@ -55,7 +55,7 @@ CHUNKS = 4
 @pytest.fixture
 def faulty(platform: Platform) -> Iterator[Admin]:
     """Faults of the tests' platform, which end with the test."""
-    admin = Admin(platform.info.origin)
+    admin = Admin.of(platform.info)
     yield admin
     admin.clear_faults()
 

@@ -90,7 +90,7 @@ def _goes_on(block: QuantumSession) -> VQEReport:
 
 
 def _jobs(info: PlatformInfo) -> list[dict[str, Any]]:
-    return Admin(info.origin).jobs()
+    return Admin.of(info).jobs()
 
 
 def _check(info: PlatformInfo, ledger: Ledger, report: VQEReport) -> None:

@@ -144,7 +144,7 @@ def route(platform: Platform, prefix: str, operation: Operation) -> Route:
 
     async def answered(request: Request) -> Response:
         if operation.is_local:
-            check_local_access(request)
+            check_local_access(request, platform.identity.owner_key)
         call = await _call(platform, operation, request)
         response = await call.faults.before(partial(_end_session, call))
         if response is not None:

@@ -1,12 +1,13 @@
-"""Access to the platform's own operations: only for programs, and pages served by the platform.
+"""Access to the platform's own operations: only for the user who may read its state directory.
 
-These operations need no credential, so foreign web pages must not reach them. Requests under a
-host name are refused, because a page could point that name here (DNS rebinding), except for
-``localhost``. Changes are refused if they come from a page of another site.
+They ask for the owner's key, so other users of the machine and foreign web pages are refused. Two
+more guards keep pages out: requests under a host name are refused, because a page could point that
+name here (DNS rebinding), except for ``localhost``; and changes, if they come from another site.
 """
 
 from __future__ import annotations
 
+import hmac
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,18 +19,37 @@ if TYPE_CHECKING:
 
 _READING = ("GET", "HEAD")
 
+OPEN = ("/", "/_local/health", "/_local/clock")
+"""What anybody may read: the empty page, whether the platform answers, and its time."""
 
-def check_local_access(request: Request) -> None:
-    """Refuse a request for one of the platform's own operations if a foreign page may have sent it.
+KEY_HEADER = "X-Owner-Key"
+"""A header of our own: a page of another site would have to ask before it may send it."""
+
+
+def check_local_access(request: Request, owner_key: str) -> None:
+    """Refuse a request for one of the platform's own operations that is not its owner's.
 
     Raises:
-        ApiError: 403, with the reason.
+        ApiError: 401 without the key, 403 if a foreign page may have sent it.
     """
     authority = request.headers.get("host", "")
     if not _is_address(authority):
         raise _refused(f"the host must be localhost or an IP address, not {authority!r}")
-    if request.method in _READING:
-        return
+    if request.method not in _READING:
+        _check_origin(request, authority)
+    if not (request.method in _READING and request.scope["path"] in OPEN):
+        given = request.headers.get(KEY_HEADER, "")
+        if not hmac.compare_digest(given.encode(), owner_key.encode()):
+            raise ApiError(
+                401,
+                1297,
+                "This is the platform's owner's alone.",
+                "In a browser open the page with 'session-block platform page'. In a program use "
+                "session_block.local_platform.Admin.of(find()).",
+            )
+
+
+def _check_origin(request: Request, authority: str) -> None:
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise _refused("it was sent by a page of another site")
     origin = request.headers.get("origin")

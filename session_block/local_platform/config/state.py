@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -171,6 +173,11 @@ class Identity:
     accounts: tuple[Account, ...]
     devices: tuple[tuple[str, str], ...] = ()
     layout: str | None = None
+
+    @property
+    def owner_key(self) -> str:
+        """What opens the platform's own operations, to whoever may read its state directory."""
+        return hmac.new(self.secret.encode(), b"owner", hashlib.sha256).hexdigest()
 
     @property
     def token(self) -> str:

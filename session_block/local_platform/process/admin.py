@@ -8,6 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from session_block.errors import PlatformError
+from session_block.local_platform.api.local_access import KEY_HEADER
 from session_block.local_platform.workloads.session_lifecycle import (
     HowToEnd,
 )
@@ -15,17 +16,29 @@ from session_block.local_platform.workloads.session_lifecycle import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from session_block.local_platform.process.discovery import PlatformInfo
+
 _TIMEOUT_SECONDS = 600.0
 
 
 class Admin:
     """The admin API of the platform at an origin such as ``http://127.0.0.1:8000``.
 
-    Every method raises PlatformError if the platform refuses the call or does not answer.
+    Every method raises PlatformError if the platform refuses the call or does not answer. Without
+    the owner's key it refuses all but :meth:`now`.
+
+    Example:
+        >>> Admin.of(find()).stats()  # doctest: +SKIP
     """
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, owner_key: str = "") -> None:
         self._origin = origin
+        self._owner_key = owner_key
+
+    @classmethod
+    def of(cls, info: PlatformInfo) -> Admin:
+        """Return the admin API of a platform that was found."""
+        return Admin(info.origin, info.owner_key)
 
     def stats(self) -> dict[str, Any]:
         """Return the counts of requests by route, and of jobs and sessions by state and tag."""
@@ -103,7 +116,10 @@ class Admin:
             f"{self._origin}/_local/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={
+                "Content-Type": "application/json",
+                KEY_HEADER: self._owner_key,
+            },
         )
         # No proxy, even if the environment names one: the platform is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

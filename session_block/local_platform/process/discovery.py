@@ -20,13 +20,25 @@ _PROBE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class PlatformInfo:
-    """A running platform: its address, its process, and the credentials for it."""
+    """A running platform: its address, its process, and the credentials for it.
+
+    Attributes:
+        token: The API key of its first account.
+        instance: The CRN of that account's first instance.
+        owner_key: Opens its own operations, those below ``/_local``.
+    """
 
     origin: str
     pid: int
     state_dir: Path
     token: str = field(repr=False)
     instance: str
+    owner_key: str = field(repr=False)
+
+    @property
+    def page(self) -> str:
+        """The address of its page, with the owner's key behind the ``#``: a secret."""
+        return f"{self.origin}/#key={self.owner_key}"
 
     @property
     def url(self) -> str:
@@ -71,7 +83,9 @@ def find(state_dir: Path | None = None) -> PlatformInfo | None:
     health = _health(origin)
     if health is None or health.get("id") != identity.id or health.get("pid") != record.pid:
         return None
-    return PlatformInfo(origin, record.pid, directory, identity.token, identity.instance)
+    return PlatformInfo(
+        origin, record.pid, directory, identity.token, identity.instance, identity.owner_key
+    )
 
 
 def service_environment(origin: str) -> dict[str, str]:

@@ -95,7 +95,7 @@ class LocalPlatform(Admin):
             raise
         self._info = info
         self._pid = os.getpid()
-        super().__init__(info.origin)
+        super().__init__(info.origin, info.owner_key)
         return self
 
     def __exit__(
