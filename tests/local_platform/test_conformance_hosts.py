@@ -13,6 +13,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService, Session
 from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from session_block.local_platform import LocalPlatform
+from session_block.local_platform.api.local_access import KEY_HEADER
 
 from .support import bell, isa
 
