@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from session_block.local_platform.api import routes_backends, routes_local, routes_sessions
 from session_block.local_platform.api.answers import refusal
-from session_block.local_platform.api.http import route
+from session_block.local_platform.api.http import Room, route
 from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.virtual_hosts import virtual_hosts
 from session_block.local_platform.errors import ApiError
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 def create_app(platform: Platform) -> ASGIApp:
     """Return the application for a platform."""
+    room = Room()
     local = (*routes_local.LOCAL, *routes_backends.LOCAL, *routes_sessions.LOCAL)
     application = Starlette(
         routes=[
-            route(platform, prefix, operation)
+            route(platform, prefix, operation, room)
             for prefix, operations in {**API, "": local}.items()
             for operation in operations
         ],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from session_block.local_platform.platform import Platform
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
+MAX_BODIES_BYTES = MAX_BODY_BYTES
+"""How large all bodies are together that are read or worked on; more have to wait."""
+MAX_OPEN_BODY_BYTES = 64 * 1024
+"""The same where no credential is asked for: a request for a token, and searches for instances."""
 # Far below the depth at which the JSON encoder fails.
 MAX_DEPTH = 200
 _LOGGER = logging.getLogger(__name__)
@@ -138,13 +143,37 @@ class Operation:
         return self.path == "/" or self.path.startswith("/_local")
 
 
-def route(platform: Platform, prefix: str, operation: Operation) -> Route:
-    """Return the operation as a Starlette route under a prefix."""
+class Room:
+    """The memory that bodies share."""
+
+    def __init__(self) -> None:
+        self._left = MAX_BODIES_BYTES
+        self._freed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def take(self, size: int) -> AsyncIterator[None]:
+        """Hold so many bytes in an ``async with`` block; wait until they are free."""
+        async with self._freed:
+            await self._freed.wait_for(lambda: size <= self._left)
+            self._left -= size
+        try:
+            yield
+        finally:
+            async with self._freed:
+                self._left += size
+                self._freed.notify_all()
+
+
+def route(platform: Platform, prefix: str, operation: Operation, room: Room) -> Route:
+    """Return the operation as a Starlette route under a prefix; all share the room for bodies."""
     name = f"{operation.method} {operation.path}"
 
     async def answered(request: Request) -> Response:
-        if operation.is_local:
-            check_local_access(request, platform.identity.owner_key)
+        _check_sender(platform, operation, request)
+        async with room.take(_length(operation, request)):
+            return await carried_out(request)
+
+    async def carried_out(request: Request) -> Response:
         call = await _call(platform, operation, request)
         response = await call.faults.before(partial(_end_session, call))
         if response is not None:
@@ -217,7 +246,7 @@ async def _call(platform: Platform, operation: Operation, request: Request) -> C
         ApiError: 401 if a credential is missing or wrong, 400 or 404 if the instance is, 413 if
             the body is too large.
     """
-    body = await _read_body(request)
+    body = await _read_body(request, _largest(operation))
     faults = platform.faults
     method, path = operation.method, operation.path
     concerned = not operation.is_local and faults.concern(method, path)
@@ -254,12 +283,36 @@ def _is_shallow(content: Any) -> bool:
     return False
 
 
-async def _read_body(request: Request) -> bytes:
-    parts = []
-    size = 0
+def _largest(operation: Operation) -> int:
+    return MAX_BODY_BYTES if operation.needs_token or operation.is_local else MAX_OPEN_BODY_BYTES
+
+
+def _check_sender(platform: Platform, operation: Operation, request: Request) -> None:
+    """Refuse whoever may not ask, before a body is read: strangers are not to fill the memory."""
+    if operation.is_local:
+        check_local_access(request, platform.identity.owner_key)
+    if operation.needs_token:
+        platform.accounts.authorized(request.headers.get("authorization"))
+
+
+def _length(operation: Operation, request: Request) -> int:
+    """Return how long a body may be: as long as it says, or as any."""
+    said, most = request.headers.get("content-length", ""), _largest(operation)
+    if said.isdecimal():
+        if int(said) > most:
+            raise _too_large(most)
+        return int(said)
+    return most if "transfer-encoding" in request.headers else 0
+
+
+def _too_large(most: int) -> ApiError:
+    return ApiError(413, 1208, f"The body is larger than {most} bytes.")
+
+
+async def _read_body(request: Request, most: int) -> bytes:
+    body = bytearray()
     async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise ApiError(413, 1208, f"The body is larger than {MAX_BODY_BYTES} bytes.")
-        parts.append(part)
-    return b"".join(parts)
+        body += part
+        if len(body) > most:
+            raise _too_large(most)
+    return bytes(body)

@@ -47,6 +47,7 @@ from session_block.local_platform.execution import (
     learning,
     refusals,
     timing,
+    unpacking,
 )
 from session_block.local_platform.execution.noise import NoisyDevice, device
 from session_block.local_platform.execution.seeding import content_seed
@@ -125,6 +126,10 @@ def run(request: Request) -> Answer:
         "executor": _run_executor,
         "noise-learner": _run_learner,
     }
+    try:
+        unpacking.check_unpacked(request.params)
+    except ValueError as error:
+        raise refusals.unreadable(error) from None
     return runners[request.program](request)
 
 
