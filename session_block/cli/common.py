@@ -171,7 +171,8 @@ def print_table(
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console()
-    Console(width=console.width if console.is_terminal else _FILE_WIDTH).print(table)
+    width = console.width if console.is_terminal else _FILE_WIDTH
+    Console(width=width, markup=False, emoji=False).print(table)  # a name may be "[/]" or ":x:"
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:

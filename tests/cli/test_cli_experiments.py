@@ -72,6 +72,15 @@ def _flow_run_in(state: State[Any] | None, *, deployed: bool = True) -> FlowRun:
         return client.read_flow_run(made.id)
 
 
+@pytest.mark.parametrize("name", ["[/]", "[bold]x[/bold]", ":smile:", "[link=x]", "a\\[/b]"])
+def test_a_name_is_no_markup(name: str, tmp_path: Path) -> None:
+    """One such name neither breaks the list for everybody nor is shown otherwise."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    identify(Ledger(url), name)
+    assert name in _run("list", "--ledger-url", url).stdout
+    assert name in _run("show", name, "--ledger-url", url).stdout
+
+
 def test_experiments_are_listed_from_the_ledger_alone(
     platform: Platform, block: QuantumSession, ledger_url: str
 ) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -188,3 +189,23 @@ def test_no_reader_sees_half_a_fact(store_url: str) -> None:
                 sizes.add((len(fact.body["n"]), len(fact.payload)))
         assert ledger.create("uid", "once/x", {})[1]
     assert sizes == {(5000, 3_000_000)}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hid@den@host/database",
+        "postgresql://me:p@hid@den@host/database",
+        "postgresql://me:p@hidden:x@host:5432/database",
+        "postgresql://me:p@hidden@host:port/database",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_not_shown(url: str) -> None:
+    """A raw @ ends it for whoever reads the URL, so the rest would stand in each message."""
+    with pytest.raises(LedgerUnavailableError) as refused:
+        Ledger(url)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "hid" not in str(refused.value)
+    assert "den" not in str(refused.value)
+    assert "encoded" in str(refused.value) or "%40" in str(refused.value)
+    assert "hid" not in shown
