@@ -135,7 +135,8 @@ class Reconciler:
         """Look for twins if a check is due; if the listing fails, a later check tries again.
 
         Args:
-            now: Check even if none is due.
+            now: Check even if none is due, because the experiment ends or its session is closed.
+                Jobs of intents without an outcome are adopted: nobody may ask for them again.
         """
         with self._lock:
             moment = self._context.environment.monotonic()
@@ -143,7 +144,7 @@ class Reconciler:
                 return
             try:
                 with at_once():
-                    self._reconcile_with_a_good_token()
+                    self._reconcile_with_a_good_token(ending=now)
             except (
                 ConnectionFailedError,
                 IBMError,
@@ -159,15 +160,15 @@ class Reconciler:
                 )
             self._checked_at = self._context.environment.monotonic()
 
-    def _reconcile_with_a_good_token(self) -> None:
+    def _reconcile_with_a_good_token(self, *, ending: bool) -> None:
         try:
-            self._reconcile()
+            self._reconcile(ending=ending)
         except IBMError as error:
             if not self._connection.renew_after(error):
                 raise
-            self._reconcile()
+            self._reconcile(ending=ending)
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, *, ending: bool = False) -> None:
         jobs = self._connection.jobs.tagged(uid_tag(self._experiment))
         by_submission: defaultdict[str, dict[int, list[tuple[SubmissionTag, ListedJob]]]]
         by_submission = defaultdict(lambda: defaultdict(list))
@@ -187,14 +188,15 @@ class Reconciler:
                 twins = {one.job_id for one in facts[submission] if isinstance(one, Twin)}
                 others = [pair for pair in tagged[generation] if pair[1].job_id not in known]
                 # A twin that could not be cancelled in time may give what a dead job did not.
-                may_adopt = _situation(recorded, generation) in WITH_A_DEAD_JOB
+                situation = _situation(recorded, generation, ending=ending)
+                may_adopt = situation in WITH_A_DEAD_JOB
                 new = [
                     (tag, job)
                     for tag, job in others
                     if job.job_id not in twins or (may_adopt and job.can_give_a_result)
                 ]
                 if new:
-                    self._treat(recorded, new[0][0], [job for _, job in new], pending)
+                    self._treat(recorded, situation, new, pending)
                     facts[submission] = self._facts(submission)[submission]
 
     def _restore_sessions(
@@ -228,12 +230,12 @@ class Reconciler:
     def _treat(
         self,
         recorded: Submission,
-        tag: SubmissionTag,
-        others: list[ListedJob],
+        situation: Situation,
+        tagged: Sequence[tuple[SubmissionTag, ListedJob]],
         pending: AbstractSet[str],
     ) -> None:
         """Do what the table says about unrecorded jobs that bear a generation's tag."""
-        situation = _situation(recorded, tag.generation)
+        tag, others = tagged[0][0], [job for _, job in tagged]
         several = Answer.ONE_JOB if len(others) == 1 else Answer.SEVERAL_JOBS
         settled = situation in _WITH_A_JOB
         if situation in WITH_A_DEAD_JOB:
@@ -316,8 +318,14 @@ class Reconciler:
 _WITH_A_JOB = WITH_A_DEAD_JOB | {Situation.JOB, Situation.SUPERSEDED, Situation.RESULT}
 
 
-def _situation(recorded: Submission, generation: int) -> Situation:
-    """Return where a generation stands, as far as a listing can change it."""
+def _situation(recorded: Submission, generation: int, *, ending: bool) -> Situation:
+    """Return where a generation stands, as far as a listing can change it.
+
+    Args:
+        recorded: The submission.
+        generation: The number of the generation.
+        ending: Whether the experiment ends.
+    """
     if generation > len(recorded.generations):
         return Situation.NOTHING
     from_there_on = recorded.generations[generation - 1 :]
@@ -325,5 +333,9 @@ def _situation(recorded: Submission, generation: int) -> Situation:
         # If no later generation made a job either, nothing has taken its place.
         dead = all(one.outcome is not None and one.job_id is None for one in from_there_on)
         return Situation.ABANDONED if dead else Situation.SUPERSEDED
-    # Reconciling leaves open intents alone; the next request finds out if the sender is alive.
-    return recorded.situation(sender_alive=True)
+    # Reconciling leaves open intents alone; the next request finds out if the sender is alive. But
+    # an intent that came after its job has none: whoever restored it was killed before the outcome,
+    # and nobody may ever ask for it again. That is so for all of them once the experiment ends; a
+    # sender that is at work finds the same job decided.
+    settled_here = ending or from_there_on[0].intent.sender is None
+    return recorded.situation(sender_alive=not settled_here)

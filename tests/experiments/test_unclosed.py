@@ -23,7 +23,7 @@ from session_block.ledger.store import Ledger
 from session_block.records.keys import SessionIntent, SessionOutcome
 from session_block.references import SessionMode
 
-WARNING = re.compile(r"(Session|Batch) (\w+) of experiment (.+?) was left open, and (.+?)\. ")
+WARNING = re.compile(r"(Session|Batch) ([\w-]+) of experiment (.+?) was left open, and (.+?)\. ")
 COMMAND = re.compile(r"close it now: (.+) \(If an")
 
 BEGINNING = """

@@ -62,7 +62,7 @@ def session_block(
 @pytest.fixture(scope="module")
 def deployment(session_block: QuantumSession) -> UUID:  # noqa: ARG001 - its runs need it
     """The deployment of ``deployments/prefect.yaml``, made as its comment says."""
-    prefect_cli("work-pool", "create", "quantum", "--type", "process")
+    prefect_cli("work-pool", "create", "quantum", "--type", "process", "--overwrite")
     prefect_cli("--no-prompt", "deploy", "--all", "--prefect-file", FILE)
     with get_client(sync_client=True) as client:
         return client.read_deployment_by_name(DEPLOYMENT).id

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +24,8 @@ from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
 from session_block.operations.submissions import Operator
 from session_block.pubs.request import sampler_request
+from session_block.records.journal import Journal
+from session_block.records.keys import Intent, Outcome
 from session_block.references import Implementation
 
 
@@ -361,3 +366,33 @@ def test_a_twin_that_a_killed_attempt_had_not_recorded_is_found_at_the_end(
         assert ask(finished, 1) == counts
     after = own.stats()["requests"]
     assert {one for one in after if after[one] != before.get(one)} <= {"GET /_local/stats"}
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_the_job_of_an_intent_that_nobody_asks_for_is_recorded(
+    own: LocalPlatform, tmp_path: Path, name: str, restored: bool
+) -> None:
+    """P2: its process was killed before it recorded the job, and the program has changed since.
+
+    Of a restored intent nobody can be the sender, so any reading of the listing settles it.
+    """
+    block = block_of(own, tmp_path / "ledger.db")
+    first = block.experiment(name)
+    ask(first, 1)
+    journal = Journal(block.ledger(), first.uid)
+    (intent,) = journal.all(Intent)
+    first.release()
+    lost = ["outcome", "result", *(["intent"] if restored else [])]
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
+        for kind in lost:
+            ledger.execute("DELETE FROM session_block_facts WHERE key LIKE ?", (f"{kind}/%",))
+    if restored:
+        journal.record(replace(intent, sender=None, restored=True))
+
+    again = block.experiment(name)
+    again.run_sampler([circuit(2)], shots=16, label="another")
+    assert len(facts(again, block, "outcome")) == (2 if restored else 1)
+    again.finish()
+    adopted = [one for one in Journal(block.ledger(), again.uid).all(Outcome) if one.adopted]
+    assert [one.submission for one in adopted] == [intent.submission]
+    assert jobs_of(own, again) == 2
