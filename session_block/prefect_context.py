@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 import httpx
@@ -339,7 +339,32 @@ def flow_attempt() -> tuple[str, int] | None:
 class DurableTask(Task[P, T]):
     """A task that makes its requests on behalf of the calling task's attempt, if there is one."""
 
-    if not TYPE_CHECKING:  # type checkers see the signatures of Prefect's own
+    if TYPE_CHECKING:
+        # Prefect's own say that a call whose result is not known to a checker, as Qiskit's classes
+        # are not, may be a coroutine. Ours is one only if the task is asynchronous.
+
+        @overload  # type: ignore[override]
+        def __call__(
+            self,
+            *args: Any,
+            return_state: Literal[True],
+            wait_for: Iterable[Any] | None = ...,
+            **kwargs: Any,
+        ) -> State[T]: ...
+
+        @overload
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+        @overload
+        def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> T: ...
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Run the task; see :meth:`prefect.Task.__call__`."""
+
+        def with_options(self, **options: Any) -> DurableTask[P, T]:
+            """Return the task with other options; see :meth:`prefect.Task.with_options`."""
+
+    else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """Run the task; see :meth:`prefect.Task.__call__`."""

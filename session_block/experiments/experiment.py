@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
@@ -70,11 +70,15 @@ from session_block.settings import Settings
 from session_block.submissions.submit import OccurrenceTakenError
 
 if TYPE_CHECKING:
+    import numpy as np
     from qiskit import QuantumCircuit
     from qiskit.primitives.containers import PrimitiveResult
     from qiskit.quantum_info import SparsePauliOp
 
     from session_block.reporting.prefect_reporter import PrefectReporter
+
+J = TypeVar("J")
+"""What is drawn: a JSON value."""
 
 
 class Experiment(ExperimentRecords):
@@ -473,6 +477,12 @@ class Experiment(ExperimentRecords):
         """
         self._parts.inputs.require_problem(problem)
 
+    @overload
+    def once(self, key: str, draw: Callable[[], np.ndarray[Any, Any]]) -> list[Any]: ...
+
+    @overload
+    def once(self, key: str, draw: Callable[[], J]) -> J: ...
+
     def once(self, key: str, draw: Callable[[], Any]) -> Any:
         """Return the value of the first ``draw()`` under this key, as a JSON value.
 
@@ -483,6 +493,12 @@ class Experiment(ExperimentRecords):
             InvalidInputError: The drawn value is not a JSON value.
         """
         return self._parts.inputs.once(key, draw)
+
+    @overload
+    async def aonce(self, key: str, draw: Callable[[], Awaitable[J]]) -> J: ...
+
+    @overload
+    async def aonce(self, key: str, draw: Callable[[], J]) -> J: ...
 
     async def aonce(self, key: str, draw: Callable[[], Any]) -> Any:
         """Async twin of :meth:`once`; ``draw`` may be asynchronous."""
