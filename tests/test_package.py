@@ -169,6 +169,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def test_the_description_stands_alone(wheel: Path) -> None:
+    """What a registry shows has no link to a file, and its example runs; its version is taken."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+        told = archive.read(name).decode()
+    head, _, description = told.partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in head
+    targets = re.findall(r"\]\(([^)]*)\)|\b(?:src|href|srcset)=\"([^\"]*)\"", description)
+    assert [one for pair in targets for one in pair if one and "://" not in one] == []
+    assert "# IBM Quantum sessions" in description
+    assert Version(session_block.__version__).local is None
+
+
 def test_one_name_is_installed(wheel: Path) -> None:
     """Nothing but ``session_block`` at the top, and below it all of the three directories."""
     with zipfile.ZipFile(wheel) as archive:

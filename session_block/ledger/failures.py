@@ -39,7 +39,7 @@ def failure(error: Exception, shown: str) -> LedgerError:
         return LedgerDamagedError(f"The ledger {shown} is damaged: {cause}. {cure(backend)}")
     advice = _ADVICE.get(code, "Repair the store")
     if isinstance(error, ImportError):
-        advice = "Install the driver (pip install 'prefect-quantum-sessions[postgres]')"
+        advice = "Install the driver (pip install 'psycopg[binary]')"
     told = isinstance(cause, OSError | ImportError) or cause is not error
     reason = cause if told else type(cause).__name__
     return LedgerUnavailableError(

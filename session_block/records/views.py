@@ -277,6 +277,6 @@ def _pandas() -> Any:
         import pandas as pd
     except ImportError as error:
         raise InvalidInputError(
-            "Data frames need pandas: pip install 'prefect-quantum-sessions[analysis]'."
+            "Data frames need pandas: pip install pandas"
         ) from error
     return pd

@@ -74,7 +74,7 @@ def _figure() -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InvalidInputError(
-            "Figures need matplotlib: pip install 'prefect-quantum-sessions[analysis]'."
+            "Figures need matplotlib: pip install matplotlib"
         ) from error
     return Figure(figsize=(7, 4))
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.rest
 
 PAGES = {
     page: (ROOT / page).read_text()
-    for page in ("README.md", "deployments/README.md", "docs/local-platform.md")
+    for page in ("README.md", "PACKAGE.md", "deployments/README.md", "docs/local-platform.md")
 }
 
 
