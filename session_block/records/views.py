@@ -276,7 +276,5 @@ def _pandas() -> Any:
     try:
         import pandas as pd
     except ImportError as error:
-        raise InvalidInputError(
-            "Data frames need pandas: pip install pandas"
-        ) from error
+        raise InvalidInputError("Data frames need pandas: pip install pandas") from error
     return pd

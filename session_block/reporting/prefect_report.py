@@ -73,9 +73,7 @@ def _figure() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise InvalidInputError(
-            "Figures need matplotlib: pip install matplotlib"
-        ) from error
+        raise InvalidInputError("Figures need matplotlib: pip install matplotlib") from error
     return Figure(figsize=(7, 4))
 
 

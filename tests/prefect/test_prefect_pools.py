@@ -35,7 +35,7 @@ from prefect.workers.base import BaseJobConfiguration
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_docker.worker import DockerWorkerJobConfiguration
 from prefect_helpers import CHECKOUT, eventually, flow_run
-from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 from support import Platform, tagged
 
 from session_block import IBMSessionCredentials, QuantumSession, local_platform
@@ -170,6 +170,19 @@ def test_a_pod_is_what_kubernetes_knows(pools: dict[str, WorkPool], nightly: UUI
     assert limited["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "2"
 
 
+def test_a_pool_may_name_another_cluster(pools: dict[str, WorkPool], nightly: UUID) -> None:
+    """What the worker connects to is the block's cluster, as with Prefect's own template."""
+    template = pools["kubernetes"].base_job_template
+    standard = KubernetesWorker.get_default_base_job_template()
+    assert set(standard["job_configuration"]) <= set(template["job_configuration"])
+    assert set(standard["variables"]["properties"]) <= set(template["variables"]["properties"])
+    run = _new_run(nightly)
+    assert _configured("kubernetes", pools["kubernetes"], run).cluster_config is None
+    run.job_variables = {"cluster_config": {"config": {"clusters": []}, "context_name": "lab"}}
+    configured = _configured("kubernetes", pools["kubernetes"], run)
+    assert configured.cluster_config.context_name == "lab"
+
+
 def test_the_example_secret_has_the_keys_that_are_needed() -> None:
     """The Secret of the example is the one that pods take, and Docker takes the same variables."""
     secret = yaml.safe_load((DEPLOYMENTS / "kubernetes" / "secret.yaml").read_text())
@@ -195,6 +208,17 @@ def test_compose_asks_for_what_the_example_has() -> None:
     settings = tomllib.loads((DEPLOYMENTS.parent / "pyproject.toml").read_text())["tool"]
     without_git = settings["setuptools_scm"]["fallback_version"]
     assert images == {f"prefect-quantum-sessions:{without_git}"}
+    grace = _template("kubernetes")["variables"]["properties"]["termination_grace_period_seconds"]
+    worker, server = content["services"]["worker"], content["services"]["server"]
+    assert worker["stop_grace_period"] == f"{grace['default']}s"
+    assert all(
+        "healthcheck" in content["services"][one] for one in ("postgres", "server", "worker")
+    )
+    closed = server["environment"]
+    assert closed["PREFECT_SERVER_API_AUTH_STRING"].startswith("${PREFECT_API_AUTH_STRING:?")
+    assert closed["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    assert "*" not in closed["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+    assert "PREFECT_API_AUTH_STRING" in worker["environment"]
 
 
 def test_a_bad_variable_is_refused_before_a_run_begins(
