@@ -96,15 +96,14 @@ def run_live(
     Raises:
         ConnectionFailedError: The platform does not answer, or refuses the credentials.
     """
-    from session_block.client import Connection
+    from session_block.client import PLAN_WITHOUT_SESSIONS, Connection
     from session_block.doctor.fidelity.case import read_book
     from session_block.doctor.fidelity.suite import planned
     from session_block.doctor.fidelity.target import Target
-    from session_block.doctor.setup import PLAN_WITHOUT_SESSIONS, plan_of
 
     connection = Connection(block.credentials).open()
     plan: Literal["open", "paid"]
-    plan = "open" if plan_of(connection) == PLAN_WITHOUT_SESSIONS else "paid"
+    plan = "open" if connection.plan() == PLAN_WITHOUT_SESSIONS else "paid"
     plans = planned(read_book(), [plan], qpu_seconds)
     confirm(
         f"Send {sum(map(len, plans.by_set_up.values()))} requests and spend up to "

@@ -13,13 +13,14 @@ of them changes.
 from session_block.client.backends import BackendChoice
 from session_block.client.connection import Connection, at_once
 from session_block.client.jobs import JobMetrics, ListedJob, is_known_to_have_failed, reason_of
-from session_block.client.plans import PlanCaps
+from session_block.client.plans import PLAN_WITHOUT_SESSIONS, PlanCaps
 from session_block.client.programs import Program, send_program
 from session_block.client.results import EXECUTOR, decoded, post_processors, raw_result
 from session_block.client.sessions import ListedSession
 
 __all__ = [
     "EXECUTOR",
+    "PLAN_WITHOUT_SESSIONS",
     "BackendChoice",
     "Connection",
     "JobMetrics",

@@ -245,6 +245,17 @@ class Connection:
                 self._caps = PlanCaps()
         return self._caps
 
+    def plan(self) -> str:
+        """Return the plan of the instance, as IBM's catalogue names it, or ``unknown``.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        with connecting("look up the plan of the instance"):
+            instances = self.service.instances()
+        known = {one["crn"]: str(one["plan"]) for one in instances}
+        return known.get(self.instance, "unknown")
+
     def _plan_id(self) -> str | None:
         return self.allocation().get("plan_id")
 

@@ -236,8 +236,11 @@ class Jobs:
 
 
 def reason_of(job: RuntimeJobV2) -> str:
-    """Return why a job failed, even if the client could not read the job's results."""
-    return str(job.error_message() or job._reason or "")  # noqa: SLF001
+    """Return why a job failed, with IBM's code, even if the client could not read its results."""
+    said, reason = str(job.error_message() or ""), str(job._reason or "")  # noqa: SLF001
+    # Of one that ran too long the client says so, and leaves out what IBM says.
+    parts = (said, "" if reason in said else reason)
+    return " ".join(" ".join(parts).split())
 
 
 def is_known_to_have_failed(job: RuntimeJobV2) -> bool:

@@ -10,6 +10,10 @@ from typing import Any, Self
 _ACCOUNT = re.compile(r"a/([A-Za-z0-9_-]{1,64})")
 
 
+PLAN_WITHOUT_SESSIONS = "open"
+"""The plan without sessions, as IBM's catalogue names it [real]."""
+
+
 @dataclass(frozen=True)
 class PlanCaps:
     """What a plan allows at most, in seconds; ``None`` for what the platform does not say.

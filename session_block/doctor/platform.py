@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from session_block.blocks.durations import max_time_seconds
 from session_block.blocks.quantum_session import QuantumSession
-from session_block.client import BackendChoice, Connection
+from session_block.client import PLAN_WITHOUT_SESSIONS, BackendChoice, Connection
 from session_block.doctor.check import Check, Verdict
-from session_block.doctor.setup import PLAN_WITHOUT_SESSIONS, plan_of
 from session_block.environment.durations import duration_seconds
 from session_block.errors import SessionBlockError
 
@@ -36,7 +35,7 @@ def check_instance(block: QuantumSession, connection: Connection) -> Check:
     Raises:
         ConnectionFailedError: The platform does not answer.
     """
-    plan = plan_of(connection)
+    plan = connection.plan()
     allocation = connection.allocation()
     used = allocation.get("usage_consumed_seconds", 0)
     limit = allocation.get("usage_limit_seconds", allocation.get("usage_allocation_seconds"))
@@ -80,9 +79,13 @@ def check_plan(block: QuantumSession, connection: Connection) -> Check:
             "The platform does not say what the plan allows, so nothing is checked against it.",
         )
     found = f"The plan allows, at most: {', '.join(known)}."
-    refused = caps.why_not(
-        max_time_seconds(block.max_time), duration_seconds(block.min_time_left, "min_time_left")
-    )
+    mode: str = block.mode
+    longest = max_time_seconds(block.max_time)
+    if mode == "session" and connection.plan() == PLAN_WITHOUT_SESSIONS:
+        # Whatever runs instead is as long as the platform makes it.
+        mode, longest = block.without_sessions, None
+    left = duration_seconds(block.min_time_left, "min_time_left")
+    refused = caps.why_not(longest, left) if mode in {"session", "batch"} else None
     if refused is not None:
         why, advice = refused
         return Check("plan", Verdict.FAILED, f"{found} But {why}.", f"{advice}.")

@@ -13,12 +13,9 @@ from pydantic import SecretStr, ValidationError
 from session_block.blocks.credentials import IBMSessionCredentials
 from session_block.blocks.forms import reasons
 from session_block.blocks.quantum_session import QuantumSession
-from session_block.client import BackendChoice, Connection
+from session_block.client import PLAN_WITHOUT_SESSIONS, BackendChoice, Connection
 from session_block.client.service import connect, connecting
 from session_block.errors import InvalidInputError
-
-PLAN_WITHOUT_SESSIONS = "open"
-"""The plan without sessions, as IBM's catalogue names it."""
 
 WithoutSessions = Literal["fail", "batch", "job"]
 
@@ -77,17 +74,6 @@ def offers(credentials: IBMSessionCredentials) -> list[Offer]:
         return [_offer(one) for one in connect(credentials.account()).instances()]
 
 
-def plan_of(connection: Connection) -> str:
-    """Return the plan of a connection's instance, as IBM's catalogue names it.
-
-    Raises:
-        ConnectionFailedError: The platform does not answer.
-    """
-    with connecting("look up the plan of the instance"):
-        known = [_offer(one) for one in connection.service.instances()]
-    return next((one.plan for one in known if one.crn == connection.instance), "unknown")
-
-
 def check(
     credentials: IBMSessionCredentials,
     backend_name: str | None,
@@ -117,7 +103,7 @@ def check(
     except ValidationError as error:
         raise InvalidInputError(f"The session's settings are not valid: {reasons(error)}") from None
     connection = Connection(credentials).open()
-    plan = plan_of(connection)
+    plan = connection.plan()
     if plan == PLAN_WITHOUT_SESSIONS and without_sessions == "fail":
         raise InvalidInputError(
             f"The instance {connection.instance} is on the {plan} plan, which has no sessions. Use "

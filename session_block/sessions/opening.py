@@ -7,7 +7,7 @@ import sys
 
 from qiskit_ibm_runtime import Session
 
-from session_block.client import Connection
+from session_block.client import PLAN_WITHOUT_SESSIONS, Connection
 from session_block.client.failures import (
     NO_SESSIONS_CODE,
     UNAUTHORIZED,
@@ -204,13 +204,20 @@ class SessionOpener:
         if max_time_seconds is None and not left:
             return
         refused = self._connection.plan_caps().why_not(max_time_seconds, left)
-        if refused is not None:
+        if refused is not None and not (mode == "session" and self._has_no_sessions()):
             why, advice = refused
             raise InvalidInputError(
                 f"Experiment {self._context.identity} cannot open a {mode} at "
                 f"{self._connection.instance}: {why}. Nothing was opened. {advice}.",
                 experiment=self._context.uid,
             )
+
+    def _has_no_sessions(self) -> bool:
+        """Whether the plan has batches alone: its caps are theirs, and a session is refused."""
+        try:
+            return self._connection.plan() == PLAN_WITHOUT_SESSIONS
+        except ConnectionFailedError:
+            return False  # opening it fails as well, and says so
 
     def _check_number(self) -> None:
         records = read_sessions(self._journal)

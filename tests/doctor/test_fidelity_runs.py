@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from doctor.empty_platform import CRN, empty_platform
 from qiskit_ibm_runtime.exceptions import RuntimeProgramNotFound
-from support import BACKEND
+from support import BACKEND, wait_until
 from typer.testing import CliRunner
 
 from session_block.cli import app
@@ -22,7 +23,8 @@ from session_block.doctor.fidelity.case import Book, RawRequest, read_book
 from session_block.doctor.fidelity.record import tally
 from session_block.doctor.fidelity.suite import CaseOutcome, Finding, Suite
 from session_block.doctor.fidelity.target import Target
-from session_block.local_platform import LocalPlatform
+from session_block.errors import ConnectionFailedError
+from session_block.local_platform import LocalPlatform, SettingsGiven
 
 pytestmark = pytest.mark.rest
 
@@ -142,16 +144,20 @@ def test_a_job_whose_answer_is_lost_is_cancelled_too(local: LocalPlatform, targe
     local.add_fault(kind="drop", method="POST", path="/jobs", effect="after")
     before = len(local.jobs())
     found = Suite(_some("queued-job"), [target]).run()
-    assert {one.outcome for one in found} == {CaseOutcome.DIFFERS}
+    assert {one.outcome for one in found} == {CaseOutcome.NOT_RUN}
+    assert {str(one) for one in found} == {"the set-up's POST /jobs was not answered"}
     assert len(local.jobs()) == before + 1
     assert _open_work(local) == []
 
 
 def test_without_a_queue_nothing_is_sent_that_could_run() -> None:
-    """The set-ups whose jobs must wait are left out where they would not, unless there is money."""
+    """The set-ups whose jobs must wait are left out where they would not, unless there is money.
+
+    Then a job that starts at once is no difference from one that was queued.
+    """
     book = _some("cancelled-job")
     with (
-        LocalPlatform() as platform,
+        LocalPlatform(job_seconds=600) as platform,
         Target(account_of(platform), platform.info.instance, "paid", BACKEND) as target,
     ):
         [why] = {str(one) for one in Suite(book, [target]).run()}
@@ -159,7 +165,64 @@ def test_without_a_queue_nothing_is_sent_that_could_run() -> None:
         assert platform.jobs() == []
         paid = Suite(book, [target], bound=2).run()
         assert len(platform.jobs()) == 1
-    assert {one.outcome for one in paid} != {CaseOutcome.NOT_RUN}
+    assert CaseOutcome.DIFFERS not in {one.outcome for one in paid}
+
+
+@pytest.mark.parametrize("set_up", ["cancelled-job", "batch-closed-over-a-job"])
+def test_a_job_that_started_before_it_was_stopped_is_no_difference(
+    tmp_path: Path, set_up: str
+) -> None:
+    """The queue moved on between two requests: what is true of a queued job is not asked of it."""
+    settings: SettingsGiven = {"other_jobs": 5, "other_job_seconds": 60, "job_seconds": 600}
+    with (
+        LocalPlatform(tmp_path / "platform", **settings) as platform,
+        Target(account_of(platform), platform.info.instance, "paid", BACKEND) as target,
+    ):
+        found = _with_a_queue_that_moves_on(platform, target, set_up)
+    assert CaseOutcome.DIFFERS not in {one.outcome for one in found}
+    assert CaseOutcome.NOT_RUN in {one.outcome for one in found}
+
+
+def _with_a_queue_that_moves_on(
+    platform: LocalPlatform, target: Target, set_up: str
+) -> list[Finding]:
+    send, moved = target.send, list[str]()
+
+    def move_on(request: RawRequest, values: object) -> object:
+        stopping = request.send.endswith(("/cancel", "/close"))
+        if stopping and not moved:
+            moved.append("on")
+            wait_until(lambda: _started(platform), seconds=30, what="it has started")
+        return send(request, values)  # type: ignore[arg-type]
+
+    target.send = move_on  # type: ignore[method-assign, assignment]
+    found = Suite(_some(set_up), [target]).run()
+    assert moved
+    return found
+
+
+def _started(platform: LocalPlatform) -> bool:
+    platform.advance(60)
+    return bool(platform.jobs()[0]["state"] == "running")
+
+
+def test_a_platform_that_is_gone_ends_the_suite(tmp_path: Path) -> None:
+    """With one message: no case is said to differ from what nobody has answered."""
+    with LocalPlatform(tmp_path / "platform") as platform:
+        info = platform.info
+        told: list[CaseOutcome] = []
+
+        def tell(finding: Finding) -> None:
+            told.append(finding.outcome)
+            if len(told) == 20:
+                psutil.Process(info.pid).kill()
+
+        with (
+            Target(account_of(platform), info.instance, "paid", BACKEND) as target,
+            pytest.raises(ConnectionFailedError, match="stopped answering"),
+        ):
+            Suite(BOOK, [target], tell=tell).run()
+    assert CaseOutcome.DIFFERS not in told
 
 
 def test_a_set_up_that_did_not_last_is_no_difference(local: LocalPlatform, target: Target) -> None:

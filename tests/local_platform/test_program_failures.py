@@ -175,6 +175,16 @@ def test_unreadable(api: httpx.Client, fez: IBMBackend) -> None:
     assert end(api, run(fez, "estimator", [["not a circuit", "Z"]])) == ("Failed", 1603, 0)
 
 
+@pytest.mark.parametrize("program", ["sampler", "estimator"])
+@pytest.mark.parametrize("params", [{"pubs": None}, {"pubs": 3}, {"pubs": [], "options": "x"}])
+def test_unreadable_parameters(
+    api: httpx.Client, fez: IBMBackend, program: str, params: dict[str, Any]
+) -> None:
+    """Nor does what is no list of PUBs, or no options."""
+    job = fez.service._run(program, {"version": 2, "options": {}, **params}, {"backend": fez})
+    assert end(api, job) == ("Failed", 1603, 0)
+
+
 def test_few_shots_are_64(fez: IBMBackend) -> None:
     """At resilience level 1 and above, fewer shots of a PUB run as 64 (real)."""
     pub = [circuit("sx", measured=False), {"I" * (WIDTH - 1) + "Z": 1.0}, None, None]
@@ -185,10 +195,12 @@ def test_few_shots_are_64(fez: IBMBackend) -> None:
 
 @pytest.mark.filterwarnings("ignore:The NoiseLearner class is deprecated:DeprecationWarning")
 def test_learners(api: httpx.Client, fez: IBMBackend) -> None:
-    """No noise is learned of circuits with fractional gates (real)."""
+    """No noise is learned of circuits with fractional gates, or that are not ISA (real)."""
     learner = NoiseLearner(fez)
     job = learner.run([circuit("rzz", "near", measured=False)])
     assert end(api, job) == ("Failed", 1519, 2)
+    params = {"circuits": [circuit("h", "near", measured=False)], "options": {}, "version": 2}
+    assert end(api, fez.service._run("noise-learner", params, {"backend": fez}))[1] == 1517
 
 
 def test_executions_over_the_maximum_time(api: httpx.Client, fez: IBMBackend) -> None:

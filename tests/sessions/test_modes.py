@@ -16,6 +16,8 @@ from session_support import bare, block_for, facts_of, jobs_at, measured, run, s
 from support import Platform
 
 from session_block import QuantumSession, SessionDetails, tasks
+from session_block.doctor.check import Verdict
+from session_block.doctor.platform import check_platform
 from session_block.errors import (
     JobCancelledError,
     SessionError,
@@ -270,9 +272,15 @@ def _on_the_open_plan(platform: Platform, ledger_url: str, **fields: Any) -> Qua
     return block_for(platform.info, ledger_url, instance=OPEN_PLAN, **fields)
 
 
-def test_a_plan_without_sessions_is_said_clearly(platform: Platform, ledger_url: str) -> None:
-    """The open plan's refusal names the instance and the ways out; nothing is submitted."""
-    block = _on_the_open_plan(platform, ledger_url)
+@pytest.mark.parametrize("max_time", [None, "1h"])
+def test_a_plan_without_sessions_is_said_clearly(
+    platform: Platform, ledger_url: str, max_time: str | None
+) -> None:
+    """The open plan's refusal names the instance and the ways out; nothing is submitted.
+
+    So it is also if the Block asks for more time than the plan gives a batch.
+    """
+    block = _on_the_open_plan(platform, ledger_url, max_time=max_time)
     experiment = block.experiment("open plan")
     before = platform.sessions()
     with pytest.raises(SessionsNotAllowedError, match=r"open plan.*without_sessions"):
@@ -282,12 +290,22 @@ def test_a_plan_without_sessions_is_said_clearly(platform: Platform, ledger_url:
     assert platform.sessions() == before
 
 
+@pytest.mark.parametrize("fields", [{}, {"max_time": "1h", "min_time_left": "5m"}], ids=["", "1h"])
 @pytest.mark.parametrize("instead", ["batch", "job"])
 def test_a_plan_without_sessions_can_be_lived_with(
-    platform: Platform, ledger_url: str, instead: str, caplog: pytest.LogCaptureFixture
+    platform: Platform,
+    ledger_url: str,
+    instead: str,
+    fields: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The other mode is warned of and recorded, and a resumed run asks for no session again."""
-    block = _on_the_open_plan(platform, ledger_url, without_sessions=instead)
+    """The other mode is warned of and recorded, and a resumed run asks for no session again.
+
+    Times that the Block gives for a session are nothing to the plan's batches.
+    """
+    block = _on_the_open_plan(platform, ledger_url, without_sessions=instead, **fields)
+    verdicts = {one.what: one.verdict for one in check_platform(block)}
+    assert verdicts["plan"] == verdicts["instance"] == Verdict.OK
     first = block.experiment("open plan")
     with caplog.at_level(logging.WARNING):
         run(first, 0)

@@ -396,3 +396,14 @@ def test_the_job_of_an_intent_that_nobody_asks_for_is_recorded(
     adopted = [one for one in Journal(block.ledger(), again.uid).all(Outcome) if one.adopted]
     assert [one.submission for one in adopted] == [intent.submission]
     assert jobs_of(own, again) == 2
+
+
+def test_a_job_that_ran_too_long_is_told_with_ibms_word(own: LocalPlatform, tmp_path: Path) -> None:
+    """The client's own message of it leaves out what the platform says, and the code."""
+    block = block_of(own, tmp_path / "ledger.db", mode="job")
+    own.add_fault(kind="end_job", state="cancelled", reason="Over its time", reason_code=1305)
+    with pytest.raises(JobFailedError, match="ran longer than") as failed:
+        ask(block.experiment("too long"), 1)
+    assert "Error code 1305; Over its time" in str(failed.value)
+    assert failed.value.code == 1305
+    assert ":." not in str(failed.value)

@@ -124,7 +124,7 @@ def _entry(finding: Finding, hide: _Hider) -> dict[str, Any]:
         "endpoint": case.endpoint,
         "input": case.input,
         "outcome": finding.outcome.value,
-        "why": finding.why,
+        "why": hide(finding.why),
         "differs_in": [
             {"what": one.what, "wanted": hide(one.wanted)} for one in finding.differences
         ],

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_block.client.service import disconnect, plain_service
 from session_block.doctor.fidelity.calls import CALLS
-from session_block.doctor.fidelity.case import Book, Case, Plan, SetUp, Step, filled
+from session_block.doctor.fidelity.case import Book, Case, Plan, RawRequest, SetUp, Step, filled
 from session_block.doctor.fidelity.reply import (
     Difference,
     Reply,
@@ -150,14 +150,18 @@ class Suite:
     ) -> None:
         self._book = book
         self._targets = targets
-        self._bound = bound
         self._patience = patience
         self._tell = tell
+        self._bound = bound
         self.planned = planned(book, [one.plan for one in targets], bound)
         self.findings: list[Finding] = []
 
     def run(self) -> list[Finding]:
-        """Run all cases that are planned; in any case, end what they made."""
+        """Run all cases that are planned; in any case, end what they made.
+
+        Raises:
+            ConnectionFailedError: The platform has stopped answering.
+        """
         self._spent = self.planned.seconds
         for case_id, why in self.planned.left_out.items():
             case = next(one for one in self._book.cases if one.id == case_id)
@@ -190,7 +194,8 @@ class Suite:
             findings = [Finding(one, CaseOutcome.DIFFERS, why=str(error)) for one in cases]
         else:
             findings = [run.judge(one, values) for one in cases]
-            if set_up.still is not None and not run.holds(set_up.still, values):
+            kept = set_up.still is None or run.holds(set_up.still, values)
+            if not kept or (set_up.queue is not None and run.has_started(values)):
                 findings = [_excused(one) for one in findings]
         for finding in findings:
             self._found(finding)
@@ -244,13 +249,27 @@ class _Run:
             if case.request is None
             else self.target.send(case.request, values)
         )
+        if answer.status == 0 or answer.raised:  # no answer is not another answer
+            self.target.check_reachable()
         self.target.clean_up(made)
+        if answer.status == 0:
+            return Finding(case, CaseOutcome.NOT_RUN, why="it was not answered")
         found = tuple(differences(answer, case.expect, values))
         return Finding(case, CaseOutcome.DIFFERS if found else CaseOutcome.AGREES, answer, found)
 
     def holds(self, step: Step, values: Mapping[str, Any]) -> bool:
         """Whether a set-up is as it was."""
         return _is_reached(self.target.send(step.request, values), step)
+
+    def has_started(self, values: Mapping[str, Any]) -> bool:
+        """Whether a set-up's job, which was to wait, has started after all."""
+        if "job" not in values:
+            return False
+        request = RawRequest(send="GET /jobs/$job/metrics")
+        return any(
+            isinstance(one, str)
+            for _, one in values_at(self.target.send(request, values).body, "timestamps.running")
+        )
 
     def close(self) -> None:
         """Close the client's connections."""
@@ -274,6 +293,9 @@ class _Run:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             answer = self.target.send(step.request, values)
+            if answer.status == 0:
+                self.target.check_reachable()
+                raise NotReadyError(f"the set-up's {step.request.send} was not answered")
             if answer.status not in _SUCCESS:
                 raise _StrangeAnswerError(
                     f"the set-up's {step.request.send} was answered with {answer.status}"

@@ -20,6 +20,7 @@ from session_block.client.addresses import API_VERSION, addresses_of
 from session_block.doctor.fidelity import payloads
 from session_block.doctor.fidelity.case import RawRequest, filled
 from session_block.doctor.fidelity.reply import Reply
+from session_block.errors import ConnectionFailedError
 
 _TIMEOUT_SECONDS = 90.0
 """IBM's edge itself gives up after about 50."""
@@ -174,6 +175,18 @@ class Target:
         self._note(request, answer)
         self._secrets |= set(_names_in(answer.body, request.service == "search"))
         return answer
+
+    def check_reachable(self) -> None:
+        """Check that the platform answers anything at all.
+
+        Raises:
+            ConnectionFailedError: It does not.
+        """
+        if self._send(RawRequest(send="GET /backends"), {}).status == 0:
+            raise ConnectionFailedError(
+                "The platform has stopped answering, so the suite ends here, without a record. "
+                "Sessions and jobs that it could not end are closed by the platform. Run it again."
+            )
 
     def clean_up(self, since: int = 0) -> None:
         """End what requests have made, the newest first.

@@ -261,7 +261,7 @@ def _run_learner(request: Request) -> Answer:
     if request.refuses:
         instructions = [one.operation for one in asked.instructions]
         blocks = [block for one in instructions for block in getattr(one, "blocks", ())]
-        refusals.check_learner([*asked.circuits, *blocks])
+        refusals.check_learner(request.recording, list(asked.circuits), blocks)
     job_options.refuse_bit_flip_checks(asked.options)
     if asked.schema is None:
         wanted = layers.of_circuits(
@@ -288,11 +288,20 @@ def _run_learner(request: Request) -> Answer:
 
 def _decoded(request: Request) -> Any:
     try:
-        return client_codec.decode_params(request.params)
+        params = client_codec.decode_params(request.params)
+        _check_form(params)
     except Exception as error:
         if not request.refuses:
             raise
         raise refusals.unreadable(error) from error
+    return params
+
+
+def _check_form(params: Mapping[str, Any]) -> None:
+    if not isinstance(params.get("pubs"), list | tuple):
+        raise TypeError("pubs must be a list")
+    if not isinstance(params.get("options") or {}, Mapping):
+        raise TypeError("options must be an object")
 
 
 def _costs(

@@ -131,9 +131,21 @@ def check_estimator(recording: str, options: Options, pubs: Sequence[EstimatorPu
         )
 
 
-def check_learner(circuits: Iterable[QuantumCircuit]) -> None:
-    """Refuse to learn the noise of circuits with fractional gates. Raises ProgramFailedError."""
-    _refuse_fractional(circuits, True, "noise learning")
+def check_learner(
+    recording: str, circuits: Sequence[QuantumCircuit], blocks: Iterable[QuantumCircuit]
+) -> None:
+    """Refuse to learn the noise of circuits that are not ISA, or have fractional gates.
+
+    Args:
+        recording: The device.
+        circuits: Circuits of the device.
+        blocks: Circuits of the qubits that they are on alone.
+
+    Raises:
+        ProgramFailedError: 1506, 1517, 1519 or 1520.
+    """
+    check_circuits(recording, circuits)
+    _refuse_fractional([*circuits, *blocks], True, "noise learning")
 
 
 def check_circuits(recording: str, circuits: Sequence[QuantumCircuit]) -> None:
