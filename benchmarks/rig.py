@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import psutil
 
+from session_block.lab.prefect_server import answers
 from session_block.lab.processes import BackgroundProcess, descendants_of
 from session_block.local_platform import LocalPlatform
-from session_block.prefect_server import answers
 
 CHECKOUT = Path(__file__).parents[1]
 CHILD_SECONDS = 900

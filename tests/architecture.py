@@ -34,8 +34,6 @@ ORDER = (
         "errors",
         "events",
         "prefect_context",
-        "prefect_server",
-        "private_files",
         "references",
         "settings",
         "tags",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from session_block import local_platform
+from session_block.environment.private_files import make_directory, replace_file
 from session_block.ledger.store import Ledger
-from session_block.private_files import make_directory, replace_file
 from session_block.records.journal import Journal
 from session_block.records.keys import ChapterOpened, Sealed
 

@@ -143,7 +143,7 @@ def at_prefect_server() -> Iterator[str]:
     from prefect.exceptions import PrefectException
     from prefect.settings import temporary_settings
 
-    from session_block.prefect_server import find_prefect_server, reaching
+    from session_block.lab.prefect_server import find_prefect_server, reaching
 
     api_url = find_prefect_server()
     if api_url is None:
@@ -190,7 +190,7 @@ def load(name: str) -> QuantumSession:
     from prefect.settings import get_current_settings, temporary_settings
 
     from session_block.blocks.quantum_session import load_block
-    from session_block.prefect_server import reaching
+    from session_block.lab.prefect_server import reaching
 
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     if (url := get_current_settings().api.url) is not None:

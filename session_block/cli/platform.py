@@ -13,7 +13,7 @@ import typer
 from session_block import local_platform
 from session_block.cli.common import AsJSON, answer, fail
 from session_block.cli.fidelity import fidelity
-from session_block.private_files import replace_file
+from session_block.environment.private_files import replace_file
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -167,6 +167,7 @@ def page(
             "--print", help="Print its address, which holds the owner's key, and open nothing."
         ),
     ] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Open the platform's page in a browser. That browser then shows it at its plain address, too.
 
@@ -174,12 +175,15 @@ def page(
     """
     info = _running(state_dir)
     if print_only:
-        typer.echo(info.page)
+        answer({"page": info.page}) if as_json else typer.echo(info.page)
         return
     # A file that only its user can read: an address would be seen among the arguments.
     file = info.state_dir / "page.html"
     replace_file(file, f'<meta http-equiv="refresh" content="0; url={info.page}">\n')
-    webbrowser.open(file.as_uri())
+    opened = webbrowser.open(file.as_uri())
+    if as_json:
+        answer({"file": str(file), "opened": opened})
+        return
     typer.echo(f"Opened {file}. If no browser came up, open the address that --print prints.")
 
 

@@ -82,7 +82,7 @@ def ibm(
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     with reporting(), at_prefect_server() as api_url:
         from session_block.doctor.setup import Names, check, check_free, credentials_of, save
-        from session_block.prefect_server import OPEN_SERVER_ADVICE, who_may_read
+        from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, who_may_read
 
         if readers := who_may_read(api_url):
             note(

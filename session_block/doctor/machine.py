@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 
 from session_block.doctor.check import Check, Verdict
 from session_block.errors import LedgerError
+from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, find_prefect_server, who_may_read
 from session_block.ledger.disk import (
     NETWORK,
     SHARED_WITH_HOST,
@@ -28,7 +29,6 @@ from session_block.ledger.disk import (
 from session_block.ledger.sqlite import sqlite_path
 from session_block.ledger.store import SCHEMA_VERSION, Ledger
 from session_block.operations.experiments import ExperimentState, overviews
-from session_block.prefect_server import OPEN_SERVER_ADVICE, find_prefect_server, who_may_read
 from session_block.records.journal import Journal
 from session_block.records.keys import Written
 

@@ -13,7 +13,7 @@ from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.vqe import Evaluation, VQEReport, run_vqe
 from session_block.blocks.credentials import LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession, load_block
-from session_block.prefect_server import find_prefect_server, reaching
+from session_block.lab.prefect_server import find_prefect_server, reaching
 
 BLOCK_NAME = "local-demo"
 EXPERIMENT_NAME = "h2-demo"

@@ -27,7 +27,7 @@ from prefect.states import AwaitingRetry
 from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.errors import LabError
-from session_block.prefect_server import variables
+from session_block.lab.prefect_server import variables
 
 BLOCK = "quantum-session"
 """The name of the Block that the deployments use."""

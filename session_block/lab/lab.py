@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from session_block import local_platform
 from session_block.blocks.credentials import LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession
+from session_block.environment.private_files import make_directory
 from session_block.errors import LabError
 from session_block.lab.deployment import (
     WORK_POOL,
@@ -28,9 +29,7 @@ from session_block.lab.deployment import (
     reschedule,
     worker_is_online,
 )
-from session_block.lab.processes import BackgroundProcess, descendants_of, end, variable_of
-from session_block.lab.record import LabRecord, only_one
-from session_block.prefect_server import (
+from session_block.lab.prefect_server import (
     OwnServer,
     answers,
     find_prefect_server,
@@ -38,7 +37,8 @@ from session_block.prefect_server import (
     reaching,
     variables,
 )
-from session_block.private_files import make_directory
+from session_block.lab.processes import BackgroundProcess, descendants_of, end, variable_of
+from session_block.lab.record import LabRecord, only_one
 
 LOOPBACK = "127.0.0.1"
 _SERVER_SECONDS = 120

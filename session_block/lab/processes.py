@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from session_block.private_files import opener
+from session_block.environment.private_files import opener
 
 _STOP_SECONDS = 10
 _LOG_TAIL = 2000

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from session_block.environment.private_files import replace_file
 from session_block.errors import LabError
-from session_block.private_files import replace_file
 
 
 class LabRecord:

@@ -21,11 +21,11 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from session_block.environment.forks import Occupancy
+from session_block.environment.private_files import make_directory, opener
 from session_block.errors import InvalidInputError, LedgerDamagedError, LedgerUnavailableError
 from session_block.ledger.disk import check_disk_of
 from session_block.ledger.failures import cure
 from session_block.ledger.schema import create_tables, has_ledger
-from session_block.private_files import make_directory, opener
 
 CHECKED_BYTES = 256 * 2**20
 """A larger file is not read completely when it is opened: that would take too long."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -91,6 +92,26 @@ def _stats(environment: Mapping[str, str]) -> dict[str, dict[str, int]]:
     found = local_platform.find(Path(told["state_dir"]))
     assert found is not None
     return local_platform.Admin.of(found).stats()
+
+
+@pytest.mark.rest
+def test_the_page_opens_for_its_owner(home: dict[str, str]) -> None:
+    """The browser is given a file that only its user can read, and no argument with the key."""
+    _run(home, "platform", "start")
+    try:
+        told = json.loads(_run(home, "platform", "status", "--json").stdout)
+        address = _run(home, "platform", "page", "--print").stdout.strip()
+        assert address.startswith(f"{told['page']}/#key=")
+        key = address.partition("#key=")[2]
+        opened = _run({**home, "BROWSER": "echo"}, "platform", "page").stdout
+        file = Path(told["state_dir"]) / "page.html"
+        assert file.as_uri() in opened
+        assert key not in opened
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert address in file.read_text()
+        assert key not in json.dumps(told)
+    finally:
+        _run(home, "platform", "stop")
 
 
 @pytest.mark.rest

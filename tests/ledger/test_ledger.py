@@ -113,7 +113,7 @@ def test_a_url_may_name_another_driver(driver: str, ledger_url: str, postgres: P
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL is an extra; the message says which."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(LedgerUnavailableError, match=r"prefect-quantum-sessions\[postgres\]"):
+    with pytest.raises(LedgerUnavailableError, match=r"pip install 'psycopg\[binary\]'"):
         Ledger("postgresql://host/db")
 
 

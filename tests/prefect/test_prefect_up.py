@@ -31,7 +31,7 @@ from support import Platform, free_port
 
 from session_block import LocalPlatformCredentials, QuantumSession, local_platform
 from session_block.lab.deployment import BLOCK
-from session_block.prefect_server import OwnServer, answers
+from session_block.lab.prefect_server import OwnServer, answers
 
 pytestmark = pytest.mark.rest
 

@@ -19,7 +19,7 @@ from prefect.settings import (
 )
 from pydantic import SecretStr
 
-from session_block.private_files import replace_file
+from session_block.environment.private_files import replace_file
 
 _PROBE_SECONDS = 2
 _BYTES = 32
