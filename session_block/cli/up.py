@@ -96,6 +96,8 @@ def _show(lab: RunningLab) -> None:
     if lab.auth_file is not None:
         typer.echo(f"                log in with what stands in {lab.auth_file}")
     typer.echo(f"Local platform  {lab.platform or 'none: the Block uses another platform'}")
+    if lab.platform is not None:
+        typer.echo("                open its page with 'session-block platform page'")
     typer.echo(f"Deployments     {', '.join(lab.deployments)}")
     typer.echo(f"Logs            {lab.logs}")
     if lab.rescheduled:
