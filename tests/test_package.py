@@ -202,7 +202,7 @@ def test_one_name_is_installed(wheel: Path) -> None:
 
 
 @pytest.mark.rest
-@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize("first", ["ours", pytest.param("theirs", marks=pytest.mark.nightly)])
 def test_a_project_with_tasks_and_flows_of_its_own_lives_beside_ours(
     tmp_path: Path, wheel: Path, first: str
 ) -> None:

@@ -257,7 +257,7 @@ def test_the_tutorials_optimum() -> None:
     ("problem", "optimum", "backend_name"),
     [
         (TUTORIAL, 5, BACKEND),
-        pytest.param(PETERSEN, 12, "ibm_hanoi", marks=pytest.mark.rest),
+        pytest.param(PETERSEN, 12, "ibm_hanoi", marks=pytest.mark.nightly),
     ],
 )
 def test_the_best_cut_is_found(

@@ -75,7 +75,7 @@ def _start(
     return process, process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("family", ["executor", pytest.param("v2", marks=pytest.mark.rest)])
+@pytest.mark.parametrize("family", ["executor", pytest.param("v2", marks=pytest.mark.nightly)])
 def test_a_killed_vqe_ends_where_the_uninterrupted_one_does(
     noisy_platform: Platform, tmp_path: Path, family: Implementation
 ) -> None:

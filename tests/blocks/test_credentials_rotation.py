@@ -110,7 +110,12 @@ def key_in_secret_block(local: LocalPlatform, name: str) -> Callable[[str], None
 
 @pytest.mark.usefixtures("flows")
 @pytest.mark.parametrize(
-    "save", [key_in_credentials_block, key_in_session_block, key_in_secret_block]
+    "save",
+    [
+        key_in_session_block,
+        pytest.param(key_in_credentials_block, marks=pytest.mark.nightly),
+        pytest.param(key_in_secret_block, marks=pytest.mark.nightly),
+    ],
 )
 def test_the_next_attempt_goes_on_with_a_new_key(
     local: LocalPlatform, save: Callable[[LocalPlatform, str], Callable[[str], None]]

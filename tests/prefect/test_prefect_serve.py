@@ -58,7 +58,13 @@ def _ended(run_id: UUID) -> str | None:
     return f"{state.name}: {state.message}" if state is not None and state.is_final() else None
 
 
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        one if one in {"vqe", "tidy"} else pytest.param(one, marks=pytest.mark.nightly)
+        for one in FLOWS
+    ],
+)
 def test_a_served_flow_runs(
     name: str, saved_block: str, platform: Platform, tmp_path: Path
 ) -> None:

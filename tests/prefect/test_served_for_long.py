@@ -26,7 +26,7 @@ MORE_BYTES = 40 * 2**20
 
 @pytest.mark.parametrize(
     "runs",
-    [pytest.param(12, marks=pytest.mark.rest), pytest.param(200, marks=pytest.mark.nightly)],
+    [pytest.param(12, marks=pytest.mark.nightly), pytest.param(200, marks=pytest.mark.nightly)],
 )
 def test_memory_descriptors_and_threads_stay_flat(
     saved_block: str, platform: Platform, prefect_server: str, runs: int
