@@ -24,10 +24,8 @@ MORE_THREADS = 2
 MORE_BYTES = 40 * 2**20
 
 
-@pytest.mark.parametrize(
-    "runs",
-    [pytest.param(12, marks=pytest.mark.nightly), pytest.param(200, marks=pytest.mark.nightly)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("runs", [12, 200])
 def test_memory_descriptors_and_threads_stay_flat(
     saved_block: str, platform: Platform, prefect_server: str, runs: int
 ) -> None:
