@@ -11,7 +11,7 @@ import jwt
 import pytest
 from starlette.applications import Starlette
 
-from session_block.local_platform.api.http import Call, Operation, route
+from session_block.local_platform.api.http import Call, Operation, Room, route
 from session_block.local_platform.config.state import load_identity
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def test_an_internal_error_is_one_answer(caplog: pytest.LogCaptureFixture) -> No
         faults=SimpleNamespace(concern=lambda *_: False),
     )
     operation = Operation("GET", "/x", fail, needs_token=False, needs_instance=False)
-    app = Starlette(routes=[route(platform, "", operation)])
+    app = Starlette(routes=[route(platform, "", operation, Room())])
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)

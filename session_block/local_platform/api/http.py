@@ -182,6 +182,8 @@ def route(platform: Platform, prefix: str, operation: Operation, room: Room) -> 
             response = answer(await run_in_threadpool(operation.handler, call))
         except ApiError as error:
             response = refusal(error)
+            # The thread may keep the error until its next call, and its frames the whole body.
+            error.__traceback__ = None
         return await call.faults.after(response)
 
     async def endpoint(request: Request) -> Response:
