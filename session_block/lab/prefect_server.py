@@ -124,7 +124,7 @@ class OwnServer:
     def opening(self, api_url: str) -> SecretStr | None:
         """Return the string that opens a server; ``None`` if it is not this one."""
         try:
-            if self._address.read_text() != api_url:
+            if self._address.read_text() != _by_number(api_url):
                 return None
             return SecretStr(self.file.read_text())
         except FileNotFoundError:
@@ -138,9 +138,14 @@ class OwnServer:
             known = SecretStr(self.file.read_text())
         string = known or SecretStr(f"admin:{secrets.token_urlsafe(_BYTES)}")
         replace_file(self.file, string.get_secret_value())
-        replace_file(self._address, api_url)
+        replace_file(self._address, _by_number(api_url))
         return string
 
     def ended(self) -> None:
         """Forget the server's address: whoever listens there next is somebody else."""
         self._address.unlink(missing_ok=True)
+
+
+def _by_number(api_url: str) -> str:
+    """Return an address as ``up`` writes it, however its user writes it."""
+    return api_url.rstrip("/").replace("//localhost:", "//127.0.0.1:")

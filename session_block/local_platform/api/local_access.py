@@ -43,7 +43,7 @@ def check_local_access(request: Request, owner_key: str) -> None:
             raise ApiError(
                 401,
                 1297,
-                "This is the platform's owner's alone.",
+                "Only the platform's owner may do this.",
                 "In a browser open the page with 'session-block platform page'. In a program use "
                 "session_block.local_platform.Admin.of(find()).",
             )
