@@ -76,7 +76,7 @@ def test_without_the_key_nothing_is_shown_or_changed(
     headers = {} if key is None else {KEY_HEADER: key}
     answer = httpx.request(method, f"{watched.info.origin}{path}", json={}, headers=headers)
     assert answer.status_code == 401
-    assert "owner's" in answer.text
+    assert "Only the platform's owner" in answer.text
     assert "session-block platform page" in answer.text
 
 
