@@ -77,20 +77,35 @@ class _Opened:
     completions: list[Completion] = field(default_factory=list)
 
 
+@dataclass
+class _Root:
+    """What the end of one outermost run has to end in this process.
+
+    Attributes:
+        ending: Held by whoever ends it: a hook, the thread that asks Prefect, or the process's end.
+            The others wait, so that all is ended when the flow returns.
+        left: What its subflows have left to it.
+        shared: What its runs have shared, to be sealed.
+    """
+
+    ending: ForkLock = field(default_factory=ForkLock)
+    left: list[Completion] = field(default_factory=list)
+    shared: list[Completion] = field(default_factory=list)
+
+
 class RunEnds:
     """The flow runs of this process that have experiments open."""
 
     def __init__(self) -> None:
         self._lock = ForkLock()
         self._runs: dict[str, _Opened] = {}
-        self._shared: dict[str, list[Completion]] = {}
-        self._left: dict[str, list[Completion]] = {}
+        self._roots: dict[str, _Root] = {}
         self._thread: threading.Thread | None = None
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Forget what the parent has opened: a forked child ends nothing of it."""
-        self._runs, self._shared, self._left, self._thread = {}, {}, {}, None
+        self._runs, self._roots, self._thread = {}, {}, None
 
     def watch(self, completion: Completion) -> None:
         """End an experiment's opening with the flow run around this code, if there is one."""
@@ -115,25 +130,25 @@ class RunEnds:
             if completion not in opened.completions:
                 opened.completions.append(completion)
             if completion.within is not None:
-                shared = self._shared.setdefault(completion.within.run, [])
+                shared = self._roots.setdefault(completion.within.run, _Root()).shared
                 if completion not in shared:
                     shared.append(completion)
 
     def at_exit(self) -> None:
         """End what is left when this process ends, as Prefect says that its run has ended."""
-        asked = dict.fromkeys([*self._runs, *self._left, *self._shared])
+        asked = dict.fromkeys([*self._runs, *self._roots])
         if not asked or not prefect_context.has_server_that_stays():
             return
         # Events could no more be sent: Prefect's worker for them ends with the process.
         opened = [one.completions for one in self._runs.values()]
-        for completions in [*opened, *self._left.values()]:
+        for completions in [*opened, *(root.left for root in self._roots.values())]:
             for completion in completions:
                 completion.context.events.silence()
         endings = prefect_context.endings_of(list(asked))
         for key in list(self._runs):
             self.end(key, endings.get(key), None)
-        for root in {*self._left, *self._shared}:
-            self._end_left(root, endings.get(root))
+        for key in list(self._roots):
+            self._end_left(key, endings.get(key))
 
     def end(self, key: str, ending: Ending | None, state: State[Any] | None) -> None:
         """End what a flow run has opened in this process, if it has opened anything."""
@@ -170,7 +185,7 @@ class RunEnds:
         if root is None:
             return
         with self._lock:
-            left = self._left.setdefault(root, [])
+            left = self._roots.setdefault(root, _Root()).left
             if completion not in left:
                 left.append(completion)
             if self._thread is None or not self._thread.is_alive():
@@ -187,36 +202,53 @@ class RunEnds:
         while True:
             environment.pause(_POLL_SECONDS)
             with self._lock:
-                asked = list(self._left)
+                asked = [key for key, root in self._roots.items() if root.left]
                 if not asked:
                     self._thread = None
                     return
-            for root, ending in prefect_context.endings_of(asked).items():
-                self._end_left(root, ending)
+            for key, ending in prefect_context.endings_of(asked).items():
+                # A hook knows which of several attempts has completed, and comes at once.
+                if ending != "completed" or key not in self._runs:
+                    self._end_left(key, ending)
 
-    def _end_left(self, root: str, ending: Ending | None, *, ran_here: bool = False) -> None:
+    def _end_left(self, key: str, ending: Ending | None, *, ran_here: bool = False) -> None:
         """End what subflows have left to the outermost run, and seal what they have shared.
 
         Args:
-            root: The outermost run.
+            key: The outermost run's ID.
             ending: How it ended.
             ran_here: Whether it was this process's attempt that ended.
         """
         with self._lock:
-            left = self._left.pop(root, [])
-            shared = self._shared.pop(root, [])
-        for completion in left:
-            completion.take_over(root)
-            _end_one(completion, root, ending, is_root=True)
-        if ending != "completed":
+            root = self._roots.get(key)
+        if root is None:
             return
-        # Of several attempts in this process, the latest one has ended the run.
-        for one in {completion.context.uid: completion for completion in shared}.values():
-            context, completed = one.context, one.within if ran_here else None
-            try:
-                seal_completed(context.identity, context.journal, root, completed)
-            except SessionBlockError as error:
-                _logger.warning("Experiment %s was not sealed: %s", context.identity, error)
+        with root.ending:
+            with self._lock:
+                left, root.left = root.left, []
+                shared, root.shared = root.shared, []
+            _end_root(key, left, ending)
+            if ending == "completed":
+                _seal_shared(key, shared, ran_here=ran_here)
+            with self._lock:
+                if not root.left and not root.shared and self._roots.get(key) is root:
+                    del self._roots[key]
+
+
+def _end_root(key: str, left: list[Completion], ending: Ending | None) -> None:
+    for completion in left:
+        completion.take_over(key)
+        _end_one(completion, key, ending, is_root=True)
+
+
+def _seal_shared(key: str, shared: list[Completion], *, ran_here: bool) -> None:
+    # Of several attempts in this process, the latest one has ended the run.
+    for one in {completion.context.uid: completion for completion in shared}.values():
+        context, completed = one.context, one.within if ran_here else None
+        try:
+            seal_completed(context.identity, context.journal, key, completed)
+        except SessionBlockError as error:
+            _logger.warning("Experiment %s was not sealed: %s", context.identity, error)
 
 
 def seal_if_completed(identity: Identity, ledger: Ledger, within: RootAttempt | None) -> None:

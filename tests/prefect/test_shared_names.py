@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +28,9 @@ from session_block import Experiment, JobRef, QuantumSession, SessionRef
 from session_block.blocks.quantum_session import load_block
 from session_block.crashpoints import CRASH_AT
 from session_block.errors import ExperimentDivergedError, ExperimentSealedError
+from session_block.experiments import run_end
 from session_block.experiments.experiment import Experiment as Opened
-from session_block.records.attempts import RootAttempt, note_attempt
+from session_block.records.attempts import RootAttempt, note_attempt, seal_completed
 from session_block.records.journal import Journal
 from session_block.tasks import fetch_result, open_session, submit_sampler
 
@@ -111,6 +113,39 @@ def test_the_second_subflow_goes_on_where_the_first_left_it(
 
     assert set(later()) <= set(found[0])
     assert platform.jobs_named(name) == 11
+
+
+@pytest.mark.parametrize("root_opens", [True, False])
+def test_all_is_sealed_when_the_flow_or_the_process_ends(
+    block: QuantumSession,
+    saved_block: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    root_opens: bool,
+) -> None:
+    """A hook and the process's end wait for the thread that has seen the run's end before them."""
+    sealing = threading.Event()
+
+    def slowly(*given: Any) -> None:
+        sealing.set()
+        time.sleep(1)
+        seal_completed(*given)
+
+    monkeypatch.setattr(run_end, "seal_completed", slowly)
+    monkeypatch.setattr(run_end, "_POLL_SECONDS", 0.05)
+
+    @flow(on_completion=[lambda *_: sealing.wait(1)])
+    def root() -> None:
+        child(saved_block, name, 1)
+        if root_opens:
+            with load_block(saved_block).experiment(name) as experiment:
+                _ask(experiment, 2)
+
+    root()
+    if not root_opens:
+        assert sealing.wait(20)
+        run_end.RUN_ENDS.at_exit()
+    assert Experiment.load(name, block.ledger()).sealed
 
 
 def test_an_attempt_that_was_killed_beside_the_one_that_completes_keeps_nothing_open(
