@@ -40,7 +40,8 @@ class Turn:
         self.number = number
         self._schedule = schedule
         self._work = work
-        self._go = threading.Semaphore(0)
+        self._go = threading.Lock()  # taken, until it is this thread's turn
+        self._go.acquire()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.begun = False
 
@@ -76,7 +77,8 @@ class Schedule:
         self._queue: list[tuple[float, int, Turn | Callable[[], None]]] = []
         self._order = count()
         self._numbers = count(1)
-        self._over = threading.Semaphore(0)
+        self._over = threading.Lock()  # taken, until all is over
+        self._over.acquire()
         self._current: Turn | None = None
         self._failure: BaseException | None = None
 

@@ -40,7 +40,15 @@ def get_ident() -> int:
 
 
 LOCK_SECONDS = 0.02
-"""How often a thread that waits for a lock or for another thread looks again."""
+"""How soon a thread that waits for a lock or for another thread looks again, at first."""
+
+
+def _look_again(since: float) -> None:
+    """Let virtual time pass in a wait; the longer it lasts, the less often it is looked."""
+    process = of_this_thread()
+    process.check_alive()
+    schedule = process.world.schedule
+    schedule.sleep(max(LOCK_SECONDS, (schedule.now - since) / 10))
 
 
 class SimulatedLock:
@@ -52,10 +60,10 @@ class SimulatedLock:
 
     def acquire(self) -> bool:
         """Wait for the lock and take it."""
-        while self._depth and not self._may_enter():
-            process = of_this_thread()
-            process.check_alive()
-            process.world.schedule.sleep(LOCK_SECONDS)
+        if self._depth and not self._may_enter():
+            since = of_this_thread().world.schedule.now
+            while self._depth:
+                _look_again(since)
         self._holder = get_ident()
         self._depth += 1
         return True
@@ -122,12 +130,11 @@ class SimulatedThread:
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until it has ended."""
-        process = of_this_thread()
-        schedule = process.world.schedule
-        until = float("inf") if timeout is None else schedule.now + timeout
+        schedule = of_this_thread().world.schedule
+        since = schedule.now
+        until = float("inf") if timeout is None else since + timeout
         while self._alive and schedule.now < until:
-            process.check_alive()
-            schedule.sleep(LOCK_SECONDS)
+            _look_again(since)
 
 
 class OfProcess:
