@@ -191,7 +191,10 @@ class SessionsNotAllowedError(SessionError):
 
 
 class LabError(SessionBlockError):
-    """A part of ``session-block up`` could not be started or deployed, or has ended by itself."""
+    """A part of ``session-block up`` could not be started or deployed, or has ended by itself.
+
+    Or the Prefect server that is configured does not accept this process's credentials.
+    """
 
 
 class SubmissionError(SessionBlockError):

@@ -147,7 +147,10 @@ def at_prefect_server() -> Iterator[str]:
 
     api_url = find_prefect_server()
     if api_url is None:
-        fail("No Prefect server answers. Start one, or point to it: export PREFECT_API_URL=…")
+        fail(
+            "No Prefect server of yours answers. Start one, or point to it: "
+            "export PREFECT_API_URL=… (and PREFECT_API_AUTH_STRING=…, if it asks for one)"
+        )
     try:
         with temporary_settings(reaching(api_url)):
             yield api_url

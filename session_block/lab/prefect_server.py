@@ -7,6 +7,7 @@ only its user can read.
 
 from __future__ import annotations
 
+import base64
 import secrets
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     get_current_settings,
+    temporary_settings,
 )
 from pydantic import SecretStr
 
 from session_block.environment.private_files import replace_file
+from session_block.errors import LabError
 
 _PROBE_SECONDS = 2
 _BYTES = 32
@@ -33,22 +36,53 @@ def local_api_url() -> str:
 
 
 def find_prefect_server() -> str | None:
-    """Return the API URL of a Prefect server that answers; the configured one first, then local.
+    """Return the API URL of a Prefect server to use: the configured one first, then the local one.
 
-    ``None`` if neither answers.
+    ``None`` if neither answers. A local server that lets this user in nowhere is somebody else's,
+    as that of another user's ``session-block up``, so it is left alone.
+
+    Raises:
+        LabError: The configured server does not accept the configured credentials.
     """
-    for url in (get_current_settings().api.url, local_api_url()):
-        if url is not None and answers(url):
-            return url
-    return None
+    configured = get_current_settings().api.url
+    if configured is not None and answers(configured):
+        if not _admits(configured):
+            raise LabError(
+                f"The Prefect server at {configured} does not accept the credentials of this "
+                "process. Set PREFECT_API_AUTH_STRING to its authentication string (for a server "
+                "of 'session-block up' it stands in session-block/up/server-auth below the "
+                "PREFECT_HOME of the user who started it), or PREFECT_API_URL to another server."
+            )
+        return configured
+    local = local_api_url()
+    return local if answers(local) and _admits(local) else None
 
 
 def answers(api_url: str) -> bool:
     """Return whether a Prefect server answers at an API URL."""
+    return _answer(api_url, "/health").is_success
+
+
+def _admits(api_url: str) -> bool:
+    """Return whether a server answers this process more than that it lives."""
+    refusals = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+    return _answer(api_url, "/admin/version").status_code not in refusals
+
+
+def _answer(api_url: str, path: str) -> httpx.Response:
+    """Ask with the credentials that Prefect's client would send; 503 if nobody answers."""
+    with temporary_settings(reaching(api_url)):
+        api = get_current_settings().api
+    headers = {}
+    if api.auth_string is not None:
+        known = base64.b64encode(api.auth_string.get_secret_value().encode())
+        headers["Authorization"] = f"Basic {known.decode()}"
+    if api.key is not None:
+        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
     try:
-        return httpx.get(f"{api_url}/health", timeout=_PROBE_SECONDS).is_success
+        return httpx.get(f"{api_url}{path}", headers=headers, timeout=_PROBE_SECONDS)
     except httpx.HTTPError:
-        return False
+        return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
 
 
 def reaching(api_url: str) -> dict[Any, Any]:

@@ -14,14 +14,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_API_PORT,
+    temporary_settings,
+)
 from support import free_port
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
+
+from session_block.errors import LabError
+from session_block.lab.prefect_server import answers, find_prefect_server
 
 pytestmark = pytest.mark.rest
 
@@ -123,6 +134,22 @@ def test_a_page_or_another_user_gets_no_data(
     with lab.opened as client:
         pools = client.post("/work_pools/filter", json={}, headers=_csrf(client)).json()
     assert [pool["name"] for pool in pools] == ["quantum"]
+
+
+def test_another_user_is_not_stopped_by_it(lab: Lab, tmp_path: Path) -> None:
+    """Where it is merely at the port where Prefect looks first, a program goes without it."""
+    api_url = lab.api_url
+    settings = {PREFECT_HOME: tmp_path, PREFECT_SERVER_API_PORT: urlsplit(api_url).port}
+    with temporary_settings({**settings, PREFECT_API_URL: None}):
+        assert answers(api_url)
+        assert find_prefect_server() is None
+    with temporary_settings({**settings, PREFECT_HOME: lab.home, PREFECT_API_URL: None}):
+        assert find_prefect_server() == api_url
+    opened = {**settings, PREFECT_API_URL: api_url}
+    with temporary_settings(opened), pytest.raises(LabError, match="PREFECT_API_AUTH_STRING"):
+        find_prefect_server()
+    with temporary_settings({**opened, PREFECT_API_AUTH_STRING: lab.auth_string}):
+        assert find_prefect_server() == api_url
 
 
 @pytest.mark.parametrize("origin", ["null", "http://evil.example", "http://127.0.0.1:9"])
