@@ -411,6 +411,8 @@ class Run:
                 self._again(60.0, by_a_person=True)
             case ExperimentDivergedError() if self.ledger_lost and self.chapter:
                 self.over = "failed"  # what earlier chapters are was lost, as the error says
+            case ExperimentDivergedError() if self.ledger_lost and self.twinned:
+                self.over = "failed"  # which of two twins had given its result was lost
             case JobFailedError() | JobCancelledError() if self.job_failed:
                 self.over = "failed"
             case BudgetExceededError() if "max_jobs" in self.fields:
