@@ -40,6 +40,7 @@ class Watch:
     runs: Sequence[Run]
     jobs: dict[tuple[str, str], list[Job]] = field(default_factory=lambda: defaultdict(list))
     twins: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.world.platform.on_job = self.job
@@ -63,6 +64,8 @@ class Watch:
         if (uid, f"intent/{submission}/{generation}") not in run.disk.facts and sender.alive:
             self.world.breaks("P3", f"job {job.id} of {run.title} has no recorded intent")
         run.twinned = run.twinned or job.parent is not None
+        if sender.paused_seconds > DEADLINE_SECONDS:
+            self.late.add(job.id)
         self._check_double(job, run, sender, self.jobs[uid, submission])
         self.jobs[uid, submission].append(job)
         self._check_budget(run, uid)
@@ -78,7 +81,8 @@ class Watch:
     def _check_budget(self, run: Run, uid: str) -> None:
         most = run.fields.get("max_jobs")
         jobs = [job for (owner, _), of in self.jobs.items() if owner == uid for job in of]
-        bought = [job for job in jobs if job.id not in self.twins]
+        # Whoever sends after its deadline finds its generation decided, and cancels its job.
+        bought = [job for job in jobs if job.id not in self.twins | self.late]
         if most is not None and len(bought) > most:
             self.world.breaks("P12", f"{run.title} bought {len(bought)} jobs, and may buy {most}")
 
