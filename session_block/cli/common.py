@@ -139,8 +139,6 @@ def at_prefect_server() -> Iterator[str]:
 
     Exits if no server answers, or if the server fails a request.
     """
-    import httpx
-    from prefect.exceptions import PrefectException
     from prefect.settings import temporary_settings
 
     from session_block.lab.prefect_server import find_prefect_server, reaching
@@ -151,11 +149,28 @@ def at_prefect_server() -> Iterator[str]:
             "No Prefect server of yours answers. Start one, or point to it: "
             "export PREFECT_API_URL=… (and PREFECT_API_AUTH_STRING=…, if it asks for one)"
         )
+    with temporary_settings(reaching(api_url)), asking_prefect():
+        yield api_url
+
+
+@contextmanager
+def asking_prefect() -> Iterator[None]:
+    """Exit if the Prefect server fails a request, or answers what Prefect does not understand."""
+    from json import JSONDecodeError
+
+    import httpx
+    from prefect.exceptions import PrefectException
+    from prefect.settings import get_current_settings
+    from pydantic import ValidationError
+
+    from session_block.lab.prefect_server import shown
+
+    nonsense = (ValidationError, JSONDecodeError)
     try:
-        with temporary_settings(reaching(api_url)):
-            yield api_url
-    except (httpx.HTTPError, PrefectException) as error:
-        fail(f"The Prefect server at {api_url} failed a request: {error}")
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, PrefectException, *nonsense) as error:
+        where = shown(get_current_settings().api.url or "")
+        fail(f"The Prefect server at {where} failed a request: {type(error).__name__}: {error}")
 
 
 def print_table(
@@ -189,23 +204,29 @@ def load(name: str) -> QuantumSession:
     """Load a Block, or exit; silences the client's warnings for the rest of the command."""
     import logging
 
-    import httpx
-    from prefect.settings import get_current_settings, temporary_settings
-
     from session_block.blocks.quantum_session import load_block
-    from session_block.lab.prefect_server import reaching
 
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    if (url := get_current_settings().api.url) is not None:
-        # Until the command ends: it may have more to ask.
-        _until_the_end.get().enter_context(temporary_settings(reaching(url)))
+    at_configured_server()
     try:
-        return load_block(name)
-    except httpx.HTTPError as error:
-        fail(
-            f"Block {name!r} could not be loaded: the Prefect server did not answer ({error}). "
-            "Check that it runs, and that PREFECT_API_URL is its address."
+        with asking_prefect():
+            return load_block(name)
+    except typer.Exit:
+        note(
+            f"So Block {name!r} could not be loaded. Check that the server runs, and that "
+            "PREFECT_API_URL is its address."
         )
+        raise
+
+
+def at_configured_server() -> None:
+    """Reach the configured Prefect server until the command ends: it may have more to ask."""
+    from prefect.settings import get_current_settings, temporary_settings
+
+    from session_block.lab.prefect_server import reaching
+
+    if (url := get_current_settings().api.url) is not None:
+        _until_the_end.get().enter_context(temporary_settings(reaching(url)))
 
 
 def ledger_of(block: QuantumSession | None, ledger_url: str | None) -> Ledger:

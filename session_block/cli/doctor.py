@@ -17,6 +17,7 @@ from session_block.cli.common import (
     OptionalBlockName,
     Yes,
     answer,
+    at_configured_server,
     confirm,
     fail,
     load,
@@ -78,6 +79,7 @@ def doctor(
     if suite and not live:
         fail("--suite sends requests to the platform, so it needs --live")
     with reporting():
+        at_configured_server()
         checks = _checked(block, ledger_url, show=not as_json)
         recorded: dict[str, Any] | None = None
         if live and _fails(checks):

@@ -82,12 +82,13 @@ def ibm(
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     with reporting(), at_prefect_server() as api_url:
         from session_block.doctor.setup import Names, check, check_free, credentials_of, save
-        from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, who_may_read
+        from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, shown, who_may_read
 
         if readers := who_may_read(api_url):
             note(
-                f"Warning: the Prefect server at {api_url} asks for no password. The API key that "
-                f"is saved there can be read by {' and by '.join(readers)}. {OPEN_SERVER_ADVICE}"
+                f"Warning: the Prefect server at {shown(api_url)} asks for no password. The API "
+                f"key that is saved there can be read by {' and by '.join(readers)}. "
+                f"{OPEN_SERVER_ADVICE}"
             )
         names = Names(credentials_name, name)
         if not overwrite:

@@ -14,6 +14,7 @@ import typer
 from session_block.cli.common import (
     AsJSON,
     answer,
+    asking_prefect,
     at_prefect_server,
     note,
     reporting,
@@ -52,7 +53,7 @@ def up(
             signal.signal(getattr(signal, name), lambda *_: stop.set())
     from session_block.lab.lab import Lab
 
-    with reporting():
+    with reporting(), asking_prefect():
         try:
             Lab(stop, note, server_port=server_port, platform_port=platform_port).run(
                 _tell if as_json else _show

@@ -27,7 +27,8 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
         ledger_url: A ledger to check instead of the Block's or the default one.
     """
     yield from check_versions()
-    yield check_prefect()
+    prefect = check_prefect()
+    yield prefect
     yield from check_prefect_access()
     block: QuantumSession | None = None
     if block_name is None:
@@ -37,6 +38,9 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
             "No QuantumSession Block is given, so no platform is checked.",
             "Give one: session-block doctor --block NAME",
         )
+    elif prefect.verdict is Verdict.FAILED:
+        said = f"{block_name!r} cannot be loaded."
+        yield Check("Block", Verdict.FAILED, said, "Fix the Prefect API first.")
     else:
         check, block = check_block(block_name)
         yield check

@@ -8,18 +8,31 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import prefect
 import psutil
 from packaging.requirements import Requirement
 from packaging.version import Version
 from prefect.client.base import ServerType
 from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
+from prefect.exceptions import PrefectException, PrefectHTTPStatusError
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 from sqlalchemy import make_url
 
 from session_block.doctor.check import Check, Verdict
 from session_block.errors import LedgerError
-from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, find_prefect_server, who_may_read
+from session_block.lab.prefect_server import (
+    OPEN_SERVER_ADVICE,
+    answers,
+    find_prefect_server,
+    shown,
+    who_may_read,
+)
 from session_block.ledger.disk import (
     NETWORK,
     SHARED_WITH_HOST,
@@ -38,6 +51,9 @@ SHOWN = ("prefect", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")
 
 _NOTEBOOK = "@doctor"
 """The pseudo-experiment that test facts are written to."""
+
+_IMPATIENT = {PREFECT_API_REQUEST_TIMEOUT: 10.0, PREFECT_CLIENT_MAX_RETRIES: 0}
+"""How the server is asked: whoever runs the doctor waits for it."""
 
 _MEMORY = frozenset({"ramfs", "tmpfs"})
 
@@ -79,32 +95,47 @@ def check_prefect() -> Check:
             if found
             else "Start one: prefect server start --background, or session-block up",
         )
-    with get_client(sync_client=True) as client:
-        trouble = client.api_healthcheck()
-        if trouble is not None:
-            return Check(
-                "Prefect API",
-                Verdict.FAILED,
-                f"{configured} does not answer: {trouble}",
-                "Start the server, or set PREFECT_API_URL (and PREFECT_API_KEY) to another one.",
+    where = shown(configured)
+    if not answers(configured):
+        return _failed(f"{where} does not answer as a Prefect server.")
+    try:
+        with temporary_settings(_IMPATIENT), get_client(sync_client=True) as client:
+            trouble = client.api_healthcheck()
+            if trouble is not None:
+                return _failed(f"{where} does not answer: {trouble}")
+            if client.server_type == ServerType.CLOUD:
+                return Check("Prefect API", Verdict.OK, f"{where} answers.")
+            server = Version(client.api_version())
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            return _failed(
+                f"{where} does not accept the credentials of this process.",
+                "Set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY) to what opens it.",
             )
-        if client.server_type == ServerType.CLOUD:
-            return Check("Prefect API", Verdict.OK, f"{configured} answers.")
-        server = Version(client.api_version())
+        return _failed(f"{where} failed a request with status {error.response.status_code}.")
+    except (httpx.HTTPError, PrefectException, ValueError, TypeError) as error:
+        return _failed(f"{where} does not answer as a Prefect server: {type(error).__name__}.")
     mine = Version(prefect.__version__)
-    answers = f"{configured} answers, with Prefect {server}"
+    found = f"{where} answers, with Prefect {server}"
     if server.major != mine.major:
         return Check(
             "Prefect API",
             Verdict.FAILED,
-            f"{answers}; this is {mine}.",
+            f"{found}; this is {mine}.",
             "Install the same major version of Prefect here and there.",
         )
     if server < mine:
         return Check(
-            "Prefect API", Verdict.WARNING, f"{answers}; this is {mine}.", "Upgrade the server."
+            "Prefect API", Verdict.WARNING, f"{found}; this is {mine}.", "Upgrade the server."
         )
-    return Check("Prefect API", Verdict.OK, f"{answers}.")
+    return Check("Prefect API", Verdict.OK, f"{found}.")
+
+
+def _failed(
+    what: str,
+    advice: str = "Start the server, or set PREFECT_API_URL (and PREFECT_API_KEY) to another one.",
+) -> Check:
+    return Check("Prefect API", Verdict.FAILED, what, advice)
 
 
 def check_prefect_access() -> Iterator[Check]:
@@ -115,8 +146,8 @@ def check_prefect_access() -> Iterator[Check]:
     yield Check(
         "Prefect access",
         Verdict.WARNING,
-        f"{configured} asks for no password: its Blocks, with their API keys, can be read by "
-        f"{' and by '.join(readers)}.",
+        f"{shown(configured)} asks for no password: its Blocks, with their API keys, can be read "
+        f"by {' and by '.join(readers)}.",
         OPEN_SERVER_ADVICE,
     )
 

@@ -33,8 +33,10 @@ from session_block.lab.prefect_server import (
     OwnServer,
     answers,
     find_prefect_server,
+    is_of_this_user,
     local_api_url,
     reaching,
+    shown,
     variables,
 )
 from session_block.lab.processes import BackgroundProcess, descendants_of, end, variable_of
@@ -146,10 +148,16 @@ class Lab:
         api_url = f"http://{LOOPBACK}:{port}/api"
         command = ["server", "start", "--host", LOOPBACK, "--port", str(port)]
         own = OwnServer()
-        closed = _closed(own.prepare(api_url), api_url)
+        closed = _closed(own.prepare(), api_url)
         try:
-            with self._running("Prefect server", "server.log", command, closed, umask=0o077):
-                self._wait_for(lambda: answers(api_url), _SERVER_SECONDS)
+            with self._running(
+                "Prefect server", "server.log", command, closed, umask=0o077
+            ) as server:
+                # Another's, that took the port meanwhile, would answer while this one still starts.
+                self._wait_for(
+                    lambda: answers(api_url) and is_of_this_user(api_url), _SERVER_SECONDS
+                )
+                own.started(api_url, server.pid)
                 yield api_url
         finally:
             own.ended()
@@ -300,12 +308,16 @@ def _own_port() -> int:
     """Return the port for a server on this machine."""
     configured = get_current_settings().api.url
     parts = urlsplit(configured or local_api_url())
+    try:
+        port = parts.port or 80
+    except ValueError as error:
+        raise LabError(f"PREFECT_API_URL is no address: {error}.") from error
     if parts.hostname not in (LOOPBACK, "localhost", "::1", "0.0.0.0"):  # noqa: S104 - compared
         raise LabError(
-            f"The Prefect server that is configured (PREFECT_API_URL), {configured}, does not "
-            "answer. Start it, or give --server-port to start one on this machine."
+            f"The Prefect server that is configured (PREFECT_API_URL), {shown(configured or '')}, "
+            "does not answer. Start it, or give --server-port to start one on this machine."
         )
-    return parts.port or 80
+    return port
 
 
 def _check_free(port: int) -> None:

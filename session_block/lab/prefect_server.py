@@ -8,23 +8,29 @@ only its user can read.
 from __future__ import annotations
 
 import base64
+import json
 import secrets
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     get_current_settings,
-    temporary_settings,
 )
 from pydantic import SecretStr
 
 from session_block.environment.private_files import replace_file
 from session_block.errors import LabError
+from session_block.lab.processes import living
 
 _PROBE_SECONDS = 2
+_ANSWER_SECONDS = 5
 _BYTES = 32
 _FOREIGN_PAGE = "https://a-foreign-page.invalid"
 
@@ -38,58 +44,44 @@ def local_api_url() -> str:
 def find_prefect_server() -> str | None:
     """Return the API URL of a Prefect server to use: the configured one first, then the local one.
 
-    ``None`` if neither answers. A local server that lets this user in nowhere is somebody else's,
-    as that of another user's ``session-block up``, so it is left alone.
+    ``None`` if neither answers. A local one that is not configured is used only if a process of
+    this user is it: another user's would see what is saved there, and tell our worker what to run.
 
     Raises:
         LabError: The configured server does not accept the configured credentials.
     """
     configured = get_current_settings().api.url
     if configured is not None and answers(configured):
-        if not _admits(configured):
+        if (admitted := _admits(configured)) is False:
             raise LabError(
-                f"The Prefect server at {configured} does not accept the credentials of this "
-                "process. Set PREFECT_API_AUTH_STRING to its authentication string (for a server "
-                "of 'session-block up' it stands in session-block/up/server-auth below the "
+                f"The Prefect server at {shown(configured)} does not accept the credentials of "
+                "this process. Set PREFECT_API_AUTH_STRING to its authentication string (for a "
+                "server of 'session-block up' it stands in session-block/up/server-auth below the "
                 "PREFECT_HOME of the user who started it), or PREFECT_API_URL to another server."
             )
-        return configured
+        if admitted:
+            return configured
     local = local_api_url()
-    return local if answers(local) and _admits(local) else None
+    is_own = answers(local) and is_of_this_user(local)
+    return local if is_own and _admits(local) else None
 
 
 def answers(api_url: str) -> bool:
-    """Return whether a Prefect server answers at an API URL."""
-    return _answer(api_url, "/health").is_success
+    """Return whether a Prefect server answers at an API URL, and no other page."""
+    answer = _ask("GET", f"{api_url}/health", headers=_credentials(api_url))
+    return answer is not None and answer.is_success and _is_json(answer)
 
 
-def _admits(api_url: str) -> bool:
-    """Return whether a server answers this process more than that it lives."""
-    refusals = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
-    return _answer(api_url, "/admin/version").status_code not in refusals
-
-
-def _answer(api_url: str, path: str) -> httpx.Response:
-    """Ask with the credentials that Prefect's client would send; 503 if nobody answers."""
-    with temporary_settings(reaching(api_url)):
-        api = get_current_settings().api
-    headers = {}
-    if api.auth_string is not None:
-        known = base64.b64encode(api.auth_string.get_secret_value().encode())
-        headers["Authorization"] = f"Basic {known.decode()}"
-    if api.key is not None:
-        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
-    try:
-        return httpx.get(f"{api_url}{path}", headers=headers, timeout=_PROBE_SECONDS)
-    except httpx.HTTPError:
-        return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
+def shown(api_url: str) -> str:
+    """Return an address as messages may show it: without a password."""
+    before, at, after = api_url.rpartition("@")
+    return f"{before.partition('//')[0]}//***@{after}" if at else api_url
 
 
 def reaching(api_url: str) -> dict[Any, Any]:
     """Return the Prefect settings with which this process reaches a server.
 
-    Beside the URL that is the authentication string, if the server is this user's own and no other
-    string is configured.
+    Beside the URL that is the authentication string, if the server is this user's own.
 
     Example:
         >>> with temporary_settings(reaching(url)):  # doctest: +SKIP
@@ -97,7 +89,7 @@ def reaching(api_url: str) -> dict[Any, Any]:
     """
     settings: dict[Any, Any] = {PREFECT_API_URL: api_url}
     own = OwnServer().opening(api_url)
-    if own is not None and get_current_settings().api.auth_string is None:
+    if own is not None:
         settings[PREFECT_API_AUTH_STRING] = own.get_secret_value()
     return settings
 
@@ -108,23 +100,82 @@ def who_may_read(api_url: str) -> tuple[str, ...]:
     Asked once without credentials, as a web page of a foreign site would; no Block is read. Empty
     if nobody can, or the server does not answer.
     """
-    asked = {"limit": 0, "include_secrets": True}
-    try:
-        answer = httpx.post(
-            f"{api_url}/block_documents/filter",
-            json=asked,
-            headers={"Origin": _FOREIGN_PAGE},
-            timeout=_PROBE_SECONDS,
-        )
-    except httpx.HTTPError:
-        return ()
-    if not answer.is_success:
+    answer = _ask(
+        "POST",
+        f"{api_url}/block_documents/filter",
+        headers={"Origin": _FOREIGN_PAGE},
+        json={"limit": 0, "include_secrets": True},
+    )
+    if answer is None or not answer.is_success or not _is_json(answer):
         return ()
     allowed = answer.headers.get("access-control-allow-origin")
     pages = (
         ("any web page that is open on this machine",) if allowed in {"*", _FOREIGN_PAGE} else ()
     )
     return ("whoever can reach it", *pages)
+
+
+def _admits(api_url: str) -> bool | None:
+    """Return whether a server answers this process more than that it lives.
+
+    ``None`` if what it answers is nothing of Prefect's.
+    """
+    answer = _ask("GET", f"{api_url}/admin/version", headers=_credentials(api_url))
+    if answer is None or (answer.is_success and not _is_json(answer)):
+        return None
+    return answer.status_code not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+
+
+def _credentials(api_url: str) -> dict[str, str]:
+    """Return the header that Prefect's client would send; what is configured, only to its URL."""
+    api = get_current_settings().api
+    string = OwnServer().opening(api_url)
+    if string is None and api.url == api_url:
+        if api.key is not None:
+            return {"Authorization": f"Bearer {api.key.get_secret_value()}"}
+        string = api.auth_string
+    if string is None:
+        return {}
+    known = base64.b64encode(string.get_secret_value().encode(errors="replace"))
+    return {"Authorization": f"Basic {known.decode()}"}
+
+
+def _ask(method: str, url: str, **request: Any) -> httpx.Response | None:
+    """Return a server's answer; ``None`` if there is none in time, however it trickles in."""
+    found: list[httpx.Response] = []
+
+    def ask() -> None:
+        with suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+            found.append(httpx.request(method, url, timeout=_PROBE_SECONDS, **request))
+
+    asking = threading.Thread(target=ask, name="session-block-probe", daemon=True)
+    asking.start()
+    asking.join(_ANSWER_SECONDS)
+    return found[0] if found else None
+
+
+def _is_json(answer: httpx.Response) -> bool:
+    try:
+        answer.json()
+    except ValueError:
+        return False
+    return True
+
+
+def is_of_this_user(api_url: str) -> bool:
+    """Return whether a process of this user listens at the port of an address.
+
+    One that is in a container of its own, or that a service runs, has to be configured.
+    """
+    port, me = urlsplit(api_url).port, psutil.Process().username()
+    for process in psutil.process_iter(["username"]):
+        if process.info["username"] != me:
+            continue
+        with suppress(psutil.Error):
+            for one in process.net_connections("tcp"):
+                if one.status == psutil.CONN_LISTEN and one.laddr.port == port:
+                    return True
+    return False
 
 
 OPEN_SERVER_ADVICE = (
@@ -147,37 +198,68 @@ class OwnServer:
     """The authentication string of the server that ``session-block up`` starts for this user.
 
     It stays the same from one start to the next, so that programs and browsers that know it go on.
-    It is Prefect's own setting, if that is set.
+    It is Prefect's setting for servers, if that is set. It is given to the process that was started
+    alone: once that has died, whoever listens at its address is somebody else.
     """
 
     def __init__(self) -> None:
         home = Path(get_current_settings().home) / "session-block" / "up"
         self.file = home / "server-auth"
-        self._address = home / "server-url"
+        self._process = home / "server-process"
 
     def opening(self, api_url: str) -> SecretStr | None:
         """Return the string that opens a server; ``None`` if it is not this one."""
         try:
-            if self._address.read_text() != _by_number(api_url):
+            url, pid, created = json.loads(self._process.read_text())
+            if url != _by_number(api_url) or living(pid, created) is None:
                 return None
             return SecretStr(self.file.read_text())
-        except FileNotFoundError:
+        except (OSError, ValueError):  # there is none, or it cannot be read
             return None
 
-    def prepare(self, api_url: str) -> SecretStr:
-        """Keep the string for a server that is about to start, and return it."""
-        configured = get_current_settings()
-        known = configured.server.api.auth_string or configured.api.auth_string
-        if known is None and self.file.exists():
-            known = SecretStr(self.file.read_text())
-        string = known or SecretStr(f"admin:{secrets.token_urlsafe(_BYTES)}")
-        replace_file(self.file, string.get_secret_value())
-        replace_file(self._address, _by_number(api_url))
+    def prepare(self) -> SecretStr:
+        """Keep the string for a server that is about to start, and return it.
+
+        Raises:
+            LabError: The string that is configured, or the file, cannot be used.
+        """
+        configured = get_current_settings().server.api.auth_string
+        string = configured or self._kept() or SecretStr(f"admin:{secrets.token_urlsafe(_BYTES)}")
+        text = string.get_secret_value()
+        if not text.isascii() or not text.isprintable():
+            source = "PREFECT_SERVER_API_AUTH_STRING" if configured else self.file
+            raise LabError(
+                f"The authentication string in {source} has characters that no Prefect server "
+                "takes. Use printable ASCII ones, as in admin:password; or remove it, and the next "
+                "start makes one."
+            )
+        try:
+            replace_file(self.file, text)
+        except OSError as error:
+            raise LabError(_in_the_way(self.file, error)) from error
         return string
 
+    def started(self, api_url: str, pid: int) -> None:
+        """Note which process the server is."""
+        created = psutil.Process(pid).create_time()
+        replace_file(self._process, json.dumps([_by_number(api_url), pid, created]))
+
     def ended(self) -> None:
-        """Forget the server's address: whoever listens there next is somebody else."""
-        self._address.unlink(missing_ok=True)
+        """Forget the process."""
+        self._process.unlink(missing_ok=True)
+
+    def _kept(self) -> SecretStr | None:
+        try:
+            return SecretStr(self.file.read_text().strip()) if self.file.exists() else None
+        except (OSError, ValueError) as error:
+            raise LabError(_in_the_way(self.file, error)) from error
+
+
+def _in_the_way(file: Path, error: Exception) -> str:
+    return (
+        f"{file} cannot be used for the authentication string ({error}). Remove it; the next start "
+        "makes one."
+    )
 
 
 def _by_number(api_url: str) -> str:

@@ -89,6 +89,15 @@ def descendants_of(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def living(pid: int, created: float) -> psutil.Process | None:
+    """Return the process with this ID and creation time; ``None`` if it has ended."""
+    try:
+        process = psutil.Process(pid)
+        return process if process.create_time() == created else None
+    except psutil.NoSuchProcess:
+        return None
+
+
 def end(family: Sequence[psutil.Process]) -> None:
     """Terminate the first process, which should end the others, and kill what remains."""
     for process in family[:1]:

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from session_block.environment.private_files import replace_file
 from session_block.errors import LabError
+from session_block.lab.processes import living
 
 
 class LabRecord:
@@ -51,7 +52,7 @@ class LabRecord:
 
     def left(self) -> list[psutil.Process]:
         """Return the recorded processes that still run, the latest first."""
-        found = [_living(pid, created) for pid, created in self._content["processes"]]
+        found = [living(pid, created) for pid, created in self._content["processes"]]
         return [process for process in reversed(found) if process is not None]
 
     def describe(self) -> str:
@@ -62,7 +63,17 @@ class LabRecord:
 
     def _read(self) -> dict[str, Any]:
         nothing: dict[str, Any] = {"pid": None, "url": None, "processes": [], "flow_runs": []}
-        return json.loads(self._path.read_text()) if self._path.exists() else nothing
+        if not self._path.exists():
+            return nothing
+        try:
+            found = json.loads(self._path.read_text())
+            return {name: found[name] for name in nothing}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise LabError(
+                f"{self._path}, which says what an earlier 'session-block up' left behind, cannot "
+                f"be read ({type(error).__name__}). Remove it, and end by hand what still runs of "
+                "that lab."
+            ) from error
 
 
 @contextmanager
@@ -81,11 +92,3 @@ def only_one(path: Path, record: LabRecord) -> Iterator[None]:
         ) from None
     with lock:
         yield
-
-
-def _living(pid: int, created: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        return process if process.create_time() == created else None
-    except psutil.NoSuchProcess:
-        return None

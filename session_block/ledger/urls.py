@@ -50,11 +50,14 @@ def parsed_url(url: str) -> sa.URL:
             "The ledger's URL cannot be read. Write sqlite:////absolute/path/ledger.db or "
             "postgresql://user:password@host/database, with special characters percent-encoded."
         ) from None
-    if "@" in (parsed.host or ""):  # part of the password, which every message would show
+    backend = parsed.get_backend_name()
+    after = [parsed.host or "", *parsed.query]
+    if backend != "sqlite":  # whose database is a file, of any name
+        after.append(parsed.database or "")
+    if any("@" in part for part in after):  # part of the password, which every message would show
         raise LedgerUnavailableError(
             "The password in the ledger's URL holds an '@', which ends it. Write %40 instead."
         )
-    backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
         raise LedgerUnavailableError(
             f"A ledger is an SQLite file or a PostgreSQL database, not {parsed.drivername}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -30,6 +31,11 @@ _ASKED_EACH_TIME = 3
 _ASKED_AT_LAST = 10
 
 _BAR = 20
+
+_MARKUP = re.compile(r"[\\`*\[\]<>|~&!#]|(?<![^\W_])_|_(?![^\W_])")
+
+_LINKS = re.compile(r":(?=//)|(?<=\bwww)\.|@")
+"""What makes a link of bare text."""
 
 
 def convergence(
@@ -100,7 +106,7 @@ class ReportWriter:
         self._watched.refresh(now=last)
         rows = self._view.submissions()
         parts = [
-            f"# Experiment {self._view.identity}",
+            f"# Experiment {plain(str(self._view.identity))}",
             self._summary(rows, submitted),
             *self._stop(),
             "## Sessions",
@@ -135,7 +141,7 @@ class ReportWriter:
         if because is None:
             return []
         told = (
-            f"**Stopped**: {because}. Nothing more is bought until somebody says go on: "
+            f"**Stopped**: {plain(because)}. Nothing more is bought until somebody says go on: "
             f"`session-block experiments resume {self._view.uid}`, or a retry of the flow run."
         )
         return [told]
@@ -154,8 +160,8 @@ class ReportWriter:
             left = None if record.end or seen is None else self._watched.seconds_left()
             usage = None if seen is None else seen.usage_time
             lines.append(
-                f"| `{record.session_id}` | {record.backend} | "
-                f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {state} | {_duration(left)} | "
+                f"| `{record.session_id}` | {plain(record.backend or '')} | "
+                f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {plain(state)} | {_duration(left)} | "
                 f"{_duration(usage)} |"
             )
         table = "\n".join(lines) if len(lines) > 2 else "None."  # noqa: PLR2004 - the head
@@ -202,7 +208,7 @@ class ReportWriter:
         for one in models:
             calibrated = "" if one.calibrated_at is None else _moment(one.calibrated_at)
             lines.append(
-                f"| {one.experiment} | `{one.job_id}` | {_moment(one.learned_at)} | "
+                f"| {plain(one.experiment)} | `{one.job_id}` | {_moment(one.learned_at)} | "
                 f"{_duration(one.age_seconds)} | {calibrated} |"
             )
         return ["## Noise models", "\n".join(lines)]
@@ -213,6 +219,17 @@ class ReportWriter:
             if row["state"] == SubmissionState.RESULT and submission not in self._values:
                 self._values[submission] = _values(self._view.result(submission))
         return [point for row in rows for point in self._values.get(row["submission"], ())]
+
+
+def plain(text: str) -> str:
+    r"""Return text as Markdown that shows it as it is: on a shared ledger, others choose names.
+
+    Example:
+        >>> print(plain("[/] | <b>"))
+        \[/\] \| \<b\>
+    """
+    escaped = _MARKUP.sub(r"\\\g<0>", text)
+    return _LINKS.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 
 def _picture(points: list[tuple[float, float]]) -> str | None:

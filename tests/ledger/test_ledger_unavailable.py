@@ -198,6 +198,8 @@ def test_no_reader_sees_half_a_fact(store_url: str) -> None:
         "postgresql://me:p@hid@den@host/database",
         "postgresql://me:p@hidden:x@host:5432/database",
         "postgresql://me:p@hidden@host:port/database",
+        "postgresql://me:a@b/hidden@host/database",
+        "postgresql://me:a@b?hidden@host/database=1",
     ],
 )
 def test_a_password_that_is_not_encoded_is_not_shown(url: str) -> None:

@@ -14,7 +14,10 @@ import signal
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -29,6 +32,7 @@ from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from prefect.states import AwaitingRetry
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.base import BaseJobConfiguration
@@ -168,6 +172,60 @@ def test_a_pod_is_what_kubernetes_knows(pools: dict[str, WorkPool], nightly: UUI
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "512Mi"}}]
     assert limited["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "2"
+
+
+def test_an_authentication_string_stands_in_no_manifest(
+    pools: dict[str, WorkPool], nightly: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variables of the how-to page, what the worker sends to Kubernetes names a Secret."""
+    page = (DEPLOYMENTS.parent / "docs" / "how-to" / "kubernetes.md").read_text()
+    variables = dict(re.findall(r"^export (\w+)=(\S+)", page, re.MULTILINE))
+    secret = yaml.safe_load((DEPLOYMENTS / "kubernetes" / "secret.yaml").read_text())
+    assert secret["metadata"]["name"] in variables.values()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with temporary_settings({PREFECT_API_AUTH_STRING: "admin:hidden"}):
+        configured = _configured("kubernetes", pools["kubernetes"], _new_run(nightly))
+    assert "hidden" in json.dumps(configured.job_manifest)  # Prefect's own way
+    with _cluster() as (address, sent):
+        asyncio.run(_create(pools["kubernetes"].name, configured, address))
+    [job] = sent
+    assert "hidden" not in json.dumps(job)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    reference = {"name": "quantum-session", "key": "PREFECT_API_AUTH_STRING"}
+    assert {
+        "name": "PREFECT_API_AUTH_STRING",
+        "valueFrom": {"secretKeyRef": reference},
+    } in container["env"]
+
+
+@contextmanager
+def _cluster() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Stand in for a cluster's API, which takes everything; give what it is sent."""
+    sent: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sent.append(json.loads(body))
+            self.send_response(201)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", sent
+        server.shutdown()
+        thread.join()
+
+
+async def _create(pool: str, configured: Any, address: str) -> None:
+    """Let a worker create a Job, as it does for a flow run."""
+    async with ApiClient(Configuration(host=address)) as client:
+        await KubernetesWorker(pool)._create_job(configured, client)
 
 
 def test_a_pool_may_name_another_cluster(pools: dict[str, WorkPool], nightly: UUID) -> None:

@@ -55,7 +55,7 @@ class Lab:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         with temporary_settings({PREFECT_HOME: home}):
-            self.auth_string = OwnServer().prepare(self.api_url).get_secret_value()
+            self.auth_string = OwnServer().prepare().get_secret_value()
         # An evaluation takes long enough for a run to have a middle.
         local_platform.start(self._state_dir, job_seconds=0.3)
         local_platform.stop(self._state_dir)
