@@ -292,7 +292,7 @@ def _largest(operation: Operation) -> int:
 def _check_sender(platform: Platform, operation: Operation, request: Request) -> None:
     """Refuse whoever may not ask, before a body is read: strangers are not to fill the memory."""
     if operation.is_local:
-        check_local_access(request, platform.identity.owner_key)
+        check_local_access(request, platform.owner_key)
     if operation.needs_token:
         platform.accounts.authorized(request.headers.get("authorization"))
 
