@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import socket
 import threading
 import time
+import zipfile
 import zlib
 from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import psutil
 import pytest
+from qiskit_ibm_runtime import RuntimeDecoder
 
 from session_block.local_platform import LocalPlatform
 from session_block.local_platform.api.http import MAX_BODIES_BYTES, MAX_BODY_BYTES
@@ -23,11 +27,16 @@ from session_block.local_platform.execution.unpacking import check_unpacked
 MB = 1024 * 1024
 
 
-def _bomb(size: int) -> str:
-    """Return a text that unpacks to so many bytes, as the client packs."""
-    packer = zlib.compressobj()
+def _bomb(size: int, window: int = zlib.MAX_WBITS) -> str:
+    """Return a text that unpacks to so many bytes, by default as the client packs."""
+    packer = zlib.compressobj(wbits=window)
     packed = b"".join(packer.compress(b"\0" * MB) for _ in range(size // MB))
     return base64.b64encode(packed + packer.flush()).decode()
+
+
+def _packed(content: bytes, window: int) -> str:
+    packer = zlib.compressobj(wbits=window)
+    return base64.b64encode(packer.compress(content) + packer.flush()).decode()
 
 
 def test_a_bomb_is_refused_before_it_goes_off() -> None:
@@ -40,6 +49,42 @@ def test_a_bomb_is_refused_before_it_goes_off() -> None:
         assert (refused.value.code, refused.value.is_free) == (1336, True)
         check_unpacked(json.dumps(params), 65 * MB)
     check_unpacked(json.dumps(["eJw", "eJwnot base 64", bomb[:40], "text", 1, None]), 32 * MB)
+
+
+@pytest.mark.parametrize("window", range(9, 16))
+@pytest.mark.parametrize("hidden", ["{0}", "\n{0}", " !{0}", "{1}\n{2}", "é"])
+def test_a_bomb_is_found_in_any_disguise(window: int, hidden: str) -> None:
+    """Streams of any window, with letters between that base 64 does not have."""
+    bomb = _bomb(8 * MB, window)
+    text = hidden.format(bomb, bomb[0], bomb[1:]) if hidden != "é" else f"{bomb[:2]}é{bomb[2:]}"
+    with pytest.raises(ProgramFailedError, match="unpack to more than"):
+        check_unpacked(json.dumps([text]), 4 * MB)
+
+
+@pytest.mark.parametrize("hidden", ["{0}", "\n{0}", " !{0}", "{1}\n{2}"])
+def test_the_client_sees_through_the_same_disguises(hidden: str) -> None:
+    """Each of them unpacks there."""
+    file = io.BytesIO()
+    np.save(file, np.zeros(10))
+    for window in range(9, 16):
+        packed = _packed(file.getvalue(), window)
+        value = hidden.format(packed, packed[0], packed[1:])
+        text = json.dumps({"__type__": "ndarray", "__value__": value})
+        assert json.loads(text, cls=RuntimeDecoder).shape == (10,)
+
+
+def test_bombs_in_other_wrappings() -> None:
+    """One that goes on after a padding, as for one of the client's decoders; and an archive."""
+    bomb = _bomb(8 * MB)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr("data.npy", b"\0" * 8 * MB)
+    matrix = base64.b64encode(archive.getvalue()).decode()
+    for text in (f"{bomb[:2]}=={bomb[2:]}", matrix):
+        with pytest.raises(ProgramFailedError, match="unpack to more than"):
+            check_unpacked(json.dumps({"a": [text]}), 4 * MB)
+        check_unpacked(json.dumps({"a": [text]}), 9 * MB)
+    check_unpacked(json.dumps([matrix[:-20], "UEs=", "UEsDBA", "PK"]), MB)
 
 
 @pytest.mark.rest
