@@ -6,16 +6,28 @@ import shlex
 import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from session_block import local_platform
-from session_block.cli.common import AsJSON, answer, fail
+from session_block.cli.common import AsJSON, answer, fail, reporting
 from session_block.cli.fidelity import fidelity
 from session_block.environment.private_files import replace_file
 
+
+class _Reporting(TyperGroup):
+    """Commands that all tell the package's errors in words."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Invoke the command that was asked for."""
+        with reporting():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Reporting,
     no_args_is_help=True,
     help="The local platform: an IBM Quantum on your machine, for the unmodified client.",
 )
@@ -31,7 +43,8 @@ StateDir = Annotated[
 def start(
     port: Annotated[int | None, typer.Option(help="Port; a free one by default.")] = None,
     host: Annotated[
-        str | None, typer.Option(help="IP address to listen on; the loopback interface by default.")
+        str | None,
+        typer.Option(help="IPv4 address to listen on; the loopback interface by default."),
     ] = None,
     state_dir: StateDir = None,
     layout: Annotated[
@@ -131,7 +144,7 @@ def start(
             executor_failures=executor_failures,
             charges=charges,
         )
-    except (local_platform.PlatformError, ValueError) as error:
+    except ValueError as error:
         fail(str(error))
     _show(info, as_json=as_json)
 
@@ -169,7 +182,7 @@ def page(
     ] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Open the platform's page in a browser. That browser then shows it at its plain address, too.
+    """Open the platform's page in a browser. Open it again after each start of the platform.
 
     Example: session-block platform page
     """
@@ -212,11 +225,8 @@ def advance(
     Example: session-block platform advance 3600
     """
     admin = local_platform.Admin.of(_running(state_dir))
-    try:
-        admin.advance(seconds)
-        now = admin.now()
-    except local_platform.PlatformError as error:
-        fail(str(error))
+    admin.advance(seconds)
+    now = admin.now()
     if as_json:
         answer({"advanced_seconds": seconds, "now": datetime.fromtimestamp(now, UTC).isoformat()})
 

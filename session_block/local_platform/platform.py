@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +36,17 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Platform:
-    """The store, clock, accounts, backends, jobs and sessions that the API's routes work with."""
+    """The store, clock, accounts, backends, jobs and sessions that the API's routes work with.
+
+    Attributes:
+        owner_key: What opens the platform's own operations. It is as old as this object: a page
+            that is still open sends it to whatever comes to listen on the port after the server.
+    """
 
     def __init__(self, state_dir: Path, identity: Identity) -> None:
         settings = identity.settings
         self.identity = identity
+        self.owner_key = secrets.token_hex(32)
         self.store = Store(state_dir / "platform.sqlite")
         self.clock = Clock(settings.time_scale, self._last_reading())
         self.accounts = Accounts(identity)

@@ -72,6 +72,35 @@ def test_the_platform_starts_once_and_stops(home: dict[str, str], tmp_path: Path
     assert "platform start" in json.loads(refused.stderr)["error"]
 
 
+@pytest.mark.parametrize("name", ["identity.json", "server.json"])
+@pytest.mark.parametrize(
+    "command", [["status"], ["stop"], ["page"], ["page", "--print"], ["env"], ["advance", "1"]]
+)
+def test_a_damaged_state_directory_is_told_in_words(
+    tmp_path: Path, command: list[str], name: str
+) -> None:
+    """Every command of the platform says which file is damaged, also as JSON."""
+    (tmp_path / name).write_text("{}")
+    if name == "identity.json" and command == ["stop"]:
+        return  # it needs none
+    asked = ["platform", *command, "--state-dir", str(tmp_path)]
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == ExitCode.REFUSED
+    assert f"{name} is damaged" in told.stderr
+    told = CliRunner().invoke(app, [*asked, "--json"])
+    assert (told.exit_code, told.stdout) == (ExitCode.REFUSED, "")
+    assert f"{name} is damaged" in json.loads(told.stderr)["error"]
+
+
+def test_a_host_that_is_no_address_starts_nothing(tmp_path: Path) -> None:
+    """It is refused in words."""
+    asked = ["platform", "start", "--host", "::1", "--state-dir", str(tmp_path / "new")]
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == ExitCode.REFUSED
+    assert told.stderr == "host must be an IPv4 address or localhost, not '::1'\n"
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.rest
 def test_env_points_a_plain_client_at_the_platform(home: dict[str, str]) -> None:
     """``eval "$(session-block platform env)"`` is all that an unmodified client needs."""

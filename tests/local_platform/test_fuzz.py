@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from session_block.local_platform import LocalPlatform
-from session_block.local_platform.api.http import MAX_BODY_BYTES
+from session_block.local_platform.api.bodies import MAX_BODY_BYTES
 from session_block.local_platform.api.local_access import KEY_HEADER
 from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.routes_backends import LOCAL as BACKENDS

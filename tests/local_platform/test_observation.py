@@ -110,7 +110,26 @@ def test_the_key_is_no_part_of_what_is_shown(watched: LocalPlatform) -> None:
     assert len(key) == 64
     assert key not in repr(watched.info)
     assert key not in (watched.info.state_dir / "platform.log").read_text()
-    assert stat.S_IMODE((watched.info.state_dir / "identity.json").stat().st_mode) == 0o600
+    for file in watched.info.state_dir.iterdir():
+        if key.encode() in file.read_bytes():
+            assert file.name == "server.json"
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_key_lives_as_long_as_its_server() -> None:
+    """A page that is still open sends it to whoever takes the port next; it opens nothing more."""
+    with LocalPlatform() as platform:
+        first = platform.info
+        platform.restart()
+        assert platform.info.owner_key != first.owner_key
+        assert platform.stats()["jobs"]["total"] == 0
+        platform.kill()
+        platform.restart()
+        assert platform.faults() == []
+        answer = httpx.get(
+            f"{platform.info.origin}/_local/stats", headers={KEY_HEADER: first.owner_key}
+        )
+        assert answer.status_code == 401
 
 
 def test_all_jobs(watched: LocalPlatform) -> None:
@@ -196,7 +215,7 @@ def test_the_page(local: httpx.Client) -> None:
     answer = local.get("/")
     assert answer.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert not re.search(r"https?://|\bsrc=|\bhref=|@import|innerHTML", answer.text)
+    assert not re.search(r"https?://|\bsrc=|\bhref=|@import|innerHTML|localStorage", answer.text)
     for name in ("backends", "sessions", "jobs"):
         columns = re.search(rf"^  {name}: \[\n(.*?)^  \],", answer.text, re.MULTILINE | re.DOTALL)
         assert columns is not None

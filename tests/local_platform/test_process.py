@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,10 @@ from forked import Child
 from qiskit_ibm_runtime import EstimatorV2, SamplerV2, Session
 
 from session_block import local_platform
-from session_block.local_platform import LocalPlatform, PlatformError
+from session_block.local_platform import LocalPlatform, PlatformError, Settings
+from session_block.local_platform.config.state import load_identity, load_record, new_identity
+from session_block.local_platform.process import launcher
+from session_block.local_platform.process.discovery import living_process
 
 from .support import H2, bell, ground_state, is_gone, isa, raw_client, stats
 
@@ -117,10 +122,119 @@ def test_another_process_with_the_recorded_pid_is_no_platform(state_dir: Path) -
 def test_a_damaged_identity_is_refused(state_dir: Path) -> None:
     """A state directory whose identity cannot be read is named, not silently replaced."""
     state_dir.mkdir()
-    for text in ("{", "[]", "{}", '{"settings": {"unknown": 1}}'):
+    for text in ("", "{", "[]", "{}", '{"settings": {"unknown": 1}}'):
         (state_dir / "identity.json").write_text(text)
         with pytest.raises(PlatformError, match=r"identity\.json is damaged"):
             local_platform.start(state_dir)
+
+
+IDENTITY: dict[str, Any] = json.loads(json.dumps(asdict(new_identity(Settings(), None))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 1},
+        {"secret": None},
+        {"accounts": []},
+        {"accounts": [1]},
+        {"accounts": None},
+        {"accounts": [{**IDENTITY["accounts"][0], "instances": []}]},
+        {"accounts": [{**IDENTITY["accounts"][0], "token": 5}]},
+        {"accounts": [{**IDENTITY["accounts"][0], "instances": [{"plan": "none"}]}]},
+        {"settings": {"time_scale": "fast"}},
+        {"settings": {"noise": "loud"}},
+        {"devices": [["one"]]},
+        {"owner": "me"},
+    ],
+)
+def test_an_identity_of_the_wrong_form_is_damaged(state_dir: Path, change: dict[str, Any]) -> None:
+    """What it holds is looked at before it is used."""
+    state_dir.mkdir()
+    (state_dir / "identity.json").write_text(json.dumps(IDENTITY))
+    assert load_identity(state_dir) is not None
+    (state_dir / "identity.json").write_text(json.dumps({**IDENTITY, **change}))
+    for ask in (local_platform.find, local_platform.start):
+        with pytest.raises(PlatformError, match=r"identity\.json is damaged.* restore it"):
+            ask(state_dir)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\xff",
+        "{}",
+        "[]",
+        "[" * 100_000,
+        *(
+            json.dumps({"pid": 1, "created": 1.0, "port": 1, **change})
+            for change in (
+                {"pid": "x"},
+                {"pid": -5},
+                {"pid": True},
+                {"created": None},
+                {"port": "80"},
+                {"port": 0},
+                {"port": 65536},
+                {"host": "localhost"},
+                {"host": "::1"},
+                {"host": 5},
+                {"owner_key": 5},
+                {"other": 1},
+            )
+        ),
+    ],
+)
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    """Who serves a state directory is not guessed, and nobody's process is ended."""
+    (tmp_path / "server.json").write_bytes(text.encode("latin-1"))
+    for ask in (local_platform.find, local_platform.start, local_platform.stop):
+        with pytest.raises(PlatformError, match=r"server\.json is damaged.* delete the file"):
+            ask(tmp_path)
+
+
+def test_a_state_directory_that_is_none(tmp_path: Path) -> None:
+    """A file is told in words, too."""
+    (tmp_path / "file").touch()
+    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
+        for ask in (local_platform.find, local_platform.start, local_platform.stop):
+            with pytest.raises(PlatformError, match=r"Not a directory|File exists"):
+                ask(directory)
+
+
+@pytest.mark.parametrize("host", ["::1", "::", "example.com", "", "127.0.0.1:80", "127.1"])
+def test_hosts_that_are_no_address(state_dir: Path, host: str) -> None:
+    """They are refused before anything is started or made."""
+    with pytest.raises(ValueError, match="host must be an IPv4 address or localhost, not"):
+        local_platform.start(state_dir, host=host)
+    assert not state_dir.exists()
+
+
+def test_localhost_is_loopback(state_dir: Path) -> None:
+    """The platform then listens on 127.0.0.1, and both are the same host."""
+    info = local_platform.start(state_dir, host="localhost")
+    assert info.origin.startswith("http://127.0.0.1:")
+    assert local_platform.start(state_dir, host="127.0.0.1") == info
+
+
+def test_a_start_that_fails_leaves_no_server(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address of another machine is named; a server that cannot be found is ended."""
+    with pytest.raises(PlatformError, match=r"cannot listen on 192\.0\.2\.1 \(.*--host"):
+        local_platform.start(state_dir, host="192.0.2.1")
+
+    def fail(_: Path) -> None:
+        if (state_dir / "server.json").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "find", fail)
+    with pytest.raises(KeyboardInterrupt):
+        local_platform.start(state_dir)
+    record = load_record(state_dir)
+    assert record is not None
+    assert living_process(record) is None
 
 
 @legacy

@@ -11,7 +11,8 @@ import jwt
 import pytest
 from starlette.applications import Starlette
 
-from session_block.local_platform.api.http import Call, Operation, Room, route
+from session_block.local_platform.api.bodies import Room
+from session_block.local_platform.api.http import Call, Operation, route
 from session_block.local_platform.config.state import load_identity
 
 if TYPE_CHECKING:

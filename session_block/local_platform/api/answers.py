@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -50,7 +51,9 @@ def answer(content: Any) -> Response:
 
 def refusal(error: ApiError) -> Response:
     """Return a refusal as an HTTP response."""
-    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # else the rest of the body might still be waited for
     return Response(
         error.body(), status_code=error.status, headers=headers, media_type=error.media_type
     )

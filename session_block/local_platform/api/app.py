@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 
 from session_block.local_platform.api import routes_backends, routes_local, routes_sessions
 from session_block.local_platform.api.answers import refusal
-from session_block.local_platform.api.http import Room, route
+from session_block.local_platform.api.bodies import Room
+from session_block.local_platform.api.http import route
 from session_block.local_platform.api.operations import API
 from session_block.local_platform.api.virtual_hosts import virtual_hosts
 from session_block.local_platform.errors import ApiError

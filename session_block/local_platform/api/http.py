@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,6 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from session_block.local_platform.api.answers import answer, refusal
+from session_block.local_platform.api.bodies import (
+    MAX_BODY_BYTES,
+    MAX_OPEN_BODY_BYTES,
+    MAX_READING_BODY_BYTES,
+)
 from session_block.local_platform.api.call_faults import NO_FAULTS, CallFaults
 from session_block.local_platform.api.local_access import check_local_access
 from session_block.local_platform.api.virtual_hosts import region_of
@@ -27,14 +31,10 @@ from session_block.local_platform.faults.rules import EndSession
 if TYPE_CHECKING:
     from starlette.datastructures import QueryParams
 
+    from session_block.local_platform.api.bodies import Room
     from session_block.local_platform.config.tenancy import Account, Instance
     from session_block.local_platform.platform import Platform
 
-MAX_BODY_BYTES = 128 * 1024 * 1024
-MAX_BODIES_BYTES = MAX_BODY_BYTES
-"""How large all bodies are together that are read or worked on; more have to wait."""
-MAX_OPEN_BODY_BYTES = 64 * 1024
-"""The same where no credential is asked for: a request for a token, and searches for instances."""
 # Far below the depth at which the JSON encoder fails.
 MAX_DEPTH = 200
 _LOGGER = logging.getLogger(__name__)
@@ -142,26 +142,13 @@ class Operation:
         """Whether this is an operation of the local platform, which IBM does not have."""
         return self.path == "/" or self.path.startswith("/_local")
 
-
-class Room:
-    """The memory that bodies share."""
-
-    def __init__(self) -> None:
-        self._left = MAX_BODIES_BYTES
-        self._freed = asyncio.Condition()
-
-    @asynccontextmanager
-    async def take(self, size: int) -> AsyncIterator[None]:
-        """Hold so many bytes in an ``async with`` block; wait until they are free."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: size <= self._left)
-            self._left -= size
-        try:
-            yield
-        finally:
-            async with self._freed:
-                self._left += size
-                self._freed.notify_all()
+    @property
+    def max_body_bytes(self) -> int:
+        """How large its body may be: only what asks for a credential takes large ones."""
+        if self.method == "GET":
+            return MAX_READING_BODY_BYTES
+        # Of the local operations that change something none is open.
+        return MAX_BODY_BYTES if self.needs_token or self.is_local else MAX_OPEN_BODY_BYTES
 
 
 def route(platform: Platform, prefix: str, operation: Operation, room: Room) -> Route:
@@ -170,11 +157,11 @@ def route(platform: Platform, prefix: str, operation: Operation, room: Room) -> 
 
     async def answered(request: Request) -> Response:
         _check_sender(platform, operation, request)
-        async with room.take(_length(operation, request)):
-            return await carried_out(request)
+        async with room.body(request, operation.max_body_bytes) as body:
+            return await carried_out(request, body)
 
-    async def carried_out(request: Request) -> Response:
-        call = await _call(platform, operation, request)
+    async def carried_out(request: Request, body: bytes) -> Response:
+        call = await _call(platform, operation, request, body)
         response = await call.faults.before(partial(_end_session, call))
         if response is not None:
             return response
@@ -241,14 +228,12 @@ def _end_session(call: Call, rule: EndSession) -> None:
         call.platform.end_session(session_id, rule.by)
 
 
-async def _call(platform: Platform, operation: Operation, request: Request) -> Call:
+async def _call(platform: Platform, operation: Operation, request: Request, body: bytes) -> Call:
     """Return a request as a call, with its faults, and its account and instance if needed.
 
     Raises:
-        ApiError: 401 if a credential is missing or wrong, 400 or 404 if the instance is, 413 if
-            the body is too large.
+        ApiError: 401 if a credential is missing or wrong, 400 or 404 if the instance is.
     """
-    body = await _read_body(request, _largest(operation))
     faults = platform.faults
     method, path = operation.method, operation.path
     concerned = not operation.is_local and faults.concern(method, path)
@@ -285,36 +270,9 @@ def _is_shallow(content: Any) -> bool:
     return False
 
 
-def _largest(operation: Operation) -> int:
-    return MAX_BODY_BYTES if operation.needs_token or operation.is_local else MAX_OPEN_BODY_BYTES
-
-
 def _check_sender(platform: Platform, operation: Operation, request: Request) -> None:
     """Refuse whoever may not ask, before a body is read: strangers are not to fill the memory."""
     if operation.is_local:
-        check_local_access(request, platform.identity.owner_key)
+        check_local_access(request, platform.owner_key)
     if operation.needs_token:
         platform.accounts.authorized(request.headers.get("authorization"))
-
-
-def _length(operation: Operation, request: Request) -> int:
-    """Return how long a body may be: as long as it says, or as any."""
-    said, most = request.headers.get("content-length", ""), _largest(operation)
-    if said.isdecimal():
-        if int(said) > most:
-            raise _too_large(most)
-        return int(said)
-    return most if "transfer-encoding" in request.headers else 0
-
-
-def _too_large(most: int) -> ApiError:
-    return ApiError(413, 1208, f"The body is larger than {most} bytes.")
-
-
-async def _read_body(request: Request, most: int) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise _too_large(most)
-    return bytes(body)

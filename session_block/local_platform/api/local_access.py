@@ -44,8 +44,8 @@ def check_local_access(request: Request, owner_key: str) -> None:
                 401,
                 1297,
                 "Only the platform's owner may do this.",
-                "In a browser open the page with 'session-block platform page'. In a program use "
-                "session_block.local_platform.Admin.of(find()).",
+                "In a browser open the page anew with 'session-block platform page'. In a program "
+                "use session_block.local_platform.Admin.of(find()). A key ends with its server.",
             )
 
 

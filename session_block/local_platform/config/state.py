@@ -1,22 +1,21 @@
 """The files in a platform's state directory besides its database.
 
 ``identity.json`` holds the platform's identity and settings, and outlives its process.
-``server.json`` names the process that serves it now, or that served it last.
+``server.json`` names the process that serves it now, or that served it last, with its owner's key.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import secrets
 import uuid
 from dataclasses import asdict, dataclass, field, replace
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from session_block.errors import PlatformError
-from session_block.local_platform.config.tenancy import Account, Instance
+from session_block.local_platform.config.tenancy import PLANS, Account, Instance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +33,7 @@ CHARGES: tuple[Charges, ...] = ("ibm", "simulated")
 ExecutorFailures = Literal["as_v2", "none"]
 EXECUTOR_FAILURES: tuple[ExecutorFailures, ...] = ("as_v2", "none")
 MAX_SCALE = 1e6
+MAX_PORT = 65535
 REFUSALS = range(400, 500)
 LATER_SETTINGS = (
     "cancelled_session_jobs",
@@ -44,6 +44,11 @@ LATER_SETTINGS = (
     "charges",
 )
 """Settings that earlier versions do not know, and so cannot read: written only where given."""
+_IDENTITY, _RECORD = "identity.json", "server.json"
+_ADVICE = {
+    _IDENTITY: "restore it, or use another state directory",
+    _RECORD: "end the server of this state directory, if one runs, and delete the file",
+}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "noise": NOISES,
     "open_plan_sessions": OPEN_PLAN_SESSIONS,
@@ -175,11 +180,6 @@ class Identity:
     layout: str | None = None
 
     @property
-    def owner_key(self) -> str:
-        """What opens the platform's own operations, to whoever may read its state directory."""
-        return hmac.new(self.secret.encode(), b"owner", hashlib.sha256).hexdigest()
-
-    @property
     def token(self) -> str:
         """The API key of the first account."""
         return self.accounts[0].token
@@ -192,27 +192,61 @@ class Identity:
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """The process that serves the platform, with its start time because PIDs are reused."""
+    """The process that serves the platform, with its start time because PIDs are reused.
+
+    Raises:
+        ValueError: No process can have written it.
+    """
 
     pid: int
     created: float
     port: int
     host: str = "127.0.0.1"
+    owner_key: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """Look at what a file says before anybody relies on it."""
+        numbers = type(self.pid) is int and type(self.port) is int and self.pid > 0
+        if not numbers or not isinstance(self.created, int | float):
+            raise ValueError("it names no process")
+        if not 1 <= self.port <= MAX_PORT or not isinstance(self.owner_key, str):
+            raise ValueError("it names no port")
+        if listening_address(_text(self.host)) != self.host:
+            raise ValueError("it names no address")
+
+
+def listening_address(host: str) -> str:
+    """Return the IPv4 address to listen on that a host means; ``localhost`` means loopback.
+
+    Raises:
+        ValueError: It is a name, or an IPv6 address.
+    """
+    try:
+        return str(IPv4Address("127.0.0.1" if host == "localhost" else host))
+    except ValueError:
+        raise ValueError(f"host must be an IPv4 address or localhost, not {host!r}") from None
 
 
 def load_identity(state_dir: Path) -> Identity | None:
-    """Return the platform's identity, or None if the directory never held a platform."""
-    path = state_dir / "identity.json"
+    """Return the platform's identity, or None if the directory never held a platform.
+
+    Raises:
+        PlatformError: Its file cannot be read, or is damaged.
+    """
+    path = state_dir / _IDENTITY
     data = _read(path)
     if data is None:
         return None
     try:
-        data["settings"] = Settings(**data["settings"])
+        data["settings"] = Settings(**data["settings"]).with_given({})
         data["accounts"] = tuple(_account(account) for account in data["accounts"])
-        data["devices"] = tuple((name, recording) for name, recording in data["devices"])
-        return Identity(**data)
-    except (KeyError, TypeError, ValueError):
+        data["devices"] = tuple((_text(name), _text(device)) for name, device in data["devices"])
+        identity = Identity(**data)
+        for needed in (identity.id, identity.secret, identity.instance):
+            _text(needed)
+    except (LookupError, TypeError, ValueError):
         raise _damaged(path) from None
+    return identity
 
 
 def new_identity(settings: Settings, layout: Layout | None) -> Identity:
@@ -242,21 +276,26 @@ def save_identity(state_dir: Path, identity: Identity) -> None:
         for name, value in data["settings"].items()
         if name not in LATER_SETTINGS or value != standard[name]
     }
-    _write(state_dir / "identity.json", data)
+    _write(state_dir / _IDENTITY, data)
 
 
 def load_record(state_dir: Path) -> ServerRecord | None:
-    """Return the record of the serving process, or None if no process ever served."""
-    data = _read(state_dir / "server.json")
+    """Return the record of the serving process, or None if no process ever served.
+
+    Raises:
+        PlatformError: Its file cannot be read, or is damaged.
+    """
+    path = state_dir / _RECORD
+    data = _read(path)
     try:
         return None if data is None else ServerRecord(**data)
-    except TypeError:
-        raise _damaged(state_dir / "server.json") from None
+    except (TypeError, ValueError):
+        raise _damaged(path) from None
 
 
 def save_record(state_dir: Path, record: ServerRecord) -> None:
     """Write the record of the serving process atomically."""
-    _write(state_dir / "server.json", asdict(record))
+    _write(state_dir / _RECORD, asdict(record))
 
 
 def _account(data: dict[str, Any]) -> Account:
@@ -264,17 +303,31 @@ def _account(data: dict[str, Any]) -> Account:
         Instance(**{**instance, "backends": tuple(instance["backends"])})
         for instance in data["instances"]
     )
-    return Account(data["id"], data["token"], tuple(instances))
+    account = Account(_text(data["id"]), _text(data["token"]), tuple(instances))
+    for instance in account.instances:
+        _text(instance.crn)
+        if instance.plan not in PLANS:
+            raise ValueError("there is no such plan")
+    return account
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("it must be a text")
+    return value
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    try:
-        data = json.loads(text)
-    except ValueError:
+    except OSError as error:
+        raise PlatformError(
+            f"{path} cannot be read ({error.strerror}): give this user access to it, or use "
+            "another state directory"
+        ) from None
+    except (ValueError, RecursionError):
         raise _damaged(path) from None
     if not isinstance(data, dict):
         raise _damaged(path)
@@ -283,8 +336,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _damaged(path: Path) -> PlatformError:
     return PlatformError(
-        f"{path} is damaged, or was written by another version of the platform: restore it, or "
-        "use another state directory"
+        f"{path} is damaged, or was written by another version of the platform: "
+        f"{_ADVICE[path.name]}"
     )
 
 

@@ -25,7 +25,8 @@ class Admin:
     """The admin API of the platform at an origin such as ``http://127.0.0.1:8000``.
 
     Every method raises PlatformError if the platform refuses the call or does not answer. Without
-    the owner's key it refuses all but :meth:`now`.
+    the owner's key it refuses all but :meth:`now`. A key is that of one server process: after a new
+    start, take the admin API anew.
 
     Example:
         >>> Admin.of(find()).stats()  # doctest: +SKIP

@@ -7,7 +7,7 @@ import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class PlatformInfo:
     Attributes:
         token: The API key of its first account.
         instance: The CRN of that account's first instance.
-        owner_key: Opens its own operations, those below ``/_local``.
+        owner_key: Opens its own operations, those below ``/_local``, as long as this process lives.
     """
 
     origin: str
@@ -72,19 +72,24 @@ def living_process(record: ServerRecord) -> psutil.Process | None:
 
 
 def find(state_dir: Path | None = None) -> PlatformInfo | None:
-    """Return the platform of a state directory if it is running and answers, else None."""
+    """Return the platform of a state directory if it is running and answers, else None.
+
+    Raises:
+        PlatformError: Its files there cannot be read, or are damaged.
+    """
     directory = state_directory(state_dir)
     record = load_record(directory)
     identity = load_identity(directory)
     if record is None or identity is None or living_process(record) is None:
         return None
-    host = "127.0.0.1" if ip_address(record.host).is_unspecified else record.host
+    address = IPv4Address(record.host)
+    host = "127.0.0.1" if address.is_unspecified else record.host
     origin = f"http://{host}:{record.port}"
     health = _health(origin)
     if health is None or health.get("id") != identity.id or health.get("pid") != record.pid:
         return None
     return PlatformInfo(
-        origin, record.pid, directory, identity.token, identity.instance, identity.owner_key
+        origin, record.pid, directory, identity.token, identity.instance, record.owner_key
     )
 
 

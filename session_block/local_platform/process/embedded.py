@@ -93,9 +93,8 @@ class LocalPlatform(Admin):
         except BaseException:
             self._forget(directory)
             raise
-        self._info = info
+        self._use(info)
         self._pid = os.getpid()
-        super().__init__(info.origin, info.owner_key)
         return self
 
     def __exit__(
@@ -163,7 +162,11 @@ class LocalPlatform(Admin):
     def restart(self) -> None:
         """Start the server again, on the same port and with the same state."""
         stop(self.info.state_dir)
-        self._info = start(self.info.state_dir, port=self._port)
+        self._use(start(self.info.state_dir, port=self._port))
+
+    def _use(self, info: PlatformInfo) -> None:
+        self._info = info
+        super().__init__(info.origin, info.owner_key)
 
     def _forget(self, directory: Path) -> None:
         if self._given is None:

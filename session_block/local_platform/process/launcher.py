@@ -17,8 +17,10 @@ from filelock import FileLock, Timeout
 
 from session_block.errors import PlatformError
 from session_block.local_platform.config.state import (
+    MAX_PORT,
     Settings,
     SettingsGiven,
+    listening_address,
     load_identity,
     load_record,
     new_identity,
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from session_block.local_platform.config.state import Identity
 
 _POLL_SECONDS = 0.05
+_LOG = "platform.log"
 _LOG_TAIL = 2000
-_MAX_PORT = 65535
 
 
 def start(
@@ -63,8 +65,9 @@ def start(
 
     Raises:
         PlatformError: The platform runs with other settings, runs while ``faults`` is given, or has
-            another layout; or the port is in use; or it did not start within ``timeout`` seconds.
-        ValueError: A setting is invalid.
+            another layout; or the port is in use; or it did not start within ``timeout`` seconds;
+            or the state directory cannot be used.
+        ValueError: A setting is invalid, or the host is no IPv4 address.
     """
     if os.name != "posix":
         raise PlatformError(
@@ -72,8 +75,10 @@ def start(
             "Linux. With IBM's credentials everything else runs here"
         )
     directory = state_directory(state_dir)
-    if port is not None and not 1 <= port <= _MAX_PORT:
-        raise ValueError(f"port must be from 1 to {_MAX_PORT}, not {port}")
+    if port is not None and not 1 <= port <= MAX_PORT:
+        raise ValueError(f"port must be from 1 to {MAX_PORT}, not {port}")
+    # The server's record is of an address, and so is what is compared with it.
+    host = None if host is None else listening_address(host)
     Settings().with_given(settings)
     _make_private(directory)
     deadline = time.monotonic() + timeout
@@ -98,6 +103,9 @@ def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
 
     Its state stays. A server that does not end within ``timeout`` seconds is killed; no accepted
     job and no session is lost.
+
+    Raises:
+        PlatformError: The file that says where it is cannot be read, or is damaged.
     """
     record = load_record(state_directory(state_dir))
     process = None if record is None else living_process(record)
@@ -116,8 +124,18 @@ def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
 
 def _make_private(directory: Path) -> None:
     """Make a directory, and those above it that are missing, for this user alone."""
-    for missing in [one for one in (*reversed(directory.parents), directory) if not one.exists()]:
-        missing.mkdir(mode=0o700, exist_ok=True)
+    try:
+        for one in (*reversed(directory.parents), directory):
+            if not one.exists():
+                one.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unusable(directory, error) from None
+
+
+def _unusable(directory: Path, error: OSError) -> PlatformError:
+    return PlatformError(
+        f"the state directory {directory} cannot be used ({error.strerror}): choose another one"
+    )
 
 
 def _private(path: str, flags: int) -> int:
@@ -134,6 +152,8 @@ def _start_lock(directory: Path, deadline: float) -> Iterator[None]:
             f"another process is still starting the platform in {directory}: wait for it, or end "
             "it, and try again"
         ) from None
+    except OSError as error:
+        raise _unusable(directory, error) from None
     with held:
         yield
 
@@ -204,7 +224,7 @@ def _spawn(
         command += ["--port", str(port)]
     if faults is not None:
         command += ["--faults", str(faults.absolute())]
-    log_path = directory / "platform.log"
+    log_path = directory / _LOG
     with open(log_path, "ab", opener=_private) as log:
         begin = log.tell()
         process = subprocess.Popen(  # noqa: S603 - our own module
@@ -216,23 +236,37 @@ def _spawn(
             env=_child_environment(),
             start_new_session=True,
         )
-    while process.poll() is None:
-        running = find(directory)
-        if running is not None and running.pid == process.pid:
-            # Collect its exit status when it ends, so that a long-lived caller keeps no zombie.
-            threading.Thread(target=process.wait, name="platform", daemon=True).start()
-            return running
-        if time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            raise PlatformError(f"the platform did not answer in time: see its log, {log_path}")
-        time.sleep(_POLL_SECONDS)
+    try:
+        running = _wait_for_answer(process, directory, deadline)
+    except BaseException:
+        # Whoever is told that it did not start does not expect a server.
+        process.kill()
+        process.wait()
+        raise
+    if running is not None:
+        # Collect its exit status when it ends, so that a long-lived caller keeps no zombie.
+        threading.Thread(target=process.wait, name="platform", daemon=True).start()
+        return running
     with log_path.open("rb") as log:
         log.seek(begin)
         said = log.read()[-_LOG_TAIL:].decode("utf-8", "replace").strip()
     raise PlatformError(
         f"the platform in {directory} did not start (exit status {process.returncode}): {said}"
     )
+
+
+def _wait_for_answer(
+    process: subprocess.Popen[bytes], directory: Path, deadline: float
+) -> PlatformInfo | None:
+    """Return the platform that a process serves, or None if the process has ended."""
+    while process.poll() is None:
+        running = find(directory)
+        if running is not None and running.pid == process.pid:
+            return running
+        if time.monotonic() > deadline:
+            raise PlatformError(f"the platform did not answer in time: see {directory / _LOG}")
+        time.sleep(_POLL_SECONDS)
+    return None
 
 
 def _child_environment() -> dict[str, str]:

@@ -21,6 +21,7 @@ from session_block.local_platform.api.connections import CuttableProtocol
 from session_block.local_platform.api.fault_rules import load_faults
 from session_block.local_platform.config.state import (
     ServerRecord,
+    listening_address,
     load_identity,
     load_record,
     save_record,
@@ -35,6 +36,7 @@ EXIT_PORT_IN_USE = 3
 EXIT_ALREADY_SERVED = 4
 EXIT_NO_IDENTITY = 5
 EXIT_BAD_FAULTS = 6
+EXIT_BAD_HOST = 7
 _GRACE_SECONDS = 3
 
 
@@ -42,7 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve a state directory until a signal ends the process; return the exit status."""
     parser = argparse.ArgumentParser(description="Serve a local IBM Quantum platform.")
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--host", help="IP address; default: the last one, at first loopback")
+    parser.add_argument(
+        "--host",
+        type=listening_address,
+        help="IPv4 address; default: the last one, at first loopback",
+    )
     parser.add_argument(
         "--port", type=int, help="fail if it is in use; default: the last one, or any free one"
     )
@@ -65,7 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
     with lock:
         record = load_record(state_dir)
         host = options.host or (LOOPBACK if record is None else record.host)
-        listener = _listen(host, options.port, record)
+        try:
+            listener = _listen(host, options.port, record)
+        except OSError as error:
+            _say(f"cannot listen on {host} ({error.strerror}): choose another host with --host")
+            return EXIT_BAD_HOST
         if listener is None:
             _say(f"port {options.port} is in use: choose another port, or leave it out")
             return EXIT_PORT_IN_USE
@@ -99,7 +109,8 @@ def _serve(platform: Platform, listener: socket.socket, host: str, state_dir: Pa
     )
     process = psutil.Process(os.getpid())
     port = listener.getsockname()[1]
-    save_record(state_dir, ServerRecord(process.pid, process.create_time(), port, host))
+    record = ServerRecord(process.pid, process.create_time(), port, host, platform.owner_key)
+    save_record(state_dir, record)
     uvicorn.Server(config).run(sockets=[listener])
 
 
