@@ -14,13 +14,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
-
-from session_block.errors import InvalidInputError
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -146,27 +144,24 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         raise
 
 
-def answered(answer: T | Coroutine[Any, Any, T], question: str, instead: str) -> T:
-    """Return Prefect's answer; in an async run and its threads, Prefect gives a coroutine.
+def answered(answer: T | Coroutine[Any, Any, T]) -> T:
+    """Return Prefect's answer; in an async run, a notebook and their threads it is a coroutine.
 
-    Args:
-        answer: The answer, or the coroutine that gives it.
-        question: What was asked for; the message begins with it.
-        instead: What to await if an event loop runs, as a sentence.
-
-    Raises:
-        InvalidInputError: This thread runs an event loop, so it cannot wait for the coroutine.
+    Where an event loop runs already, another thread waits for the coroutine, and this one for that.
     """
     if not isinstance(answer, Coroutine):
         return answer
-    if _in_event_loop():
-        answer.close()
-        raise InvalidInputError(
-            f"{question} cannot be read by a blocking call inside an event loop. {instead}"
-        )
     coroutine: Coroutine[Any, Any, T] = answer
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(coroutine)
+
+    def wait() -> T:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(coroutine)
+
+    if not _in_event_loop():
+        return wait()
+    context = copy_context()
+    with ThreadPoolExecutor(1, "session-block-answer") as thread:
+        return thread.submit(context.run, wait).result()
 
 
 def async_twin(

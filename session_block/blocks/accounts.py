@@ -230,13 +230,7 @@ def _saved_account(name: str) -> Account:
 def _secret_account(name: str) -> Account:
     """Return an account with the API key of one of Prefect's Secret blocks."""
     try:
-        loaded = aio.answered(
-            Secret.load(name),
-            f"The Secret block {name!r}",
-            "Await the async twin of this call.",
-        )
-    except InvalidInputError:
-        raise
+        loaded = aio.answered(Secret.load(name))
     except ValueError as error:
         raise InvalidInputError(
             f"Prefect knows no Secret block {name!r}: {error}. Save one of that name, or check "

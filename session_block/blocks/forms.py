@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
+from uuid import UUID
 
 from prefect.blocks.core import Block
+from prefect.client.orchestration import PrefectClient
 from prefect.utilities.names import obfuscate
 from pydantic import (
     BeforeValidator,
@@ -27,6 +29,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from session_block import aio
 from session_block.errors import InvalidInputError
 
 MASK = obfuscate(None)
@@ -77,6 +80,52 @@ class FormBlock(Block):
         for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
             _leave_empty_for_none(field)
         return schema
+
+    @classmethod
+    def load(cls, name: str, validate: bool = True, client: PrefectClient | None = None) -> Self:
+        """Return the saved Block of this name, in a notebook's cell too.
+
+        Prefect's own :meth:`prefect.blocks.core.Block.load` gives a coroutine where an event loop
+        runs. Here :meth:`aload` does.
+
+        Args:
+            name: Its name.
+            validate: Whether all its fields must be there.
+            client: Left for Prefect, which ignores it in blocking calls.
+
+        Raises:
+            ValueError: There is no such Block.
+
+        Example:
+            >>> QuantumSession.load("my-session").backend_name  # doctest: +SKIP
+            'ibm_fez'
+        """
+        del client
+        loaded: Any = super().load(name, validate)
+        return cast("Self", aio.answered(loaded))
+
+    def save(
+        self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
+    ) -> UUID:
+        """Save the Block, in a notebook's cell too; return the ID of its document.
+
+        Prefect's own :meth:`prefect.blocks.core.Block.save` gives a coroutine where an event loop
+        runs, and saves nothing until that is awaited. Here :meth:`asave` does.
+
+        Args:
+            name: The name to save it under; by default the one that it has.
+            overwrite: Whether to replace a Block of that name.
+            client: Left for Prefect, which ignores it in blocking calls.
+
+        Raises:
+            ValueError: There is one of that name, and ``overwrite`` is not set.
+
+        Example:
+            >>> LocalPlatformCredentials().save("mine", overwrite=True)  # doctest: +SKIP
+        """
+        del client
+        saved: Any = super().save(name, overwrite)
+        return cast("UUID", aio.answered(saved))
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -129,10 +129,9 @@ class QuantumSession(SessionSettings, FormBlock):
     def save(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
-        """Save the Block; see Prefect's :meth:`prefect.blocks.core.Block.save`."""
+        """Save the Block; see :meth:`FormBlock.save`."""
         with self._noted_as_saved():
-            saved: Any = super().save(name, overwrite, **_given(client))
-        return cast("UUID", saved)
+            return super().save(name, overwrite, client)
 
     async def asave(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
@@ -434,24 +433,17 @@ def _saved_name(block: QuantumSession) -> str:
 
 
 def load_block(block: str | QuantumSession) -> QuantumSession:
-    """Load a saved Block, from synchronous code or in the thread of an async twin.
+    """Load a saved Block.
 
     Args:
         block: Its name, or what else :func:`block_name` takes.
 
     Raises:
-        InvalidInputError: There is no such Block, its fields are not valid, or this thread runs an
-            event loop.
+        InvalidInputError: There is no such Block, or its fields are not valid.
     """
     name = block_name(block)
     try:
-        loaded: QuantumSession = aio.answered(
-            QuantumSession.load(name),
-            f"Block {name!r}",
-            f"Await QuantumSession.aload({name!r}), or a task's async twin, such as aopen_session.",
-        )
-    except InvalidInputError:
-        raise
+        return QuantumSession.load(name)
     except ValueError as error:
         raise InvalidInputError(
             f"Prefect knows no QuantumSession Block {name!r}: {error}. Save one of that name, or "
@@ -464,4 +456,3 @@ def load_block(block: str | QuantumSession) -> QuantumSession:
             f"The QuantumSession Block {name!r} was saved with fields that are not valid: "
             f"{reasons(error.__cause__)} Edit it in Prefect's UI, or save it anew."
         ) from error
-    return loaded

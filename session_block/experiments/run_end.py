@@ -316,7 +316,7 @@ def _returned(state: State[Any] | None) -> set[str]:
         return value
 
     try:
-        result = aio.answered(state.result(raise_on_failure=False), "A result", "")
+        result = aio.answered(state.result(raise_on_failure=False))
         visit_collection(result, visit_fn=look, return_data=False)
     except Exception as error:  # noqa: BLE001 - a user's result may fail in any way to be read
         _logger.warning(

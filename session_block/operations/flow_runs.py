@@ -86,8 +86,7 @@ def _block_given(parameter: Any) -> QuantumSession:
     """
     match parameter:
         case {"$ref": reference}:
-            found = Block.load_from_ref(reference)
-            loaded: Any = aio.answered(found, "The run's Block", "Call this in a thread.")
+            loaded: Any = aio.answered(Block.load_from_ref(reference))
             return load_block(loaded)
         case {"_block_document_name": str(name)}:
             return load_block(name)

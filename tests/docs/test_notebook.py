@@ -14,15 +14,16 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+from snippets import snippets
 from support import Platform, tagged, wait_until
 
-from session_block import QuantumSession
+from session_block import LocalPlatformCredentials, QuantumSession
 
 pytestmark = pytest.mark.rest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs/notebook.ipynb"
-REPLY_SECONDS = 60
+REPLY_SECONDS = 180
 
 SETUP = """
 from qiskit import QuantumCircuit
@@ -30,7 +31,20 @@ from session_block import QuantumSession
 
 circuit = QuantumCircuit(1, 1)
 circuit.measure(0, 0)
-block = await QuantumSession.load({block!r})
+block = QuantumSession.load({block!r})
+"""
+
+SAVED = """
+from session_block import LocalPlatformCredentials, QuantumSession
+
+credentials = LocalPlatformCredentials(seed=3)
+document = credentials.save("t-cell-account", overwrite=True)
+assert document == LocalPlatformCredentials.load("t-cell-account")._block_document_id
+QuantumSession(credentials=credentials, backend_name="ibm_manila").save(
+    "t-cell-session", overwrite=True
+)
+assert QuantumSession.load("t-cell-session").backend_name == "ibm_manila"
+assert (await QuantumSession.aload("t-cell-session")).backend_name == "ibm_manila"
 """
 
 CELLS = {
@@ -104,6 +118,25 @@ def test_the_notebook_runs(environment: dict[str, str], platform: Platform, tmp_
     assert platform.jobs_named("notebook-blocking") == 1
     assert platform.jobs_named("notebook-async") == 3
     assert "estimator" in said[-1]["data"]["text/plain"]
+
+
+def test_blocks_are_saved_and_loaded_in_cells(environment: dict[str, str]) -> None:
+    """Without await; Prefect's own methods give coroutines there, and save nothing."""
+    with _kernel(environment) as (_, client):
+        _run(client, SAVED)
+    credentials = LocalPlatformCredentials.load("t-cell-account")
+    assert credentials.seed == 3
+    assert QuantumSession.load("t-cell-session").credentials.seed == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.nightly
+def test_the_readme_s_cells_run(environment: dict[str, str], platform: Platform) -> None:
+    """Pasted as they are, one after another."""
+    environment["SESSION_BLOCK_PLATFORM_DIR"] = str(platform.info.state_dir)
+    with _kernel(environment) as (_, client):
+        for cell in snippets((ROOT / "README.md").read_text(), "python"):
+            _run(client, cell.text)
+    assert platform.jobs_named("ising-pair") > 1
 
 
 @pytest.mark.nightly
