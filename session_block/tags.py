@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 MAX_TAG_LENGTH = 86
+_DIGITS = string.digits + string.ascii_lowercase
 NEWEST = 3
 """The newest version of the grammar."""
 
@@ -198,7 +198,7 @@ def is_asker(told: str, run: str, call: str) -> bool:
 
 def _short(text: str, digits: int) -> str:
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-    return np.base_repr(number % 36**digits, 36).lower().zfill(digits)
+    return "".join(_DIGITS[number // 36**place % 36] for place in reversed(range(digits)))
 
 
 def name_tag(name: str) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from session_block.blocks.quantum_session import QuantumSession
     from session_block.client import Connection
     from session_block.ledger.store import Ledger
+    from session_block.records.identity import Identity
 
 
 class ExitCode(IntEnum):
@@ -53,6 +55,9 @@ EPILOG = "\n\n".join(
         _FORM_OF_ERRORS,
     ]
 )
+
+_MONTH_SECONDS = 30 * 24 * 3600.0
+_UNITS = (("d", 24 * 3600.0), ("h", 3600.0), ("min", 60.0), ("s", 5.0))
 
 _FILE_WIDTH = 200
 """Columns of a table that is not printed to a terminal, where Rich would fold it at 80."""
@@ -174,23 +179,62 @@ def asking_prefect() -> Iterator[None]:
 
 
 def print_table(
-    names: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Sequence[str]
+    names: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    whole: Sequence[str] = (),
+    cut: Sequence[str] = (),
 ) -> None:
-    """Print a table; cells that do not fit are folded.
+    """Print a table without lines; cells that do not fit are folded.
 
     Args:
         names: The columns' names.
         rows: The cells; ``None`` is printed as an empty cell.
         whole: Columns that are never folded, so that their values can be copied.
+        cut: Columns that are cut short in a terminal, so that each row is one line.
     """
-    table = Table()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
-        table.add_column(name, no_wrap=name in whole, overflow="fold")
+        table.add_column(
+            name,
+            no_wrap=name in whole or name in cut,
+            overflow="ellipsis" if name in cut else "fold",
+        )
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console()
     width = console.width if console.is_terminal else _FILE_WIDTH
     Console(width=width, markup=False, emoji=False).print(table)  # a name may be "[/]" or ":x:"
+
+
+def title(identity: Identity) -> str:
+    """Return an experiment's name, with its number if it is not the first of that name."""
+    return identity.name + f" ({identity.number})" * (identity.number > 1)
+
+
+def seconds_shown(seconds: float, *, final: bool) -> str:
+    """Say what is known of usage; what is unknown is never shown as zero."""
+    if final:
+        return f"{seconds:g} s"
+    return f"{seconds:g} s, not final" if seconds else "unknown"
+
+
+def ago(moment: datetime | None) -> str | None:
+    """Say how long ago a moment was, or its date if that is long.
+
+    Example:
+        >>> ago(datetime.now(UTC) - timedelta(minutes=3))
+        '3 min ago'
+    """
+    if moment is None:
+        return None
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds >= _MONTH_SECONDS:
+        return f"{moment.astimezone():%Y-%m-%d}"
+    for unit, length in _UNITS:
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"
 
 
 def print_pairs(pairs: dict[str, Any]) -> None:

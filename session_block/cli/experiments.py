@@ -13,15 +13,17 @@ from session_block.cli.common import (
     LedgerURL,
     OptionalBlockName,
     Yes,
+    ago,
     answer,
     at_prefect_server,
     confirm,
     ledger_of,
     load,
-    print_pairs,
     print_table,
     reporting,
+    title,
 )
+from session_block.cli.experiment_page import show_experiment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,64 +32,48 @@ app = typer.Typer(
 
 ExperimentName = Annotated[
     str,
-    typer.Argument(help="Name or UID of the experiment; a name means the latest of that name."),
+    typer.Argument(
+        help="Name of the experiment (the latest of that name), or its UID or how that begins."
+    ),
 ]
-
-_PARTS = {
-    "sessions": ["session_number", "session_id", "mode", "backend", "kind", "opened_at", "end"],
-    "submissions": ["submission", "label", "kind", "state", "job_id", "generations", "asked_at"],
-    "stops": ["number", "at", "because", "session_id", "charged_seconds", "resumed_by"],
-    "noise_models": ["experiment", "job_id", "learned_at", "age_seconds", "calibrated_at"],
-    "attempts": ["number", "began_at", "results_before", "stopped", "failed_at"],
-}
-"""What ``show`` prints as tables, with their columns; JSON has more."""
 
 
 @app.command("list")
 def list_(
     block: OptionalBlockName = None, ledger_url: LedgerURL = None, as_json: AsJSON = False
 ) -> None:
-    """List all experiments of a ledger; the platform is not asked.
+    """List all experiments of a ledger, one in a line; the platform is not asked.
+
+    The best value is that of a finished experiment's report. Other commands take the ID, too.
 
     Example: session-block experiments list --json
     """
     from session_block.operations.experiments import overviews
+    from session_block.records.identity import SHORT_UID
 
     with reporting():
-        rows = [one.described() for one in overviews(_ledger(block, ledger_url))]
+        found = overviews(_ledger(block, ledger_url))
     if as_json:
-        answer(rows)
+        answer([one.described() for one in found])
         return
-    if not rows:
+    if not found:
         typer.echo("No experiments.")
         return
     print_table(
-        [
-            "experiment",
-            "n",
-            "uid",
-            "state",
-            "jobs",
-            "results",
-            "session",
-            "started",
-            "last activity",
-        ],
+        ["experiment", "id", "state", "best", "jobs", "last activity"],
         [
             [
-                row["experiment"],
-                row["number"],
-                row["uid"],
-                row["state"],
-                row["jobs"],
-                row["results"],
-                row["session_id"],
-                _to_the_second(row["started_at"]),
-                _to_the_second(row["last_activity_at"]),
+                title(one.identity),
+                one.identity.uid[:SHORT_UID],
+                one.state.value,
+                None if one.best is None else f"{one.best:.7g}",
+                one.jobs,
+                ago(one.last_activity_at),
             ]
-            for row in rows
+            for one in found
         ],
-        whole=["uid", "session"],
+        whole=["id", "state", "best", "last activity"],
+        cut=["experiment"],
     )
 
 
@@ -98,7 +84,9 @@ def show(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show one experiment in full: sessions, submissions, attempts, budget, recorded usage.
+    """Show one experiment: its result first, then cost, sessions and submissions.
+
+    With --json it is shown in full, with the whole report.
 
     Example: session-block experiments show my-experiment
     """
@@ -110,12 +98,7 @@ def show(
     if as_json:
         answer(about)
         return
-    print_pairs({name: value for name, value in about.items() if name not in _PARTS})
-    for part, names in _PARTS.items():
-        if about[part]:
-            typer.echo(f"\n{part}")
-            rows = [[row[name] for name in names] for row in about[part]]
-            print_table(names, rows, whole=["session_id", "submission", "job_id"])
+    show_experiment(about)
 
 
 @app.command()
@@ -139,7 +122,7 @@ def compare(
         answer(found.described())
         return
     names = ["experiment", "number", "state", "jobs", "results", "usage_seconds"]
-    print_table(names, [[one[name] for name in names] for one in found.experiments], whole=[])
+    print_table(names, [[one[name] for name in names] for one in found.experiments])
     print_table(
         ["n", "request", "result", "difference", "label", "first's job", "second's job"],
         [
@@ -298,7 +281,3 @@ def _alike(same: bool | None, missing: bool) -> str:
     if missing:
         return "-"
     return "same" if same else "differs"
-
-
-def _to_the_second(moment: str | None) -> str | None:
-    return None if moment is None else moment[:19]

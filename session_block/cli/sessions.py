@@ -13,6 +13,7 @@ from session_block.cli.common import (
     ExitCode,
     LedgerURL,
     OptionalBlockName,
+    ago,
     answer,
     connect,
     fail,
@@ -20,20 +21,21 @@ from session_block.cli.common import (
     load,
     print_table,
     reporting,
+    title,
 )
 from session_block.errors import InvalidInputError, SessionNotFoundError
-from session_block.operations.sessions import RecordedSession, SessionOperator
 
 if TYPE_CHECKING:
     from session_block.client import Connection
     from session_block.operations.orphans import Orphan
+    from session_block.operations.sessions import RecordedSession
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Look at the sessions of a ledger, close them, and find orphan sessions.",
 )
 
-SessionID = Annotated[str, typer.Argument(help="ID of the session.")]
+SessionID = Annotated[str, typer.Argument(help="ID of the session, or how it begins.")]
 
 
 @app.command("list")
@@ -52,6 +54,8 @@ def list_(
 
     Example: session-block sessions list --live --block my-session
     """
+    from session_block.operations.sessions import SessionOperator
+
     with reporting():
         loaded = None if block is None else load(block)
         if live and loaded is None:
@@ -69,10 +73,11 @@ def list_(
         typer.echo("No sessions.")
         return
     print_table(
-        ["experiment", "n", "session", "mode", "backend", "kind", "opened at", "end"]
-        + ["state", "usage"] * live,
+        ["experiment", "session", "mode", "backend", "opened"]
+        + (["state", "usage"] if live else ["end"]),
         [_cells(session, row, live=live) for session, row in zip(sessions, rows, strict=True)],
-        whole=["session"],
+        whole=["session", "mode", "opened", "state", "usage"],
+        cut=["experiment", "backend", "end"],
     )
 
 
@@ -87,10 +92,14 @@ def show(
 
     Example: session-block sessions show SESSION --block my-session
     """
+    from session_block.operations.sessions import SessionOperator
+
     with reporting():
         loaded = None if block is None else load(block)
         ledger = ledger_of(loaded, ledger_url)
-        facts = SessionOperator(ledger).facts(session_id)
+        operator = SessionOperator(ledger)
+        session_id = operator.called(session_id)
+        facts = operator.facts(session_id)
         if loaded is None and not facts:
             fail(
                 f"{ledger} knows nothing about session {session_id}. To ask the platform, give "
@@ -126,9 +135,12 @@ def close(
 
     Example: session-block sessions close SESSION --block my-session
     """
+    from session_block.operations.sessions import SessionOperator
+
     with reporting():
         loaded = load(block)
         operator = SessionOperator(loaded.ledger())
+        session_id = operator.called(session_id)
         closed = operator.close(session_id, connect(loaded), cancel_jobs=cancel)
     if as_json:
         answer({"session_id": session_id, "closed": closed, "cancelled": cancel})
@@ -209,16 +221,14 @@ def _live(session: RecordedSession, connection: Connection) -> dict[str, Any]:
 
 
 def _cells(session: RecordedSession, row: dict[str, Any], *, live: bool) -> list[Any]:
-    cells = [
-        str(session.experiment),
-        row["session_number"],
-        row["session_id"],
+    from session_block.operations.sessions import SHORT_ID
+
+    used = row.get("usage_seconds")
+    return [
+        title(session.experiment),
+        None if row["session_id"] is None else row["session_id"][:SHORT_ID],
         row["mode"],
         row["backend"],
-        row["kind"] or "opening",
-        session.record.intended_at.isoformat(timespec="seconds"),
-        row["end"],
+        ago(session.record.intended_at),
+        *([row["state"], "unknown" if used is None else f"{used:g} s"] if live else [row["end"]]),
     ]
-    if live:
-        cells += [row["state"], row["usage_seconds"]]
-    return cells

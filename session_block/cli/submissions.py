@@ -18,6 +18,7 @@ from session_block.cli.common import (
     print_pairs,
     print_table,
     reporting,
+    title,
 )
 from session_block.operations.submissions import Operator, SubmissionOverview
 from session_block.records.keys import Kind
@@ -26,6 +27,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Look at the submissions of a ledger, and decide what is left to you.",
 )
+
+SHORT = 8
+"""So many characters of a submission's ID stand for it."""
 
 ExperimentName = Annotated[str, typer.Argument(help="Name or UID of the experiment.")]
 SubmissionID = Annotated[str, typer.Argument(help="ID of the submission, or its beginning.")]
@@ -56,21 +60,19 @@ def list_(
         typer.echo("No submissions wait for your decision." if held else "No submissions.")
     else:
         print_table(
-            ["experiment", "submission", "state", "generation", "job", "label"]
-            + ["because"] * held,
+            ["experiment", "submission", "state", "job", "because" if held else "label"],
             [
                 [
-                    state.experiment,
-                    state.submission,
-                    state.state,
-                    state.generations,
+                    title(state.experiment),
+                    state.submission[:SHORT],
+                    state.state + f" (job {state.generations})" * (state.generations > 1),
                     state.job_id,
-                    state.label,
-                    *[state.held_because or state.refused_because] * held,
+                    (state.held_because or state.refused_because) if held else state.label,
                 ]
                 for state in states
             ],
-            whole=["submission", "job"],
+            whole=["submission", "state", "job"],
+            cut=["experiment", "label"],
         )
     if held and states:
         raise typer.Exit(ExitCode.NEEDS_OPERATOR)

@@ -16,6 +16,8 @@ from session_block.cli.common import (
     load,
     print_table,
     reporting,
+    seconds_shown,
+    title,
 )
 
 
@@ -47,23 +49,25 @@ def usage(
     if not found:
         typer.echo("No experiments.")
     for one in found:
-        typer.echo(f"{one.seconds:g} s at {one.instance or 'no instance yet'}")
+        known = seconds_shown(one.seconds, final=all(used.final for used in one.experiments))
+        typer.echo(f"{known} at {one.instance or 'no instance yet'}")
         if one.limit is not None:
             typer.echo(f"    limit of the instance: {one.limit}")
         for name, value in (one.allocation or {}).items():
             typer.echo(f"    {name}: {value}")
         if one.experiments:
             print_table(
-                ["experiment", "n", "seconds", "final", "source"],
+                ["experiment", "usage", "source"],
                 [
                     [
-                        used.identity.name,
-                        used.identity.number,
-                        f"{used.seconds:g}",
-                        "yes" if used.final else "no",
+                        title(used.identity),
+                        seconds_shown(used.seconds, final=used.final),
                         used.source,
                     ]
                     for used in one.experiments
                 ],
-                whole=[],
+                whole=["usage", "source"],
+                cut=["experiment"],
             )
+    if connection is None and any(not used.final for one in found for used in one.experiments):
+        typer.echo("Not all is known yet. Ask the platform: session-block usage --block NAME")

@@ -116,6 +116,14 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({self._store.shown})"
 
+    def __str__(self) -> str:
+        return f"The ledger {self.shown}"
+
+    @property
+    def shown(self) -> str:
+        """Its URL, without a password."""
+        return self._store.shown
+
     @property
     def shared(self) -> bool:
         """Whether several machines can use the ledger."""

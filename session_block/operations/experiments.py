@@ -12,7 +12,7 @@ from session_block.ledger.store import Ledger
 from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
 from session_block.records.attempts import last_failure
-from session_block.records.chapters import is_sealed
+from session_block.records.chapters import chapter_report, is_sealed, latest_chapter
 from session_block.records.identity import Identity, flow_runs_of, known_experiments
 from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
@@ -33,7 +33,7 @@ from session_block.records.sessions import CANCELLED, SessionRecord, read_sessio
 from session_block.records.states import SubmissionState
 from session_block.records.stops import read_stops
 from session_block.records.usage import recorded_usage
-from session_block.records.views import ExperimentView
+from session_block.records.views import ExperimentView, best_of
 
 
 class ExperimentState(StrEnum):
@@ -59,6 +59,8 @@ class Overview:
     Attributes:
         jobs: Number of jobs that its submissions have had.
         results: Number of recorded results.
+        best: The value that its report gives first, such as a VQE's energy in hartree; ``None``
+            while there is none.
         session_id: Its latest session.
         started_at: When its first fact was recorded. Times are by the machines' clocks.
         last_activity_at: When its last fact was recorded, apart from facts about its usage.
@@ -69,6 +71,7 @@ class Overview:
     backend: str | None
     jobs: int
     results: int
+    best: float | None
     session_id: str | None
     started_at: datetime | None
     last_activity_at: datetime | None
@@ -83,6 +86,7 @@ class Overview:
             "backend": self.backend,
             "jobs": self.jobs,
             "results": self.results,
+            "best": self.best,
             "session_id": self.session_id,
             "started_at": _text(self.started_at),
             "last_activity_at": _text(self.last_activity_at),
@@ -114,6 +118,7 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
         backend=backends[0] if backends else None,
         jobs=sum(isinstance(one, Outcome) and one.made_job for one in known),
         results=sum(isinstance(one, Result) for one in known),
+        best=best_of(chapter_report(journal, latest_chapter(journal))),
         session_id=session_ids[-1] if session_ids else None,
         started_at=moments[0] if moments else None,
         last_activity_at=moments[-1] if moments else None,

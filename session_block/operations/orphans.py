@@ -228,7 +228,7 @@ class OrphanFinder:
         found = {orphan.session_id: orphan for orphan in self.find()}
         if others := [one for one in session_ids if one not in found]:
             raise InvalidInputError(
-                f"{', '.join(others)}: no orphan session of {self._ledger} at "
+                f"{', '.join(others)}: no orphan session of the ledger {self._ledger.shown} at "
                 f"{self._connection.instance}, so it is not closed. Only orphans that "
                 "'session-block sessions orphans' lists at that moment are closed; to close a "
                 "session that an experiment opened, use 'session-block sessions close ID'."

@@ -64,6 +64,10 @@ class RecordedSession:
         }
 
 
+SHORT_ID = 8
+"""So many characters of an ID stand for a session."""
+
+
 class SessionOperator:
     """Looks at the sessions of a ledger, and closes those that its experiments opened."""
 
@@ -88,6 +92,22 @@ class SessionOperator:
             for one in wanted
             for record in read_sessions(Journal(self._ledger, one.uid))
         ]
+
+    def called(self, beginning: str) -> str:
+        """Return the ID of the session that begins so; what no session does, as it is.
+
+        Raises:
+            InvalidInputError: Several begin so.
+        """
+        ids = {one.record.session_id for one in self.sessions()} - {None}
+        found = sorted(one for one in ids if one is not None and one.startswith(beginning))
+        if beginning in ids or len(beginning) < SHORT_ID or not found:
+            return beginning
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"Several sessions begin with {beginning!r}: {', '.join(found)}. Give more of it."
+            )
+        return found[0]
 
     def facts(self, session_id: str) -> list[Fact]:
         """Return all facts about a session, from all experiments, oldest first."""
@@ -174,9 +194,9 @@ class SessionOperator:
                 "their ledger."
             )
         raise InvalidInputError(
-            f"No experiment of {self._ledger} opened session {session_id}, so it is left as it "
-            "is. If its opening was cut off, 'session-block sessions orphans' finds it; else use "
-            "the ledger of whoever opened it (--block)."
+            f"No experiment of the ledger {self._ledger.shown} opened session {session_id}, so it "
+            "is left as it is. If its opening was cut off, 'session-block sessions orphans' finds "
+            "it; else use the ledger of whoever opened it (--block)."
         )
 
 

@@ -153,7 +153,7 @@ class Operator:
             return known_experiments(self._ledger)
         found = experiments_called(self._ledger, wanted)
         if not found:
-            raise InvalidInputError(f"The ledger {self._ledger} has no experiment {wanted!r}.")
+            raise InvalidInputError(f"{self._ledger} has no experiment {wanted!r}.")
         return found
 
     def _to_decide(

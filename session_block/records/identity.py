@@ -36,6 +36,10 @@ _FOUND_EMPTY: WeakKeyDictionary[Ledger, bool] = WeakKeyDictionary()
 _logger = logging.getLogger(__name__)
 
 
+SHORT_UID = 8
+"""So many characters of a UID stand for it; fewer might be a name that is not there."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """An experiment's name, its number among experiments of that name, and its unique ID.
@@ -467,11 +471,29 @@ def known_experiments(ledger: Ledger) -> list[Identity]:
 
 
 def experiments_called(ledger: Ledger, wanted: str) -> list[Identity]:
-    """Return the experiments of this name or UID; if none, those that this flow run opened."""
+    """Return the experiments of this name or UID; if none, those that this flow run opened.
+
+    If it opened none either, the one whose UID begins so.
+
+    Raises:
+        InvalidInputError: The UIDs of several begin so.
+    """
     known = known_experiments(ledger)
     found = [one for one in known if wanted in (one.name, one.uid)]
-    uids = set() if found else {one.uid for one in opened_by(ledger, wanted)}
-    return found or [one for one in known if one.uid in uids]
+    if found:
+        return found
+    uids = {one.uid for one in opened_by(ledger, wanted)}
+    if uids:
+        return [one for one in known if one.uid in uids]
+    begun = [one for one in known if one.uid.startswith(wanted)]
+    if len(wanted) < SHORT_UID or not begun:
+        return []
+    if len(begun) > 1:
+        raise InvalidInputError(
+            f"The UIDs of {len(begun)} experiments begin with {wanted!r}: "
+            f"{', '.join(one.uid for one in begun)}. Give more of it."
+        )
+    return begun
 
 
 def check_one(flow_run_id: str, names: Collection[str]) -> None:

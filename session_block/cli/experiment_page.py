@@ -1,0 +1,141 @@
+"""How ``session-block experiments show`` prints an experiment: what people look for comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from session_block.cli.common import ago, print_pairs, print_table, seconds_shown
+
+ROWS = 20
+"""So many submissions are shown, the latest ones."""
+
+_WHOLE = ["id", "session", "backend", "opened", "job", "asked"]
+_SHORT = 8
+_LONGEST_TEXT = 60
+
+
+def show_experiment(about: Mapping[str, Any]) -> None:
+    """Print what :func:`~session_block.operations.experiments.described_in_full` returns."""
+    number = f" ({about['number']})" * (about["number"] > 1)
+    typer.echo(f"{about['experiment']}{number}: {about['state']}")
+    typer.echo()
+    print_pairs({name: value for name, value in _facts(about) if value not in (None, "")})
+    for title, names, rows in _tables(about):
+        if rows:
+            typer.echo(f"\n{title}")
+            print_table(
+                names,
+                rows,
+                whole=["id", "session", "backend", "opened", "job", "asked"],
+                cut=["label", "end"],
+            )
+
+
+def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    report, budget = about["report"] or {}, about["budget"]
+    yield "best", None if about["best"] is None else f"{about['best']:.6f}"
+    for name, value in report.items():
+        if isinstance(value, bool | int | float | str) and value != about["best"]:
+            yield name.replace("_", " "), _short(value)
+    yield "jobs", f"{about['jobs']}, with {about['results']} results"
+    yield "usage", _usage(about["usage"]) if about["jobs"] else None
+    yield "backend", about["backend"]
+    yield "session", about["session_id"]
+    yield "began", _moment(about["started_at"])
+    yield "last activity", _moment(about["last_activity_at"])
+    yield "id", about["uid"]
+    yield "chapter", about["chapter"] if about["chapter"] > 1 else None
+    yield "opened in", about["opened_in"]
+    yield "flow runs", ", ".join(about["flow_runs"])
+    yield "jobs of the budget", budget["jobs_counted"]
+    yield "refused by the budget", budget["refused"] or None
+
+
+def _usage(usage: Mapping[str, Any]) -> str:
+    known = seconds_shown(usage["seconds"], final=usage["complete"])
+    return known if usage["complete"] else f"{known} (session-block usage --block NAME asks)"
+
+
+def _tables(about: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], list[list[Any]]]]:
+    yield (
+        "Sessions",
+        ["session", "backend", "opened", "end"],
+        [
+            [
+                one["session_id"] or one["state"],
+                one["backend"],
+                _clock(one["opened_at"]),
+                one["end"],
+            ]
+            for one in about["sessions"]
+        ],
+    )
+    rows = about["submissions"]
+    left_out = len(rows) - ROWS
+    yield (
+        "Submissions" + f", without {left_out} earlier ones (--json has all)" * (left_out > 0),
+        ["id", "primitive", "state", "job", "asked", "label"],
+        [
+            [
+                one["submission"][:_SHORT],
+                one["kind"],
+                f"{one['state']}" + f" (job {one['generations']})" * (one["generations"] > 1),
+                one["job_id"],
+                _clock(one["asked_at"]),
+                one["label"],
+            ]
+            for one in rows[-ROWS:]
+        ],
+    )
+    yield (
+        "Stops",
+        ["when", "because", "resumed by"],
+        [[_clock(one["at"]), one["because"], one["resumed_by"]] for one in about["stops"]],
+    )
+    yield (
+        "Noise models",
+        ["learned by", "job", "learned", "age"],
+        [
+            [
+                one["experiment"],
+                one["job_id"],
+                _clock(one["learned_at"]),
+                f"{one['age_seconds'] / 3600:.1f} h",
+            ]
+            for one in about["noise_models"]
+        ],
+    )
+    attempts = about["attempts"]
+    yield (
+        "Attempts",
+        ["attempt", "began", "results before", "end"],
+        [
+            [
+                one["number"],
+                _clock(one["began_at"]),
+                one["results_before"],
+                "stopped" if one["stopped"] else "failed" if one["failed_at"] else None,
+            ]
+            for one in (attempts if len(attempts) > 1 else [])
+        ],
+    )
+
+
+def _short(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+
+
+def _moment(text: str | None) -> str | None:
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return f"{ago(moment)}, {moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _clock(text: str | None) -> str | None:
+    return None if text is None else f"{datetime.fromisoformat(text).astimezone():%m-%d %H:%M:%S}"
