@@ -130,6 +130,22 @@ def test_the_search_works_from_disk(site: Path) -> None:
     assert [one for one in asked if not one.startswith(("file:", "data:"))] == []
 
 
+def test_few_words_are_our_own() -> None:
+    """At most seven; all others are IBM's and Prefect's."""
+    glossary = PAGES["index.md"].partition("## Words")[2].partition("\n## ")[0]
+    words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[2:]
+    assert {"experiment", "ledger", "twin"} <= set(words)
+    assert len(words) <= 7
+
+
+def test_the_python_of_every_page_runs_somewhere() -> None:
+    """Here, by its parametrised test or one by itself, or with the README."""
+    elsewhere = {name for name in OTHERS if snippets((DOCS / name).read_text(), "python")}
+    assert elsewhere == {"local-platform.md"}
+    assert set(BY_THEMSELVES) <= set(RUN)
+    assert {"how-to/flows-and-tasks.md", "how-to/sessions.md"} <= set(RUN)
+
+
 def test_the_decision_table_is_the_codes_own(site: Path) -> None:
     """Each row of the table is on the page, and those of the policy ``hold``."""
     said = _words(site, "explanation/decisions.html")
