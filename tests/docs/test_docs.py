@@ -7,6 +7,7 @@ import difflib
 import inspect
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes_asyncio.client import V1Secret
+from playwright.sync_api import expect, sync_playwright
 from postgres import Postgres
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
@@ -35,6 +37,7 @@ pytestmark = pytest.mark.rest
 
 DOCS = ROOT / "docs"
 OTHERS = ("benchmarks.md", "local-platform.md")  # theirs are other tests
+CHROMIUM = shutil.which("chromium")
 PAGES = {
     str(path.relative_to(DOCS)): path.read_text()
     for path in sorted(DOCS.rglob("*.md"))
@@ -108,6 +111,39 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
             assert address.startswith("data:") or page.name == "404.html" or target.exists()
     for style in site.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", style.read_text())
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="No Chromium: `make browser` installs it.")
+def test_the_search_works_from_disk(site: Path) -> None:
+    """Opened without a server, where a browser fetches no index and starts no worker."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "how-to/budget.html").as_uri())
+        page.get_by_role("textbox", name="Search").press_sequentially("orphan")
+        found = page.locator(".md-search-result__item > a").first
+        expect(found).to_be_visible(timeout=60_000)
+        assert Path(str(found.get_attribute("href")).removeprefix("file://")).is_relative_to(site)
+        browser.close()
+    assert [one for one in asked if not one.startswith(("file:", "data:"))] == []
+
+
+def test_few_words_are_our_own() -> None:
+    """At most seven; all others are IBM's and Prefect's."""
+    glossary = PAGES["index.md"].partition("## Words")[2].partition("\n## ")[0]
+    words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[2:]
+    assert {"experiment", "ledger", "twin"} <= set(words)
+    assert len(words) <= 7
+
+
+def test_the_python_of_every_page_runs_somewhere() -> None:
+    """Here, by its parametrised test or one by itself, or with the README."""
+    elsewhere = {name for name in OTHERS if snippets((DOCS / name).read_text(), "python")}
+    assert elsewhere == {"local-platform.md"}
+    assert set(BY_THEMSELVES) <= set(RUN)
+    assert {"how-to/flows-and-tasks.md", "how-to/sessions.md"} <= set(RUN)
 
 
 def test_the_decision_table_is_the_codes_own(site: Path) -> None:

@@ -130,13 +130,19 @@ def test_blocks_are_saved_and_loaded_in_cells(environment: dict[str, str]) -> No
 
 
 @pytest.mark.nightly
-def test_the_readme_s_cells_run(environment: dict[str, str], platform: Platform) -> None:
+@pytest.mark.parametrize(
+    ("page", "experiment"),
+    [("README.md", "ising-pair"), ("docs/how-to/flows-and-tasks.md", "two-spins")],
+)
+def test_a_page_s_cells_run(
+    environment: dict[str, str], platform: Platform, page: str, experiment: str
+) -> None:
     """Pasted as they are, one after another."""
     environment["SESSION_BLOCK_PLATFORM_DIR"] = str(platform.info.state_dir)
     with _kernel(environment) as (_, client):
-        for cell in snippets((ROOT / "README.md").read_text(), "python"):
+        for cell in snippets((ROOT / page).read_text(), "python"):
             _run(client, cell.text)
-    assert platform.jobs_named("ising-pair") > 1
+    assert platform.jobs_named(experiment) > 1
 
 
 @pytest.mark.nightly

@@ -19,6 +19,42 @@ PAGES = {
 }
 
 
+LINKED = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "deployments/README.md",
+)
+_TARGET = re.compile(r"\]\(([^)\s]+)\)|\b(?:src|href|srcset)=\"([^\"]+)\"")
+
+
+def test_the_readme_is_short() -> None:
+    """It is read in a few minutes; the rest is on the pages that it names."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_links_and_pictures_are_there(page: str) -> None:
+    """MkDocs checks those of the site; these pages are outside of it."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    targets = [one or other for one, other in _TARGET.findall(text)]
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        assert not anchor or anchor in _anchors(file), target
+
+
+def _anchors(file: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_python_snippet_runs(
     page: str, prefect_server: str, platform: Platform, tmp_path: Path

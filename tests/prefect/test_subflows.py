@@ -526,7 +526,7 @@ def test_two_blocks_in_one_flow_have_two_experiments_and_sessions(
 def test_a_block_with_saved_credentials_counts_by_its_name(
     platform: Platform, block: QuantumSession
 ) -> None:
-    """As the README saves it: its time may be edited, and a second Block is another one."""
+    """As the pages save it: its time may be edited, and a second Block is another one."""
     names = [f"t-saved-{letter}-{uuid4().hex[:6]}" for letter in "ab"]
     platform.credentials().save("t-saved-credentials", overwrite=True)
     credentials = LocalPlatformCredentials.load("t-saved-credentials")
