@@ -54,7 +54,11 @@ def prefect_home() -> Path:
         if given:  # before all files
             return Path(given).expanduser()
         files = [*map(Path, _SETTINGS_FILES), usual / "profiles.toml"]
-        if _PROFILES not in os.environ and not any(_may_set_home(file) for file in files):
+        if (
+            given is None
+            and _PROFILES not in os.environ
+            and not any(_may_set_home(file) for file in files)
+        ):
             return usual
     from prefect.settings import get_current_settings
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,10 +112,58 @@ def test_experiments_are_listed_from_the_ledger_alone(
     assert (rows["done"]["uid"], rows["done"]["session_id"]) == (done.uid, done.session_id)
     assert rows["done"]["started_at"] < rows["done"]["last_activity_at"]
     assert rows["going on"]["session_id"] is None
-    assert done.uid in shown
-    assert str(done.session_id) in shown
-    assert going.uid in shown
+    assert done.uid[:8] in shown
+    assert going.uid[:8] in shown
+    assert _json("show", going.uid[:8], "--ledger-url", ledger_url)["uid"] == going.uid
     broken.cancel_session()
+
+
+def test_each_is_one_line_of_a_terminal(tmp_path: Path) -> None:
+    """Of 80 columns, however long the name is; what is needed to type it back is whole."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    uids = [identify(Ledger(url), "a long name " * 8 + str(one)).uid for one in range(3)]
+    for command in ("experiments list", "submissions list", "sessions list", "usage"):
+        said = in_terminal([sys.executable, "-m", "session_block", *command.split()], url)
+        assert {len(line) <= 80 for line in said} == {True}, said
+        if command == "experiments list":
+            assert [line.split("  ")[1] for line in said[1:]] == [uid[:8] for uid in uids]
+
+
+def in_terminal(command: list[str], ledger_url: str) -> list[str]:
+    """Run a command in a terminal of 80 columns; return its lines, without colours."""
+    typed = f"stty cols 80; SESSION_BLOCK_LEDGER_URL={ledger_url} {shlex.join(command)}"
+    ran = subprocess.run(
+        ["script", "-qec", typed, "/dev/null"], capture_output=True, text=True, check=True
+    )
+    return [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout).splitlines()]
+
+
+@pytest.mark.parametrize("command", ["experiments list", "submissions list", "sessions list"])
+def test_what_reads_the_ledger_alone_imports_little(command: str, tmp_path: Path) -> None:
+    """Neither Prefect nor Qiskit, which take most of the time."""
+    code = (
+        "import sys; from session_block.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "print(sorted({'prefect', 'qiskit', 'qiskit_ibm_runtime', 'numpy'} & {*sys.modules}))"
+    )
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *command.split()],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_beginning_of_a_uid_is_enough_if_it_is_long_enough(tmp_path: Path) -> None:
+    """A name that is not there is no short beginning."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    uid = identify(Ledger(url), "mine").uid
+    where = ("--ledger-url", url)
+    assert _json("show", uid[:8], *where)["uid"] == uid
+    assert "has no experiment" in _run("show", uid[:7], *where, code=1).stderr
 
 
 def test_an_empty_ledger_lists_none(tmp_path: Path) -> None:
@@ -129,7 +180,7 @@ def test_everything_about_one_is_shown(block: QuantumSession, ledger_url: str) -
     with limited.experiment("shown") as second:
         run(second, 1)
         run(second, 2)
-        second.report({"best": 1.5})
+        second.report({"energy": -1.137, "best": 1.5})
     about = _json("show", "shown", "--ledger-url", ledger_url)
     assert about == _json("show", second.uid, "--ledger-url", ledger_url)
     assert (about["state"], about["jobs"], about["results"]) == ("finished", 2, 2)
@@ -142,9 +193,13 @@ def test_everything_about_one_is_shown(block: QuantumSession, ledger_url: str) -
     assert about["flow_runs"] == []
     assert set(about["usage"]["sessions"]) == {second.session_id}
     shown = _run("show", "shown", "--ledger-url", ledger_url).stdout
-    for told in (second.uid, *second.job_ids, "attempts", "best"):
+    for told in (second.uid, *second.job_ids, "Attempts"):
         assert told in shown
     assert shown.count(str(second.session_id)) >= 2  # at a glance, and in its own row
+    lines = shown.splitlines()
+    assert lines[0] == "shown (2): finished"
+    assert lines[2] == "best            -1.137000"
+    assert "usage           unknown (session-block usage --block NAME asks)" in lines
     refused = _run("show", "nobody", "--ledger-url", ledger_url, code=1).stderr
     assert "has no experiment 'nobody'" in refused
 

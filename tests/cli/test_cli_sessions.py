@@ -169,8 +169,11 @@ def test_sessions_are_listed_from_the_ledger_alone(
         two
     ]
     shown = _run("list", "--ledger-url", ledger_url).stdout
-    assert str(one) in shown
+    assert str(one)[:8] in shown
     assert "closed by the experiment" in shown
+    short = _json("show", str(one)[:8], "--ledger-url", ledger_url)
+    assert short == _json("show", str(one), "--ledger-url", ledger_url)
+    assert short["session_id"] == one
     assert "has no experiment" in _run("list", "third", "--ledger-url", ledger_url, code=1).stderr
     second.close_session()
 

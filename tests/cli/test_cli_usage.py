@@ -96,6 +96,9 @@ def test_usage_is_shown_by_instance_and_experiment(
     assert [route for route, _ in asked] == ["GET /_local/stats"]
     assert again[own.info.instance]["seconds"] == 2 * JOB_SECONDS
     assert again[own.info.instance]["experiments"][0]["source"] == "ledger"
+    alone = _run("--ledger-url", ledger_url).stdout
+    assert f"unknown at {elsewhere}" in alone
+    assert "0 s" not in alone
     shown = _run("--block", saved_block).stdout
     assert f"{2 * JOB_SECONDS} s at {own.info.instance}" in shown
     assert "usage_consumed_seconds" in shown
