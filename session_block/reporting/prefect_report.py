@@ -141,8 +141,8 @@ class ReportWriter:
         if because is None:
             return []
         told = (
-            f"**Stopped**: {shown_as_text(because)}. Nothing more is bought until somebody says go on: "
-            f"`session-block experiments resume {self._view.uid}`, or a retry of the flow run."
+            f"**Stopped**: {shown_as_text(because)}. Nothing more is bought until somebody says go "
+            f"on: `session-block experiments resume {self._view.uid}`, or a retry of the flow run."
         )
         return [told]
 
