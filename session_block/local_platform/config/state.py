@@ -1,8 +1,8 @@
 """The files in a platform's state directory besides its database.
 
 ``identity.json`` holds the platform's identity and settings, and outlives its process.
-``server.json`` names the process that serves it now, or that served it last. ``owner-key.json`` holds
-that process's key, in a file of its own: earlier versions read ``server.json`` and know no other field.
+``server.json`` names the process that serves it now, or that served it last. ``owner-key.json``
+holds that process's key: earlier versions read ``server.json``, and know no other field in it.
 """
 
 from __future__ import annotations
