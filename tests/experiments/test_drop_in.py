@@ -65,8 +65,10 @@ def test_each_pub_tells_its_precision(
     circuit = QuantumCircuit(1)
     circuit.h(0)
     plain: tuple[Any, ...] = (circuit, SparsePauliOp("X"))
-    # The deprecated family takes one precision for all.
-    asked = [plain, (*plain, [], 1 / (32 if implementation == "executor" else 64))]
+    asked = [plain, (*plain, [], 1 / 32)]
+    expected = [1 / 64, 1 / 32]
+    if implementation == "v2":  # it takes one precision for all
+        asked, expected = [plain, plain], [1 / 64, 1 / 64]
     with block.experiment("precisions") as experiment:
         estimator = DurableEstimator(experiment, implementation=implementation)
 
@@ -75,7 +77,7 @@ def test_each_pub_tells_its_precision(
             return [one.metadata["target_precision"] for one in result]
 
         for _ in range(2):  # the second time from the ledger
-            assert told(asked, None) == [one[3] if len(one) > 2 else 1 / 64 for one in asked]
+            assert told(asked, None) == expected
             assert told([plain], 0.1) == [0.1]
 
 
