@@ -65,8 +65,8 @@ class Platform:
 
     @property
     def admin(self) -> local_platform.Admin:
-        """What lists all that it ever saw."""
-        return local_platform.Admin.of(self.info)
+        """What lists all that it ever saw, by the key of the server that runs now."""
+        return local_platform.Admin.of(local_platform.find(self.info.state_dir) or self.info)
 
     def credentials(self) -> LocalPlatformCredentials:
         """Return the Block that finds this platform."""

@@ -67,9 +67,20 @@ def test_another_server_is_not_given_it(url: str) -> None:
         assert PREFECT_API_AUTH_STRING not in reaching(url)
         assert PREFECT_API_AUTH_STRING in reaching(URL)
         server.kill()
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+        assert PREFECT_API_AUTH_STRING not in reaching(URL)  # dead, although nobody has noticed
     assert PREFECT_API_AUTH_STRING not in reaching(URL)
     OwnServer().started(URL, os.getpid())
     OwnServer().ended()
+    assert PREFECT_API_AUTH_STRING not in reaching(URL)
+
+
+@pytest.mark.parametrize("text", ["", "3", "{}", '["u"]', f'["{URL}", "x", 1.0]', "\x00"])
+def test_a_damaged_note_of_the_process_opens_nothing(text: str) -> None:
+    """And stops nobody."""
+    OwnServer().prepare()
+    OwnServer().started(URL, os.getpid())
+    OwnServer().file.with_name("server-process").write_text(text)
     assert PREFECT_API_AUTH_STRING not in reaching(URL)
 
 

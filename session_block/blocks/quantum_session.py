@@ -48,6 +48,13 @@ _OPENED_WITH: WeakKeyDictionary[Experiment, tuple[_Credentials, Settings]] = Wea
 _BEFORE_THERE_WAS_A_CHOICE: Implementation = "v2"
 """The family of Blocks that were saved without the field."""
 
+_LATER = "keep_raw"
+"""A younger field that every form saves, as its values are yes and no.
+
+Prefect's first UI leaves out a choice that is the default. So a document that has this field and
+names no family was saved where the default was to be seen.
+"""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -111,7 +118,7 @@ class QuantumSession(SessionSettings, FormBlock):
         super().__setattr__(name, value)
         # Prefect sets this of a Block that it has loaded, also of one in another, or has saved.
         is_saved = name == "_block_document_id" and value is not None
-        if is_saved and "implementation" not in self.model_fields_set:
+        if is_saved and self.model_fields_set.isdisjoint({"implementation", _LATER}):
             self.implementation = _BEFORE_THERE_WAS_A_CHOICE
             self._note_as_saved()
 

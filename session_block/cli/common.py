@@ -159,8 +159,12 @@ def at_prefect_server() -> Iterator[str]:
 
 
 @contextmanager
-def asking_prefect() -> Iterator[None]:
-    """Exit if the Prefect server fails a request, or answers what Prefect does not understand."""
+def asking_prefect(consequence: str = "") -> Iterator[None]:
+    """Exit if the Prefect server fails a request, or answers what Prefect does not understand.
+
+    Args:
+        consequence: What came of it; the message begins with it.
+    """
     from json import JSONDecodeError
 
     import httpx
@@ -175,7 +179,10 @@ def asking_prefect() -> Iterator[None]:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, PrefectException, *nonsense) as error:
         where = shown(get_current_settings().api.url or "")
-        fail(f"The Prefect server at {where} failed a request: {type(error).__name__}: {error}")
+        fail(
+            f"{consequence}The Prefect server at {where} failed a request ({type(error).__name__}: "
+            f"{error}). Check that it runs, and that PREFECT_API_URL is its address."
+        )
 
 
 def print_table(
@@ -252,15 +259,8 @@ def load(name: str) -> QuantumSession:
 
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
     at_configured_server()
-    try:
-        with asking_prefect():
-            return load_block(name)
-    except typer.Exit:
-        note(
-            f"So Block {name!r} could not be loaded. Check that the server runs, and that "
-            "PREFECT_API_URL is its address."
-        )
-        raise
+    with asking_prefect(f"Block {name!r} could not be loaded. "):
+        return load_block(name)
 
 
 def at_configured_server() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from qiskit.primitives import PrimitiveResult
 from qiskit_ibm_runtime import RuntimeJobV2
 from qiskit_ibm_runtime.decoders.defaults import DEFAULT_DECODERS
 from qiskit_ibm_runtime.decoders.result_decoder import ResultDecoder
@@ -38,6 +40,9 @@ def raw_result(job: RuntimeJobV2) -> str | None:
 def decoded(program: str, raw: str) -> Any:
     """Return a result from the platform's text, as the client's job returns it.
 
+    Each PUB of an executor's estimator gets the ``target_precision`` that Qiskit's own estimators
+    and IBM's deprecated one name, and that qiskit-algorithms reads.
+
     Args:
         program: The platform's name of the program.
         raw: The text.
@@ -50,7 +55,22 @@ def decoded(program: str, raw: str) -> Any:
     for decoder in found if isinstance(found, list) else [found]:  # clients before 0.51 have one
         if not hasattr(decoder, "is_applicable") or decoder.is_applicable(result):
             result = decoder.decode(result)
+    if program == EXECUTOR and isinstance(result, PrimitiveResult):
+        _name_precision(result)
     return result
+
+
+def _name_precision(result: PrimitiveResult) -> None:
+    """Tell each PUB what the client's executor estimator tells of all together."""
+    told = result.metadata
+    if "target_precision" not in told:
+        return  # a sampler's, which has none
+    precision = told["target_precision"]
+    if precision is None and told.get("shots"):
+        # The shots were given, or follow from a default; this is how the client relates the two.
+        precision = 1 / math.sqrt(told["shots"])
+    for one in result:
+        one.metadata.setdefault("target_precision", precision)
 
 
 def post_processors(program: str) -> dict[str, str] | None:

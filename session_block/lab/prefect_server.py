@@ -214,7 +214,7 @@ class OwnServer:
             if url != _by_number(api_url) or living(pid, created) is None:
                 return None
             return SecretStr(self.file.read_text())
-        except (OSError, ValueError):  # there is none, or it cannot be read
+        except (OSError, ValueError, TypeError):  # there is none, or it is damaged
             return None
 
     def prepare(self) -> SecretStr:

@@ -12,6 +12,8 @@ from session_block.environment.private_files import opener
 
 _STOP_SECONDS = 10
 _LOG_TAIL = 2000
+_CLOCK_SECONDS = 2.0
+"""Creation times are counted from the machine's start, which moves when its clock is set."""
 
 
 class BackgroundProcess:
@@ -93,8 +95,9 @@ def living(pid: int, created: float) -> psutil.Process | None:
     """Return the process with this ID and creation time; ``None`` if it has ended."""
     try:
         process = psutil.Process(pid)
-        return process if process.create_time() == created else None
-    except psutil.NoSuchProcess:
+        same = abs(process.create_time() - created) < _CLOCK_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
         return None
 
 

@@ -70,9 +70,8 @@ class LabRecord:
             return {name: found[name] for name in nothing}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise LabError(
-                f"{self._path}, which says what an earlier 'session-block up' left behind, cannot "
-                f"be read ({type(error).__name__}). Remove it, and end by hand what still runs of "
-                "that lab."
+                f"The record of an earlier 'session-block up', {self._path}, cannot be read "
+                f"({type(error).__name__}). Remove it, and end by hand what still runs of that lab."
             ) from error
 
 

@@ -106,7 +106,7 @@ class ReportWriter:
         self._watched.refresh(now=last)
         rows = self._view.submissions()
         parts = [
-            f"# Experiment {plain(str(self._view.identity))}",
+            f"# Experiment {shown_as_text(str(self._view.identity))}",
             self._summary(rows, submitted),
             *self._stop(),
             "## Sessions",
@@ -141,8 +141,8 @@ class ReportWriter:
         if because is None:
             return []
         told = (
-            f"**Stopped**: {plain(because)}. Nothing more is bought until somebody says go on: "
-            f"`session-block experiments resume {self._view.uid}`, or a retry of the flow run."
+            f"**Stopped**: {shown_as_text(because)}. Nothing more is bought until somebody says go "
+            f"on: `session-block experiments resume {self._view.uid}`, or a retry of the flow run."
         )
         return [told]
 
@@ -160,9 +160,9 @@ class ReportWriter:
             left = None if record.end or seen is None else self._watched.seconds_left()
             usage = None if seen is None else seen.usage_time
             lines.append(
-                f"| `{record.session_id}` | {plain(record.backend or '')} | "
-                f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {plain(state)} | {_duration(left)} | "
-                f"{_duration(usage)} |"
+                f"| `{record.session_id}` | {shown_as_text(record.backend or '')} | "
+                f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {shown_as_text(state)} | "
+                f"{_duration(left)} | {_duration(usage)} |"
             )
         table = "\n".join(lines) if len(lines) > 2 else "None."  # noqa: PLR2004 - the head
         budget = self._budget()
@@ -208,7 +208,7 @@ class ReportWriter:
         for one in models:
             calibrated = "" if one.calibrated_at is None else _moment(one.calibrated_at)
             lines.append(
-                f"| {plain(one.experiment)} | `{one.job_id}` | {_moment(one.learned_at)} | "
+                f"| {shown_as_text(one.experiment)} | `{one.job_id}` | {_moment(one.learned_at)} | "
                 f"{_duration(one.age_seconds)} | {calibrated} |"
             )
         return ["## Noise models", "\n".join(lines)]
@@ -221,11 +221,11 @@ class ReportWriter:
         return [point for row in rows for point in self._values.get(row["submission"], ())]
 
 
-def plain(text: str) -> str:
+def shown_as_text(text: str) -> str:
     r"""Return text as Markdown that shows it as it is: on a shared ledger, others choose names.
 
     Example:
-        >>> print(plain("[/] | <b>"))
+        >>> print(shown_as_text("[/] | <b>"))
         \[/\] \| \<b\>
     """
     escaped = _MARKUP.sub(r"\\\g<0>", text)

@@ -14,6 +14,7 @@ from prefect.blocks.core import Block
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import InvalidInputError
+from session_block.references import DEFAULT_IMPLEMENTATION
 
 pytestmark = [pytest.mark.rest, pytest.mark.shares_names]
 
@@ -193,3 +194,24 @@ def test_the_first_ui_keeps_what_it_does_not_change(
     _edit(page, ui.removesuffix("/v2"), prefect_server, block, "first-ui")
     save(page)
     assert _fields(_load(block, "first-ui")) == _fields(saved)
+
+
+@pytest.mark.nightly
+def test_the_first_ui_makes_blocks_of_the_default_family(
+    page: Page, ui: str, prefect_server: str
+) -> None:
+    """It saves no choice that is the default; a Block made in it is no older one for that."""
+    page.goto(f"{ui.removesuffix('/v2')}/blocks/catalog/quantum-session/create")
+    following = "xpath=following::input[1]"
+    page.locator("label", has_text="Block Name").locator(following).fill("made-in-it")
+    credentials = page.locator("button.p-select-button__control").first
+    credentials.click()
+    expect(credentials).to_be_focused()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Create").last.click()
+    page.wait_for_url("**/blocks/block/**")
+    path = "block_types/slug/quantum-session/block_documents/name/made-in-it"
+    document = httpx.get(f"{prefect_server}/{path}").json()["data"]
+    assert "implementation" not in document
+    assert _load(QuantumSession, "made-in-it").implementation == DEFAULT_IMPLEMENTATION

@@ -190,6 +190,9 @@ def test_it_is_scheduled(newcomer: Newcomer) -> None:
     with newcomer.beside(f"{up} --server-port {port}") as said:
         _until(lambda: "In another shell" in said(), 240, "all is up")
         newcomer.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        string = re.search(r'export PREFECT_API_AUTH_STRING="\$\(cat (\S+)\)"', said())
+        assert string is not None
+        newcomer.environment["PREFECT_API_AUTH_STRING"] = Path(string[1]).read_text()
         watched = newcomer.types(
             f"{run} --param {parameter} --param optimizer_options='{{\"maxiter\": 12}}'"
         )
@@ -200,7 +203,7 @@ def test_it_is_scheduled(newcomer: Newcomer) -> None:
         newcomer.types(resume.replace("SCHEDULE-ID", schedule))
         planned = "prefect flow-run ls --state Scheduled --flow-name vqe"
         _until(lambda: "SCHEDULED" in newcomer.types(planned), 120, "the night is planned")
-    del newcomer.environment["PREFECT_API_URL"]
+    del newcomer.environment["PREFECT_API_URL"], newcomer.environment["PREFECT_API_AUTH_STRING"]
 
 
 @pytest.mark.nightly
@@ -230,9 +233,9 @@ def test_a_held_submission_is_found_and_adopted(newcomer: Newcomer) -> None:
 @pytest.mark.nightly
 def test_the_ledger_moves_to_postgresql(newcomer: Newcomer, postgres: Postgres) -> None:
     """Copied by one command; what was finished is still, and nothing is submitted again."""
-    extra = _told("docs/how-to/postgresql.md", "[postgres]")
+    driver = _told("docs/how-to/postgresql.md", "'psycopg[binary]'")
     pip = f"{SYSTEM_PYTHON} -m pip --python .venv/bin/python install -q -c constraints.txt"
-    newcomer.types(f"{pip} -e '.{extra}'", where=newcomer.checkout)
+    newcomer.types(f"{pip} {driver}", where=newcomer.checkout)
     before = json.loads(newcomer.types("session-block experiments list --json"))
     copy = _told("docs/how-to/postgresql.md", "session-block ledger copy")
     listing = _told("docs/how-to/postgresql.md", "session-block experiments list")

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_ibm_runtime import Session
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from qiskit_ibm_runtime.results.quantum_program import ChunkPart, ChunkSpan, Metadata
 
-from session_block import DurableSampler, QuantumSession
+from session_block import DurableEstimator, DurableSampler, QuantumSession
 from session_block.errors import InvalidInputError
 from session_block.pubs.encoding import decode_result, encode_result
+from session_block.references import Implementation
 
 
 def _sampled(block: QuantumSession, circuit: QuantumCircuit) -> tuple[Any, Any]:
@@ -53,6 +55,30 @@ def test_the_executors_metadata_are_the_clients_object(block: QuantumSession) ->
     own, theirs = _sampled(block, _with_empty_register())
     assert own.metadata == theirs.metadata
     assert own.metadata["executor"].chunk_timing == []
+
+
+@pytest.mark.parametrize("implementation", ["v2", "executor"])
+def test_each_pub_tells_its_precision(
+    block: QuantumSession, implementation: Implementation
+) -> None:
+    """Its own, that of the call, or what the default shots come to; as Qiskit's estimators do."""
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    plain: tuple[Any, ...] = (circuit, SparsePauliOp("X"))
+    asked = [plain, (*plain, [], 1 / 32)]
+    expected = [1 / 64, 1 / 32]
+    if implementation == "v2":  # it takes one precision for all
+        asked, expected = [plain, plain], [1 / 64, 1 / 64]
+    with block.experiment("precisions") as experiment:
+        estimator = DurableEstimator(experiment, implementation=implementation)
+
+        def told(pubs: list[Any], precision: float | None) -> list[float]:
+            result = estimator.run(pubs, precision=precision).result()
+            return [one.metadata["target_precision"] for one in result]
+
+        for _ in range(2):  # the second time from the ledger
+            assert told(asked, None) == expected
+            assert told([plain], 0.1) == [0.1]
 
 
 def test_recorded_timings_are_read_as_the_clients_objects(block: QuantumSession) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.accounts.exceptions import InvalidAccountError
-from qiskit_ibm_runtime.api.client import RuntimeClient
 from qiskit_ibm_runtime.api.client_parameters import ClientParameters
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
+from runtime_client import RuntimeClient
 
 from session_block.local_platform import LocalPlatform
 

@@ -112,7 +112,7 @@ def test_the_key_is_no_part_of_what_is_shown(watched: LocalPlatform) -> None:
     assert key not in (watched.info.state_dir / "platform.log").read_text()
     for file in watched.info.state_dir.iterdir():
         if key.encode() in file.read_bytes():
-            assert file.name == "server.json"
+            assert file.name == "owner-key.json"
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -180,8 +180,6 @@ def test_an_identity_of_the_wrong_form_is_damaged(state_dir: Path, change: dict[
                 {"host": "localhost"},
                 {"host": "::1"},
                 {"host": 5},
-                {"owner_key": 5},
-                {"other": 1},
             )
         ),
     ],
@@ -192,6 +190,33 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     for ask in (local_platform.find, local_platform.start, local_platform.stop):
         with pytest.raises(PlatformError, match=r"server\.json is damaged.* delete the file"):
             ask(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pid": 9, "created": 1.0, "owner_key": 5}'])
+def test_a_damaged_key_is_refused(tmp_path: Path, text: str) -> None:
+    """Its file is named, not the one beside it."""
+    (tmp_path / "server.json").write_text('{"pid": 9, "created": 1.0, "port": 1}')
+    (tmp_path / "owner-key.json").write_text(text)
+    for ask in (local_platform.find, local_platform.start, local_platform.stop):
+        with pytest.raises(PlatformError, match=r"owner-key\.json is damaged.* delete the file"):
+            ask(tmp_path)
+
+
+def test_the_record_of_another_version(state_dir: Path) -> None:
+    """What a later one adds is not read; an earlier one's server has no key of its own."""
+    info = local_platform.start(state_dir)
+    file = state_dir / "server.json"
+    record = json.loads(file.read_text())
+    assert record.keys() == {"pid", "created", "port", "host"}
+    file.write_text(json.dumps({**record, "other": 1}))
+    assert local_platform.find(state_dir) == info
+    key_file = state_dir / "owner-key.json"
+    key = json.loads(key_file.read_text())
+    for of_another in ({**key, "pid": key["pid"] + 1}, {**key, "created": key["created"] - 1}):
+        key_file.write_text(json.dumps(of_another))
+        found = local_platform.find(state_dir)
+        assert found is not None
+        assert found.owner_key == ""
 
 
 def test_a_state_directory_that_is_none(tmp_path: Path) -> None:

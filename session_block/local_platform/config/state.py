@@ -1,7 +1,8 @@
 """The files in a platform's state directory besides its database.
 
 ``identity.json`` holds the platform's identity and settings, and outlives its process.
-``server.json`` names the process that serves it now, or that served it last, with its owner's key.
+``server.json`` names the process that serves it now, or that served it last. ``owner-key.json``
+holds that process's key: earlier versions read ``server.json``, and know no other field in it.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ LATER_SETTINGS = (
     "charges",
 )
 """Settings that earlier versions do not know, and so cannot read: written only where given."""
-_IDENTITY, _RECORD = "identity.json", "server.json"
+_IDENTITY, _RECORD, _KEY = "identity.json", "server.json", "owner-key.json"
 _ADVICE = {
     _IDENTITY: "restore it, or use another state directory",
     _RECORD: "end the server of this state directory, if one runs, and delete the file",
+    _KEY: "end the server of this state directory, if one runs, and delete the file",
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "noise": NOISES,
@@ -215,6 +217,10 @@ class ServerRecord:
             raise ValueError("it names no address")
 
 
+_PROCESS = ("pid", "created", "port", "host")
+"""What ``server.json`` holds, ever."""
+
+
 def listening_address(host: str) -> str:
     """Return the IPv4 address to listen on that a host means; ``localhost`` means loopback.
 
@@ -282,20 +288,31 @@ def save_identity(state_dir: Path, identity: Identity) -> None:
 def load_record(state_dir: Path) -> ServerRecord | None:
     """Return the record of the serving process, or None if no process ever served.
 
+    It has no key if an earlier version serves. What a later version adds is not read.
+
     Raises:
-        PlatformError: Its file cannot be read, or is damaged.
+        PlatformError: One of its files cannot be read, or is damaged.
     """
     path = state_dir / _RECORD
     data = _read(path)
+    if data is None:
+        return None
     try:
-        return None if data is None else ServerRecord(**data)
-    except (TypeError, ValueError):
+        record = ServerRecord(**{name: data[name] for name in _PROCESS if name in data})
+        path = state_dir / _KEY
+        data = _read(path)
+        if data is None or (data["pid"], data["created"]) != (record.pid, record.created):
+            return record
+        return replace(record, owner_key=data["owner_key"])
+    except (KeyError, TypeError, ValueError):
         raise _damaged(path) from None
 
 
 def save_record(state_dir: Path, record: ServerRecord) -> None:
-    """Write the record of the serving process atomically."""
-    _write(state_dir / _RECORD, asdict(record))
+    """Write the record of the serving process atomically, its key first."""
+    key = {"pid": record.pid, "created": record.created, "owner_key": record.owner_key}
+    _write(state_dir / _KEY, key)
+    _write(state_dir / _RECORD, {name: getattr(record, name) for name in _PROCESS})
 
 
 def _account(data: dict[str, Any]) -> Account:

@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from qiskit.circuit import Instruction
     from qiskit.primitives.containers import DataBin
     from qiskit.primitives.containers.estimator_pub import EstimatorPub
-    from qiskit_aer import AerSimulator
     from qiskit_ibm_runtime import QiskitRuntimeService
 
     from session_block.local_platform.execution.layers import Layer
     from session_block.local_platform.execution.learning import Model
+    from session_block.local_platform.execution.simulator import Simulator
 
 EXECUTOR_SCHEMA = "v2.0"
 _FLIPS = "measurement_flips."
@@ -261,7 +261,7 @@ def executor_options(text: str) -> dict[str, Any]:
 
 
 def simulate_item(
-    item: ProgramItem, circuit: QuantumCircuit, simulator: AerSimulator, *, shots: int, seed: int
+    item: ProgramItem, circuit: QuantumCircuit, simulator: Simulator, *, shots: int, seed: int
 ) -> dict[str, Any]:
     """Run one item with ``circuit`` in place of its own. Return its arrays by name."""
     item.source.circuit = circuit

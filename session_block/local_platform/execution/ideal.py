@@ -10,8 +10,10 @@ import numpy as np
 from qiskit.primitives.containers import DataBin
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.quantum_info import SparsePauliOp
-from qiskit_aer import AerError, AerSimulator
+from qiskit_aer import AerError
 from qiskit_aer.primitives import SamplerV2
+
+from session_block.local_platform.execution.simulator import Simulator
 
 STATEVECTOR_QUBITS = 24
 _RANDOM_OPERATIONS = ("measure", "reset", "initialize")
@@ -23,7 +25,7 @@ Array = np.ndarray[Any, Any]
 def sample(pub: SamplerPub, seed: int) -> DataBin:
     """Return samples of a PUB, as arrays of bits by register."""
 
-    def attempt(simulator: AerSimulator) -> DataBin:
+    def attempt(simulator: Simulator) -> DataBin:
         sampler = SamplerV2.from_backend(simulator, seed=seed)
         return sampler.run([pub]).result()[0].data
 
@@ -81,30 +83,24 @@ def probabilities(circuits: list[Any], qubits: list[int]) -> Array:
     return np.array([one["0"] for one in saved], dtype=float)
 
 
-def on_simulator(num_qubits: int, attempt: Callable[[AerSimulator], T]) -> T:
+def on_simulator(num_qubits: int, attempt: Callable[[Simulator], T]) -> T:
     """Run ``attempt`` with the first simulation method that works for this number of qubits.
 
     For wide circuits, try the method for Clifford circuits, then the one for weak entanglement.
     """
     if num_qubits <= STATEVECTOR_QUBITS:
-        return attempt(AerSimulator(method="automatic", max_parallel_threads=1))
-    simulator = AerSimulator(method="stabilizer", max_parallel_threads=1)
-    simulator.set_max_qubits(num_qubits)
+        return attempt(Simulator("automatic"))
     try:
-        return attempt(simulator)
+        return attempt(Simulator("stabilizer", num_qubits))
     except AerError:
-        simulator = AerSimulator(method="matrix_product_state", max_parallel_threads=1)
-        simulator.set_max_qubits(num_qubits)
-        return attempt(simulator)
+        return attempt(Simulator("matrix_product_state", num_qubits))
 
 
 def _saved_values(
     experiments: list[Any], num_qubits: int, shots: int, seed: int
 ) -> list[dict[str, Any]]:
-    def attempt(simulator: AerSimulator) -> list[dict[str, Any]]:
+    def attempt(simulator: Simulator) -> list[dict[str, Any]]:
         result = simulator.run(experiments, shots=shots, seed_simulator=seed).result()
-        if not result.success:
-            raise AerError(f"simulation failed: {result.status}")
         return [result.data(index) for index in range(len(experiments))]
 
     return [

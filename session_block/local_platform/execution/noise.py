@@ -28,13 +28,13 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import BackendV2, Options, QubitProperties
 from qiskit.quantum_info import PTM
 from qiskit.transpiler import InstructionProperties, Target
-from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError
 from qiskit_aer.noise.device import basic_device_gate_errors
 
 from session_block.local_platform.devices import drift, recordings
 from session_block.local_platform.execution import methods, parts
 from session_block.local_platform.execution.seeding import content_seed
+from session_block.local_platform.execution.simulator import Simulator
 
 _NANOSECOND = 1e-9
 _ZERO = 1e-8
@@ -88,7 +88,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         """
         return self.simulator(run_input, options["shots"]).run(run_input, **options)
 
-    def simulator(self, wanted: list[QuantumCircuit], shots: int) -> AerSimulator:
+    def simulator(self, wanted: list[QuantumCircuit], shots: int) -> Simulator:
         """Return a simulator of this device, with the fastest method for the circuits.
 
         Raises:
@@ -96,11 +96,7 @@ class NoisyDevice(BackendV2):  # type: ignore[misc]  # Qiskit is untyped
         """
         method = methods.choose(wanted, shots)
         used = frozenset(chain.from_iterable(map(_used, wanted))).intersection(self._gates)
-        simulator = AerSimulator(
-            method=method, noise_model=self._noise_model(used), max_parallel_threads=1
-        )
-        simulator.set_max_qubits(self._target.num_qubits)
-        return simulator
+        return Simulator(method, self._target.num_qubits, noise_model=self._noise_model(used))
 
     def _new_part(self, qubits: tuple[int, ...]) -> NoisyDevice:
         return NoisyDevice(
