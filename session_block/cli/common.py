@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
@@ -60,6 +61,7 @@ _MONTH_SECONDS = 30 * 24 * 3600.0
 _UNITS = (("d", 24 * 3600.0), ("h", 3600.0), ("min", 60.0), ("s", 5.0))
 
 _FILE_WIDTH = 200
+_GAP, _LEAST_WIDTH = 2, 8
 """Columns of a table that is not printed to a terminal, where Rich would fold it at 80."""
 
 _as_json: ContextVar[bool] = ContextVar("session_block_as_json", default=False)
@@ -200,18 +202,29 @@ def print_table(
         whole: Columns that are never folded, so that their values can be copied.
         cut: Columns that are cut short in a terminal, so that each row is one line.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in names:
-        table.add_column(
-            name,
-            no_wrap=name in whole or name in cut,
-            overflow="ellipsis" if name in cut else "fold",
-        )
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console()
     width = console.width if console.is_terminal else _FILE_WIDTH
+    columns = [
+        [name, *("" if row[place] is None else str(row[place]) for row in rows)]
+        for place, name in enumerate(names)
+    ]
+    widths = [max(map(cell_len, column)) for column in columns]
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for place, name in enumerate(names):
+        # Rich would take from the columns that are to stay whole, too.
+        if name in cut and excess > 0:
+            room = max(widths[place] - excess, _LEAST_WIDTH)
+            excess -= widths[place] - room
+            columns[place] = [_cut(cell, room) for cell in columns[place]]
+        table.add_column(name, no_wrap=name in whole or name in cut, overflow="fold")
+    for cells in list(zip(*columns, strict=True))[1:]:
+        table.add_row(*cells)
     Console(width=width, markup=False, emoji=False).print(table)  # a name may be "[/]" or ":x:"
+
+
+def _cut(text: str, room: int) -> str:
+    return text if cell_len(text) <= room else f"{set_cell_size(text, room - 1).rstrip()}…"
 
 
 def title(identity: Identity) -> str:
@@ -244,10 +257,11 @@ def ago(moment: datetime | None) -> str | None:
     return "just now"
 
 
-def print_pairs(pairs: dict[str, Any]) -> None:
+def print_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
     """Print names and values, one pair per line."""
-    width = max(map(len, pairs), default=0)
-    for name, value in pairs.items():
+    listed = list(pairs)
+    width = max((len(name) for name, _ in listed), default=0)
+    for name, value in listed:
         typer.echo(f"{name:<{width}}  {'' if value is None else value}".rstrip())
 
 

@@ -14,6 +14,9 @@ ROWS = 20
 """So many submissions are shown, the latest ones."""
 
 _WHOLE = ["id", "session", "backend", "opened", "job", "asked"]
+_OURS = {"best", "jobs", "usage", "backend", "session", "began", "id", "chapter"}
+"""What a program's report may say in its own sense."""
+
 _SHORT = 8
 _LONGEST_TEXT = 60
 
@@ -23,14 +26,14 @@ def show_experiment(about: Mapping[str, Any]) -> None:
     number = f" ({about['number']})" * (about["number"] > 1)
     typer.echo(f"{about['experiment']}{number}: {about['state']}")
     typer.echo()
-    print_pairs({name: value for name, value in _facts(about) if value not in (None, "")})
+    print_pairs((name, value) for name, value in _facts(about) if value not in (None, ""))
     for title, names, rows in _tables(about):
         if rows:
             typer.echo(f"\n{title}")
             print_table(
                 names,
                 rows,
-                whole=["id", "session", "backend", "opened", "job", "asked"],
+                whole=_WHOLE,
                 cut=["label", "end"],
             )
 
@@ -40,7 +43,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "best", None if about["best"] is None else f"{about['best']:.6f}"
     for name, value in report.items():
         if isinstance(value, bool | int | float | str) and value != about["best"]:
-            yield name.replace("_", " "), _short(value)
+            yield f"report's {name}" if name in _OURS else name.replace("_", " "), _short(value)
     yield "jobs", f"{about['jobs']}, with {about['results']} results"
     yield "usage", _usage(about["usage"]) if about["jobs"] else None
     yield "backend", about["backend"]

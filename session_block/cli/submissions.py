@@ -162,7 +162,7 @@ def _moment(fact: Kind, timespec: str = "auto") -> str:
 
 
 def _tell(state: SubmissionOverview) -> None:
-    print_pairs(state.described())
+    print_pairs(state.described().items())
     for fact in state.facts:
         when = _moment(fact, timespec="milliseconds")
         typer.echo(f"{when}  {fact.fact_key}  {json.dumps(fact.fact_body)}")

@@ -98,7 +98,9 @@ def test_usage_is_shown_by_instance_and_experiment(
     assert again[own.info.instance]["experiments"][0]["source"] == "ledger"
     alone = _run("--ledger-url", ledger_url).stdout
     assert f"unknown at {elsewhere}" in alone
-    assert "0 s" not in alone
+    rows = {line.split()[0]: line.split()[1:] for line in alone.splitlines() if line}
+    assert rows["other"] == ["unknown", "ledger"]
+    assert rows["no"] == ["session", "yet", "0", "s", "ledger"]  # it has bought nothing
     shown = _run("--block", saved_block).stdout
     assert f"{2 * JOB_SECONDS} s at {own.info.instance}" in shown
     assert "usage_consumed_seconds" in shown
