@@ -217,10 +217,11 @@ def _saved_fields(name: str) -> dict[str, Any]:
 
 
 def _forget_the_family(name: str) -> None:
-    """Make a saved Block one of the time when there was no such field."""
+    """Make a saved Block one of the time when there was no such field, and none younger."""
     with get_client(sync_client=True) as client:
         saved = client.read_block_document_by_name(name, QuantumSession.get_block_type_slug())
-        data = {key: one for key, one in saved.data.items() if key != "implementation"}
+        younger = {"implementation", "keep_raw"}
+        data = {key: one for key, one in saved.data.items() if key not in younger}
         client.update_block_document(
             saved.id, BlockDocumentUpdate(data=data, merge_existing_data=False)
         )
