@@ -84,13 +84,16 @@ clean:
 	rm -rf $(VENV) .venv-lowest .venv-newest
 
 $(VENV)/.made:
-	$(PYTHON) -m venv --without-pip $(VENV)
-	touch $@
+	@echo "Making an environment in $(VENV)"
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(INSTALL) -e .
-	touch $@
+	@echo "Installing the project and what it needs into $(VENV): once, about two minutes"
+	@$(INSTALL) -e .
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(INSTALL) -e '.[dev]'
-	touch $@ $(VENV)/.installed
+	@echo "Installing the project, its tests and what they need into $(VENV): once, about three minutes"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.installed

@@ -19,6 +19,10 @@ H2_PAULIS = (
 """Electronic Hamiltonian of H2 at 0.735 Å in STO-3G on two qubits, in hartree (qiskit-algorithms,
 ``test_vqe.py``). Its lowest eigenvalue is -1.857275; with the nuclei it is -1.137306."""
 
+H2_NUCLEAR_REPULSION = 0.719968994
+"""Of two protons 0.735 Å apart, in hartree: a Bohr radius (0.529177211 Å, CODATA) by the
+distance."""
+
 TUTORIAL_PAULIS = (("YZ", 0.3980), ("ZI", -0.3980), ("ZZ", -0.0113), ("XX", 0.1810))
 """IBM's VQE tutorial (``vqe_with_estimator``). Its lowest eigenvalue is -0.702930."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,10 +20,6 @@ from session_block.cli import (
     usage,
 )
 from session_block.cli.common import EPILOG, AsJSON, ExitCode, answer, reporting
-
-if TYPE_CHECKING:
-    from session_block.algorithms.vqe import Evaluation
-    from session_block.lab.demo import DemoOutcome
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,45 +74,20 @@ def demo(
 
     Example: session-block demo --fresh
     """
+    from session_block.cli.demo_screen import DemoScreen
+
     console = Console(stderr=as_json)
-    with reporting(), console.status("Starting the local platform …") as spinner:
-        from session_block.lab.demo import run_demo
+    screen = DemoScreen(console)
+    try:
+        with reporting(), screen.shown():
+            from session_block.lab.demo import run_demo
 
-        logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-
-        def progress(number: int, evaluation: Evaluation, replayed: bool) -> None:
-            origin = "from the ledger" if replayed else "one job"
-            spinner.update("Optimising …")
-            console.print(f"evaluation {number:>3}  {evaluation.energy:+.6f}  [dim]{origin}[/dim]")
-
-        try:
-            outcome = run_demo(fresh=fresh, on_evaluation=progress)
-        except KeyboardInterrupt:
-            console.print("Interrupted. Run it again to continue where it stopped.")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
+            logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+            outcome = run_demo(fresh=fresh, on_evaluation=screen.progress)
+    except KeyboardInterrupt:
+        console.print("Interrupted. Run it again to continue where it stopped.")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     if as_json:
         answer(outcome.model_dump(mode="json"))
     else:
-        _show_outcome(console, outcome)
-
-
-def _show_outcome(console: Console, outcome: DemoOutcome) -> None:
-    report = outcome.report
-    difference = abs(report.energy - outcome.exact_energy)
-    console.print()
-    if outcome.already_finished:
-        console.print(
-            f"Experiment {outcome.experiment} is already finished; nothing was submitted. "
-            "Start over with --fresh."
-        )
-    console.print(f"energy      {report.energy:+.6f} Ha")
-    console.print(f"exact       {outcome.exact_energy:+.6f} Ha  (difference {difference:.1e})")
-    console.print(f"session     {report.session_id}")
-    console.print(f"jobs        {outcome.jobs}  ({outcome.replayed} of them replayed just now)")
-    if outcome.server_url:
-        console.print(f"Prefect UI  {outcome.server_url.removesuffix('/api')}/runs")
-    else:
-        console.print(
-            "Prefect UI  no Prefect server found. To watch the demo there, run 'prefect server "
-            "start' in another terminal, then run the demo with --fresh."
-        )
+        screen.outcome(outcome)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prefect import flow
 from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 from pydantic import BaseModel, ConfigDict
 from qiskit.quantum_info import SparsePauliOp
 
-from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
+from session_block.algorithms.hamiltonians import (
+    H2_NUCLEAR_REPULSION,
+    H2_PAULIS,
+    exact_ground_energy,
+)
 from session_block.algorithms.vqe import Evaluation, VQEReport, run_vqe
 from session_block.blocks.credentials import LocalPlatformCredentials
 from session_block.blocks.quantum_session import QuantumSession, load_block
+from session_block.experiments.experiment import Experiment
 from session_block.lab.prefect_server import find_prefect_server, reaching
 
 BLOCK_NAME = "local-demo"
@@ -22,13 +29,39 @@ _SEED = 3
 """From its point COBYLA gets within a millihartree; from some others it stops at the steps of size
 1/shots that estimates have without shot noise."""
 
-ProgressListener = Callable[[int, Evaluation, bool], None]
+
+@dataclass(frozen=True)
+class Progress:
+    """One evaluation of the demo. Energies are in hartree.
+
+    Attributes:
+        number: Which one, counted from 1.
+        energy: The molecule's energy: the electronic one with the nuclear repulsion.
+        electronic: What the Hamiltonian's expectation value is.
+        exact: The molecule's exact energy.
+        replayed: Whether it was answered from the ledger.
+        session_id: The session of its job.
+        seconds_left: How long the session may go on; ``None`` where that is not known.
+    """
+
+    number: int
+    energy: float
+    electronic: float
+    exact: float
+    replayed: bool
+    session_id: str | None
+    seconds_left: float | None
+
+
+ProgressListener = Callable[[Progress], None]
 
 
 class DemoOutcome(BaseModel):
     """What the demo shows at its end.
 
     Attributes:
+        energy: The molecule's energy in hartree, with the nuclear repulsion.
+        exact_energy: What it is exactly.
         replayed: Number of evaluations answered from the ledger.
         jobs: Number of jobs that the experiment has had at the platform.
         already_finished: Whether the experiment was finished before, so nothing was submitted.
@@ -37,6 +70,7 @@ class DemoOutcome(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     report: VQEReport
+    energy: float
     exact_energy: float
     replayed: int
     jobs: int
@@ -53,8 +87,7 @@ def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
 
     Args:
         fresh: Start over instead of continuing.
-        on_evaluation: Called after each evaluation with its number, its value, and whether it was
-            replayed from the ledger.
+        on_evaluation: Called after each evaluation.
     """
     credentials = LocalPlatformCredentials()
     block = QuantumSession(credentials=credentials, backend_name=BACKEND_NAME, max_time="1h")
@@ -82,20 +115,45 @@ def _run(
     experiment = block.experiment(EXPERIMENT_NAME, fresh=fresh)
     already_finished = experiment.sealed
     replayed = experiment.recorded_results
-    with experiment:
-        report = run_vqe(
-            experiment,
-            seed=_SEED,
-            on_evaluation=lambda number, evaluation: on_evaluation(
-                number, evaluation, number <= replayed
-            ),
+    electronic = exact_ground_energy(SparsePauliOp.from_list(list(H2_PAULIS)))
+    exact = electronic + H2_NUCLEAR_REPULSION
+    ends: dict[str | None, float | None] = {None: None}
+
+    def told(number: int, evaluation: Evaluation) -> None:
+        is_new = number > replayed
+        session_id = experiment.session_id
+        if is_new and session_id not in ends:  # asked once for each session
+            ends[session_id] = _end(experiment)
+        end = ends.get(session_id)
+        on_evaluation(
+            Progress(
+                number=number,
+                energy=evaluation.energy + H2_NUCLEAR_REPULSION,
+                electronic=evaluation.energy,
+                exact=exact,
+                replayed=not is_new,
+                session_id=session_id,
+                seconds_left=None if end is None else max(end - time.time(), 0),
+            )
         )
+
+    with experiment:
+        report = run_vqe(experiment, seed=_SEED, on_evaluation=told)
     return DemoOutcome(
         report=report,
-        exact_energy=exact_ground_energy(SparsePauliOp.from_list(list(H2_PAULIS))),
+        energy=report.energy + H2_NUCLEAR_REPULSION,
+        exact_energy=exact,
         replayed=replayed,
         jobs=experiment.recorded_results,
         already_finished=already_finished,
         experiment=str(experiment.identity),
         server_url=server_url,
     )
+
+
+def _end(experiment: Experiment) -> float | None:
+    """Return when the session's maximum time is over, in Unix seconds."""
+    details = experiment.session_details()
+    if details.max_time is None or details.started_at is None:
+        return None
+    return details.started_at.timestamp() + details.max_time

@@ -145,7 +145,7 @@ def test_the_demo_is_killed_and_goes_on(newcomer: Newcomer) -> None:
     """README: `make demo`, kill -9 in the middle, `make demo`: one session, each job once."""
     demo = _told("README.md", "make demo")
     with newcomer.beside(demo, newcomer.checkout) as said:
-        _until(lambda: "evaluation   9" in said(), 480, "the demo works")
+        _until(lambda: "evaluation  10" in said(), 480, "the demo works")
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.cmdline()[-1:] == ["demo"] and str(newcomer.checkout) in process.cwd():
