@@ -14,7 +14,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
 
-from session_block.algorithms.hamiltonians import H2_PAULIS
+from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.optimizers import Gradient, Optimizer
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
@@ -25,6 +25,8 @@ from session_block.pubs.request import estimator_request
 from session_block.references import Implementation
 
 _LARGEST_SEED = 2**31
+_SMALL = 8
+"""Up to so many qubits the exact energy takes milliseconds; the session is still open then."""
 
 
 class Evaluation(BaseModel):
@@ -67,12 +69,14 @@ class VQEReport(Optimum):
     """What a VQE found: the best of its optimisations, and how it got there.
 
     Attributes:
+        exact: The Hamiltonian's lowest eigenvalue; ``None`` with more than 8 qubits.
         optimizer: The method.
         optima: Where each optimisation ended.
         evaluations: Every evaluation, in order. Points of one step share a job.
         run: Experiment, sessions, jobs and usage.
     """
 
+    exact: float | None = None
     optimizer: str
     optima: list[Optimum]
     evaluations: list[Evaluation]
@@ -189,6 +193,7 @@ def run_vqe(
     best = min(optima, key=lambda one: one.energy)
     report = VQEReport(
         **best.model_dump(),
+        exact=exact_ground_energy(observable) if observable.num_qubits <= _SMALL else None,
         optimizer=optimizer,
         optima=optima,
         evaluations=evaluations,

@@ -14,7 +14,7 @@ ROWS = 20
 """So many submissions are shown, the latest ones."""
 
 _WHOLE = ["id", "session", "backend", "opened", "job", "asked"]
-_OURS = {"best", "jobs", "usage", "backend", "session", "began", "id", "chapter"}
+_OURS = {"best", "exact", "but", "jobs", "usage", "backend", "session", "began", "id", "chapter"}
 """What a program's report may say in its own sense."""
 
 _SHORT = 8
@@ -41,8 +41,11 @@ def show_experiment(about: Mapping[str, Any]) -> None:
 def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     report, budget = about["report"] or {}, about["budget"]
     yield "best", None if about["best"] is None else f"{about['best']:.6f}"
+    yield "exact", None if about["exact"] is None else f"{about['exact']:.6f}"
+    yield "but", about["doubt"]
+    told = {about["best"], about["exact"]}
     for name, value in report.items():
-        if isinstance(value, bool | int | float | str) and value != about["best"]:
+        if isinstance(value, bool | int | float | str) and value not in told:
             yield f"report's {name}" if name in _OURS else name.replace("_", " "), _short(value)
     yield "jobs", f"{about['jobs']}, with {about['results']} results"
     yield "usage", _usage(about["usage"]) if about["jobs"] else None

@@ -29,11 +29,12 @@ from session_block.records.keys import (
     Resumed,
     Stopped,
 )
+from session_block.records.outcomes import best_of, doubt_of, exact_of
 from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
 from session_block.records.states import SubmissionState
 from session_block.records.stops import read_stops
 from session_block.records.usage import recorded_usage
-from session_block.records.views import ExperimentView, best_of
+from session_block.records.views import ExperimentView
 
 
 class ExperimentState(StrEnum):
@@ -61,6 +62,9 @@ class Overview:
         results: Number of recorded results.
         best: The value that its report gives first, such as a VQE's energy in hartree; ``None``
             while there is none.
+        exact: The exact value, if its report has one.
+        doubt: Why the value may not be what was looked for, such as an optimiser that stopped at
+            its limit; ``None`` if nothing speaks against it.
         session_id: Its latest session.
         started_at: When its first fact was recorded. Times are by the machines' clocks.
         last_activity_at: When its last fact was recorded, apart from facts about its usage.
@@ -72,6 +76,8 @@ class Overview:
     jobs: int
     results: int
     best: float | None
+    exact: float | None
+    doubt: str | None
     session_id: str | None
     started_at: datetime | None
     last_activity_at: datetime | None
@@ -87,6 +93,8 @@ class Overview:
             "jobs": self.jobs,
             "results": self.results,
             "best": self.best,
+            "exact": self.exact,
+            "doubt": self.doubt,
             "session_id": self.session_id,
             "started_at": _text(self.started_at),
             "last_activity_at": _text(self.last_activity_at),
@@ -112,13 +120,16 @@ def overview(ledger: Ledger, identity: Identity) -> Overview:
         for fact, one in facts
         if not isinstance(one, FinalJobUsage | FinalSessionUsage)
     ]
+    report = chapter_report(journal, latest_chapter(journal))
     return Overview(
         identity=identity,
         state=_state(journal, known, sessions),
         backend=backends[0] if backends else None,
         jobs=sum(isinstance(one, Outcome) and one.made_job for one in known),
         results=sum(isinstance(one, Result) for one in known),
-        best=best_of(chapter_report(journal, latest_chapter(journal))),
+        best=best_of(report),
+        exact=exact_of(report),
+        doubt=doubt_of(report),
         session_id=session_ids[-1] if session_ids else None,
         started_at=moments[0] if moments else None,
         last_activity_at=moments[-1] if moments else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +109,6 @@ class ExperimentRecords:
         """How many results the ledger holds."""
         return self._journal.count(Result)
 
-
-_BEST = ("energy", "best_value", "value")
 
 _COLUMNS = (
     "submission",
@@ -223,17 +221,6 @@ def load_experiment(
 
 
 aload_experiment = aio.async_twin_of_function(load_experiment)
-
-
-def best_of(report: Mapping[str, Any] | None) -> float | None:
-    """Return the value for which an experiment was made, if its report has one.
-
-    Args:
-        report: What it was sealed with. A VQE's has an ``energy``, a QAOA's a ``best_value``, and
-            that of your own program may have either, or a ``value``.
-    """
-    found = (None if report is None else report.get(name) for name in _BEST)
-    return next((one for one in found if isinstance(one, int | float)), None)
 
 
 def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +14,12 @@ from qiskit.primitives.containers import PrimitiveResult
 
 from session_block.client import JobMetrics
 from session_block.errors import InvalidInputError
+from session_block.records.outcomes import best_of, doubt_of, exact_of
 from session_block.records.states import SubmissionState
 from session_block.reporting.watched import Watched, job_page
+
+Pair = tuple[float, float]
+"""A value and its standard error."""
 
 _INK = "#808080"
 
@@ -94,7 +98,7 @@ class ReportWriter:
         self._watched = watched
         self._view = watched.view
         self._replayed = self._view.recorded_results
-        self._values: dict[str, list[tuple[float, float]]] = {}
+        self._values: dict[str, list[Pair]] = {}
 
     def markdown(self, submitted: int, *, last: bool = False) -> str:
         """Return the report.
@@ -105,22 +109,49 @@ class ReportWriter:
         """
         self._watched.refresh(now=last)
         rows = self._view.submissions()
+        points = [(point.value, point.error) for point in self._watched.progress.points]
+        report = self._view.report()
+        exact = exact_of(report)
+        picture = _picture(points or self._expectation_values(rows), exact)
+        kind = "convergence" if points else "expectation values"
         parts = [
-            f"# Experiment {shown_as_text(str(self._view.identity))}",
-            self._summary(rows, submitted),
+            f"# {shown_as_text(str(self._view.identity))}",
             *self._stop(),
+            self._outcome(report, points),
+            *([] if picture is None else [f"![{kind}]({picture})"]),
+            self._cost(),
+            self._summary(rows, submitted),
             "## Sessions",
             self._sessions(),
             "## Jobs",
             self._jobs(rows, _ASKED_AT_LAST if last else _ASKED_EACH_TIME),
             *self._noise_models(),
         ]
-        points = [(point.value, point.error) for point in self._watched.progress.points]
-        title = "Convergence" if points else "Expectation values"
-        picture = _picture(points or self._expectation_values(rows))
-        if picture is not None:
-            parts += [f"## {title}", f"![{title.lower()}]({picture})"]
         return "\n\n".join(parts)
+
+    def _outcome(self, report: Mapping[str, Any] | None, points: Sequence[Pair]) -> str:
+        """Say what was found, or the latest value while it is looked for."""
+        best, exact, doubt = best_of(report), exact_of(report), doubt_of(report)
+        if best is not None:
+            beside = "" if exact is None else f" (exact: {exact:.6f})"
+            but = "" if doubt is None else f" **But** {shown_as_text(doubt)}."
+            return f"**Best value: {best:.6f}**{beside}.{but}"
+        if report is not None:
+            return "It is finished; its report has no value that could stand here."
+        if points:
+            value, error = points[-1]
+            return f"**Latest value: {value:.6f} ± {error:.6f}**, evaluation {len(points)}."
+        return "No value yet."
+
+    def _cost(self) -> str:
+        """Say what the session has cost so far, and how much time it has left."""
+        details = self._watched.details
+        usage = None if details is None else details.usage_time
+        known = "unknown" if usage is None else _duration(usage)
+        final = details is not None and details.state == "closed"
+        told = f"Usage of the session: {known}" + ("" if final or usage is None else ", not final")
+        left = self._watched.seconds_left()
+        return f"{told}." if left is None else f"{told}. Time left: {_duration(left)}."
 
     def _summary(self, rows: list[dict[str, Any]], submitted: int) -> str:
         states = Counter(row["state"] for row in rows)
@@ -213,7 +244,7 @@ class ReportWriter:
             )
         return ["## Noise models", "\n".join(lines)]
 
-    def _expectation_values(self, rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    def _expectation_values(self, rows: list[dict[str, Any]]) -> list[Pair]:
         for row in rows:
             submission = row["submission"]
             if row["state"] == SubmissionState.RESULT and submission not in self._values:
@@ -232,11 +263,14 @@ def shown_as_text(text: str) -> str:
     return _LINKS.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 
-def _picture(points: list[tuple[float, float]]) -> str | None:
+def _picture(points: Sequence[Pair], exact: float | None) -> str | None:
     """Plot values and their errors; return a data URI, or ``None`` if nothing can be drawn."""
     try:
         picture = convergence(
-            [value for value, _ in points], [error for _, error in points], label="value"
+            [value for value, _ in points],
+            [error for _, error in points],
+            reference=exact,
+            label="value",
         )
     except InvalidInputError:
         # No values yet, or no matplotlib.
@@ -244,7 +278,7 @@ def _picture(points: list[tuple[float, float]]) -> str | None:
     return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
 
-def _values(result: Any | None) -> list[tuple[float, float]]:
+def _values(result: Any | None) -> list[Pair]:
     data = result[0].data if isinstance(result, PrimitiveResult) and result else None
     if data is None or not hasattr(data, "evs"):
         return []

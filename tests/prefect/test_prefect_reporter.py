@@ -173,7 +173,7 @@ def test_the_report_tells_how_far_the_work_is(prefect_server: str, block: Quantu
     text = artifact["data"]
     assert "`██████████░░░░░░░░░░` 2 of 4 results (50%)" in text
     assert "Budget: 7 jobs left." in text
-    assert "## Convergence" in text
+    assert "![convergence](" in text
     rows = [line.split("|") for line in text.splitlines() if "| sampler |" in line]
     assert len(rows) == 2
     assert all(cell.strip().endswith(" s") for row in rows for cell in row[5:8])
