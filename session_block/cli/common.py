@@ -266,25 +266,51 @@ def print_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
 
 
 def load(name: str) -> QuantumSession:
-    """Load a Block, or exit; silences the client's warnings for the rest of the command."""
+    """Load a Block, or exit; silences the client's warnings for the rest of the command.
+
+    It starts no Prefect server: that would take a minute, and find no Block of another machine.
+    """
     import logging
 
+    if not (at_configured_server() or _at_own_server()):
+        fail(
+            f"Block {name!r} is saved at a Prefect server, and none is configured or runs here. "
+            "Start it ('prefect server start', or 'session-block up'), or point to it: "
+            "export PREFECT_API_URL=…",
+            ExitCode.WRONG_USAGE,
+        )
     from session_block.blocks.quantum_session import load_block
 
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    at_configured_server()
     with asking_prefect(f"Block {name!r} could not be loaded. "):
         return load_block(name)
 
 
-def at_configured_server() -> None:
-    """Reach the configured Prefect server until the command ends: it may have more to ask."""
-    from prefect.settings import get_current_settings, temporary_settings
+def at_configured_server() -> bool:
+    """Reach the configured Prefect server until the command ends: it may have more to ask.
+
+    Returns:
+        Whether one is configured. It is not asked whether it answers.
+    """
+    from prefect.settings import get_current_settings
+
+    return _reach(get_current_settings().api.url)
+
+
+def _at_own_server() -> bool:
+    from session_block.lab.prefect_server import find_prefect_server
+
+    return _reach(find_prefect_server())
+
+
+def _reach(api_url: str | None) -> bool:
+    from prefect.settings import temporary_settings
 
     from session_block.lab.prefect_server import reaching
 
-    if (url := get_current_settings().api.url) is not None:
-        _until_the_end.get().enter_context(temporary_settings(reaching(url)))
+    if api_url is not None:
+        _until_the_end.get().enter_context(temporary_settings(reaching(api_url)))
+    return api_url is not None
 
 
 def ledger_of(block: QuantumSession | None, ledger_url: str | None) -> Ledger:

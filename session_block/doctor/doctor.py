@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+from prefect.settings import get_current_settings, temporary_settings
 
 from session_block.blocks.quantum_session import QuantumSession, load_block
 from session_block.doctor.check import Check, Verdict
@@ -15,6 +16,7 @@ from session_block.doctor.machine import (
     check_versions,
 )
 from session_block.errors import SessionBlockError
+from session_block.lab.prefect_server import find_prefect_server, reaching
 from session_block.ledger.urls import default_ledger_url
 
 
@@ -41,8 +43,13 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
     elif prefect.verdict is Verdict.FAILED:
         said = f"{block_name!r} cannot be loaded."
         yield Check("Block", Verdict.FAILED, said, "Fix the Prefect API first.")
+    elif (api_url := get_current_settings().api.url or find_prefect_server()) is None:
+        # Prefect would start a server of its own, which needs a minute and may know other Blocks.
+        said = f"{block_name!r} is saved at a Prefect server, and none is configured or runs here."
+        yield Check("Block", Verdict.FAILED, said, "Start it, or set PREFECT_API_URL.")
     else:
-        check, block = check_block(block_name)
+        with temporary_settings(reaching(api_url)):
+            check, block = check_block(block_name)
         yield check
     yield from check_ledger(_ledger_url(block, ledger_url))
     if block is not None:

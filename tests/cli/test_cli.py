@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -212,6 +213,33 @@ def test_an_interrupted_demo_says_how_to_continue(home: dict[str, str]) -> None:
     said, complained = demo.communicate(timeout=30)
     assert (demo.returncode, said) == (130, "")
     assert "Run it again to continue" in complained
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("usage",),
+        ("sessions", "list"),
+        ("sessions", "orphans"),
+        ("experiments", "list"),
+        ("doctor", "--live", "--yes"),
+    ],
+)
+def test_no_command_starts_a_prefect_server(home: dict[str, str], command: tuple[str, ...]) -> None:
+    """Without one a Block cannot be loaded: that is said at once, with what to do."""
+    port = str(free_port())  # none answers where Prefect's own would be, either
+    alone = {name: one for name, one in home.items() if not name.startswith("PREFECT_API")}
+    began = time.monotonic()
+    refused = _run(
+        {**alone, "PREFECT_SERVER_API_PORT": port},
+        *command,
+        *("--block", "mine"),
+        code=ExitCode.NEEDS_OPERATOR if command[0] == "doctor" else ExitCode.WRONG_USAGE,
+    )
+    assert time.monotonic() - began < 20  # a server needs longer
+    assert not (Path(home["PREFECT_HOME"]) / "prefect.db").exists()
+    if command[0] != "doctor":
+        assert "Block 'mine' is saved at a Prefect server, and none is configured" in refused.stderr
 
 
 def _commands() -> Iterator[tuple[str, ...]]:
