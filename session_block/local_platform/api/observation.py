@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 _JOBS = """
     SELECT id, instance, account, program, backend, session_id, state, tags, private, deleted,
         created_at, running_at, finished_at, usage_seconds, reason, reason_code
-    FROM jobs ORDER BY seq DESC LIMIT ? OFFSET ?
+    FROM jobs WHERE {where} ORDER BY seq DESC LIMIT :limit OFFSET :offset
+"""
+_JOB_HAS = """
+    instr(lower(id || ' ' || program || ' ' || backend || ' ' || COALESCE(session_id, '') || ' '
+        || state || ' ' || tags || ' ' || COALESCE(reason, '')), lower(:find))
 """
 _SESSIONS = """
     SELECT id, instance, account, mode, backend, state, created_at,
@@ -27,20 +31,33 @@ _SESSIONS = """
         json_extract(record, '$.max_ttl') AS max_ttl,
         json_extract(record, '$.started_at') AS started_at,
         json_extract(record, '$.closed_at') AS closed_at,
-        active_seconds + COALESCE(MAX(0, ? - active_since), 0) AS active_seconds,
+        active_seconds + COALESCE(MAX(0, :now - active_since), 0) AS active_seconds,
         (SELECT COUNT(*) FROM jobs WHERE session_id=sessions.id) AS jobs,
         (SELECT COALESCE(SUM(usage_seconds), 0) FROM jobs WHERE session_id=sessions.id)
             AS jobs_seconds
-    FROM sessions ORDER BY seq DESC LIMIT ? OFFSET ?
+    FROM sessions WHERE {where} ORDER BY seq DESC LIMIT :limit OFFSET :offset
 """
+_SESSION_HAS = f"""
+    instr(lower(id || ' ' || mode || ' ' || COALESCE(backend, '') || ' ' || state), lower(:find))
+    OR id IN (SELECT session_id FROM jobs WHERE {_JOB_HAS})
+"""  # noqa: S608 - nothing of a caller's
 
 
-def jobs(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
-    """Return a page of all accounts' jobs, deleted ones too, newest first, and the total count."""
+def jobs(platform: Platform, limit: int, offset: int, find: str = "") -> dict[str, Any]:
+    """Return a page of all accounts' jobs, deleted ones too, newest first, and the total count.
+
+    Args:
+        platform: The platform.
+        limit: The most jobs.
+        offset: How many newer ones are left out.
+        find: A text that IDs, program, backend, state, tags or reason have, in any case of letters.
+    """
     names = _instance_names(platform)
+    asked = {"limit": limit, "offset": offset, "find": find}
+    where = _JOB_HAS if find else "TRUE"
     with platform.store.reading() as db:
-        (count,) = db.execute("SELECT COUNT(*) FROM jobs").fetchone()
-        rows = db.execute(_JOBS, (limit, offset)).fetchall()
+        (count,) = db.execute(f"SELECT COUNT(*) FROM jobs WHERE {where}", asked).fetchone()  # noqa: S608
+        rows = db.execute(_JOBS.format(where=where), asked).fetchall()
     return {
         "jobs": [_job(row, names) for row in rows],
         "count": count,
@@ -49,13 +66,21 @@ def jobs(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
     }
 
 
-def sessions(platform: Platform, limit: int, offset: int) -> dict[str, Any]:
-    """Return a page of all accounts' sessions, newest first, and the total count."""
+def sessions(platform: Platform, limit: int, offset: int, find: str = "") -> dict[str, Any]:
+    """Return a page of all accounts' sessions, newest first, and the total count.
+
+    Args:
+        platform: The platform.
+        limit: The most sessions.
+        offset: How many newer ones are left out.
+        find: A text that ID, mode, backend or state have, or that one of their jobs has.
+    """
     names = _instance_names(platform)
-    now = platform.clock.now()
+    asked = {"limit": limit, "offset": offset, "find": find, "now": platform.clock.now()}
+    where = _SESSION_HAS if find else "TRUE"
     with platform.store.reading() as db:
-        (count,) = db.execute("SELECT COUNT(*) FROM sessions").fetchone()
-        rows = db.execute(_SESSIONS, (now, limit, offset)).fetchall()
+        (count,) = db.execute(f"SELECT COUNT(*) FROM sessions WHERE {where}", asked).fetchone()  # noqa: S608
+        rows = db.execute(_SESSIONS.format(where=where), asked).fetchall()
     return {
         "sessions": [_session(row, names) for row in rows],
         "count": count,

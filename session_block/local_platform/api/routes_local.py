@@ -76,11 +76,11 @@ def _stats(call: Call) -> dict[str, Any]:
 
 
 def _jobs(call: Call) -> dict[str, Any]:
-    return observation.jobs(call.platform, *_span(call))
+    return observation.jobs(call.platform, *_span(call), call.text_query("find") or "")
 
 
 def _sessions(call: Call) -> dict[str, Any]:
-    return observation.sessions(call.platform, *_span(call))
+    return observation.sessions(call.platform, *_span(call), call.text_query("find") or "")
 
 
 def _backends(call: Call) -> dict[str, Any]:
