@@ -8,8 +8,9 @@ is not validated before it is loaded in Python.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from difflib import get_close_matches
 from typing import Annotated, Any, Self, cast
 from uuid import UUID
 
@@ -46,6 +47,9 @@ own ``__init__``.
 
 _logger = logging.getLogger(__name__)
 
+_ALIKE = 0.6
+"""How alike a wrong name has to be to a right one, as ``difflib`` counts."""
+
 _CHOICES: dict[str, bool | None] = {"no": False, "yes": True, "all": None}
 
 
@@ -57,6 +61,16 @@ def _leave_empty_for_none(field: JsonSchemaValue) -> None:
         field.update(options[0])
     if field.get("default", MASK) is None:
         del field["default"]
+
+
+def _meant(others: Sequence[str], known: Iterable[str]) -> str:
+    """Say which fields were probably meant: for ``backend``, ``backend_name``."""
+    found = [
+        repr(name)
+        for other in others
+        for name in get_close_matches(other, known, n=1, cutoff=_ALIKE)
+    ]
+    return f" Did you mean {' and '.join(dict.fromkeys(found))}?" if found else ""
 
 
 class FormBlock(Block):
@@ -158,7 +172,10 @@ class FormBlock(Block):
         loading = _unknown_fields.get()
         # Of two kinds of credentials, a document is of the kind whose fields it has.
         if loading is None or not any(name in fields for name in cls.model_fields):
-            raise ValueError(f"{cls.__name__} has no field {', '.join(map(repr, others))}.")
+            raise ValueError(
+                f"{cls.__name__} has no field {', '.join(map(repr, others))}."
+                f"{_meant(others, cls.model_fields)}"
+            )
         loading[cls] = others
         return {name: value for name, value in fields.items() if name not in others}
 
