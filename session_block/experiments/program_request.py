@@ -148,12 +148,19 @@ def learning_request(
             place among equal requests. Processes that did not open the experiment need labels.
 
     Raises:
-        InvalidInputError: There is no layer, or the options are wrong.
+        InvalidInputError: There is no layer, it is none, or the options are wrong.
     """
-    given = list(layers)
+    given: list[Any] = list(layers)
     if not given:
         raise InvalidInputError("There is no layer, so there is no noise to learn.")
     older = implementation == "v2"
+    others = [one for one in given if not isinstance(one, CircuitInstruction)]
+    if others and not older:
+        raise InvalidInputError(
+            f"The executor family's noise learner takes boxed layers, not "
+            f"{type(others[0]).__qualname__} objects. Nothing was submitted. An Estimator's "
+            "find_unique_layers returns them; or give circuits or PUBs with implementation='v2'."
+        )
     name = "NoiseLearner" if older else "NoiseLearnerV3"
     wanted = client_class(f"{name}Options")
     chosen = frozen(options_of(wanted, "a noise learner", NOISE_LEARNER, options), options)

@@ -289,6 +289,10 @@ class ReplayGuard:
                     self._read_records()
                     recorded = self._recorded.get(submission)
                     concurrent = concurrent or self._concurrent
+                is_sealed = recorded is None and self._context.sealed
+                if is_sealed:
+                    # Whoever sealed it meanwhile may have recorded this request before.
+                    recorded = self._record_of(submission)
                 if label is None and not self.may_claim(asker, fingerprint, occurrence):
                     self._occurrences.disown(fingerprint, occurrence)
                     raise OccurrenceTakenError  # another flow run asked for what was found
@@ -298,7 +302,9 @@ class ReplayGuard:
                     if self._occurrences.is_anothers(claimed.asker, asker):
                         raise OccurrenceTakenError  # another flow run was faster
                 asked = Asked(fingerprint, occurrence, label, concurrent, asker, self._chapter, by)
-                answered = self._is_answered(submission, asked, recorded, answering)
+                answered = self._is_answered(
+                    submission, asked, recorded, answering, is_sealed=is_sealed
+                )
                 # The look at the platform may have taken long, and others waited for it.
                 since = self._context.environment.monotonic() if since is None else since
                 may_go_on = (
@@ -318,6 +324,8 @@ class ReplayGuard:
         asked: Asked,
         recorded: Intent | None,
         answering: Answering | None,
+        *,
+        is_sealed: bool,
     ) -> bool:
         """Check a request against what is recorded; return whether it needs no submission."""
         if recorded is not None:
@@ -329,7 +337,12 @@ class ReplayGuard:
             return True
         if answering is not None and answering.answer(submission, asked):
             return True
-        self._refuse_when_sealed()
+        if is_sealed:
+            raise ExperimentSealedError(
+                f"Experiment {self._identity} is finished and has no record of this request, so "
+                f"nothing was submitted. {self._identity.more}",
+                experiment=self._identity.uid,
+            )
         return False
 
     def _note_asked(self, submission: str) -> None:
@@ -398,14 +411,6 @@ class ReplayGuard:
                 f"The label {label!r} of experiment {self._identity} stands for the request "
                 f"{known[:12]}, but this is {asked[:12]}. Nothing was submitted. Use another "
                 "label.",
-                experiment=self._identity.uid,
-            )
-
-    def _refuse_when_sealed(self) -> None:
-        if self._context.sealed:
-            raise ExperimentSealedError(
-                f"Experiment {self._identity} is finished and has no record of this request, so "
-                f"nothing was submitted. {self._identity.more}",
                 experiment=self._identity.uid,
             )
 

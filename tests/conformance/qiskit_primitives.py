@@ -63,7 +63,6 @@ OF_QISKIT = {
     "backend_sampler_v2::test_run_reverse_meas_order": "sets Qiskit's own seed_simulator",
     "backend_sampler_v2::test_run_level1": "the test's own backend makes the level 1 data",
     "executor backend_estimator_v2::test_metadata": METADATA,
-    "executor backend_estimator_v2::test_run_single_circuit_observable": METADATA,
     "executor backend_sampler_v2::test_metadata": METADATA,
     "executor backend_sampler_v2::test_no_cregs": MEASURES_NOTHING,
     "executor statevector_estimator::test_estimator_run": BITS,

@@ -66,7 +66,7 @@ class Watch:
         run.twinned = run.twinned or job.parent is not None
         if sender.paused_seconds > DEADLINE_SECONDS:
             self.late.add(job.id)
-        self._check_double(job, run, sender, self.jobs[uid, submission])
+        self._check_double(job, run, sender, self.jobs[uid, submission], now)
         self.jobs[uid, submission].append(job)
         self._check_budget(run, uid)
 
@@ -86,12 +86,18 @@ class Watch:
         if most is not None and len(bought) > most:
             self.world.breaks("P12", f"{run.title} bought {len(bought)} jobs, and may buy {most}")
 
-    def _check_double(self, job: Job, run: Run, sender: Process, before: list[Job]) -> None:
+    def _check_double(
+        self, job: Job, run: Run, sender: Process, before: list[Job], now: float
+    ) -> None:
         standing = [one for one in before if one.pending or one.status == "Completed"]
         if not standing:
             return
+        # Of a POST that the client repeats by itself, it tells the last job alone. If that one
+        # fails, and the listing lags, nobody can know of the first.
+        repeated = {one.parent for one in before}
         excused = (
             job.parent is not None
+            or all(one.id in repeated and one.listed_at > now for one in standing)
             or sender.paused_seconds > DEADLINE_SECONDS
             or not sender.alive
             or any(self._process(one.sender).paused_seconds > DEADLINE_SECONDS for one in standing)
