@@ -61,7 +61,7 @@ def decoded(program: str, raw: str) -> Any:
 
 
 def _name_precision(result: PrimitiveResult) -> None:
-    """Tell each PUB what the client's executor estimator tells of all together."""
+    """Copy the precision from the metadata of the whole job into that of each PUB."""
     told = result.metadata
     if "target_precision" not in told:
         return  # a sampler's, which has none

@@ -148,7 +148,7 @@ def learning_request(
             place among equal requests. Processes that did not open the experiment need labels.
 
     Raises:
-        InvalidInputError: There is no layer, it is none, or the options are wrong.
+        InvalidInputError: There is no layer, something else is given, or the options are wrong.
     """
     given: list[Any] = list(layers)
     if not given:

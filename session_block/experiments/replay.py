@@ -289,7 +289,7 @@ class ReplayGuard:
                     self._read_records()
                     recorded = self._recorded.get(submission)
                     concurrent = concurrent or self._concurrent
-                is_sealed = recorded is None and self._context.sealed
+                is_sealed = is_new and recorded is None and self._context.sealed
                 if is_sealed:
                     # Whoever sealed it meanwhile may have recorded this request before.
                     recorded = self._record_of(submission)

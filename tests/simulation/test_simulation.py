@@ -50,6 +50,12 @@ def test_a_seed_decides_everything() -> None:
     assert first.endswith("all promises held\n")
 
 
+@pytest.mark.parametrize("seed", [20659, 21161])
+def test_a_seed_that_broke_a_promise_holds(seed: int) -> None:
+    """Sealed between two reads; a POST that the client repeated, and whose last job failed."""
+    assert _simulate("--seed", str(seed), "--no-shrink").endswith("all promises held\n")
+
+
 def test_what_is_planted_is_found() -> None:
     """A safeguard less is a promise broken, in one world at least."""
     told = _simulate("--planted", *QUICKLY_FOUND, "--seeds", "300")

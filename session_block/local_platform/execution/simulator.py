@@ -1,7 +1,7 @@
 """Aer's simulator, whose failed runs are errors.
 
-Before version 0.18.2 Aer's sampler made zeros, or a wrong shape, of a run that had failed, and
-Qiskit's own sampler for backends does so with any version.
+Before version 0.18.2 Aer's sampler takes a run that failed for one without measurements, and so
+does Qiskit's own sampler for backends.
 """
 
 from __future__ import annotations
