@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from contextvars import copy_context
@@ -24,7 +25,8 @@ from session_block.records.stops import (
 from session_block.settings import SessionPlan
 
 ASK_PREFECT_SECONDS = 1.0
-"""How old Prefect's answer may be whether a person has cancelled the flow run."""
+"""How old Prefect's answer may be whether a person has cancelled the flow run. One that is half as
+old is asked for anew in the background, so that short jobs in a row never wait for it."""
 
 _PATIENCE_SECONDS = 10.0
 """How long a purchase waits for Prefect's answer."""
@@ -61,7 +63,7 @@ class StopGuard:
         self._journal = context.journal
         self._lifts = plan.on_stop == "reopen"
         self._cancellations = _Cancellations()
-        self._asked_at: float | None = None
+        self._has_asked = False
         self.has_refused = False
 
     def check(self) -> None:
@@ -94,14 +96,11 @@ class StopGuard:
 
     def _learn_of_cancellation(self) -> None:
         """Record a stop if a person has cancelled the flow run, and nothing has come of it."""
-        now = self._context.environment.monotonic()
-        first = self._asked_at is None
-        if self._asked_at is not None and now - self._asked_at < ASK_PREFECT_SECONDS:
-            return
-        self._asked_at = now
         around = prefect_context.flow_runs_around()
-        before = self._run_before(around) if first else None
-        since = self._cancellations.since([*around, *filter(None, [before])])
+        before = None if self._has_asked else self._run_before(around)
+        self._has_asked = True
+        now = self._context.environment.monotonic()
+        since = self._cancellations.since([*around, *filter(None, [before])], now)
         for run, moment in since.items():
             known = self._journal.several(Stopped, Resumed)
             if any(_is_after(one, moment) for one in known):
@@ -144,24 +143,40 @@ class _Cancellations:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._given_up: threading.Thread | None = None
         self._known: dict[str, datetime] = {}
+        self._asked_at: float | None = None
         self._patience_seconds = _PATIENCE_SECONDS
 
-    def since(self, flow_runs: Sequence[str]) -> dict[str, datetime]:
-        """Return what is known; an answer that takes long is known at a later question."""
+    def since(self, flow_runs: Sequence[str], now: float) -> dict[str, datetime]:
+        """Return what is known; an answer that takes long is known at a later question.
+
+        Args:
+            flow_runs: Their IDs.
+            now: The time, in seconds, by a clock that never goes back.
+        """
+        if not flow_runs:
+            return dict(self._known)
+        # The age of what is known, which counts from the question.
+        age = math.inf if self._asked_at is None else now - self._asked_at
         asking = self._thread
-        if flow_runs and (asking is None or not asking.is_alive()):
-            ask = partial(copy_context().run, self._ask, flow_runs)
-            self._thread = threading.Thread(target=ask, name="session-block-ask", daemon=True)
-            self._thread.start()
-            self._thread.join(self._patience_seconds)
-            late = self._thread.is_alive()
-            self._patience_seconds = _OUTAGE_PATIENCE_SECONDS if late else _PATIENCE_SECONDS
+        if age >= ASK_PREFECT_SECONDS / 2 and (asking is None or not asking.is_alive()):
+            ask = partial(copy_context().run, self._ask, flow_runs, now)
+            asking = threading.Thread(target=ask, name="session-block-ask", daemon=True)
+            self._thread = asking
+            asking.start()
+        if age >= ASK_PREFECT_SECONDS and asking is not None and asking is not self._given_up:
+            asking.join(self._patience_seconds)
+            if asking.is_alive():
+                self._given_up = asking
+                self._patience_seconds = _OUTAGE_PATIENCE_SECONDS
         return dict(self._known)
 
-    def _ask(self, flow_runs: Sequence[str]) -> None:
+    def _ask(self, flow_runs: Sequence[str], now: float) -> None:
         others = {run: since for run, since in self._known.items() if run not in flow_runs}
         self._known = others | prefect_context.cancelled_since(flow_runs)
+        self._asked_at = now
+        self._patience_seconds = _PATIENCE_SECONDS
 
 
 def _is_after(fact: Kind, moment: datetime) -> bool:

@@ -26,15 +26,15 @@ def test_a_slow_answer_is_waited_for_and_after_one_in_vain_less(
         return {"run": CANCELLED_AT}
 
     monkeypatch.setattr(prefect_context, "cancelled_since", slowly)
-    assert stops._Cancellations().since(["run"]) == {"run": CANCELLED_AT}
+    assert stops._Cancellations().since(["run"], 0.0) == {"run": CANCELLED_AT}
 
     monkeypatch.setattr(stops, "_PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(stops, "_OUTAGE_PATIENCE_SECONDS", 30.0)
     asked = stops._Cancellations()
-    assert asked.since(["run"]) == {}
+    assert asked.since(["run"], 0.0) == {}
     assert asked._patience_seconds == 30.0
     answer.set()
     assert asked._thread is not None
     asked._thread.join()
-    assert asked.since(["run"]) == {"run": CANCELLED_AT}
+    assert asked.since(["run"], 0.1) == {"run": CANCELLED_AT}
     assert asked._patience_seconds == 0.01
