@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from session_block.lab.demo import DemoOutcome, Progress
+    from session_block.lab.demo import DemoOutcome, DemoProgress
 
 _BARS = "▁▂▃▄▅▆▇█"
 _POINTS = 60
@@ -46,7 +46,7 @@ class DemoScreen:
         with Live(waiting, console=self._console, refresh_per_second=8) as self._live:
             yield
 
-    def progress(self, found: Progress) -> None:
+    def progress(self, found: DemoProgress) -> None:
         """Show one more evaluation."""
         self._energies.append(found.energy)
         self._replayed += found.replayed
@@ -58,7 +58,7 @@ class DemoScreen:
                 f"evaluation {found.number:>3}  {found.energy:+.6f} Ha  {origin}", highlight=False
             )
 
-    def _screen(self, found: Progress) -> RenderableType:
+    def _screen(self, found: DemoProgress) -> RenderableType:
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="dim", no_wrap=True)
         rows.add_column(overflow="fold")

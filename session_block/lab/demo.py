@@ -31,7 +31,7 @@ _SEED = 3
 
 
 @dataclass(frozen=True)
-class Progress:
+class DemoProgress:
     """One evaluation of the demo. Energies are in hartree.
 
     Attributes:
@@ -53,7 +53,7 @@ class Progress:
     seconds_left: float | None
 
 
-ProgressListener = Callable[[Progress], None]
+ProgressListener = Callable[[DemoProgress], None]
 
 
 class DemoOutcome(BaseModel):
@@ -126,7 +126,7 @@ def _run(
             ends[session_id] = _end(experiment)
         end = ends.get(session_id)
         on_evaluation(
-            Progress(
+            DemoProgress(
                 number=number,
                 energy=evaluation.energy + H2_NUCLEAR_REPULSION,
                 electronic=evaluation.energy,

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from chromium import CHROMIUM, chromium
 from pages import PATIENCE_MILLISECONDS, aside, new_page
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from prefect import get_client
 from prefect_helpers import prefect_cli, working
 from support import BACKEND, Platform
 
 from session_block import QuantumSession, local_platform
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",  # the tests may run as root
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +22,8 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("No Chromium: `make browser` installs it, or says what to install.")
     expect.set_options(timeout=PATIENCE_MILLISECONDS)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as launched:
         yield launched
-        launched.close()
 
 
 @pytest.fixture

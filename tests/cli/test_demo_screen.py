@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from session_block.cli.demo_screen import DemoScreen, sparkline
-from session_block.lab.demo import Progress
+from session_block.lab.demo import DemoProgress
 
 EVALUATIONS = 200
 
@@ -20,7 +20,7 @@ def _shown(*, terminal: bool) -> str:
     with screen.shown():
         for number in range(1, EVALUATIONS + 1):
             screen.progress(
-                Progress(
+                DemoProgress(
                     number=number,
                     energy=-1.137 + 1 / number,
                     electronic=-1.857 + 1 / number,

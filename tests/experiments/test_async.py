@@ -107,10 +107,9 @@ def _blocking(cls: type) -> Iterator[str]:
 def test_every_blocking_method_has_a_twin(cls: type) -> None:
     """Its name begins with an ``a``, and its parameters are the method's."""
     names = set(_blocking(cls))
-    twins = {name for name in names if name.startswith("a") and name[1:] in names}
-    assert {f"a{name}" for name in names - twins} == twins
-    for name in twins:
-        twin, blocking = getattr(cls, name), getattr(cls, name[1:])
+    twins = {f"a{name}" for name in names if f"a{name}" in names}
+    for name in names - twins:
+        twin, blocking = getattr(cls, f"a{name}"), getattr(cls, name)  # a twin may be Prefect's
         assert inspect.iscoroutinefunction(twin) or inspect.isasyncgenfunction(twin)
         asked = blocking.fget if isinstance(blocking, property) else blocking
         assert list(inspect.signature(twin).parameters) == list(inspect.signature(asked).parameters)
