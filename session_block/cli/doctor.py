@@ -85,10 +85,12 @@ def doctor(
         if live and _fails(checks):
             note("Nothing is sent while a check fails.")
         elif suite and block is not None:
-            counted, recorded = run_live(load(block), report, qpu_seconds, timeout, yes=yes)
+            counted, recorded = run_live(
+                load(block, ledger_url), report, qpu_seconds, timeout, yes=yes
+            )
             _end_with(counted, None if not as_json else {**_described(checks), "live": recorded})
         elif live and block is not None:
-            recorded, check = _run_live(load(block), report, timeout, yes=yes)
+            recorded, check = _run_live(load(block, ledger_url), report, timeout, yes=yes)
             checks.append(check)
             if not as_json:
                 _show(check)

@@ -268,7 +268,7 @@ def export(
 
 
 def _ledger(block: str | None, ledger_url: str | None) -> Any:
-    return ledger_of(None if block is None else load(block), ledger_url)
+    return ledger_of(None if block is None else load(block, ledger_url), ledger_url)
 
 
 def _identity(name: str, ledger: Any) -> Any:

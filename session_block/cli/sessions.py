@@ -57,7 +57,7 @@ def list_(
     from session_block.operations.sessions import SessionOperator
 
     with reporting():
-        loaded = None if block is None else load(block)
+        loaded = None if block is None else load(block, ledger_url)
         if live and loaded is None:
             fail("--live asks the platform, so it needs a Block with credentials: --block NAME")
         sessions = SessionOperator(ledger_of(loaded, ledger_url)).sessions(experiment)
@@ -95,7 +95,7 @@ def show(
     from session_block.operations.sessions import SessionOperator
 
     with reporting():
-        loaded = None if block is None else load(block)
+        loaded = None if block is None else load(block, ledger_url)
         ledger = ledger_of(loaded, ledger_url)
         operator = SessionOperator(ledger)
         session_id = operator.called(session_id)

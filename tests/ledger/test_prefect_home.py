@@ -11,7 +11,7 @@ import pytest
 
 CODE = """
 import sys
-from session_block.ledger.urls import prefect_home
+from session_block.environment.prefect_settings import prefect_home
 found = prefect_home()
 was_imported = "prefect" in sys.modules
 from prefect.settings import get_current_settings
