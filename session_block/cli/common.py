@@ -157,16 +157,37 @@ def at_prefect_server() -> Iterator[str]:
 
     Exits if no server answers, or if the server fails a request.
     """
-    from prefect.settings import temporary_settings
+    with at_prefect_server_if_any() as api_url:
+        if api_url is None:
+            fail(
+                "No Prefect server of yours answers. Start one, or point to it: "
+                "export PREFECT_API_URL=… (and PREFECT_API_AUTH_STRING=…, if it asks for one)"
+            )
+        yield api_url
 
-    from session_block.lab.prefect_server import find_prefect_server, reaching
+
+@contextmanager
+def at_prefect_server_if_any() -> Iterator[str | None]:
+    """Use the Prefect server that answers, as :func:`at_prefect_server` does; ``None`` if none.
+
+    Exits if one is configured and none answers, or if the server fails a request.
+    """
+    soon("Looking for the Prefect server …")
+    from prefect.settings import get_current_settings, temporary_settings
+
+    from session_block.lab.prefect_server import find_prefect_server, reaching, shown
 
     api_url = find_prefect_server()
     if api_url is None:
-        fail(
-            "No Prefect server of yours answers. Start one, or point to it: "
-            "export PREFECT_API_URL=… (and PREFECT_API_AUTH_STRING=…, if it asks for one)"
-        )
+        configured = get_current_settings().api.url
+        if configured is not None:
+            fail(
+                f"No Prefect server of yours answers, and {shown(configured)} is configured "
+                "(PREFECT_API_URL). Start it, or point to another one: export PREFECT_API_URL=… "
+                "(and PREFECT_API_AUTH_STRING=…, if it asks for one)"
+            )
+        yield None
+        return
     with temporary_settings(reaching(api_url)), asking_prefect():
         yield api_url
 

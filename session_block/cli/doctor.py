@@ -23,6 +23,7 @@ from session_block.cli.common import (
     load,
     note,
     reporting,
+    soon,
 )
 from session_block.cli.fidelity import QPUSeconds, run_live
 
@@ -78,6 +79,7 @@ def doctor(
         fail("--live runs a job, so it needs a Block with credentials: --block NAME")
     if suite and not live:
         fail("--suite sends requests to the platform, so it needs --live")
+    soon("Checking versions, Prefect and the ledger …")
     with reporting():
         at_configured_server()
         checks = _checked(block, ledger_url, show=not as_json)

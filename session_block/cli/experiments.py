@@ -181,10 +181,10 @@ def cancel(
     Example: session-block experiments cancel my-experiment --block my-session
     """
     with reporting():
+        loaded = load(block)
         from session_block.operations.flow_runs import cancel_experiment
         from session_block.operations.sessions import operator
 
-        loaded = load(block)
         identity = _identity(experiment, loaded.ledger())
         confirm(
             f"Cancel the pending jobs of experiment {identity}, and close its session?", yes=yes

@@ -169,9 +169,9 @@ def orphans(
     Example: session-block sessions orphans --block my-session --close SESSION
     """
     with reporting():
+        loaded = load(block)
         from session_block.operations.orphans import OrphanFinder
 
-        loaded = load(block)
         finder = OrphanFinder(loaded.ledger(), connect(loaded))
         found = finder.close(close) if close else finder.find()
     if as_json:

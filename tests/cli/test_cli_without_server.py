@@ -128,9 +128,7 @@ def test_a_copy_has_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.rest
-def test_commands_work_with_a_copy(
-    saved_block: str, ledger_url: str, tmp_path: Path
-) -> None:
+def test_commands_work_with_a_copy(saved_block: str, ledger_url: str, tmp_path: Path) -> None:
     """Those that ask the platform too; one line says where the Block comes from."""
     experiment = load_block(saved_block).experiment("open")
     session_id = str(experiment.open_session())
