@@ -118,8 +118,9 @@ def note(text: str) -> None:
 
 
 def soon(text: str) -> None:
-    """Say on stderr what is being done, so that nobody looks at nothing for seconds."""
-    typer.echo(text, err=True)
+    """Say what is being done, so that nobody looks at nothing for seconds; not under ``--json``."""
+    if not _as_json.get():
+        typer.echo(text, err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -332,9 +333,10 @@ def load(name: str, ledger_url: str | None = None) -> QuantumSession:
         _no_block(name, ledger_url, _configured_server())
     block = block_of(copy, ledger_url)
     lacking = f", without its {' and '.join(copy.left_out)}" if copy.left_out else ""
-    soon(
+    typer.echo(
         f"No Prefect server answers, so Block {copy.block!r} is taken from its copy in the ledger"
-        f"{lacking}: recorded {ago(copy.recorded_at)}."
+        f"{lacking}: recorded {ago(copy.recorded_at)}.",
+        err=True,
     )
     return block
 

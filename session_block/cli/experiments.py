@@ -21,6 +21,7 @@ from session_block.cli.common import (
     load,
     print_table,
     reporting,
+    soon,
     title,
 )
 from session_block.cli.experiment_page import show_experiment
@@ -113,6 +114,7 @@ def compare(
 
     Example: session-block experiments compare monday tuesday
     """
+    soon("Reading the results …")  # their values need Qiskit, whose import takes a while
     from session_block.operations.comparison import compare_submissions
 
     with reporting():
@@ -251,6 +253,7 @@ def export(
 
     Example: session-block experiments export my-experiment -o my-experiment.json
     """
+    soon("Reading the results …")  # their values need Qiskit, whose import takes a while
     from session_block.operations.export import exported, write
 
     with reporting():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -213,16 +214,23 @@ def test_doctor_checks_a_copy(
     assert ran.exit_code == 0
 
 
+@pytest.fixture
+def account_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the client keep its accounts in a file of this test."""
+    from qiskit_ibm_runtime.accounts import management
+
+    file = tmp_path / "qiskit" / "qiskit-ibm.json"
+    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(file))
+    return file
+
+
 @pytest.mark.rest
 def test_the_key_comes_from_the_environment_or_from_ibm_s_file(
-    platform: Platform, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: Platform, ledger_url: str, account_file: Path
 ) -> None:
     """Without either, exit code 2 names both; the key goes only where it belongs."""
     from qiskit_ibm_runtime import QiskitRuntimeService
-    from qiskit_ibm_runtime.accounts import management
 
-    file = tmp_path / "qiskit-ibm.json"
-    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(file))
     credentials = _ibm(platform, token=SecretStr(TOKEN))
     record_copy("ibm", QuantumSession(credentials=credentials, backend_name=BACKEND), ledger_url)
     command = ("usage", "--block", "ibm")
@@ -237,6 +245,7 @@ def test_the_key_comes_from_the_environment_or_from_ibm_s_file(
     assert platform.info.token not in told
     _run(ledger_url, *command, **key, QISKIT_IBM_URL=platform.info.origin)
 
+    assert json.loads(account_file.read_text()) == {}
     QiskitRuntimeService.save_account(token="not-a-key-of-this-one", url="https://elsewhere.test")
     told = _run(ledger_url, *command, code=ExitCode.REFUSED).stderr
     assert "The saved default account is for https://elsewhere.test" in told
@@ -247,13 +256,10 @@ def test_the_key_comes_from_the_environment_or_from_ibm_s_file(
 
 
 def test_a_saved_account_that_a_copy_names_has_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    account_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No other key takes its place."""
-    from qiskit_ibm_runtime.accounts import management
-
-    file = tmp_path / "qiskit-ibm.json"
-    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(file))
+    assert not account_file.exists()
     monkeypatch.setenv("QISKIT_IBM_TOKEN", TOKEN)
     named = IBMSessionCredentials(account_name="mine").as_copy()
     with pytest.raises(CredentialsRequiredError, match="No account 'mine' is saved"):
@@ -294,3 +300,49 @@ def test_a_copy_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         newer = BlockCopy(block="lab", number=1, **body)
         with pytest.raises(LedgerVersionError, match="Upgrade"):
             block_of(newer, url)
+
+
+@pytest.mark.rest
+def test_setup_without_a_server_saves_what_it_can(
+    platform: Platform, ledger_url: str, account_file: Path
+) -> None:
+    """The account in IBM's own file, the rest in the ledger; and it says what was not done."""
+    options = [
+        *("--url", platform.info.origin, "--instance", platform.info.instance),
+        *("--backend", BACKEND, "--max-time", "30m"),
+    ]
+    command, key = ["setup", "ibm", *options], {"QISKIT_IBM_TOKEN": platform.info.token}
+    ran = _run(ledger_url, *command, **key)
+    assert "Not done: no Block is saved, which flows and deployments need." in ran.stdout
+    assert "session-block up" in ran.stdout
+    assert platform.info.token not in ran.output
+    assert stat.S_IMODE(account_file.stat().st_mode) == 0o600
+    saved = json.loads(account_file.read_text())["ibm-quantum"]
+    assert (saved["token"], saved["url"]) == (platform.info.token, platform.info.origin)
+    [copy] = _copies(ledger_url, "quantum-session")
+    assert (copy.settings["max_time"], copy.left_out) == ("30m", [])
+
+    used = _run(ledger_url, "usage", "--block", "quantum-session", "--json")
+    assert json.loads(used.stdout)[0]["instance"] == platform.info.instance
+
+    changed = [*command[:-1], "1h"]
+    for taken in ([], ["--credentials-name", "another"]):
+        assert "--overwrite" in _run(ledger_url, *changed, *taken, code=1, **key).stderr
+    told = json.loads(_run(ledger_url, *changed, "--overwrite", "--json", **key).stdout)
+    assert told["account_file"] == str(account_file)
+    assert [one.settings["max_time"] for one in _copies(ledger_url, "quantum-session")] == [
+        "30m",
+        "1h",
+    ]
+
+
+@pytest.mark.rest
+def test_setup_without_a_server_saves_nothing_unconfirmed(
+    platform: Platform, ledger_url: str, account_file: Path
+) -> None:
+    """Neither the account nor a copy."""
+    options = ["--url", platform.info.origin, "--instance", platform.info.instance]
+    options += ["--backend", "ibm_nowhere", "--max-time", "30m"]
+    _run(ledger_url, "setup", "ibm", *options, code=1, QISKIT_IBM_TOKEN=platform.info.token)
+    assert json.loads(account_file.read_text()) == {}
+    assert _copies(ledger_url, "quantum-session") == []
