@@ -34,7 +34,7 @@ def copy_of(name: str, block: SessionSettings) -> BlockCopy:
     )
 
 
-def credentials_of(copy: BlockCopy) -> IBMSessionCredentials | LocalPlatformCredentials:
+def copied_credentials(copy: BlockCopy) -> IBMSessionCredentials | LocalPlatformCredentials:
     """Return a copy's credentials, whose API key is looked for on this machine.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr, ValidationError
 
-from session_block.blocks.copies import copy_of, credentials_of
+from session_block.blocks.copies import copied_credentials, copy_of
 from session_block.blocks.forms import reasons
 from session_block.blocks.quantum_session import QuantumSession
 from session_block.errors import LedgerVersionError
@@ -28,7 +28,7 @@ def block_of(copy: BlockCopy, ledger_url: str) -> QuantumSession:
     """
     try:
         block = QuantumSession(
-            credentials=credentials_of(copy), ledger_url=SecretStr(ledger_url), **copy.settings
+            credentials=copied_credentials(copy), ledger_url=SecretStr(ledger_url), **copy.settings
         )
     except ValidationError as error:
         raise LedgerVersionError(
