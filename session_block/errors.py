@@ -7,6 +7,7 @@
     │   ├── NotISAError              a circuit does not fit the backend
     │   ├── FaultyQubitError         a circuit uses what the backend now calls faulty
     │   ├── BackendNotFoundError     the instance has no such backend
+    │   ├── CredentialsRequiredError no API key is where it was looked for
     │   ├── InstanceRequiredError    the credentials name no instance, and there are several
     │   ├── LabelConflictError       one label was used for two different requests
     │   └── LabelRequiredError       the request cannot be recognised without a label
@@ -96,6 +97,10 @@ class FaultyQubitError(InvalidInputError):
 
 class BackendNotFoundError(InvalidInputError):
     """The instance has no backend with this name."""
+
+
+class CredentialsRequiredError(InvalidInputError):
+    """No API key is where it was looked for: in the environment, or in a saved account."""
 
 
 class InstanceRequiredError(InvalidInputError):

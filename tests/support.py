@@ -6,6 +6,7 @@ import re
 import socket
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 from qiskit_ibm_runtime import Session
+from typer.models import CommandInfo
 
 from session_block import LocalPlatformCredentials, local_platform
+from session_block.cli import app
 from session_block.client import BackendChoice, Connection
 from session_block.ledger.store import Ledger
 from session_block.local_platform.config.state import load_record
@@ -106,6 +109,21 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Yield all commands that the parser knows, as the words of each."""
+    for command in app.registered_commands:
+        yield (_name(command),)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        for command in group.typer_instance.registered_commands:
+            yield (str(group.name), _name(command))
+
+
+def _name(command: CommandInfo) -> str:
+    assert command.callback is not None
+    return command.name or command.callback.__name__
 
 
 def wait_until(condition: Any, *, seconds: float, what: str) -> Any:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from session_block import aio
 from session_block.account import Account, machine_clock
-from session_block.errors import InvalidInputError
+from session_block.errors import CredentialsRequiredError, InvalidInputError
 
 LOCAL_SETTLE_SECONDS = 1.0
 
@@ -176,6 +176,43 @@ def checked_ca_bundle(path: Path | None) -> Path | None:
     return path
 
 
+def account_for_copy(account_name: str | None, channel: str | None, url: str | None) -> Account:
+    """Return the account with which the copy of a Block connects, which holds no API key.
+
+    It is the saved account that the Block names, else that of the environment, else the one that
+    the client has saved as its default. A key goes only to the platform that it came with: whoever
+    writes to a shared ledger could name another one.
+
+    Args:
+        account_name: The saved account that the Block names.
+        channel: The Block's channel.
+        url: The Block's base URL; ``None`` for IBM Quantum.
+
+    Raises:
+        CredentialsRequiredError: There is no API key in any of these places.
+        InvalidInputError: What is found is malformed, or for another platform.
+    """
+    if account_name is not None:
+        source, found = f"The saved account {account_name!r}", _saved_account(account_name)
+    elif os.environ.get("QISKIT_IBM_TOKEN"):
+        source, found = "The environment's QISKIT_IBM_TOKEN", _environment_account()
+    else:
+        source, found = "The saved default account", _default_account(channel)
+    if _platform_of(found.url) != _platform_of(url):
+        raise InvalidInputError(
+            f"{source} is for {_platform_of(found.url)}, and the Block for {_platform_of(url)}. "
+            f"If the key is for that platform: export QISKIT_IBM_TOKEN=… QISKIT_IBM_URL="
+            f"{_platform_of(url)}"
+        )
+    return found
+
+
+def _platform_of(url: str | None) -> str:
+    from session_block.client.addresses import IBM_URL
+
+    return (url or IBM_URL).rstrip("/")
+
+
 def _environment_account() -> Account:
     """Return the account that the variables ``QISKIT_IBM_*`` of this process describe."""
     token, url, channel, instance = (
@@ -183,7 +220,7 @@ def _environment_account() -> Account:
         for name in ("TOKEN", "URL", "CHANNEL", "INSTANCE")
     )
     if token is None:
-        raise InvalidInputError(
+        raise CredentialsRequiredError(
             "The credentials name no API key, and this process has no environment variable "
             "QISKIT_IBM_TOKEN. Set it where the flow runs, or fill in the Block's token, "
             "token_secret or account_name."
@@ -198,24 +235,49 @@ def _environment_account() -> Account:
 
 def _saved_account(name: str) -> Account:
     """Return an account that the client has saved on this machine."""
-    from qiskit_ibm_runtime import QiskitRuntimeService
-    from qiskit_ibm_runtime.exceptions import IBMError
+    from session_block.client.saved_accounts import saved_account
 
-    try:
-        saved = QiskitRuntimeService.saved_accounts(name=name).get(name)
-    except (IBMError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"The accounts saved on this machine cannot be read ({error!r}). Save {name!r} anew "
-            "with QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
-        ) from error
+    with _readable_accounts():
+        saved = saved_account(name)
     if saved is None:
-        raise InvalidInputError(
+        raise CredentialsRequiredError(
             f"No account {name!r} is saved for the user who runs this process. Save it with "
             "QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
         )
-    source = f"The saved account {name!r}"
+    return replace(_as_saved(saved, f"The saved account {name!r}"), name=name)
+
+
+def _default_account(channel: str | None) -> Account:
+    """Return the account that the client would take if it was given nothing."""
+    from session_block.client.saved_accounts import default_account
+
+    with _readable_accounts():
+        saved = default_account(channel)
+    if saved is None:
+        raise CredentialsRequiredError(
+            "The Block's copy has no API key, this process has no environment variable "
+            "QISKIT_IBM_TOKEN, and no account is saved for its user. Set the variable, save an "
+            "account with QiskitRuntimeService.save_account, or start the Prefect server that has "
+            "the Block, or point to it: export PREFECT_API_URL=…"
+        )
+    return _as_saved(saved, "The saved default account")
+
+
+@contextmanager
+def _readable_accounts() -> Iterator[None]:
+    from qiskit_ibm_runtime.exceptions import IBMError
+
+    try:
+        yield
+    except (IBMError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"The accounts saved on this machine cannot be read ({error!r}). Save them anew "
+            "with QiskitRuntimeService.save_account, or fill in the Block's token or token_secret."
+        ) from error
+
+
+def _as_saved(saved: Mapping[str, Any], source: str) -> Account:
     return Account(
-        name=name,
         token=checked_token(saved["token"], source),
         url=checked_url(saved["url"], source),
         channel=saved["channel"],

@@ -11,6 +11,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import (
     Field,
     HttpUrl,
+    PrivateAttr,
     SecretStr,
     field_validator,
     model_validator,
@@ -20,6 +21,7 @@ from session_block import aio
 from session_block.account import Account, is_loopback
 from session_block.blocks.accounts import (
     CHANNELS,
+    account_for_copy,
     checked_ca_bundle,
     checked_token,
     checked_url,
@@ -168,6 +170,8 @@ class IBMSessionCredentials(SessionCredentials):
         description="Whether to verify the server's certificate.",
     )
 
+    _is_copy: bool = PrivateAttr(default=False)
+
     @field_validator("token")
     @classmethod
     def _token_is_an_api_key(cls, token: SecretStr | None) -> SecretStr | None:
@@ -203,6 +207,12 @@ class IBMSessionCredentials(SessionCredentials):
             raise ValueError("With verify off, ca_bundle is not used: remove it, or verify.")
         return self
 
+    def as_copy(self) -> Self:
+        """Return these credentials as those of a Block's copy, whose key is on this machine."""
+        copy = self.model_copy()
+        copy._is_copy = True  # noqa: SLF001 - this class's
+        return copy
+
     def account(self) -> Account:
         """Return the account to connect with; asks nobody, except Prefect for a Secret block.
 
@@ -210,7 +220,10 @@ class IBMSessionCredentials(SessionCredentials):
             InvalidInputError: The API key or the CA bundle is not where the Block says, or is
                 malformed.
         """
-        found = find_account(self.token, self.token_secret, self.account_name)
+        if self._is_copy:
+            found = account_for_copy(self.account_name, self.channel, self.url)
+        else:
+            found = find_account(self.token, self.token_secret, self.account_name)
         account = replace(
             found,
             channel=self.channel or found.channel or CHANNELS[0],

@@ -94,6 +94,7 @@ class QuantumSession(SessionSettings, FormBlock):
 
     _opened_as_saved: str | None = PrivateAttr(None)
     _as_saved: list[Any] | None = PrivateAttr(None)
+    _copied_name: str | None = PrivateAttr(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -232,6 +233,7 @@ class QuantumSession(SessionSettings, FormBlock):
         # Only flow runs are retried automatically; outside a flow, a repeated call is on purpose.
         most = None if prefect_context.flow_attempt() is None else self.max_attempts
 
+        self._keep_copy(ledger)
         if identity.resumed:
             seal_if_completed(identity, ledger, within)
         if extend:
@@ -307,7 +309,7 @@ class QuantumSession(SessionSettings, FormBlock):
         return Connection(self.credentials, ledger.environment)
 
     def _settings(self, block: str | None = None) -> Settings:
-        name = block or self._block_document_name
+        name = block or self._known_name
         return Settings(self._plan, self._policies, name, self._source)
 
     def _place(self, ledger: Ledger, key: str | None) -> RunPlace | None:
@@ -316,10 +318,30 @@ class QuantumSession(SessionSettings, FormBlock):
         return place_of_this_run(ledger, key, may_diverge=self._policies.may_diverge)
 
     @property
+    def _known_name(self) -> str | None:
+        """The name under which it was saved, also of a copy."""
+        return self._block_document_name or self._copied_name
+
+    def as_copy_of(self, name: str) -> Self:
+        """Return this Block as a ledger's copy of the one that is saved under a name."""
+        copy = self.model_copy()
+        copy._copied_name = name  # noqa: SLF001 - this class's
+        return copy
+
+    def _keep_copy(self, ledger: Ledger) -> None:
+        """Leave in the ledger what commands need of the Block where no Prefect server answers."""
+        from session_block.blocks.copies import copy_of
+        from session_block.records.block_copies import keep_copy
+
+        name = self._block_document_name
+        if name is not None and self._all_fields == self._as_saved:
+            keep_copy(ledger, copy_of(name, self))
+
+    @property
     def _source(self) -> Source:
         """Whose sessions the Block opens; by its saved name only if it is as it was saved."""
         unchanged = self._sessions_opened == self._opened_as_saved
-        name = self._block_document_name if unchanged else None
+        name = self._known_name if unchanged else None
         return replace(source_of(self.credentials), block=name, owner=self.owner)
 
     @property

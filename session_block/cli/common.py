@@ -15,7 +15,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
-from session_block.errors import SessionBlockError, SubmissionHeldError
+from session_block.errors import (
+    CredentialsRequiredError,
+    SessionBlockError,
+    SubmissionHeldError,
+)
 
 if TYPE_CHECKING:
     from session_block.blocks.quantum_session import QuantumSession
@@ -113,6 +117,12 @@ def note(text: str) -> None:
     typer.echo(text, err=_as_json.get())
 
 
+def soon(text: str) -> None:
+    """Say what is being done, so that nobody looks at nothing for seconds; not under ``--json``."""
+    if not _as_json.get():
+        typer.echo(text, err=True)
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask a question, and exit unless the user agrees; ``yes`` answers it beforehand."""
     if yes:
@@ -134,6 +144,8 @@ def reporting() -> Iterator[None]:
             yield
         except SubmissionHeldError as error:
             fail(str(error), ExitCode.NEEDS_OPERATOR)
+        except CredentialsRequiredError as error:
+            fail(str(error), ExitCode.WRONG_USAGE)
         except SessionBlockError as error:
             fail(str(error))
         finally:
@@ -146,16 +158,37 @@ def at_prefect_server() -> Iterator[str]:
 
     Exits if no server answers, or if the server fails a request.
     """
-    from prefect.settings import temporary_settings
+    with at_prefect_server_if_any() as api_url:
+        if api_url is None:
+            fail(
+                "No Prefect server of yours answers. Start one, or point to it: "
+                "export PREFECT_API_URL=… (and PREFECT_API_AUTH_STRING=…, if it asks for one)"
+            )
+        yield api_url
 
-    from session_block.lab.prefect_server import find_prefect_server, reaching
+
+@contextmanager
+def at_prefect_server_if_any() -> Iterator[str | None]:
+    """Use the Prefect server that answers, as :func:`at_prefect_server` does; ``None`` if none.
+
+    Exits if one is configured and none answers, or if the server fails a request.
+    """
+    soon("Looking for the Prefect server …")
+    from prefect.settings import get_current_settings, temporary_settings
+
+    from session_block.lab.prefect_server import find_prefect_server, reaching, shown
 
     api_url = find_prefect_server()
     if api_url is None:
-        fail(
-            "No Prefect server of yours answers. Start one, or point to it: "
-            "export PREFECT_API_URL=… (and PREFECT_API_AUTH_STRING=…, if it asks for one)"
-        )
+        configured = get_current_settings().api.url
+        if configured is not None:
+            fail(
+                f"No Prefect server of yours answers, and {shown(configured)} is configured "
+                "(PREFECT_API_URL). Start it, or point to another one: export PREFECT_API_URL=… "
+                "(and PREFECT_API_AUTH_STRING=…, if it asks for one)"
+            )
+        yield None
+        return
     with temporary_settings(reaching(api_url)), asking_prefect():
         yield api_url
 
@@ -265,25 +298,90 @@ def print_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
         typer.echo(f"{name:<{width}}  {'' if value is None else value}".rstrip())
 
 
-def load(name: str) -> QuantumSession:
+def load(name: str, ledger_url: str | None = None) -> QuantumSession:
     """Load a Block, or exit; silences the client's warnings for the rest of the command.
 
-    It starts no Prefect server: that would take a minute, and find no Block of another machine.
+    Where no Prefect server answers, its copy in the ledger serves. None is started: that would take
+    a minute, and find no Block of another machine.
+
+    Args:
+        name: The Block's name.
+        ledger_url: Where to look for a copy; by default in the default ledger.
     """
     import logging
 
-    if not (at_configured_server() or _at_own_server()):
-        fail(
-            f"Block {name!r} is saved at a Prefect server, and none is configured or runs here. "
-            "Start it ('prefect server start', or 'session-block up'), or point to it: "
-            "export PREFECT_API_URL=…",
-            ExitCode.WRONG_USAGE,
-        )
-    from session_block.blocks.quantum_session import load_block
+    from session_block.environment.prefect_settings import no_server_for_certain
+    from session_block.ledger.urls import default_ledger_url
+    from session_block.records.block_copies import find_copy
 
+    ledger_url = ledger_url or default_ledger_url()
+    nowhere = no_server_for_certain()
+    copy = find_copy(ledger_url, name) if nowhere else None
+    if nowhere and copy is None:  # told before Prefect is imported, which takes a second
+        _no_block(name, ledger_url, None)
+    soon(f"Loading Block {name!r} …")
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    with asking_prefect(f"Block {name!r} could not be loaded. "):
-        return load_block(name)
+    if not nowhere and _reach_server():
+        from session_block.blocks.quantum_session import load_block
+
+        with asking_prefect(f"Block {name!r} could not be loaded. "):
+            return load_block(name)
+    from session_block.operations.copied_blocks import block_of
+
+    copy = copy or find_copy(ledger_url, name)
+    if copy is None:
+        _no_block(name, ledger_url, _configured_server())
+    block = block_of(copy, ledger_url)
+    lacking = f", without its {' and '.join(copy.left_out)}" if copy.left_out else ""
+    typer.echo(
+        f"No Prefect server answers, so Block {copy.block!r} is taken from its copy in the ledger"
+        f"{lacking}: recorded {ago(copy.recorded_at)}.",
+        err=True,
+    )
+    return block
+
+
+def _no_block(name: str, ledger_url: str, configured: str | None) -> NoReturn:
+    from session_block.ledger.urls import LEDGER_URL, shown_url
+
+    where = (
+        "none is configured or runs here"
+        if configured is None
+        else f"the one that is configured, {configured}, does not answer"
+    )
+    fail(
+        f"Block {name!r} is saved at a Prefect server, and {where}. Start it ('prefect server "
+        "start', or 'session-block up'), or point to it: export PREFECT_API_URL=… Without a "
+        "server its copy in a ledger serves, which each experiment opened with it and "
+        f"'session-block setup ibm' leave there, but {shown_url(ledger_url)} has none. To look "
+        f"in another ledger: export {LEDGER_URL}=…",
+        ExitCode.WRONG_USAGE,
+    )
+
+
+def _configured_server() -> str | None:
+    from prefect.settings import get_current_settings
+
+    from session_block.lab.prefect_server import shown
+
+    configured = get_current_settings().api.url
+    return None if configured is None else shown(configured)
+
+
+def _reach_server() -> bool:
+    """Reach the Prefect server that has the Blocks until the command ends, if it answers.
+
+    It is the configured one, or this user's own if none is configured.
+    """
+    from prefect.settings import get_current_settings
+
+    from session_block.lab.prefect_server import find_prefect_server
+
+    configured = get_current_settings().api.url
+    found = find_prefect_server()
+    if found is None or configured not in (None, found):
+        return False
+    return _reach(found)
 
 
 def at_configured_server() -> bool:
@@ -295,12 +393,6 @@ def at_configured_server() -> bool:
     from prefect.settings import get_current_settings
 
     return _reach(get_current_settings().api.url)
-
-
-def _at_own_server() -> bool:
-    from session_block.lab.prefect_server import find_prefect_server
-
-    return _reach(find_prefect_server())
 
 
 def _reach(api_url: str | None) -> bool:

@@ -23,6 +23,7 @@ from session_block.cli.common import (
     load,
     note,
     reporting,
+    soon,
 )
 from session_block.cli.fidelity import QPUSeconds, run_live
 
@@ -78,6 +79,7 @@ def doctor(
         fail("--live runs a job, so it needs a Block with credentials: --block NAME")
     if suite and not live:
         fail("--suite sends requests to the platform, so it needs --live")
+    soon("Checking versions, Prefect and the ledger …")
     with reporting():
         at_configured_server()
         checks = _checked(block, ledger_url, show=not as_json)
@@ -85,10 +87,12 @@ def doctor(
         if live and _fails(checks):
             note("Nothing is sent while a check fails.")
         elif suite and block is not None:
-            counted, recorded = run_live(load(block), report, qpu_seconds, timeout, yes=yes)
+            counted, recorded = run_live(
+                load(block, ledger_url), report, qpu_seconds, timeout, yes=yes
+            )
             _end_with(counted, None if not as_json else {**_described(checks), "live": recorded})
         elif live and block is not None:
-            recorded, check = _run_live(load(block), report, timeout, yes=yes)
+            recorded, check = _run_live(load(block, ledger_url), report, timeout, yes=yes)
             checks.append(check)
             if not as_json:
                 _show(check)

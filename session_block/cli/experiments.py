@@ -21,6 +21,7 @@ from session_block.cli.common import (
     load,
     print_table,
     reporting,
+    soon,
     title,
 )
 from session_block.cli.experiment_page import show_experiment
@@ -113,6 +114,7 @@ def compare(
 
     Example: session-block experiments compare monday tuesday
     """
+    soon("Reading the results …")  # their values need Qiskit, whose import takes a while
     from session_block.operations.comparison import compare_submissions
 
     with reporting():
@@ -181,10 +183,10 @@ def cancel(
     Example: session-block experiments cancel my-experiment --block my-session
     """
     with reporting():
+        loaded = load(block)
         from session_block.operations.flow_runs import cancel_experiment
         from session_block.operations.sessions import operator
 
-        loaded = load(block)
         identity = _identity(experiment, loaded.ledger())
         confirm(
             f"Cancel the pending jobs of experiment {identity}, and close its session?", yes=yes
@@ -251,6 +253,7 @@ def export(
 
     Example: session-block experiments export my-experiment -o my-experiment.json
     """
+    soon("Reading the results …")  # their values need Qiskit, whose import takes a while
     from session_block.operations.export import exported, write
 
     with reporting():
@@ -268,7 +271,7 @@ def export(
 
 
 def _ledger(block: str | None, ledger_url: str | None) -> Any:
-    return ledger_of(None if block is None else load(block), ledger_url)
+    return ledger_of(None if block is None else load(block, ledger_url), ledger_url)
 
 
 def _identity(name: str, ledger: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from session_block.cli.common import AsJSON, ExitCode, answer, confirm, note, reporting
+from session_block.cli.common import AsJSON, ExitCode, answer, confirm, note, reporting, soon
 
 if TYPE_CHECKING:
     from session_block.account import Account
@@ -59,6 +59,7 @@ def fidelity(
 
     Example: session-block platform fidelity
     """
+    soon("Starting a local platform for the suite …")
     from session_block.doctor.fidelity.target import Target
     from session_block.local_platform import LocalPlatform
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from session_block import local_platform
-from session_block.cli.common import AsJSON, answer, fail, reporting
+from session_block.cli.common import AsJSON, answer, fail, reporting, soon
 from session_block.cli.fidelity import fidelity
 from session_block.environment.private_files import replace_file
 
@@ -119,6 +119,7 @@ def start(
 
     Example: session-block platform start --noise device --job-seconds 2
     """
+    soon("Starting the local platform, unless it runs …")
     try:
         info = local_platform.start(
             state_dir,

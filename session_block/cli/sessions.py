@@ -57,7 +57,7 @@ def list_(
     from session_block.operations.sessions import SessionOperator
 
     with reporting():
-        loaded = None if block is None else load(block)
+        loaded = None if block is None else load(block, ledger_url)
         if live and loaded is None:
             fail("--live asks the platform, so it needs a Block with credentials: --block NAME")
         sessions = SessionOperator(ledger_of(loaded, ledger_url)).sessions(experiment)
@@ -95,7 +95,7 @@ def show(
     from session_block.operations.sessions import SessionOperator
 
     with reporting():
-        loaded = None if block is None else load(block)
+        loaded = None if block is None else load(block, ledger_url)
         ledger = ledger_of(loaded, ledger_url)
         operator = SessionOperator(ledger)
         session_id = operator.called(session_id)
@@ -169,9 +169,9 @@ def orphans(
     Example: session-block sessions orphans --block my-session --close SESSION
     """
     with reporting():
+        loaded = load(block)
         from session_block.operations.orphans import OrphanFinder
 
-        loaded = load(block)
         finder = OrphanFinder(loaded.ledger(), connect(loaded))
         found = finder.close(close) if close else finder.find()
     if as_json:

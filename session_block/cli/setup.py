@@ -5,14 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from session_block.cli.common import AsJSON, answer, at_prefect_server, fail, note, reporting
+from session_block.cli.common import (
+    AsJSON,
+    answer,
+    at_prefect_server_if_any,
+    fail,
+    note,
+    reporting,
+)
 
 if TYPE_CHECKING:
     from session_block.blocks.credentials import IBMSessionCredentials
+    from session_block.doctor.setup import CheckedSetup, Names
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,22 +87,18 @@ def ibm(
     Prompts for what no option gives. The API key is never an option, since the shell's history
     would keep it. Nothing is saved unless the platform confirms key, instance and backend.
 
+    Without a Prefect server the account is saved in IBM's own file (~/.qiskit/qiskit-ibm.json), and
+    what else the Block says in the ledger: commands work with that, flows do not. Run it again when
+    there is a server.
+
     Example: session-block setup ibm --backend ibm_fez --max-time 1h
     """
     logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    with reporting(), at_prefect_server() as api_url:
-        from session_block.doctor.setup import Names, check, check_free, credentials_of, save
-        from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, shown, who_may_read
+    with reporting(), at_prefect_server_if_any() as api_url:
+        from session_block.doctor.setup import Names, check, credentials_of
 
-        if readers := who_may_read(api_url):
-            note(
-                f"Warning: the Prefect server at {shown(api_url)} asks for no password. The API "
-                f"key that is saved there can be read by {' and by '.join(readers)}. "
-                f"{OPEN_SERVER_ADVICE}"
-            )
         names = Names(credentials_name, name)
-        if not overwrite:
-            check_free(names)
+        keep = _keeper(names, api_url, overwrite=overwrite)
         token = _token(from_stdin=token_stdin)
         if instance is None:
             instance = _asked_instance(credentials_of(token, None, url))
@@ -108,7 +114,7 @@ def ibm(
         )
         for warning in checked.warnings:
             note(f"Warning: {warning}")
-        save(checked, names, overwrite=overwrite)
+        file = keep(checked)
     if as_json:
         answer(
             {
@@ -119,13 +125,51 @@ def ibm(
                 "backend": checked.session.backend_name,
                 "max_time": checked.session.max_time,
                 "warnings": list(checked.warnings),
+                "account_file": None if file is None else str(file),
             }
         )
         return
+    if file is None:
+        typer.echo(
+            f"Saved the credentials {names.credentials!r} and the QuantumSession "
+            f"{names.session!r}. Check them: session-block doctor --block {names.session}"
+        )
+        return
     typer.echo(
-        f"Saved the credentials {names.credentials!r} and the QuantumSession {names.session!r}. "
-        f"Check them: session-block doctor --block {names.session}"
+        f"Saved the account {names.credentials!r} in {file}, and the settings of "
+        f"{names.session!r} in the ledger. Commands work with it: session-block doctor --block "
+        f"{names.session}\nNot done: no Block is saved, which flows and deployments need. Once a "
+        "Prefect server runs (prefect server start, or session-block up), run this command again."
     )
+
+
+def _keeper(
+    names: Names, api_url: str | None, *, overwrite: bool
+) -> Callable[[CheckedSetup], Path | None]:
+    """Return what saves a checked account; say where to, and refuse names that are taken."""
+    from session_block.doctor.setup import check_free, check_free_here, save, save_here
+
+    if api_url is None:
+        from session_block.ledger.urls import default_ledger_url
+
+        note(
+            "No Prefect server of yours answers, so no Block can be saved. The API key will be "
+            "saved in IBM's own file of accounts, which only you can read."
+        )
+        ledger_url = default_ledger_url()
+        if not overwrite:
+            check_free_here(names, ledger_url)
+        return lambda checked: save_here(checked, names, ledger_url, overwrite=overwrite)
+    from session_block.lab.prefect_server import OPEN_SERVER_ADVICE, shown, who_may_read
+
+    if readers := who_may_read(api_url):
+        note(
+            f"Warning: the Prefect server at {shown(api_url)} asks for no password. The API key "
+            f"that is saved there can be read by {' and by '.join(readers)}. {OPEN_SERVER_ADVICE}"
+        )
+    if not overwrite:
+        check_free(names)
+    return lambda checked: save(checked, names, overwrite=overwrite)
 
 
 def _token(*, from_stdin: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,10 @@ from session_block.cli.common import (
     reporting,
     title,
 )
-from session_block.operations.submissions import Operator, SubmissionOverview
-from session_block.records.keys import Kind
+
+if TYPE_CHECKING:
+    from session_block.operations.submissions import Operator, SubmissionOverview
+    from session_block.records.keys import Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -171,6 +173,8 @@ def _tell(state: SubmissionOverview) -> None:
 @contextmanager
 def _operator(ledger_url: str | None) -> Iterator[Operator]:
     with reporting():
+        from session_block.operations.submissions import Operator
+
         ledger = ledger_of(None, ledger_url)
         yield Operator(ledger)
         ledger.close()

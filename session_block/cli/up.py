@@ -18,6 +18,7 @@ from session_block.cli.common import (
     at_prefect_server,
     note,
     reporting,
+    soon,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def up(
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), lambda *_: stop.set())
+    soon("Starting what does not run yet …")
     from session_block.lab.lab import Lab
 
     with reporting(), asking_prefect():
@@ -76,9 +78,9 @@ def deploy(
 
     Example: session-block deploy --pool-type kubernetes
     """
-    from session_block.lab.deployment import deploy_all
-
     with reporting(), at_prefect_server() as api_url:
+        from session_block.lab.deployment import deploy_all
+
         deployments = deploy_all(pool_type, Path.cwd())
     if as_json:
         answer({"api_url": api_url, "deployments": deployments})

@@ -39,7 +39,7 @@ def usage(
     from session_block.operations.usage_by_instance import usage_by_instance
 
     with reporting():
-        loaded = None if block is None else load(block)
+        loaded = None if block is None else load(block, ledger_url)
         ledger = ledger_of(loaded, ledger_url)
         connection = None if loaded is None else connect(loaded)
         found = usage_by_instance(ledger, experiment, connection)

@@ -5,7 +5,8 @@ may loop forever on a wrong count), the listing of workloads, what a primitive s
 (``programs``), how it decodes results (``results``), attaching to a session that has had no
 job yet (``Session.from_id`` needs its backend, and changes the service's active instance), a failed
 job's reason if its results cannot be read, the addresses and the version of IBM's API
-(``addresses``), and the certificates and proxies of requests after the
+(``addresses``), where accounts are saved and which is the default (``saved_accounts``), and the
+certificates and proxies of requests after the
 first, including those for access tokens (``service``). ``tests/client/test_client.py`` fails if one
 of them changes.
 """

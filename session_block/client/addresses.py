@@ -19,6 +19,10 @@ API_VERSION = str(RestAdapterBase._HEADER_API_VERSION["IBM-API-Version"])  # noq
 """The version of IBM's API that the client asks for."""
 
 
+IBM_URL = str(IBM_QUANTUM_PLATFORM_API_URL)
+"""The base URL that the client uses if none is given."""
+
+
 @dataclass(frozen=True)
 class Addresses:
     """The base URLs of IBM's services."""
@@ -31,7 +35,7 @@ class Addresses:
 
 def addresses_of(account: Account, crn: str) -> Addresses:
     """Return the addresses for an instance of an account."""
-    url = account.url or IBM_QUANTUM_PLATFORM_API_URL
+    url = account.url or IBM_URL
     given = account.environment
     return Addresses(
         runtime=default_runtime_url_resolver(

@@ -9,10 +9,12 @@ service asks at most once a minute, and does not report its callers unless the e
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import jwt
@@ -31,6 +33,20 @@ REMEMBERED_SECONDS = 60.0
 _OPT_OUT = "USAGE_DATA_OPT_OUT"
 
 _environment_lock = ForkLock()
+
+_by_token: ContextVar[bool] = ContextVar("session_block_by_token", default=False)
+"""Whether this package makes a service, which it always does with a token."""
+
+
+def _is_no_news(record: logging.LogRecord) -> bool:
+    """Whether a record is the client's remark that it uses the token it was given."""
+    return _by_token.get() and record.getMessage().startswith("Loading account with the given")
+
+
+# A Block's user has given the token on purpose, and would see the remark at each connection.
+logging.getLogger("qiskit_ibm_runtime.qiskit_runtime_service").addFilter(
+    lambda record: not _is_no_news(record)
+)
 
 
 class LeanService(QiskitRuntimeService):  # type: ignore[misc]  # untyped
@@ -206,13 +222,18 @@ def _equip(api: Any, account: Account) -> None:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables while a service is made, because the client reads them then."""
+    """Set environment variables while a service is made, because the client reads them then.
+
+    It also keeps the client from saying that it was given a token.
+    """
+    made_by_token = _by_token.set(True)
     with _environment_lock:
         before = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
         try:
             yield
         finally:
+            _by_token.reset(made_by_token)
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]

@@ -17,7 +17,9 @@ from session_block.doctor.machine import (
 )
 from session_block.errors import SessionBlockError
 from session_block.lab.prefect_server import find_prefect_server, reaching
-from session_block.ledger.urls import default_ledger_url
+from session_block.ledger.urls import default_ledger_url, shown_url
+from session_block.operations.copied_blocks import block_of
+from session_block.records.block_copies import find_copy
 
 
 def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[Check]:
@@ -40,22 +42,39 @@ def examine(block_name: str | None, ledger_url: str | None = None) -> Iterator[C
             "No QuantumSession Block is given, so no platform is checked.",
             "Give one: session-block doctor --block NAME",
         )
-    elif prefect.verdict is Verdict.FAILED:
-        said = f"{block_name!r} cannot be loaded."
-        yield Check("Block", Verdict.FAILED, said, "Fix the Prefect API first.")
-    elif (api_url := get_current_settings().api.url or find_prefect_server()) is None:
-        # Prefect would start a server of its own, which needs a minute and may know other Blocks.
-        said = f"{block_name!r} is saved at a Prefect server, and none is configured or runs here."
-        yield Check("Block", Verdict.FAILED, said, "Start it, or set PREFECT_API_URL.")
     else:
-        with temporary_settings(reaching(api_url)):
-            check, block = check_block(block_name)
+        # Prefect would start a server of its own, which needs a minute and may know other Blocks.
+        api_url = get_current_settings().api.url or find_prefect_server()
+        if api_url is None or prefect.verdict is Verdict.FAILED:
+            check, block = check_copy(block_name, ledger_url or default_ledger_url())
+        else:
+            with temporary_settings(reaching(api_url)):
+                check, block = check_block(block_name)
         yield check
     yield from check_ledger(_ledger_url(block, ledger_url))
     if block is not None:
         from session_block.doctor.platform import check_platform
 
         yield from check_platform(block)
+
+
+def check_copy(name: str, ledger_url: str) -> tuple[Check, QuantumSession | None]:
+    """Check that a ledger has a copy of a Block, as no Prefect server serves; return both."""
+    start = "Start the Prefect server, or set PREFECT_API_URL."
+    try:
+        copy = find_copy(ledger_url, name)
+        block = None if copy is None else block_of(copy, ledger_url)
+    except SessionBlockError as error:
+        return Check("Block", Verdict.FAILED, str(error), start), None
+    if copy is None:
+        said = (
+            f"{name!r} cannot be loaded: no Prefect server serves, and {shown_url(ledger_url)} has "
+            "no copy of it."
+        )
+        return Check("Block", Verdict.FAILED, said, start), None
+    when = "" if copy.recorded_at is None else f", recorded {copy.recorded_at:%Y-%m-%d %H:%M} UTC"
+    said = f"{name!r} is taken from its copy in the ledger{when}, as no Prefect server serves."
+    return Check("Block", Verdict.WARNING, said, start), block
 
 
 def check_block(name: str) -> tuple[Check, QuantumSession | None]:

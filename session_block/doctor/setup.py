@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from prefect import get_client
 from prefect.blocks.core import Block
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr, ValidationError
+from qiskit_ibm_runtime.exceptions import IBMError
 
+from session_block.account import Account
+from session_block.blocks.accounts import CHANNELS
 from session_block.blocks.credentials import IBMSessionCredentials
 from session_block.blocks.forms import reasons
 from session_block.blocks.quantum_session import QuantumSession
 from session_block.client import PLAN_WITHOUT_SESSIONS, BackendChoice, Connection
+from session_block.client.saved_accounts import account_file, save_account, saved_account
 from session_block.client.service import connect, connecting
 from session_block.errors import InvalidInputError
+from session_block.ledger.urls import shown_url
+from session_block.operations.copied_blocks import record_copy
+from session_block.records.block_copies import find_copy
 
 WithoutSessions = Literal["fail", "batch", "job"]
 
@@ -144,6 +152,71 @@ def save(checked: CheckedSetup, names: Names, *, overwrite: bool) -> None:
     """Save both Blocks; the QuantumSession refers to the saved credentials."""
     checked.session.credentials.save(names.credentials, overwrite=overwrite)
     checked.session.save(names.session, overwrite=overwrite)
+
+
+def check_free_here(names: Names, ledger_url: str) -> None:
+    """Check that both names are free on this machine, where no Prefect server answers.
+
+    Raises:
+        InvalidInputError: An account of that name is saved, or the ledger has a copy of a Block of
+            that name.
+        LedgerError: The ledger cannot be read.
+    """
+    if _account_is_saved(names.credentials):
+        raise InvalidInputError(
+            f"{account_file()} already has an account {names.credentials!r}. Give another name "
+            "(--credentials-name), or --overwrite to replace it."
+        )
+    if find_copy(ledger_url, names.session) is not None:
+        raise InvalidInputError(
+            f"{shown_url(ledger_url)} already has a copy of a Block {names.session!r}. Give "
+            "another name (--name), or --overwrite to replace it."
+        )
+
+
+def save_here(checked: CheckedSetup, names: Names, ledger_url: str, *, overwrite: bool) -> Path:
+    """Save the account in IBM's own file, and what else the Block says in the ledger.
+
+    Commands then work with the Block's name, as long as no Prefect server is found. Flows load
+    Blocks from Prefect alone.
+
+    Returns:
+        The file with the account.
+
+    Raises:
+        InvalidInputError: IBM's file cannot be written.
+        LedgerError: The ledger cannot be written.
+    """
+    credentials = checked.session.credentials
+    if not isinstance(credentials, IBMSessionCredentials) or credentials.token is None:
+        raise InvalidInputError("Only an IBM Quantum account with an API key is saved.")
+    account = Account(
+        token=credentials.token.get_secret_value(),
+        channel=credentials.channel or CHANNELS[0],
+        url=credentials.url,
+        instance=credentials.instance,
+    )
+    try:
+        save_account(names.credentials, account, overwrite=overwrite)
+    except (IBMError, OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"The account could not be saved in {account_file()}: {error}. Nothing was saved."
+        ) from error
+    named = IBMSessionCredentials(
+        account_name=names.credentials, instance=credentials.instance, url=credentials.url
+    )
+    session = checked.session.model_copy(update={"credentials": named})
+    record_copy(names.session, session, ledger_url)
+    return account_file()
+
+
+def _account_is_saved(name: str) -> bool:
+    try:
+        return saved_account(name) is not None
+    except (IBMError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"The accounts in {account_file()} cannot be read ({error!r}). Mend or remove the file."
+        ) from error
 
 
 def _exists(kind: type[Block], name: str) -> bool:

@@ -24,7 +24,7 @@ from session_block.ledger.schema import (
     row_of,
 )
 from session_block.ledger.sqlite import file_identity, open_sqlite, sqlite_path, using_sqlite
-from session_block.ledger.urls import parsed_url
+from session_block.ledger.urls import parsed_url, shown_url
 
 _LAST_CHARACTER = "\U0010ffff"
 """The highest code point. It is not printable, so no key contains it."""
@@ -91,7 +91,7 @@ class DatabaseStore:
 
     def __init__(self, url: str) -> None:
         parsed = parsed_url(url)
-        self.shown = str(parsed.set(query={}))
+        self.shown = shown_url(url)
         self._path: Path | None = None
         self._file: tuple[int, int] | None = None
         self._in_file = parsed.get_backend_name() == "sqlite"

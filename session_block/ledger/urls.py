@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from session_block.environment.prefect_settings import prefect_home
 from session_block.errors import LedgerUnavailableError
 
 LEDGER_URL = "SESSION_BLOCK_LEDGER_URL"
 """The environment variable that names the ledger."""
-
-_SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
-"""Where Prefect looks for settings, in the working directory."""
-
-_HOME = "PREFECT_HOME"
-_PROFILES = "PREFECT_PROFILES_PATH"
 
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -40,38 +34,6 @@ def default_ledger_url() -> str:
 def embedded_ledger_url() -> str:
     """Return the URL of the SQLite file under ``PREFECT_HOME``."""
     return f"sqlite:///{prefect_home() / 'session-block' / 'ledger.db'}"
-
-
-def prefect_home() -> Path:
-    """Return Prefect's home, without importing Prefect where nothing else can decide.
-
-    Prefect's import takes most of the time of a command that reads a ledger. Its home may be set in
-    the environment, in files of the working directory, and in a profile.
-    """
-    usual = Path("~/.prefect").expanduser()
-    given = next((value for name, value in os.environ.items() if name.upper() == _HOME), None)
-    if "prefect.settings" not in sys.modules:  # in which a program may have set another one
-        if given:  # before all files
-            return Path(given).expanduser()
-        files = [*map(Path, _SETTINGS_FILES), usual / "profiles.toml"]
-        if (
-            given is None
-            and _PROFILES not in os.environ
-            and not any(_may_set_home(file) for file in files)
-        ):
-            return usual
-    from prefect.settings import get_current_settings
-
-    return Path(get_current_settings().home)
-
-
-def _may_set_home(file: Path) -> bool:
-    try:
-        return "home" in file.read_text(errors="replace").lower()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
 
 
 def parsed_url(url: str) -> sa.URL:
@@ -110,3 +72,12 @@ def is_missing(url: str) -> bool:
     """
     parsed = parsed_url(url)
     return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
+
+
+def shown_url(url: str) -> str:
+    """Return a ledger's URL as messages may show it: without a password, and its parameters.
+
+    Raises:
+        LedgerUnavailableError: It is not a ledger's URL.
+    """
+    return str(parsed_url(url).set(query={}))

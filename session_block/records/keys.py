@@ -31,6 +31,9 @@ NAMES = "@names"
 NOISE = "@noise"
 """The pseudo-experiment whose facts say which noise models have been learned, and by whom."""
 
+BLOCKS = "@blocks"
+"""The pseudo-experiment whose facts are what Blocks said when they opened experiments."""
+
 _AROUND = frozenset({"recorded_at", "payload"})
 
 
@@ -964,6 +967,29 @@ class TicketVoid(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockCopy(Kind):
+    """What a saved Block says, without its secrets, for commands that reach no Prefect server.
+
+    Attributes:
+        block: The name under which it is saved.
+        number: Counted from 1; the highest is the latest.
+        credentials_type: Prefect's slug for the type of its credentials.
+        credentials: The fields of its credentials, as JSON values.
+        settings: Its own fields, as JSON values.
+        left_out: The secret fields that it had.
+    """
+
+    KIND = "block"
+
+    block: str = _place()
+    number: int = _place(6)
+    credentials_type: str
+    credentials: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    left_out: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Written(Kind):
     """The doctor has written to the ledger."""
 
@@ -1016,6 +1042,7 @@ KINDS: tuple[type[Kind], ...] = (
     BudgetMember,
     Ticket,
     TicketVoid,
+    BlockCopy,
     Written,
 )
 """All kinds of facts."""

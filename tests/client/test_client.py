@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -62,6 +63,35 @@ def test_what_is_asked_for_less_often_is_still_asked_for() -> None:
     assert list(inspect.signature(QiskitRuntimeService._check_instance_usage).parameters) == [
         "self"
     ]
+
+
+@pytest.mark.rest
+def test_the_client_s_remark_on_tokens_is_its_users_own(platform: Platform) -> None:
+    """A connection of this package does not repeat it; the user's own service still does."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    client = logging.getLogger("qiskit_ibm_runtime.qiskit_runtime_service")
+    client.addHandler(handler)
+    before = client.level
+    client.setLevel(logging.WARNING)
+    try:
+        account = platform.credentials().account()
+        Connection(account).open()
+        assert [one for one in said if one.startswith("Loading account")] == []
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in account.environment.items():
+                environment.setenv(name, value)
+            QiskitRuntimeService(
+                channel="ibm_quantum_platform",
+                token=account.token,
+                url=account.url,
+                instance=account.instance,
+            )
+        assert [one for one in said if one.startswith("Loading account with the given token")]
+    finally:
+        client.removeHandler(handler)
+        client.setLevel(before)
 
 
 @pytest.mark.rest

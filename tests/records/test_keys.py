@@ -471,6 +471,23 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
     ("member/u", {}, keys.BudgetMember(uid="u")),
     ("ticket/000000003", {"holder": "u/ab/1"}, keys.Ticket(ticket=3, holder="u/ab/1")),
     ("ticket-void/000000003", {}, keys.TicketVoid(ticket=3)),
+    (
+        "block/lab/000002",
+        {
+            "credentials_type": "ibm-session-credentials",
+            "credentials": {"instance": "crn:1"},
+            "settings": {"max_jobs": 5},
+            "left_out": ["token"],
+        },
+        keys.BlockCopy(
+            block="lab",
+            number=2,
+            credentials_type="ibm-session-credentials",
+            credentials={"instance": "crn:1"},
+            settings={"max_jobs": 5},
+            left_out=["token"],
+        ),
+    ),
     ("written/t", {}, keys.Written(token="t")),
 )
 """One fact of each kind as it stands in ledgers, and what the code makes of it."""
