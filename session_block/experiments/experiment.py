@@ -804,6 +804,8 @@ class Experiment(ExperimentRecords):
                 self._completion.failed()
             elif prefect_context.is_cancelled(error):
                 self._completion.cancelled()
+            elif last:
+                self._completion.interrupted()
         finally:
             self._release_unless_in_use()
 
