@@ -48,8 +48,8 @@ def list_(
 
     Example: session-block experiments list --json
     """
-    from session_block.operations.experiments import overviews
     from session_block.records.identity import SHORT_UID
+    from session_block.records.overviews import overviews
 
     with reporting():
         found = overviews(_ledger(block, ledger_url))

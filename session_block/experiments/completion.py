@@ -241,7 +241,7 @@ class Completion:
             self._quietly(self.close_session)
 
     def interrupted(self) -> None:
-        """Note that a ``with`` block was left by Ctrl-C or the like, so that nobody takes it for open.
+        """Note that a ``with`` block was left by Ctrl-C or the like: it is no longer open.
 
         The openings of a flow run that shares the experiment are left to the end of the run.
         """

@@ -873,6 +873,9 @@ class Experiment(ExperimentRecords):
         if of is not None:
             self._progress.total = of
 
+    def _reported_values(self) -> list[tuple[float, float]]:
+        return [(point.value, point.error) for point in self._progress.points]
+
     def release(self) -> None:
         """Stop watching and close the network connections; nothing changes on the platform.
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from session_block.ledger.store import Ledger
-from session_block.operations.experiments import overview
 from session_block.pubs.encoding import plain_values
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import Intent
+from session_block.records.overviews import overview
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
 

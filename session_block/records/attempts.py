@@ -134,9 +134,7 @@ def _warn_of_others(
         _warn_of_the_one_before(journal.ledger, identity, within)
 
 
-def _warn_of_the_one_before(
-    ledger: Ledger, identity: Identity, within: RootAttempt | None
-) -> None:
+def _warn_of_the_one_before(ledger: Ledger, identity: Identity, within: RootAttempt | None) -> None:
     """Warn if the experiment that a fresh one takes the name from still runs elsewhere."""
     given = Journal(ledger, NAMES).all(NameGiven, identity.name)
     before = next((one for one in given if one.number == identity.number - 1), None)

@@ -12,8 +12,8 @@ from support import Platform
 
 from session_block import Experiment, QuantumSession, compare
 from session_block.algorithms.vqe import VQEReport, run_vqe
+from session_block.display.figures import convergence
 from session_block.errors import InvalidInputError
-from session_block.reporting.prefect_report import convergence
 
 
 @pytest.fixture
