@@ -11,7 +11,7 @@ from typing import Any
 
 from session_block.errors import InvalidInputError
 
-MOST_POINTS = 500
+MOST_POINTS = 300
 """So many points of a line are drawn; of more, every second, third, … one and the last."""
 
 _INK = "#808080"
@@ -101,14 +101,14 @@ def plot(
             color=color,
             marker=".",
             capsize=2,
-            label=_as_text(line.label),
+            label=_label(line.label),
         )
     if reference is not None:
         axes.axhline(reference, color=_REFERENCE, linestyle="--", label="reference")
     if reference is not None or len(drawn) > 1:
         axes.legend(frameon=False, labelcolor=_INK)
-    axes.set_xlabel(_as_text(x_label), color=_INK)
-    axes.set_ylabel(_as_text(y_label), color=_INK)
+    axes.set_xlabel(_label(x_label), color=_INK)
+    axes.set_ylabel(_label(y_label), color=_INK)
     axes.tick_params(colors=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["bottom", "left"]].set_color(_INK)
@@ -122,7 +122,7 @@ def data_uri(picture: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
 
 
-def _as_text(label: str) -> str:
+def _label(label: str) -> str:
     """Return a label that matplotlib does not read as a formula, leave out, or lack letters for."""
     known = "".join(one if one.isprintable() and one <= _LAST_LETTER else "?" for one in label)
     shown = known.replace("$", r"\$")

@@ -6,26 +6,19 @@ goes through :func:`escape <html.escape>` here, and nowhere else.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
 from session_block.display.figures import Line, data_uri, plot
+from session_block.display.text import as_text
 from session_block.errors import InvalidInputError
 
-UNKNOWN = "unknown"
 ROWS = 10
 """So many rows of a table are shown."""
 
-_LONGEST = 200
-"""So many characters of a text are shown."""
-
-_ITEMS = 8
-"""So many numbers of a list, or outcomes of counts, are shown."""
-
 _LEFT = 'style="text-align:left;vertical-align:top"'
+_NAME = 'style="text-align:left;vertical-align:top;white-space:nowrap"'
 
 
 def page(title: str, *parts: str) -> str:
@@ -45,7 +38,7 @@ def paragraph(text: str) -> str:
 def pairs(rows: Iterable[tuple[str, Any]]) -> str:
     """Return names with their values; pairs with the value ``None`` are left out."""
     cells = "".join(
-        f"<tr><th {_LEFT}>{_cell(name)}</th><td {_LEFT}>{_cell(value)}</td></tr>"
+        f"<tr><th {_NAME}>{_cell(name)}</th><td {_LEFT}>{_cell(value)}</td></tr>"
         for name, value in rows
         if value is not None
     )
@@ -63,13 +56,13 @@ def table(title: str, names: Sequence[str], rows: Sequence[Sequence[Any]], *, of
     """
     if not rows:
         return ""
-    shown = f"{title} ({of})" if of == len(rows) else f"{title} ({len(rows)} of {of})"
+    heading = f"{title} ({of})" if of == len(rows) else f"{title} ({len(rows)} of {of})"
     head = "".join(f"<th {_LEFT}>{_cell(name)}</th>" for name in names)
     body = "".join(
         f"<tr>{''.join(f'<td {_LEFT}>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows
     )
     return (
-        f"<details><summary>{_cell(shown)}</summary>"
+        f"<details><summary>{_cell(heading)}</summary>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
     )
 
@@ -89,36 +82,6 @@ def figure(
     )
 
 
-def shown(value: Any) -> str:
-    """Return a value as text for people; long ones are cut.
-
-    Example:
-        >>> shown([0.25, 1.0]), shown({"00": 510, "11": 514}), shown(None)
-        ('0.25, 1', '00: 510, 11: 514', '')
-    """
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:.7g}" if math.isfinite(value) else UNKNOWN
-        case datetime():
-            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
-        case Mapping():
-            return _listed([f"{key}: {shown(one)}" for key, one in value.items()])
-        case list() | tuple():
-            return _listed([shown(one) for one in value[: _ITEMS + 1]], len(value))
-    text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _listed(texts: Sequence[str], number: int | None = None) -> str:
-    left_out = (len(texts) if number is None else number) - _ITEMS
-    more = f", … ({left_out} more)" if left_out > 0 else ""
-    return f"{', '.join(texts[:_ITEMS])}{more}"
-
-
 def _cell(value: Any) -> str:
     """Return a value as HTML that shows it as it is."""
-    return escape(shown(value))
+    return escape(as_text(value))

@@ -56,7 +56,8 @@ class Comparison:
     """Two experiments side by side.
 
     Attributes:
-        experiments: The overview of each, with its recorded usage in seconds.
+        experiments: The overview of each, with ``usage_seconds``, the recorded part of its usage
+            (``None`` if nothing of it is recorded), and ``usage_complete``, whether that is all.
         pairs: Their submissions, in the order of their requests.
     """
 
@@ -100,9 +101,11 @@ class _Experiment:
             one.submission: one.fingerprint for one in journal.all(Intent) if one.generation == 1
         }
         self.rows = self._view.submissions()
+        usage = recorded_usage(journal)
         self.at_a_glance = {
             **overview(ledger, identity).described(),
-            "usage_seconds": recorded_usage(journal).seconds,
+            "usage_seconds": usage.known_seconds,
+            "usage_complete": usage.complete,
         }
 
     def side(self, place: int) -> Side | None:

@@ -13,7 +13,7 @@ from session_block.records.chapters import is_sealed, latest_chapter
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import NAMES, AttemptBegan, AttemptFailed, AttemptLeft, NameGiven
-from session_block.records.sender import is_another_running, this_process
+from session_block.records.sender import is_another_running, sender_here
 from session_block.records.stops import seal_unless_stopped, standing_stop
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def note_attempt(
         flow_run_id=None if within is None else within.run,
         flow_run_attempt=None if within is None else within.number,
         chapter=latest_chapter(journal),
-        sender=this_process(journal.environment),
+        sender=sender_here(journal.environment),
     )
     while True:
         held, ours = journal.record(began)

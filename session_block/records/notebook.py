@@ -8,12 +8,14 @@ from typing import Any
 
 from session_block.display import html
 from session_block.display.figures import Line
+from session_block.display.text import UNKNOWN
 from session_block.records import submissions as records
 from session_block.records.chapters import chapter_report, latest_chapter
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, ExperimentBegan, Intent, Result
 from session_block.records.outcomes import (
+    best_bits_of,
     best_of,
     counts_of,
     doubt_of,
@@ -91,7 +93,7 @@ def report_page(title: str, report: Mapping[str, Any]) -> str:
     return html.page(
         title,
         html.pairs(outcome(report)),
-        convergence(evaluations_of(report), exact_of(report)),
+        convergence_figure(evaluations_of(report), exact_of(report)),
         html.pairs(
             [
                 ("optimizer", report["optimizer"]),
@@ -118,6 +120,7 @@ def outcome(report: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
     yield "exact value", exact_of(report)
     yield "reference", reference_of(report)
     yield "but", doubt_of(report)
+    yield "best bit string", best_bits_of(report)
     yield from (parameters_of(report) or {}).items()
     yield "counts", counts_of(report)
 
@@ -137,7 +140,7 @@ def run_rows(run: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "id", run["uid"]
 
 
-def convergence(points: Points, exact: float | None, *, first: int = 1) -> str:
+def convergence_figure(points: Points, exact: float | None, *, first: int = 1) -> str:
     """Return the figure of values over the evaluations; empty without values.
 
     Args:
@@ -171,11 +174,11 @@ def _figure(
 ) -> str:
     points = evaluations_of(report) or progress
     if points:
-        return convergence(points, exact_of(report))
+        return convergence_figure(points, exact_of(report))
     from session_block.records.results import expectation_values, result_of
 
     found = [expectation_values(result_of(journal.get(Result, one))) for one in latest]
-    drawn = convergence([point for points in found for point in points], exact_of(report))
+    drawn = convergence_figure([point for points in found for point in points], exact_of(report))
     if not drawn or sent <= _RESULTS_DRAWN:
         return drawn
     return drawn + html.paragraph(f"Expectation values of the latest {len(latest)} submissions.")
@@ -193,7 +196,7 @@ def _about(
     moments = [one.result.recorded_at for one in rows if one.result is not None]
     yield "results", f"{journal.count(Result)}, of {sent} requests sent"
     yield "usage", _usage(journal, report, sent)
-    yield "backend", html.UNKNOWN if chosen is None else chosen.name
+    yield "backend", UNKNOWN if chosen is None else chosen.name
     yield "began", None if began is None else began.recorded_at
     yield "latest result", max((one for one in moments if one is not None), default=None)
     yield "chapter", chapter if chapter > 1 else None
@@ -209,7 +212,7 @@ def _usage(journal: Journal, report: Mapping[str, Any] | None, sent: int) -> str
     seconds = run.get("usage_seconds") if isinstance(run, Mapping) else None
     if isinstance(seconds, int | float):
         return f"{seconds:g} s until the report"
-    return f"{html.UNKNOWN} (session-block usage asks)"
+    return f"{UNKNOWN} (session-block usage asks)"
 
 
 def _latest_submissions(journal: Journal, submissions: Sequence[str]) -> list[Submission]:

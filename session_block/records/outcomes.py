@@ -53,12 +53,18 @@ def parameters_of(report: Mapping[str, Any] | None) -> dict[str, float | list[fl
     """
     found: dict[str, float | list[float]] = {}
     for name in _PARAMETERS:
-        value = None if report is None else report.get(name)
-        named = value if isinstance(value, Mapping) else {name: value}
+        value: Any = None if report is None else report.get(name)
+        named: Mapping[Any, Any] = value if isinstance(value, Mapping) else {name: value}
         for key, one in named.items():
             if _is_number(one) or (isinstance(one, list) and one and all(map(_is_number, one))):
                 found[str(key)] = one
     return found or None
+
+
+def best_bits_of(report: Mapping[str, Any] | None) -> str | None:
+    """Return the best bit string, if a report has one; a QAOA's has ``best_bitstring``."""
+    found = None if report is None else report.get("best_bitstring")
+    return found if isinstance(found, str) else None
 
 
 def counts_of(report: Mapping[str, Any] | None) -> dict[str, int] | None:

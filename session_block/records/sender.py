@@ -38,7 +38,7 @@ def sending(environment: Environment) -> Iterator[Sender]:
             environment.live_attempts.discard(token)
 
 
-def this_process(environment: Environment) -> Sender:
+def sender_here(environment: Environment) -> Sender:
     """Describe this process, for as long as it lives."""
     return _sender(environment.own_token, environment)
 

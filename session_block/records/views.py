@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_block import aio
 from session_block.display import html
+from session_block.display.frames import pandas
 from session_block.errors import InvalidInputError, LedgerError
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
@@ -139,7 +140,7 @@ class ExperimentRecords:
         - ``usage_seconds``: what the platform charged for the job, if that was recorded. Jobs in a
           session are charged together, as :meth:`Experiment.usage` tells.
 
-        All results are read, which takes some seconds for ten thousand.
+        All results are read, which takes a millisecond or two for each.
 
         Raises:
             InvalidInputError: pandas is not installed.
@@ -149,12 +150,12 @@ class ExperimentRecords:
 
             Experiment.load("h2").to_dataframe()[["job_id", "value", "standard_error"]]
         """
-        frame = _pandas()
+        pd = pandas()
         from session_block.records.measured import measured_rows
 
         rows = measured_rows(self._journal, self.submissions(), self.report())
-        made = frame.DataFrame(rows, columns=[*_COLUMNS, *_MEASURED])
-        return made.astype(_MEASURED)
+        frame = pd.DataFrame(rows, columns=[*_COLUMNS, *_MEASURED])
+        return frame.astype(_MEASURED)
 
     asubmissions = aio.async_twin(submissions)
     ato_dataframe = aio.async_twin(to_dataframe)
@@ -283,7 +284,7 @@ def load_experiment(
 aload_experiment = aio.async_twin_of_function(load_experiment)
 
 
-def compare(experiments: Sequence[ExperimentRecords]) -> pd.DataFrame:
+def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
     """Return a data frame with a row for each experiment; needs the extra ``analysis``.
 
     What is unknown, or not said by a report, is NaN or ``None``. The columns:
@@ -307,7 +308,7 @@ def compare(experiments: Sequence[ExperimentRecords]) -> pd.DataFrame:
 
         compare([Experiment.load("monday"), Experiment.load("tuesday")])[["best", "exact"]]
     """
-    frame = _pandas().DataFrame([_summary(one) for one in experiments])
+    frame = pandas().DataFrame([_summary(one) for one in experiments])
     return frame if frame.empty else frame.astype(_FLOATS)
 
 
@@ -331,7 +332,7 @@ def _row(recorded: Submission) -> dict[str, Any]:
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _summary(view: ExperimentRecords) -> dict[str, Any]:
+def _summary(view: ExperimentView) -> dict[str, Any]:
     about, usage = view._at_a_glance()  # noqa: SLF001 - this module's
     ours = {
         "experiment": about.identity.name,
@@ -359,11 +360,3 @@ def _summary(view: ExperimentRecords) -> dict[str, Any]:
         if isinstance(value, int | float | str) and not (name == "exact" and value == about.exact)
     }
     return {**ours, **told}
-
-
-def _pandas() -> Any:
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise InvalidInputError("Data frames need pandas: pip install pandas") from error
-    return pd
