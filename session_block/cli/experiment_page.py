@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from session_block.cli.common import ago, print_pairs, print_table, seconds_shown
-from session_block.display.text import UNKNOWN, as_text
+from session_block.display.text import UNKNOWN, shown_value
 
 ROWS = 20
 """So many submissions are shown, the latest ones."""
@@ -58,12 +58,12 @@ def _at_a_glance(about: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     yield "experiment", about["experiment"] + f" ({about['number']})" * (about["number"] > 1)
     yield "id", about["uid"]
     yield "state", about["state"]
-    yield "best", UNKNOWN if about["best"] is None else as_text(about["best"])
-    yield "exact", as_text(about["exact"])
-    yield "reference", as_text(about["reference"])
+    yield "best", UNKNOWN if about["best"] is None else shown_value(about["best"])
+    yield "exact", shown_value(about["exact"])
+    yield "reference", shown_value(about["reference"])
     yield "but", about["doubt"]
-    yield "parameters", as_text(about["parameters"])
-    yield "counts", as_text(about["counts"])
+    yield "parameters", shown_value(about["parameters"])
+    yield "counts", shown_value(about["counts"])
     yield "jobs", f"{about['jobs']}, with {about['results']} results"
     yield (
         "usage",

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from session_block.display.figures import Line, data_uri, plot
-from session_block.display.text import as_text
+from session_block.display.text import shown_value
 from session_block.errors import InvalidInputError
 
 ROWS = 10
@@ -84,4 +84,4 @@ def figure(
 
 def _cell(value: Any) -> str:
     """Return a value as HTML that shows it as it is."""
-    return escape(as_text(value))
+    return escape(shown_value(value))

@@ -16,11 +16,11 @@ _ITEMS = 8
 """So many numbers of a list, or outcomes of counts, are shown."""
 
 
-def as_text(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """Return a value as text for people; long ones are cut.
 
     Example:
-        >>> as_text([0.25, 1.0]), as_text({"00": 510, "11": 514}), as_text(None)
+        >>> shown_value([0.25, 1.0]), shown_value({"00": 510, "11": 514}), shown_value(None)
         ('0.25, 1', '00: 510, 11: 514', '')
     """
     match value:
@@ -33,9 +33,9 @@ def as_text(value: Any) -> str:
         case datetime():
             return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
         case Mapping():
-            return _listed([f"{key}: {as_text(one)}" for key, one in value.items()])
+            return _listed([f"{key}: {shown_value(one)}" for key, one in value.items()])
         case list() | tuple():
-            return _listed([as_text(one) for one in value[: _ITEMS + 1]], len(value))
+            return _listed([shown_value(one) for one in value[: _ITEMS + 1]], len(value))
     text = str(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
