@@ -26,7 +26,7 @@ ORDER = (
     ("sessions", "costs"),
     ("records",),
     ("ledger", "pubs", "client"),
-    ("environment",),
+    ("environment", "display"),
     (
         "account",
         "aio",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,10 +22,15 @@ from session_block.algorithms.qaoa_objective import (
     units,
 )
 from session_block.algorithms.samples import BitString
+from session_block.display.frames import numbered
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.report import RunFacts, run_facts
+from session_block.records.notebook import report_page
 from session_block.references import Implementation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 InitialPoint = Sequence[float] | Literal["ramp", "random"]
 
@@ -102,6 +108,35 @@ class QAOAReport(BaseModel):
     approximation_ratio: float | None
     evaluations: list[QAOAEvaluation]
     run: RunFacts
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a data frame with a row for each evaluation; needs the extra ``analysis``.
+
+        The columns are ``value`` and ``standard_error`` in the problem's unit, ``optimum`` (NaN if
+        it is not known), and ``gammas.0``, …, ``betas.0``, … in radians. The index counts from 1.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+
+        Example::
+
+            report.to_dataframe().plot(y=["value", "optimum"])
+        """
+        rows = [
+            {
+                "value": one.value,
+                "standard_error": one.standard_error,
+                "optimum": math.nan if self.optimum is None else self.optimum,
+                **{f"gammas.{place}": value for place, value in enumerate(one.gammas)},
+                **{f"betas.{place}": value for place, value in enumerate(one.betas)},
+            }
+            for one in self.evaluations
+        ]
+        return numbered(rows, "evaluation")
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return report_page(f"QAOA {self.run.experiment!r}", self.model_dump(mode="json"))
 
 
 def run_qaoa(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,18 @@ from qiskit.quantum_info import SparsePauliOp
 
 from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.optimizers import Gradient, Optimizer
+from session_block.display.frames import numbered
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.primitives import DurableEstimator
 from session_block.experiments.report import RunFacts, run_facts
 from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 from session_block.pubs.request import estimator_request
+from session_block.records.notebook import report_page
 from session_block.references import Implementation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LARGEST_SEED = 2**31
 _SMALL = 8
@@ -86,6 +91,36 @@ class VQEReport(Optimum):
     def session_id(self) -> str | None:
         """The session of the last job; ``None`` in job mode."""
         return self.run.session_ids[-1] if self.run.session_ids else None
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a data frame with a row for each evaluation; needs the extra ``analysis``.
+
+        The columns are ``energy`` and ``standard_error`` in the Hamiltonian's unit, ``restart``,
+        ``exact`` (NaN if it is not known), and ``parameters.0``, ``parameters.1``, … in radians, in
+        the order of the ansatz's parameters. The index counts from 1.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+
+        Example::
+
+            report.to_dataframe().plot(y=["energy", "exact"])
+        """
+        rows = [
+            {
+                "energy": one.energy,
+                "standard_error": one.standard_error,
+                "restart": one.restart,
+                "exact": math.nan if self.exact is None else self.exact,
+                **{f"parameters.{place}": value for place, value in enumerate(one.parameters)},
+            }
+            for one in self.evaluations
+        ]
+        return numbered(rows, "evaluation")
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return report_page(f"VQE {self.run.experiment!r}", self.model_dump(mode="json"))
 
 
 def run_vqe(

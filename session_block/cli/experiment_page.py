@@ -1,4 +1,4 @@
-"""How ``session-block experiments show`` prints an experiment: what people look for comes first."""
+"""How experiments are printed, one or two of them: what people look for comes first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from session_block.cli.common import ago, print_pairs, print_table, seconds_shown
+from session_block.display.text import UNKNOWN, shown_value
 
 ROWS = 20
 """So many submissions are shown, the latest ones."""
@@ -36,6 +37,39 @@ def show_experiment(about: Mapping[str, Any]) -> None:
                 whole=_WHOLE,
                 cut=["label", "end"],
             )
+
+
+def show_side_by_side(experiments: Sequence[Mapping[str, Any]]) -> None:
+    """Print what :class:`~session_block.operations.comparison.Comparison` says of each experiment.
+
+    Lines that none of them has are left out.
+    """
+    columns = [dict(_at_a_glance(one)) for one in experiments]
+    rows = [[name, *(one[name] for one in columns)] for name in columns[0]]
+    print_table(
+        ["", *("first", "second")],
+        [[one or "" for one in row] for row in rows if any(row[1:])],
+        whole=[""],
+    )
+
+
+def _at_a_glance(about: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    seconds, complete = about["usage_seconds"], about["usage_complete"]
+    yield "experiment", about["experiment"] + f" ({about['number']})" * (about["number"] > 1)
+    yield "id", about["uid"]
+    yield "state", about["state"]
+    yield "best", UNKNOWN if about["best"] is None else shown_value(about["best"])
+    yield "exact", shown_value(about["exact"])
+    yield "reference", shown_value(about["reference"])
+    yield "but", about["doubt"]
+    yield "parameters", shown_value(about["parameters"])
+    yield "counts", shown_value(about["counts"])
+    yield "jobs", f"{about['jobs']}, with {about['results']} results"
+    yield (
+        "usage",
+        UNKNOWN if seconds is None else seconds_shown(seconds, final=complete),
+    )
+    yield "backend", about["backend"]
 
 
 def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,7 @@ from session_block.cli.common import (
     soon,
     title,
 )
-from session_block.cli.experiment_page import show_experiment
+from session_block.cli.experiment_page import show_experiment, show_side_by_side
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,8 +49,8 @@ def list_(
 
     Example: session-block experiments list --json
     """
-    from session_block.operations.experiments import overviews
     from session_block.records.identity import SHORT_UID
+    from session_block.records.overviews import overviews
 
     with reporting():
         found = overviews(_ledger(block, ledger_url))
@@ -110,7 +110,10 @@ def compare(
     ledger_url: LedgerURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Compare two experiments, submission by submission, in the order of their requests.
+    """Compare two experiments: what each found, and then submission by submission.
+
+    Submissions are paired in the order of the requests. A difference is the largest one between
+    expectation values, in the unit of their observables.
 
     Example: session-block experiments compare monday tuesday
     """
@@ -123,8 +126,8 @@ def compare(
     if as_json:
         answer(found.described())
         return
-    names = ["experiment", "number", "state", "jobs", "results", "usage_seconds"]
-    print_table(names, [[one[name] for name in names] for one in found.experiments])
+    show_side_by_side(found.experiments)
+    typer.echo()
     print_table(
         ["n", "request", "result", "difference", "label", "first's job", "second's job"],
         [

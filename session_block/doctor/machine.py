@@ -41,9 +41,9 @@ from session_block.ledger.disk import (
 )
 from session_block.ledger.sqlite import sqlite_path
 from session_block.ledger.store import SCHEMA_VERSION, Ledger
-from session_block.operations.experiments import ExperimentState, overviews
 from session_block.records.journal import Journal
 from session_block.records.keys import Written
+from session_block.records.overviews import ExperimentState, overviews
 
 PACKAGE = "prefect-quantum-sessions"
 SHOWN = ("prefect", "sqlalchemy", "qiskit", "qiskit-ibm-runtime")

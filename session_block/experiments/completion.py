@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from session_block import prefect_context
 from session_block.client import at_once
 from session_block.environment.forks import ForkLock
-from session_block.errors import SessionBlockError
+from session_block.errors import LedgerError, SessionBlockError
 from session_block.experiments.assembly import Parts
 from session_block.records import chapters
 from session_block.records.attempts import (
@@ -174,6 +175,9 @@ class Completion:
         if self._within is None:
             noticed = self._parts.here.sessions.was_stopped
             seal_unless_stopped(self._context.identity, self._journal, noticed=noticed)
+            number = self._openings.get(run)
+            if number is not None and not self._context.sealed:
+                note_leaving(self._journal, number)
         return closed
 
     def leave(self, flow_run_id: str | None = None) -> bool:
@@ -235,6 +239,16 @@ class Completion:
         shared = self._within is not None and others_are_inside(self._journal, self._within)
         if self._keep_failed_seconds == 0 and not shared:
             self._quietly(self.close_session)
+
+    def interrupted(self) -> None:
+        """Note that a ``with`` block was left by Ctrl-C or the like: it is no longer open.
+
+        The openings of a flow run that shares the experiment are left to the end of the run.
+        """
+        number = self._openings.get(_this_run())
+        if self._within is None and number is not None:
+            with suppress(LedgerError):  # the caller must see what interrupted it
+                note_leaving(self._journal, number)
 
     def cancelled(self) -> None:
         """End an attempt after a user has cancelled its run, and stop the experiment."""

@@ -804,6 +804,8 @@ class Experiment(ExperimentRecords):
                 self._completion.failed()
             elif prefect_context.is_cancelled(error):
                 self._completion.cancelled()
+            elif last:
+                self._completion.interrupted()
         finally:
             self._release_unless_in_use()
 
@@ -870,6 +872,9 @@ class Experiment(ExperimentRecords):
             self._progress.add(Point(value, error))
         if of is not None:
             self._progress.total = of
+
+    def _reported_values(self) -> list[tuple[float, float]]:
+        return [(point.value, point.error) for point in self._progress.points]
 
     def release(self) -> None:
         """Stop watching and close the network connections; nothing changes on the platform.

@@ -73,6 +73,13 @@ def facts_in(ranges: int) -> sa.Select[Any]:
     )
 
 
+LATEST = (
+    sa.select(*_texts)
+    .where(_starts_with(0))
+    .order_by(facts_table.c.created_at.desc(), facts_table.c.key.desc())
+    .limit(sa.bindparam("most"))
+)
+
 COUNT = sa.select(sa.func.count()).where(_starts_with(0))
 
 
@@ -164,6 +171,13 @@ class DatabaseStore:
         with self._answering(), self.engine.connect() as connection:
             rows = connection.execute(facts_in(len(prefixes)), sought).mappings().all()
         return [self._fact(row) for row in rows]
+
+    def latest(self, experiment: str, prefix: str, most: int) -> list[Fact]:
+        """Return the latest ``most`` facts with a prefix, without payloads, oldest first."""
+        sought = {"experiment": experiment, **prefix_range(0, prefix), "most": most}
+        with self._answering(), self.engine.connect() as connection:
+            rows = connection.execute(LATEST, sought).mappings().all()
+        return [self._fact(row) for row in reversed(rows)]
 
     def count(self, experiment: str, prefix: str, before: str | None) -> int:
         """Return how many keys have this prefix and, if given, sort before ``before``."""

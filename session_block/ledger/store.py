@@ -64,6 +64,9 @@ class Store(Protocol):
     def facts(self, experiment: str, prefixes: tuple[str, ...]) -> list[Fact]:
         """Return an experiment's facts with these prefixes, without payloads, oldest first."""
 
+    def latest(self, experiment: str, prefix: str, most: int) -> list[Fact]:
+        """Return the latest ``most`` facts with a prefix, without payloads, oldest first."""
+
     def count(self, experiment: str, prefix: str, before: str | None) -> int:
         """Return how many keys have this prefix and, if given, sort before ``before``."""
 
@@ -205,6 +208,19 @@ class Ledger:
             LedgerError: The store did not answer, or a fact is damaged.
         """
         return self._store.facts(experiment, prefixes or ("",))
+
+    def latest(self, experiment: str, prefix: str, most: int) -> list[Fact]:
+        """Return the latest facts whose keys have a prefix, as :meth:`facts` does; reads no others.
+
+        Args:
+            experiment: The experiment's UID.
+            prefix: What the keys start with.
+            most: How many facts to return at most.
+
+        Raises:
+            LedgerError: The store did not answer, or a fact is damaged.
+        """
+        return self._store.latest(experiment, prefix, most)
 
     def count(self, experiment: str, prefix: str, *, before: str | None = None) -> int:
         """Count the facts of an experiment whose keys have a prefix, without reading them.

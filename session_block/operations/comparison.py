@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from session_block.ledger.store import Ledger
-from session_block.operations.experiments import overview
 from session_block.pubs.encoding import plain_values
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import Intent
+from session_block.records.overviews import overview
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
 
@@ -56,7 +56,8 @@ class Comparison:
     """Two experiments side by side.
 
     Attributes:
-        experiments: The overview of each, with its recorded usage in seconds.
+        experiments: The overview of each, with ``usage_seconds``, the recorded part of its usage
+            (``None`` if nothing of it is recorded), and ``usage_complete``, whether that is all.
         pairs: Their submissions, in the order of their requests.
     """
 
@@ -100,9 +101,11 @@ class _Experiment:
             one.submission: one.fingerprint for one in journal.all(Intent) if one.generation == 1
         }
         self.rows = self._view.submissions()
+        usage = recorded_usage(journal)
         self.at_a_glance = {
             **overview(ledger, identity).described(),
-            "usage_seconds": recorded_usage(journal).seconds,
+            "usage_seconds": usage.known_seconds,
+            "usage_complete": usage.complete,
         }
 
     def side(self, place: int) -> Side | None:

@@ -1,139 +1,28 @@
-"""Overviews of a ledger's experiments, and one experiment in full. Touches no network."""
+"""One experiment in full, as its ledger records it. Touches no network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from session_block.ledger.store import Ledger
 from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
-from session_block.records.attempts import last_failure
-from session_block.records.chapters import chapter_report, is_sealed, latest_chapter
-from session_block.records.identity import Identity, flow_runs_of, known_experiments
+from session_block.records.identity import Identity, flow_runs_of
 from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
 from session_block.records.keys import (
     AttemptBegan,
     AttemptFailed,
-    BackendChosen,
     ExperimentBegan,
-    FinalJobUsage,
-    FinalSessionUsage,
-    Kind,
     Outcome,
-    Result,
     Resumed,
     Stopped,
 )
-from session_block.records.outcomes import best_of, doubt_of, exact_of
-from session_block.records.sessions import CANCELLED, SessionRecord, read_sessions
-from session_block.records.states import SubmissionState
+from session_block.records.overviews import overview
 from session_block.records.stops import read_stops
 from session_block.records.usage import recorded_usage
 from session_block.records.views import ExperimentView
-
-
-class ExperimentState(StrEnum):
-    """Where an experiment stands, as far as the ledger alone shows.
-
-    A running experiment and a killed one are both ``unfinished``: a killed process records nothing.
-    One that somebody cancelled is ``cancelled``, and one whose session a person or the cost limit
-    ended is ``stopped``: neither buys anything until it is resumed.
-    """
-
-    FINISHED = "finished"
-    HELD = "held"
-    STOPPED = "stopped"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-
-
-@dataclass(frozen=True)
-class Overview:
-    """An experiment at a glance.
-
-    Attributes:
-        jobs: Number of jobs that its submissions have had.
-        results: Number of recorded results.
-        best: The value that its report gives first, such as a VQE's energy in hartree; ``None``
-            while there is none.
-        exact: The exact value, if its report has one.
-        doubt: Why the value may not be what was looked for, such as an optimiser that stopped at
-            its limit; ``None`` if nothing speaks against it.
-        session_id: Its latest session.
-        started_at: When its first fact was recorded. Times are by the machines' clocks.
-        last_activity_at: When its last fact was recorded, apart from facts about its usage.
-    """
-
-    identity: Identity
-    state: ExperimentState
-    backend: str | None
-    jobs: int
-    results: int
-    best: float | None
-    exact: float | None
-    doubt: str | None
-    session_id: str | None
-    started_at: datetime | None
-    last_activity_at: datetime | None
-
-    def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {
-            "experiment": self.identity.name,
-            "number": self.identity.number,
-            "uid": self.identity.uid,
-            "state": self.state.value,
-            "backend": self.backend,
-            "jobs": self.jobs,
-            "results": self.results,
-            "best": self.best,
-            "exact": self.exact,
-            "doubt": self.doubt,
-            "session_id": self.session_id,
-            "started_at": _text(self.started_at),
-            "last_activity_at": _text(self.last_activity_at),
-        }
-
-
-def overviews(ledger: Ledger) -> list[Overview]:
-    """Return the overview of every experiment in a ledger, oldest first."""
-    return [overview(ledger, identity) for identity in known_experiments(ledger)]
-
-
-def overview(ledger: Ledger, identity: Identity) -> Overview:
-    """Return the overview of one experiment."""
-    journal = Journal(ledger, identity.uid)
-    facts = journal.everything()
-    known = [one for _, one in facts if one is not None]
-    sessions = read_sessions(journal)
-    session_ids = [one.session_id for one in sessions if one.session_id]
-    backends = [one.name for one in known if isinstance(one, BackendChosen)]
-    # Usage facts are left out: reading an experiment's usage is no activity of it.
-    moments = [
-        fact.created_at
-        for fact, one in facts
-        if not isinstance(one, FinalJobUsage | FinalSessionUsage)
-    ]
-    report = chapter_report(journal, latest_chapter(journal))
-    return Overview(
-        identity=identity,
-        state=_state(journal, known, sessions),
-        backend=backends[0] if backends else None,
-        jobs=sum(isinstance(one, Outcome) and one.made_job for one in known),
-        results=sum(isinstance(one, Result) for one in known),
-        best=best_of(report),
-        exact=exact_of(report),
-        doubt=doubt_of(report),
-        session_id=session_ids[-1] if session_ids else None,
-        started_at=moments[0] if moments else None,
-        last_activity_at=moments[-1] if moments else None,
-    )
 
 
 def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
@@ -166,24 +55,6 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
         "chapter": view.chapter,
         "report": view.report(),
     }
-
-
-def _state(
-    journal: Journal, facts: Sequence[Kind], sessions: Sequence[SessionRecord]
-) -> ExperimentState:
-    if is_sealed(journal):
-        return ExperimentState.FINISHED
-    recorded = records.fold_all(facts).values()
-    if any(one.state is SubmissionState.HELD for one in recorded):
-        return ExperimentState.HELD
-    stops = read_stops(journal)
-    if stops and stops[-1][1] is None:
-        was_cancelled = stops[-1][0].cause == "cancelled"
-        return ExperimentState.CANCELLED if was_cancelled else ExperimentState.STOPPED
-    if not stops and sessions and CANCELLED in (sessions[-1].closing, sessions[-1].end):
-        return ExperimentState.CANCELLED  # by its program, or by an older version
-    failed = last_failure(journal) is not None
-    return ExperimentState.FAILED if failed else ExperimentState.UNFINISHED
 
 
 def _attempts(journal: Journal) -> list[dict[str, Any]]:

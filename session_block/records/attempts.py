@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from session_block.errors import CrashLoopError
+from session_block.ledger.store import Ledger
 from session_block.records.chapters import is_sealed, latest_chapter
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
-from session_block.records.keys import AttemptBegan, AttemptFailed, AttemptLeft
-from session_block.records.stops import seal_unless_stopped
+from session_block.records.keys import NAMES, AttemptBegan, AttemptFailed, AttemptLeft, NameGiven
+from session_block.records.sender import is_another_running, sender_here
+from session_block.records.stops import seal_unless_stopped, standing_stop
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ def note_attempt(
     within: RootAttempt | None = None,
 ) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
+
+    A warning tells if another process has the experiment open right now.
 
     So a run that crashes repeatedly without progress is not retried for ever. A stopped attempt
     starts a new count, so that a retry by hand gets the full number again. Attempts at a finished
@@ -72,10 +80,16 @@ def note_attempt(
         flow_run_id=None if within is None else within.run,
         flow_run_attempt=None if within is None else within.number,
         chapter=latest_chapter(journal),
+        sender=sender_here(journal.environment),
     )
-    while not journal.record(began)[1]:
+    while True:
+        held, ours = journal.record(began)
+        if ours:
+            break
+        attempts.append(held)
         number += 1  # another attempt began at the same time and took this number
         began = replace(began, attempt=number)
+    _warn_of_others(journal, identity, attempts, within)
     if stopped:
         raise CrashLoopError(
             f"Experiment {identity} has been tried {in_vain} times in a row without a new result "
@@ -84,6 +98,88 @@ def note_attempt(
             experiment=identity.uid,
         )
     return number
+
+
+def _warn_of_others(
+    journal: Journal,
+    identity: Identity,
+    attempts: Iterable[AttemptBegan],
+    within: RootAttempt | None,
+) -> None:
+    """Warn if another process runs the experiment, or the one of its name before it, right now.
+
+    Two programs that open one name at once get one experiment, also if both mean a new one. Only
+    what is certain is told: an attempt of a process of this machine that runs, and has not ended
+    the attempt. A retry and a subflow belong to the same flow run, so they are no others. Limit:
+    processes on other machines and in other containers cannot be seen.
+
+    Args:
+        journal: The experiment's journal.
+        identity: The experiment.
+        attempts: Its attempts before the one that begins now, so that of two the later one warns.
+        within: The flow run's attempt that the one that begins now belongs to, if others of its
+            tree share the experiment.
+    """
+    other = _running_elsewhere(journal, attempts, within)
+    if other is not None:
+        _logger.warning(
+            "Experiment %s is open in %s. This run joins it, because a name is one experiment: "
+            "equal requests are bought once, for both, and the run that asks for something else "
+            "first may stop as diverged. If you meant another experiment, end this run and choose "
+            "another name, or fresh=True. If you meant to resume it, end the other process first.",
+            identity,
+            _described(other),
+        )
+    elif identity.named and identity.number > 1 and not identity.resumed:
+        _warn_of_the_one_before(journal.ledger, identity, within)
+
+
+def _warn_of_the_one_before(ledger: Ledger, identity: Identity, within: RootAttempt | None) -> None:
+    """Warn if the experiment that a fresh one takes the name from still runs elsewhere."""
+    given = Journal(ledger, NAMES).all(NameGiven, identity.name)
+    before = next((one for one in given if one.number == identity.number - 1), None)
+    if before is None:
+        return
+    journal = Journal(ledger, before.uid)
+    other = _running_elsewhere(journal, journal.all(AttemptBegan), within)
+    if other is not None:
+        _logger.warning(
+            "Experiment %s begins while number %d of that name is open in %s. Each buys its own "
+            "jobs. From now on the name alone stands for number %d: to resume the other one "
+            "outside its flow run, give uid=%r. If you meant one experiment, end this run.",
+            identity,
+            before.number,
+            _described(other),
+            identity.number,
+            before.uid,
+        )
+
+
+def _running_elsewhere(
+    journal: Journal, attempts: Iterable[AttemptBegan], within: RootAttempt | None
+) -> AttemptBegan | None:
+    """Return the latest of these attempts that another process makes now; ``None`` if none is."""
+    running = [
+        one
+        for one in sorted(attempts, key=lambda one: one.attempt, reverse=True)
+        if one.sender is not None
+        and not (within is not None and one.flow_run_id == within.run)
+        and is_another_running(one.sender, journal.environment)
+    ]
+    # The ledger is read only now: mostly there is nobody else.
+    if not running or is_sealed(journal) or standing_stop(journal) is not None:
+        return None
+    chapter = latest_chapter(journal)
+    open_now = (one for one in running if one.chapter == chapter and not _has_ended(journal, one))
+    return next(open_now, None)
+
+
+def _described(attempt: AttemptBegan) -> str:
+    sender, began = attempt.sender, attempt.recorded_at
+    host = "" if sender is None else f"process {sender.pid} on {sender.machine.partition('/')[0]}"
+    run = "" if attempt.flow_run_id is None else f" (flow run {attempt.flow_run_id})"
+    since = "" if began is None else f" since {began.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return f"{host}{run}{since}"
 
 
 def note_failure(journal: Journal, attempt: int, keep_seconds: int) -> None:

@@ -96,7 +96,7 @@ def seal(identity: Identity, journal: Journal, report: Mapping[str, Any]) -> dic
 
 def seal_settled(identity: Identity, journal: Journal) -> None:
     """Seal an experiment, unless one of its submissions waits for an operator."""
-    held = _held(journal)
+    held = held_submissions(journal)
     if not held:
         seal(identity, journal, {})
         return
@@ -109,7 +109,7 @@ def seal_settled(identity: Identity, journal: Journal) -> None:
     )
 
 
-def _held(journal: Journal) -> list[str]:
+def held_submissions(journal: Journal) -> list[str]:
     """Return the IDs of the submissions that wait for an operator."""
     # Counting is cheap, and few experiments ever have a hold; folding reads all the facts.
     if not journal.count(Hold):

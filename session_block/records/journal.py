@@ -53,6 +53,11 @@ class Journal:
         facts = self.ledger.facts(self.scope, kind.prefix(*place))
         return [kind.of(fact) for fact in facts]
 
+    def latest(self, kind: type[K], most: int) -> list[K]:
+        """Return the latest ``most`` facts of a kind, oldest first, without payloads."""
+        facts = self.ledger.latest(self.scope, kind.prefix(), most)
+        return [kind.of(fact) for fact in facts]
+
     def several(self, *kinds: type[Kind], at: object = None) -> list[Kind]:
         """Return the facts of several kinds, oldest first, without payloads.
 

@@ -330,6 +330,7 @@ class AttemptBegan(Kind):
             belongs to one place of the run.
         flow_run_attempt: The number of that run's attempt, whose openings share the experiment.
         chapter: The experiment's chapter then.
+        sender: Which process makes it; ``None`` if an older version began it.
     """
 
     KIND = "attempt"
@@ -341,6 +342,10 @@ class AttemptBegan(Kind):
     flow_run_id: str | None = _if_set()
     flow_run_attempt: int | None = _if_set()
     chapter: int = _if_set(default=1)
+    sender: Sender | None = _if_set()
+
+    def __post_init__(self) -> None:
+        _make_sender(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1133,6 +1138,6 @@ def _field(one: Field[Any]) -> _Field:
     )
 
 
-def _make_sender(fact: SessionIntent | Intent) -> None:
+def _make_sender(fact: AttemptBegan | SessionIntent | Intent) -> None:
     if isinstance(fact.sender, Mapping):
         object.__setattr__(fact, "sender", Sender(**fact.sender))

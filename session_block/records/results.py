@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+from qiskit.primitives.containers import BitArray, PrimitiveResult, SamplerPubResult
+
 from session_block.client import decoded
 from session_block.errors import LedgerError
 from session_block.pubs.encoding import decode_result
@@ -24,6 +26,38 @@ def result_of(found: Result | None) -> Any | None:
     if found.program is None:
         return decode_result(found.payload)
     return _of_text(found.program, found.payload, found.job_id)
+
+
+def expectation_values(result: Any | None) -> list[tuple[float, float]]:
+    """Return the expectation values of a result's first PUB with their standard errors, in order.
+
+    Args:
+        result: What :func:`result_of` returns. What is no Estimator's result has none.
+    """
+    data = result[0].data if isinstance(result, PrimitiveResult) and result else None
+    if data is None or not hasattr(data, "evs"):
+        return []
+    pairs = zip(data.evs.ravel(), data.stds.ravel(), strict=True)
+    return [(float(value), float(error)) for value, error in pairs]
+
+
+def counts_measured(result: Any | None) -> dict[str, int] | None:
+    """Return shots by outcome of a Sampler's result, most frequent first.
+
+    Several registers are joined, the first one rightmost.
+
+    Args:
+        result: What :func:`result_of` returns. ``None`` is returned unless it has one PUB with one
+            parameter set and classical registers.
+    """
+    only = result[0] if isinstance(result, PrimitiveResult) and len(result) == 1 else None
+    if not isinstance(only, SamplerPubResult):
+        return None
+    registers = list(only.data.values())
+    if not registers or not all(isinstance(one, BitArray) and not one.shape for one in registers):
+        return None
+    counts = only.join_data().get_counts()
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def reprocessed(found: RawResult) -> Any:

@@ -28,21 +28,42 @@ _logger = logging.getLogger(__name__)
 @contextmanager
 def sending(environment: Environment) -> Iterator[Sender]:
     """Yield a live sender; it counts as gone when the ``with`` block ends."""
-    process = environment.process()
     token = f"{environment.own_token}{environment.new_id()[:16]}"
     with environment.lock:
         environment.live_attempts.add(token)
     try:
-        yield Sender(
-            token=token,
-            machine=process.machine,
-            boot=process.boot,
-            pid=process.pid,
-            started=process.started,
-        )
+        yield _sender(token, environment)
     finally:
         with environment.lock:
             environment.live_attempts.discard(token)
+
+
+def sender_here(environment: Environment) -> Sender:
+    """Describe this process, for as long as it lives."""
+    return _sender(environment.own_token, environment)
+
+
+def _sender(token: str, environment: Environment) -> Sender:
+    process = environment.process()
+    return Sender(
+        token=token,
+        machine=process.machine,
+        boot=process.boot,
+        pid=process.pid,
+        started=process.started,
+    )
+
+
+def is_another_running(sender: Sender, environment: Environment) -> bool:
+    """Whether the sender is another process that runs now. ``True`` is certain, ``False`` is not.
+
+    Of another machine's or container's processes nothing can be seen from here.
+    """
+    if sender.token.startswith(environment.own_token) or sender.started is None:
+        return False
+    return _is_in_sight(sender, environment) and environment.may_be_running(
+        sender.pid, sender.started
+    )
 
 
 def may_be_alive(sender: Sender, environment: Environment) -> bool:

@@ -27,6 +27,13 @@ class RecordedUsage:
     sessions: dict[str, float | None]
     jobs: dict[str, float | None]
 
+    @property
+    def known_seconds(self) -> float | None:
+        """The recorded part; ``None`` if something was charged and nothing of it is recorded."""
+        recorded = [*self.sessions.values(), *self.jobs.values()]
+        nothing = bool(recorded) and all(one is None for one in recorded)
+        return None if nothing else self.seconds
+
     def described(self) -> dict[str, Any]:
         """Return the usage as JSON values."""
         return {

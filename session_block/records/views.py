@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from session_block import aio
-from session_block.errors import InvalidInputError
+from session_block.display import html
+from session_block.display.frames import pandas
+from session_block.errors import InvalidInputError, LedgerError
 from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
@@ -16,10 +18,11 @@ from session_block.records.identity import Identity, check_one, experiments_call
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result
 from session_block.records.noise import NoiseModelOrigin, origins
+from session_block.records.overviews import Overview, overview
 from session_block.records.sessions import SessionRecord, read_sessions
-from session_block.records.states import SubmissionState
 from session_block.records.stops import standing_stop
 from session_block.records.submissions import Submission
+from session_block.records.usage import RecordedUsage, recorded_usage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +112,70 @@ class ExperimentRecords:
         """How many results the ledger holds."""
         return self._journal.count(Result)
 
+    def submissions(self) -> list[dict[str, Any]]:
+        """Return what the ledger says about each submission, in the order of first requests.
+
+        Each row has the ``submission`` ID, ``label``, ``kind``, ``state`` (see
+        :class:`~session_block.records.submissions.SubmissionState`), ``job_id``, ``session_id``,
+        the platform's ``url``, the number of ``generations``, and the times ``asked_at`` and
+        ``done_at`` by the clocks of the machines that recorded them.
+        """
+        recorded = records.fold_all(self._journal.several(*records.FACTS))
+        return [_row(one) for one in recorded.values()]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a data frame with a row for each submission; needs the extra ``analysis``.
+
+        Its columns are those of :meth:`submissions`, and what was measured. What is unknown, or
+        does not apply, is NaN, ``NA`` or ``None``:
+
+        - ``value``: the expectation value of the first PUB, in the unit of its observable; the
+          lowest if it has several, and ``values`` is their number;
+        - ``standard_error``: the standard error of ``value``, as the Estimator gives it;
+        - ``counts``: shots by outcome, most frequent first, of a Sampler's request with one PUB and
+          one parameter set; ``shots`` is their sum;
+        - ``parameters``: what ``value`` was measured at, if the experiment's report lists an
+          evaluation with just this value: a list, in radians;
+        - ``exact``: the exact value that the experiment's report gives, the same in each row;
+        - ``usage_seconds``: what the platform charged for the job, if that was recorded. Jobs in a
+          session are charged together, as :meth:`Experiment.usage` tells.
+
+        All results are read, which takes a millisecond or two for each.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+            LedgerError: The ledger cannot be read or trusted.
+
+        Example::
+
+            Experiment.load("h2").to_dataframe()[["job_id", "value", "standard_error"]]
+        """
+        pd = pandas()
+        from session_block.records.measured import measured_rows
+
+        rows = measured_rows(self._journal, self.submissions(), self.report())
+        frame = pd.DataFrame(rows, columns=[*_COLUMNS, *_MEASURED])
+        return frame.astype(_MEASURED)
+
+    asubmissions = aio.async_twin(submissions)
+    ato_dataframe = aio.async_twin(to_dataframe)
+
+    def _at_a_glance(self) -> tuple[Overview, RecordedUsage]:
+        return overview(self._ledger, self.identity), recorded_usage(self._journal)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the outcome first. Reads the ledger, and asks nobody."""
+        from session_block.records.notebook import experiment_page
+
+        try:
+            return experiment_page(self.identity, self._journal, self._reported_values())
+        except LedgerError as error:
+            return html.page(f"Experiment {self.identity}", html.paragraph(str(error)))
+
+    def _reported_values(self) -> list[tuple[float, float]]:
+        """Return the values that the experiment's program has reported in this process."""
+        return []
+
 
 _COLUMNS = (
     "submission",
@@ -122,6 +189,21 @@ _COLUMNS = (
     "asked_at",
     "done_at",
 )
+
+_MEASURED = {
+    "value": "float64",
+    "standard_error": "float64",
+    "values": "Int64",
+    "counts": "object",
+    "shots": "Int64",
+    "parameters": "object",
+    "exact": "float64",
+    "usage_seconds": "float64",
+}
+"""What to_dataframe adds to the rows, with its types: NaN and NA stand for what is unknown."""
+
+_FLOATS = dict.fromkeys(("best", "exact", "reference", "usage_seconds"), "float64")
+"""The columns of a comparison where NaN stands for what is unknown."""
 
 
 @dataclass(frozen=True)
@@ -160,29 +242,8 @@ class ExperimentView(ExperimentRecords):
             if result is not None:
                 yield RecordedResult(row["submission"], row["label"], row["job_id"], result)
 
-    def submissions(self) -> list[dict[str, Any]]:
-        """Return what the ledger says about each submission, in the order of first requests.
-
-        Each row has the ``submission`` ID, ``label``, ``kind``, ``state`` (see
-        :class:`~session_block.records.submissions.SubmissionState`), ``job_id``, ``session_id``,
-        the platform's ``url``, the number of ``generations``, and the times ``asked_at`` and
-        ``done_at`` by the clocks of the machines that recorded them.
-        """
-        recorded = records.fold_all(self._journal.several(*records.FACTS))
-        return [_row(one) for one in recorded.values()]
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return :meth:`submissions` as a data frame; needs the extra ``analysis``.
-
-        Raises:
-            InvalidInputError: pandas is not installed.
-        """
-        return _pandas().DataFrame(self.submissions(), columns=list(_COLUMNS))
-
     aresult = aio.async_twin(result)
-    asubmissions = aio.async_twin(submissions)
     areport = aio.async_twin(ExperimentRecords.report)
-    ato_dataframe = aio.async_twin(to_dataframe)
 
     async def aresults(self) -> AsyncIterator[RecordedResult]:
         """Async twin of :meth:`results`."""
@@ -226,13 +287,29 @@ aload_experiment = aio.async_twin_of_function(load_experiment)
 def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
     """Return a data frame with a row for each experiment; needs the extra ``analysis``.
 
-    The columns are what the ledger says about each experiment, and the numbers and texts at the top
-    level of its report, such as a VQE's ``energy``.
+    What is unknown, or not said by a report, is NaN or ``None``. The columns:
+
+    - ``experiment``, ``number``, ``uid``, ``state``, ``sealed`` and ``backend``;
+    - ``best``: the value that its report gives first, such as a VQE's energy, in the unit of the
+      observable; ``exact``: the exact value; ``reference``: another value to compare with;
+    - ``parameters``: what the best value was found at, by name; angles are in radians;
+      ``counts``: shots by outcome, most frequent first;
+    - ``sessions``, ``submissions``, ``jobs`` and ``results``: their numbers;
+    - ``usage_seconds``: the recorded part of what the platform charged, and ``usage_complete``:
+      whether that is all;
+    - the numbers and texts at the top level of its report, such as ``energy``. One that has the
+      name of another column is called ``report's`` and that name.
 
     Raises:
         InvalidInputError: pandas is not installed.
+        LedgerError: A ledger cannot be read or trusted.
+
+    Example::
+
+        compare([Experiment.load("monday"), Experiment.load("tuesday")])[["best", "exact"]]
     """
-    return _pandas().DataFrame([_summary(one) for one in experiments])
+    frame = pandas().DataFrame([_summary(one) for one in experiments])
+    return frame if frame.empty else frame.astype(_FLOATS)
 
 
 acompare = aio.async_twin_of_function(compare)
@@ -256,25 +333,30 @@ def _row(recorded: Submission) -> dict[str, Any]:
 
 
 def _summary(view: ExperimentView) -> dict[str, Any]:
-    report = view.report() or {}
-    plain = {key: value for key, value in report.items() if isinstance(value, int | float | str)}
-    rows = view.submissions()
-    return {
-        "experiment": view.identity.name,
-        "number": view.identity.number,
-        "uid": view.uid,
+    about, usage = view._at_a_glance()  # noqa: SLF001 - this module's
+    ours = {
+        "experiment": about.identity.name,
+        "number": about.identity.number,
+        "uid": about.identity.uid,
+        "state": about.state.value,
         "sealed": view.sealed,
-        "backend": view.backend_name,
+        "backend": about.backend,
+        "best": about.best,
+        "exact": about.exact,
+        "reference": about.reference,
+        "parameters": about.parameters,
+        "counts": about.counts,
         "sessions": len({one.session_id for one in view.sessions if one.session_id}),
-        "submissions": len(rows),
-        "results": sum(row["state"] == SubmissionState.RESULT for row in rows),
-        **plain,
+        "submissions": len(view.submissions()),
+        "jobs": about.jobs,
+        "results": about.results,
+        "usage_seconds": usage.known_seconds,
+        "usage_complete": usage.complete,
     }
-
-
-def _pandas() -> Any:
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise InvalidInputError("Data frames need pandas: pip install pandas") from error
-    return pd
+    report = view.report() or {}
+    told = {
+        f"report's {name}" if name in ours else name: value
+        for name, value in report.items()
+        if isinstance(value, int | float | str) and not (name == "exact" and value == about.exact)
+    }
+    return {**ours, **told}

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from qiskit.primitives.containers import PrimitiveResult
-
 from session_block.client import JobMetrics
+from session_block.display.figures import convergence, data_uri
 from session_block.errors import InvalidInputError
 from session_block.records.outcomes import best_of, doubt_of, exact_of
+from session_block.records.results import expectation_values
 from session_block.records.states import SubmissionState
 from session_block.reporting.watched import Watched, job_page
 
 Pair = tuple[float, float]
 """A value and its standard error."""
-
-_INK = "#808080"
-
-_LINE = "#3b82f6"
-
-_REFERENCE = "#f59e0b"
 
 JOBS_SHOWN = 20
 
@@ -40,51 +32,6 @@ _MARKUP = re.compile(r"[\\`*\[\]<>|~&!#]|(?<![^\W_])_|_(?![^\W_])")
 
 _LINKS = re.compile(r":(?=//)|(?<=\bwww)\.|@")
 """What makes a link of bare text."""
-
-
-def convergence(
-    values: Sequence[float],
-    errors: Sequence[float] | None = None,
-    *,
-    reference: float | None = None,
-    label: str = "energy",
-) -> bytes:
-    """Plot a value over the evaluations, and return the figure as SVG.
-
-    Args:
-        values: One for each evaluation, in order.
-        errors: Their standard errors.
-        reference: A known value to compare with, such as the exact ground energy.
-        label: Name of the value.
-
-    Raises:
-        InvalidInputError: There is nothing to draw, or matplotlib is not installed.
-    """
-    if not len(values):
-        raise InvalidInputError("There are no evaluations yet, so there is nothing to draw.")
-    figure = _figure()
-    axes = figure.subplots()
-    numbers = range(1, len(values) + 1)
-    axes.errorbar(numbers, values, yerr=errors, color=_LINE, marker=".", capsize=2, label=label)
-    if reference is not None:
-        axes.axhline(reference, color=_REFERENCE, linestyle="--", label="reference")
-        axes.legend(frameon=False, labelcolor=_INK)
-    axes.set_xlabel("evaluation", color=_INK)
-    axes.set_ylabel(label, color=_INK)
-    axes.tick_params(colors=_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["bottom", "left"]].set_color(_INK)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="svg", transparent=True, bbox_inches="tight")
-    return picture.getvalue()
-
-
-def _figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InvalidInputError("Figures need matplotlib: pip install matplotlib") from error
-    return Figure(figsize=(7, 4))
 
 
 class ReportWriter:
@@ -248,7 +195,7 @@ class ReportWriter:
         for row in rows:
             submission = row["submission"]
             if row["state"] == SubmissionState.RESULT and submission not in self._values:
-                self._values[submission] = _values(self._view.result(submission))
+                self._values[submission] = expectation_values(self._view.result(submission))
         return [point for row in rows for point in self._values.get(row["submission"], ())]
 
 
@@ -275,15 +222,7 @@ def _picture(points: Sequence[Pair], exact: float | None) -> str | None:
     except InvalidInputError:
         # No values yet, or no matplotlib.
         return None
-    return f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}"
-
-
-def _values(result: Any | None) -> list[Pair]:
-    data = result[0].data if isinstance(result, PrimitiveResult) and result else None
-    if data is None or not hasattr(data, "evs"):
-        return []
-    pairs = zip(data.evs.ravel(), data.stds.ravel(), strict=True)
-    return [(float(value), float(error)) for value, error in pairs]
+    return data_uri(picture)
 
 
 def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:

@@ -224,11 +224,38 @@ def test_two_experiments_are_compared_request_by_request(
     assert (first["left"]["job_id"], first["right"]["job_id"]) == (one.job_ids[0], other.job_ids[0])
     assert (last["left"]["label"], last["right"], last["same_result"]) == ("mine", None, None)
     assert [side["jobs"] for side in told["experiments"]] == [3, 2]
+    assert [side["usage_seconds"] for side in told["experiments"]] == [None, None]
     shown = _run("compare", "one", "other", "--ledger-url", ledger_url).stdout
     assert "Their requests first differ at submission 2." in shown
     itself = _json("compare", "one", one.uid, "--ledger-url", ledger_url)
     assert (itself["same_results"], itself["different_results"]) == (3, 0)
     assert itself["first_different_request"] is None
+
+
+def test_what_two_experiments_found_is_compared(block: QuantumSession, ledger_url: str) -> None:
+    """Best and exact value, parameters and counts; what is unknown is said to be, and no zero."""
+    reports = {
+        "found": {"energy": -1.5, "exact": -1.6, "parameters": [0.25, 3.0], "reference": -1.4},
+        "sampled": {"value": 2, "counts": {"00": 510, "11": 514}},
+    }
+    for name, report in reports.items():
+        with block.experiment(name) as experiment:
+            run(experiment, 1)
+            experiment.report(report)
+    told = _json("compare", "found", "sampled", "--ledger-url", ledger_url)
+    first, second = told["experiments"]
+    assert (first["best"], first["exact"], first["reference"]) == (-1.5, -1.6, -1.4)
+    assert (first["parameters"], first["counts"]) == ({"parameters": [0.25, 3.0]}, None)
+    assert (second["best"], second["exact"], second["reference"]) == (2, None, None)
+    assert list(second["counts"].items()) == [("11", 514), ("00", 510)]
+    assert (first["usage_seconds"], first["usage_complete"]) == (None, False)
+    shown = _run("compare", "found", "sampled", "--ledger-url", ledger_url).stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "best -1.5 2" in lines
+    assert "exact -1.6" in lines
+    assert "parameters parameters: 0.25, 3" in lines
+    assert "counts 11: 514, 00: 510" in lines
+    assert "usage unknown unknown" in lines
 
 
 def test_an_export_holds_all_facts_and_readable_results(

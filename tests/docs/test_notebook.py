@@ -118,6 +118,9 @@ def test_the_notebook_runs(environment: dict[str, str], platform: Platform, tmp_
     assert platform.jobs_named("notebook-blocking") == 1
     assert platform.jobs_named("notebook-async") == 3
     assert "estimator" in said[-1]["data"]["text/plain"]
+    view = said[-2]["data"]["text/html"]
+    assert "Experiment &#x27;notebook-async&#x27;: finished" in view
+    assert "data:image/svg+xml" in view
 
 
 def test_blocks_are_saved_and_loaded_in_cells(environment: dict[str, str]) -> None:

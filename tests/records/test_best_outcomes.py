@@ -10,8 +10,8 @@ from session_support import run
 from session_block import QuantumSession
 from session_block.algorithms.hamiltonians import transverse_field_ising
 from session_block.algorithms.vqe import run_vqe
-from session_block.operations.experiments import overview
 from session_block.records.outcomes import best_of, doubt_of, exact_of
+from session_block.records.overviews import overview
 
 
 @pytest.mark.parametrize(

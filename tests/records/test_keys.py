@@ -123,6 +123,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             "flow_run_id": "r",
             "flow_run_attempt": 2,
             "chapter": 3,
+            "sender": SENDER,
         },
         keys.AttemptBegan(
             attempt=13,
@@ -132,6 +133,7 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             flow_run_id="r",
             flow_run_attempt=2,
             chapter=3,
+            sender=Sender(**SENDER),
         ),
     ),
     ("left/000013", {}, keys.AttemptLeft(attempt=13)),

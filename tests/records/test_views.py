@@ -12,8 +12,8 @@ from support import Platform
 
 from session_block import Experiment, QuantumSession, compare
 from session_block.algorithms.vqe import VQEReport, run_vqe
+from session_block.display.figures import convergence
 from session_block.errors import InvalidInputError
-from session_block.reporting.prefect_report import convergence
 
 
 @pytest.fixture
@@ -97,10 +97,52 @@ def test_frames_hold_the_jobs_and_compare_experiments(block: QuantumSession) -> 
     assert list(both["experiment"]) == ["short", "longer"]
     assert list(both["results"]) == [7, 9]
     report = VQEReport.model_validate(views[1].report())
-    assert both["energy"][1] == report.energy
+    assert both["energy"][1] == both["best"][1] == report.energy
+    assert list(both["exact"]) == [report.exact] * 2
+    assert both["parameters"][1] == {"parameters": report.parameters}
+    assert both["usage_seconds"].isna().all()  # nobody has asked since the session closed
+    assert not both["usage_complete"].any()
+    energies = [one.energy for one in VQEReport.model_validate(views[0].report()).evaluations]
+    assert list(frame["value"]) == energies
+    assert list(frame["values"]) == [1] * 7
+    assert (frame["standard_error"] > 0).all()
+    assert (frame["exact"] == report.exact).all()
+    assert list(frame["counts"]) == [None] * 7
+    assert frame["shots"].isna().all()
+    evaluations = report.to_dataframe()
+    assert list(evaluations["energy"]) == [one.energy for one in report.evaluations]
+    assert list(evaluations.index) == list(range(1, 10))
+    points = views[1].to_dataframe()["parameters"]
+    assert list(points) == [one.parameters for one in report.evaluations]
+    assert list(evaluations.columns[-4:]) == [f"parameters.{place}" for place in range(4)]
     empty = Experiment.load(block.experiment("empty").uid, ledger).to_dataframe()
     assert list(empty.columns) == list(frame.columns)
     assert len(empty) == 0
+
+
+def test_frames_of_samples_have_counts_and_no_values(
+    block: QuantumSession, circuit: QuantumCircuit
+) -> None:
+    """What was not measured is not a number; a request without a result yet has nothing."""
+    experiment = block.experiment("sampled")
+    experiment.run_sampler([circuit], shots=8)
+    experiment.submit_sampler([circuit, circuit], shots=8)
+    frame = experiment.to_dataframe()
+    assert list(frame["counts"]) == [{"0": 8}, None]
+    assert frame["shots"][0] == 8
+    assert frame["shots"].isna()[1]
+    for name in ("value", "standard_error", "values", "exact", "usage_seconds"):
+        assert frame[name].isna().all()
+    experiment.cancel_session()
+
+
+def test_a_report_s_own_names_hide_nothing(block: QuantumSession) -> None:
+    """A program may call something of its own ``state``; the comparison has both."""
+    with block.experiment("named") as experiment:
+        experiment.report({"state": "ground", "best": 3.0, "energy": -1.0})
+    row = compare([Experiment.load("named", block.ledger())]).iloc[0]
+    assert (row["state"], row["report's state"]) == ("finished", "ground")
+    assert (row["best"], row["report's best"]) == (-1.0, 3.0)
 
 
 def test_convergence_is_drawn_for_light_and_dark(block: QuantumSession) -> None:

@@ -37,10 +37,11 @@ from session_block.errors import (
 )
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
-from session_block.operations.experiments import ExperimentState, described_in_full, overview
+from session_block.operations.experiments import described_in_full
 from session_block.operations.flow_runs import cancel_experiment
 from session_block.operations.sessions import SessionOperator
 from session_block.records.journal import Journal
+from session_block.records.overviews import ExperimentState, overview
 from session_block.records.sessions import TIDIED, record_closing
 from session_block.records.stops import read_stops, record_stop, resume, stop_for_good
 from session_block.references import SessionRef

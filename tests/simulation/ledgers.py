@@ -73,6 +73,10 @@ class SimulatedStore:
         ]
         return sorted(found, key=lambda fact: (fact.created_at, fact.key))
 
+    def latest(self, experiment: str, prefix: str, most: int) -> list[Fact]:
+        """Return the latest facts, oldest first."""
+        return self.facts(experiment, (prefix,))[-most:]
+
     def count(self, experiment: str, prefix: str, before: str | None) -> int:
         """Count keys."""
         self._read(f"count {prefix}")

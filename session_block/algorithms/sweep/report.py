@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from session_block.algorithms.sweep.plan import Chunk, Span, SweepPlan
+from session_block.display import html
+from session_block.display.figures import Line
+from session_block.display.frames import pandas
 from session_block.errors import InvalidInputError
 from session_block.experiments.report import RunFacts
 from session_block.ledger.store import Ledger
@@ -17,12 +21,17 @@ from session_block.pubs.fingerprint import fingerprint_label, submission_id
 from session_block.records.identity import Identity
 from session_block.records.journal import Journal
 from session_block.records.keys import Draw
+from session_block.records.notebook import run_rows
 from session_block.records.views import load_experiment
 
 if TYPE_CHECKING:
+    import pandas as pd
     from qiskit.primitives.containers import PrimitiveResult, PubResult
 
 _PLAN_KEY = "sweep/plan"
+
+_LINES = 6
+"""So many lines are drawn in one figure."""
 
 ChunkState = Literal["waiting", "submitted", "done", "failed"]
 
@@ -102,6 +111,67 @@ class SweepTable(BaseModel):
         """The number of chunks."""
         return len(self.chunks)
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a data frame with a row for each point; needs the extra ``analysis``.
+
+        The index is the row's place in the whole sweep, counted from 0; places of chunks that are
+        not done are left out. The columns are ``circuit``, ``repetition``, ``chunk``, ``job_id``,
+        and then ``parameters.NAME`` for each parameter, angles in radians. For each observable
+        follow ``values.NAME`` in its unit and ``standard_errors.NAME``. If counts were taken,
+        ``counts`` are the shots by outcome, most frequent first, and ``other_shots`` those of the
+        outcomes left out.
+
+        Raises:
+            InvalidInputError: pandas is not installed.
+
+        Example::
+
+            report.to_dataframe().plot(x="parameters.theta", y="values.ZZ")
+        """
+        jobs = {one.number: one.job_id for one in self.chunks}
+        rows = [_as_columns(one, jobs.get(one.chunk)) for one in self.rows]
+        frame: pd.DataFrame = pandas().DataFrame(rows)
+        if not rows:
+            return frame
+        frame.index = pandas().Index([one.index for one in self.rows], name="index")
+        return frame
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a figure if it has one parameter, and the first rows."""
+        return self._page("Sweep", [])
+
+    def _page(self, title: str, about: Iterable[tuple[str, Any]]) -> str:
+        failed = [one for one in self.chunks if one.state == "failed"]
+        shown = [_as_columns(one, None) for one in self.rows[: html.ROWS]]
+        names = [name for name in (shown[0] if shown else {}) if name not in ("chunk", "job_id")]
+        return html.page(
+            title,
+            html.pairs(
+                [
+                    ("rows", f"{len(self.rows)} of {sum(one.points for one in self.chunks)}"),
+                    ("chunks", f"{self.done} of {self.total} done"),
+                    ("failed chunks", len(failed) or None),
+                    *about,
+                ]
+            ),
+            _figure(self.rows),
+            html.table(
+                "First rows",
+                ["index", *names],
+                [
+                    [row.index, *(cells[name] for name in names)]
+                    for row, cells in zip(self.rows, shown, strict=False)
+                ],
+                of=len(self.rows),
+            ),
+            html.table(
+                "Failed chunks",
+                ["chunk", "job", "message"],
+                [[one.number, one.job_id, one.message] for one in failed[: html.ROWS]],
+                of=len(failed),
+            ),
+        )
+
 
 class SweepReport(SweepTable):
     """The result of a finished sweep.
@@ -111,6 +181,11 @@ class SweepReport(SweepTable):
     """
 
     run: RunFacts
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a figure if it has one parameter, and the first rows."""
+        about = run_rows(self.run.model_dump(mode="json"))
+        return self._page(f"Sweep {self.run.experiment!r}", about)
 
 
 def plan_key(chapter: int) -> str:
@@ -239,6 +314,44 @@ def _measured(plan: SweepPlan, span: Span, result: PubResult) -> Iterator[dict[s
         counts = bits.get_counts(point)
         listed = dict(sorted(counts.items(), key=_frequency)[: plan.outcomes_per_row])
         yield {"counts": listed, "other_shots": bits.num_shots - sum(listed.values())}
+
+
+def _as_columns(row: SweepRow, job_id: str | None) -> dict[str, Any]:
+    """Return a row by the names of a data frame's columns, which cannot be taken twice."""
+    measured: dict[str, Any] = {"counts": row.counts, "other_shots": row.other_shots}
+    if row.values:
+        measured = {}
+        for name, value in row.values.items():
+            measured[f"values.{name}"] = value
+            measured[f"standard_errors.{name}"] = row.standard_errors.get(name)
+    return {
+        "circuit": row.circuit,
+        "repetition": row.repetition,
+        "chunk": row.chunk,
+        "job_id": job_id,
+        **{f"parameters.{name}": value for name, value in row.parameters.items()},
+        **measured,
+    }
+
+
+def _figure(rows: Sequence[SweepRow]) -> str:
+    """Return the figure of expectation values over the one parameter; empty if it has others."""
+    if not rows or len(rows[0].parameters) != 1:
+        return ""
+    [parameter] = rows[0].parameters
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for row in rows:
+        for name, value in row.values.items():
+            error = row.standard_errors.get(name, math.nan)
+            label = f"{row.circuit}, {name}" + f" ({row.repetition})" * (row.repetition > 1)
+            lines.setdefault(label, []).append((row.parameters[parameter], value, error))
+    drawn = [
+        Line(label, *map(list, zip(*sorted(points), strict=True)))
+        for label, points in list(lines.items())[:_LINES]
+    ]
+    figure = html.figure(drawn, x_label=parameter, y_label="value")
+    more = len(lines) - _LINES
+    return figure + html.paragraph(f"{more} more lines are not drawn.") * (more > 0)
 
 
 def _frequency(outcome: tuple[str, int]) -> tuple[int, str]:
