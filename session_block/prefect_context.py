@@ -304,6 +304,14 @@ def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
     return get_run_logger() if inside() else None
 
 
+def flow_run_title() -> str | None:
+    """Return what people call the flow run around this code; ``None`` outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow is None or context.flow_run is None:
+        return None
+    return f"{context.flow.name}, run {context.flow_run.name}"
+
+
 def own_client() -> SyncPrefectClient:
     """Return a Prefect client that outlives the run; the run's own client is closed with it."""
     return get_client(sync_client=True, httpx_settings={"timeout": _CLIENT_SECONDS})

@@ -33,6 +33,37 @@ def exact_of(report: Mapping[str, Any] | None) -> float | None:
     return _number(report, _EXACT)
 
 
+def parameters_of(report: Mapping[str, Any] | None) -> list[float] | None:
+    """Return where the best value was found, if a report says it.
+
+    Args:
+        report: A VQE's has ``parameters``, a QAOA's ``gammas`` and ``betas``, and that of SciPy's
+            result an ``x``.
+    """
+    if report is None:
+        return None
+    found = [report.get(name) for name in ("parameters", "x")]
+    found.append([*_list(report.get("gammas")), *_list(report.get("betas"))])
+    numbers = [_list(one) for one in found]
+    return next((one for one in numbers if one and all(_is_number(item) for item in one)), None)
+
+
+def counts_of(report: Mapping[str, Any] | None) -> dict[str, int] | None:
+    """Return how often bit strings were sampled, if a report says it; most frequent first.
+
+    Args:
+        report: A QAOA's has ``samples``; that of your own program may have ``counts``, a mapping.
+    """
+    if report is None:
+        return None
+    counts = report.get("counts")
+    if not isinstance(counts, Mapping):
+        samples = [one for one in _list(report.get("samples")) if isinstance(one, Mapping)]
+        counts = {one.get("bits"): one.get("count") for one in samples}
+    known = {str(bits): count for bits, count in counts.items() if isinstance(count, int)}
+    return dict(sorted(known.items(), key=lambda one: -one[1])) or None
+
+
 def doubt_of(report: Mapping[str, Any] | None) -> str | None:
     """Return why a result may not be what was looked for; ``None`` if nothing speaks against it.
 
@@ -59,9 +90,15 @@ def doubt_of(report: Mapping[str, Any] | None) -> str | None:
 
 def _number(report: Mapping[str, Any] | None, names: tuple[str, ...]) -> float | None:
     found = (None if report is None else report.get(name) for name in names)
-    return next(
-        (one for one in found if isinstance(one, int | float) and not isinstance(one, bool)), None
-    )
+    return next((one for one in found if _is_number(one)), None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _last_error(report: Mapping[str, Any]) -> float:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
 
@@ -23,6 +25,7 @@ from session_block import prefect_context
 from session_block.events import Event, EventKind
 from session_block.reporting.prefect_report import ReportWriter
 from session_block.reporting.prefect_states import JobStates
+from session_block.reporting.results_table import KEY_PREFIX, Row
 from session_block.reporting.watched import Watched
 
 EVENT_PREFIX = "session-block."
@@ -63,7 +66,9 @@ class PrefectReporter:
         self._states = JobStates(watched.position)
         self._flow_logger = prefect_context.logger() or _logger
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._artifact: UUID | None = None
+        self._report: UUID | None = None
+        self._table: UUID | None = None
+        self._rows: list[Row] = []
         self._submitted = 0
         # In the run's context, so that Prefect attributes events and artifacts to the run.
         context = contextvars.copy_context()
@@ -149,18 +154,26 @@ class PrefectReporter:
 
     def _write_report(self, *, last: bool = False) -> None:
         text = self._writer.markdown(self._submitted, last=last)
-        if self._artifact is None:
-            # The sync function would return a coroutine in the context of an async run.
-            self._artifact = asyncio.run(
-                acreate_markdown_artifact(
-                    text,
-                    key=f"experiment-{self._view.uid}",
-                    description=f"Experiment {self._view.identity}",
+        rows = self._writer.results()
+        with prefect_context.own_client() as client:
+            if self._report is None:
+                self._report = self._created(
+                    acreate_markdown_artifact, text, "experiment-", "Report"
                 )
-            )
-        else:
-            with prefect_context.own_client() as client:
-                client.update_artifact(self._artifact, ArtifactUpdate(data=text))
+            else:
+                client.update_artifact(self._report, ArtifactUpdate(data=text))
+            if self._table is None and rows:
+                self._table = self._created(acreate_table_artifact, rows, KEY_PREFIX, "Results")
+            elif self._table is not None and rows != self._rows:
+                client.update_artifact(self._table, ArtifactUpdate(data=json.dumps(rows)))
+        self._rows = rows
+
+    def _created(
+        self, create: Callable[..., Coroutine[Any, Any, UUID]], data: Any, prefix: str, what: str
+    ) -> UUID:
+        """Create an artifact; the sync function would return a coroutine in an async run."""
+        called = f"{what} of {self._watched.title}"
+        return asyncio.run(create(data, key=f"{prefix}{self._view.uid}", description=called))
 
     @staticmethod
     def _guarded(call: Callable[[], None]) -> None:
