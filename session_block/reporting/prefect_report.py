@@ -21,7 +21,7 @@ from session_block.reporting.results_table import (
     KEY_PREFIX,
     NEWEST,
     Row,
-    counts_row,
+    counts_rows,
     results_rows,
 )
 from session_block.reporting.watched import Watched, workload_page
@@ -145,7 +145,7 @@ class ReportWriter:
             exact=self._exact(report),
             maximised=self._watched.progress.maximised,
         )
-        return found if points else found + self._counts(rows)
+        return found or self._counts(rows)
 
     def _exact(self, report: Mapping[str, Any] | None) -> float | None:
         known = exact_of(report)
@@ -296,14 +296,14 @@ class ReportWriter:
 
     def _counts(self, rows: list[dict[str, Any]]) -> list[Row]:
         """Return a row for each of the Sampler's newest results."""
-        found: list[Row] = []
+        found: list[tuple[int, dict[str, int]]] = []
         for number, row in reversed(list(enumerate(rows, 1))):
             if len(found) == NEWEST:
                 break
             if row["state"] == SubmissionState.RESULT and row["kind"] == "sampler":
                 counts = _sampled(self._view.result(row["submission"]))
-                found += [] if counts is None else [counts_row(number, counts)]
-        return found
+                found += [] if counts is None else [(number, counts)]
+        return counts_rows(found)
 
     def _expectation_values(self, rows: list[dict[str, Any]]) -> list[Point]:
         for row in rows:

@@ -5,7 +5,7 @@ It is short: what was found, the best evaluation, and the newest ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from session_block.events import Point
@@ -30,8 +30,10 @@ NEWEST = 10
 _PARAMETERS, _COUNTS = 8, 4
 
 Row = dict[str, str | float | None]
-"""``evaluation``, ``value``, ``standard error``, ``exact`` and ``at``: parameters or counts, as
-text. If something speaks against the outcome, also ``note``."""
+"""Its columns; those that are empty in every row are left out. ``parameters`` and ``counts`` are
+texts, and ``note`` says what speaks against the outcome."""
+
+_COLUMNS = ("evaluation", "value", "standard error", "exact", "parameters", "counts", "note")
 
 
 def results_rows(
@@ -51,28 +53,28 @@ def results_rows(
 
     Example:
         >>> [row] = results_rows([Point(-1.2, 0.1, (0.5,))], None, exact=-1.5, maximised=False)
-        >>> row["evaluation"], row["value"], row["exact"], row["at"]
+        >>> row["evaluation"], row["value"], row["exact"], row["parameters"]
         ('1, best', -1.2, -1.5, '0.5')
     """
     rows = [] if report is None else _outcome(report, exact)
-    if not points:
-        return rows
-    sign = -1 if maximised else 1
-    best = min(range(len(points)), key=lambda place: sign * points[place].value)
-    newest = range(len(points) - 1, max(len(points) - NEWEST, 0) - 1, -1)
-    rows.append(_evaluation(best, points[best], exact, BEST))
-    rows += [_evaluation(place, points[place], exact) for place in newest if place != best]
-    return rows
+    if points:
+        sign = -1 if maximised else 1
+        best = min(range(len(points)), key=lambda place: sign * points[place].value)
+        newest = range(len(points) - 1, max(len(points) - NEWEST, 0) - 1, -1)
+        rows.append(_evaluation(best, points[best], exact, BEST))
+        rows += [_evaluation(place, points[place], exact) for place in newest if place != best]
+    return _without_empty_columns(rows)
 
 
-def counts_row(number: int, counts: Mapping[str, int]) -> Row:
-    """Return the row of a Sampler's result without a value.
+def counts_rows(results: Iterable[tuple[int, Mapping[str, int]]]) -> list[Row]:
+    """Return the rows of a Sampler's results without values.
 
     Args:
-        number: The number of its request, counted from 1.
-        counts: How often each bit string was sampled.
+        results: The number of each request, counted from 1, and how often each bit string was
+            sampled.
     """
-    return _row(str(number), None, None, None, counts_told(counts))
+    rows = [_row(str(number), counts=counts_told(counts)) for number, counts in results]
+    return _without_empty_columns(rows)
 
 
 def parameters_told(parameters: Sequence[float]) -> str:
@@ -103,28 +105,38 @@ def _outcome(report: Mapping[str, Any], exact: float | None) -> list[Row]:
     best, counts, parameters = best_of(report), counts_of(report), parameters_of(report)
     if best is None and counts is None:
         return []
-    at = None if parameters is None else parameters_told(parameters)
-    row = _row(RESULT, best, None, exact, at if counts is None else counts_told(counts))
-    doubt = doubt_of(report)
-    return [row if doubt is None else {**row, "note": doubt}]
+    row = _row(
+        RESULT,
+        best,
+        exact=exact,
+        parameters=None if parameters is None else parameters_told(parameters),
+        counts=None if counts is None else counts_told(counts),
+        note=doubt_of(report),
+    )
+    return [row]
 
 
 def _evaluation(place: int, point: Point, exact: float | None, mark: str = "") -> Row:
     at = None if point.at is None else parameters_told(point.at)
-    return _row(f"{place + 1}{mark}", point.value, point.error, exact, at)
+    return _row(f"{place + 1}{mark}", point.value, point.error, exact, parameters=at)
 
 
 def _row(
     evaluation: str,
-    value: float | None,
-    error: float | None,
-    exact: float | None,
-    at: str | None,
+    value: float | None = None,
+    error: float | None = None,
+    exact: float | None = None,
+    **texts: str | None,
 ) -> Row:
     return {
         "evaluation": evaluation,
         "value": None if value is None else float(f"{value:.8g}"),
         "standard error": None if error is None else float(f"{error:.2g}"),
         "exact": None if exact is None else float(f"{exact:.8g}"),
-        "at": at,
+        **texts,
     }
+
+
+def _without_empty_columns(rows: list[Row]) -> list[Row]:
+    kept = [name for name in _COLUMNS if any(row.get(name) is not None for row in rows)]
+    return [{name: row.get(name) for name in kept} for row in rows]
