@@ -372,17 +372,23 @@ def _link(url: str | None, workload_id: str) -> str:
 
 def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:
     job_id = row["job_id"]
-    took = None if metrics is None else metrics.duration
     cells = (
         "not submitted yet" if job_id is None else _link(row["url"], job_id),
         row["kind"] or "unknown",
         _state(row["state"], metrics),
         f"{row['asked_at']:%H:%M:%S}",
-        _duration(None if took is None else took.queued),
-        _duration(None if took is None else took.ran),
-        _duration(None if metrics is None else metrics.usage_seconds),
+        *(("not asked",) * 3 if metrics is None else _times(metrics)),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _times(metrics: JobMetrics) -> tuple[str, str, str]:
+    """Return how long a job waited and ran, and what was charged."""
+    took, unknown = metrics.duration, "unknown" if metrics.finished else "not yet"
+    usage = unknown if metrics.usage_seconds is None else _duration(metrics.usage_seconds)
+    if took is None:
+        return unknown, unknown, usage
+    return _duration(took.queued), _duration(took.ran), usage
 
 
 def _state(state: str, metrics: JobMetrics | None) -> str:

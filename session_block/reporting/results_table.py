@@ -25,7 +25,8 @@ RESULT = "result"
 BEST = ", best"
 """How the number of the best evaluation ends."""
 
-NEWEST = 10
+NEWEST = 8
+"""With the outcome and the best one a page of the UI's table."""
 
 _PARAMETERS, _COUNTS = 8, 4
 
@@ -82,9 +83,9 @@ def parameters_told(parameters: Sequence[float]) -> str:
 
     Example:
         >>> parameters_told([0.123456789, -2.0])
-        '0.12346, -2'
+        '0.1235, -2'
     """
-    told = ", ".join(f"{one:.5g}" for one in parameters[:_PARAMETERS])
+    told = ", ".join(f"{one:.4g}" for one in parameters[:_PARAMETERS])
     return told if len(parameters) <= _PARAMETERS else f"{told}, … ({len(parameters)} in all)"
 
 
