@@ -26,7 +26,7 @@ from session_block.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from session_block.operations.deployment_runs import Found, RunSeen
+    from session_block.operations.deployment_runs import ExperimentResults, RunSeen
     from session_block.reporting.results_table import Row
 
 LOOK_SECONDS = 2.0
@@ -186,7 +186,7 @@ def _hints(seen: RunSeen, seconds: float) -> Sequence[str]:
     return []
 
 
-def _line(found: Found, latest: Row) -> str:
+def _line(found: ExperimentResults, latest: Row) -> str:
     best, counts = found.best, latest.get("counts")
     told = f"evaluation {_number(latest)}: {counts or _value(latest, 'value')}"
     if best is not None and "value" in best:
@@ -194,7 +194,7 @@ def _line(found: Found, latest: Row) -> str:
     return f"{told}  exact {_value(latest, 'exact')}" if "exact" in latest else told
 
 
-def _facts(found: Found, *, running: bool) -> Iterator[tuple[str, str]]:
+def _facts(found: ExperimentResults, *, running: bool) -> Iterator[tuple[str, str]]:
     latest = found.latest
     shown = found.best or latest
     if shown is None:

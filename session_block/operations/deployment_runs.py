@@ -30,7 +30,7 @@ _REFUSED = (409, 422)
 
 
 @dataclass(frozen=True)
-class Found:
+class ExperimentResults:
     """What one experiment of a flow run has found, as its table in the Prefect UI says.
 
     Attributes:
@@ -81,7 +81,7 @@ class RunSeen:
     has_begun: bool
     is_over: bool
     is_completed: bool
-    experiments: tuple[Found, ...]
+    experiments: tuple[ExperimentResults, ...]
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -155,7 +155,7 @@ def look_at_run(flow_run_id: str) -> RunSeen:
         return _seen(run, _tables(client, run_id))
 
 
-def _seen(run: FlowRun, experiments: tuple[Found, ...]) -> RunSeen:
+def _seen(run: FlowRun, experiments: tuple[ExperimentResults, ...]) -> RunSeen:
     state = run.state
     return RunSeen(
         flow_run_id=str(run.id),
@@ -170,18 +170,18 @@ def _seen(run: FlowRun, experiments: tuple[Found, ...]) -> RunSeen:
     )
 
 
-def _tables(client: SyncPrefectClient, run_id: UUID) -> tuple[Found, ...]:
+def _tables(client: SyncPrefectClient, run_id: UUID) -> tuple[ExperimentResults, ...]:
     """Return the newest table of each experiment of a flow run, in the order of their making."""
     only = ArtifactFilter(
         flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]),
         key=ArtifactFilterKey(like_=f"{KEY_PREFIX}%"),
     )
-    newest: dict[str, Found] = {}
+    newest: dict[str, ExperimentResults] = {}
     made = client.read_artifacts(artifact_filter=only, sort=ArtifactSort.CREATED_DESC)
     for one in reversed(made):  # a retry of the run makes a table anew
         uid = str(one.key).removeprefix(KEY_PREFIX)
         rows: list[Row] = json.loads(one.data) if isinstance(one.data, str) else []
-        newest[uid] = Found(uid, one.description or "", tuple(rows))
+        newest[uid] = ExperimentResults(uid, one.description or "", tuple(rows))
     return tuple(newest.values())
 
 
