@@ -178,7 +178,7 @@ def test_a_hamiltonian_of_their_own_is_killed_and_goes_on(newcomer: Newcomer) ->
 def test_it_is_scheduled(newcomer: Newcomer) -> None:
     """The pages' deployment runs with their Hamiltonian, and its schedule is switched on."""
     port = free_port()
-    run = _told("docs/tutorial.md", "prefect deployment run vqe/h2-nightly --watch")
+    run = _told("docs/tutorial.md", "session-block deployment run vqe/h2-nightly --watch")
     parameter = _told(
         "docs/tutorial.md", """hamiltonian='[["ZZ", 1.0], ["XI", 0.5], ["IX", 0.5]]'"""
     )
@@ -196,7 +196,8 @@ def test_it_is_scheduled(newcomer: Newcomer) -> None:
         watched = newcomer.types(
             f"{run} --param {parameter} --param optimizer_options='{{\"maxiter\": 12}}'"
         )
-        assert "Completed" in watched
+        assert "is Completed" in watched
+        assert re.search(r"^best +-\d", watched, re.MULTILINE)
         (schedule,) = set(
             re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", newcomer.types(listing))
         )
