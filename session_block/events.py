@@ -19,18 +19,28 @@ class Point:
     Attributes:
         value: The value.
         error: Its standard error.
+        at: The parameters at which it was taken; ``None`` if they were not told.
     """
 
     value: float
     error: float = 0.0
+    at: tuple[float, ...] | None = None
 
 
 class Progress:
-    """How far an experiment is, as its own code reports it in this process."""
+    """How far an experiment is, as its own code reports it in this process.
+
+    Attributes:
+        total: The expected number of results; ``None`` if it is not known.
+        exact: The exact value that is looked for; ``None`` if it is not known.
+        maximised: Whether the highest value is best; otherwise the lowest is.
+    """
 
     def __init__(self) -> None:
         self._points: list[Point] = []
         self.total: int | None = None
+        self.exact: float | None = None
+        self.maximised = False
 
     @property
     def points(self) -> list[Point]:

@@ -29,6 +29,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
+from prefect.states import Completed
 
 from session_block.errors import LabelRequiredError
 
@@ -304,6 +305,14 @@ def logger() -> logging.LoggerAdapter[Any] | logging.Logger | None:
     return get_run_logger() if inside() else None
 
 
+def flow_run_title() -> str | None:
+    """Return what people call the flow run around this code; ``None`` outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow is None or context.flow_run is None:
+        return None
+    return f"{context.flow.name}, run {context.flow_run.name}"
+
+
 def own_client() -> SyncPrefectClient:
     """Return a Prefect client that outlives the run; the run's own client is closed with it."""
     api = get_current_settings().api
@@ -438,13 +447,68 @@ def _current_attempt() -> TaskAttempt | None:
     )
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What the UI calls a wait for a job, and what it tells of the result."""
+
+    name: str
+    tell: Callable[[Any], str] | None
+
+
+_shown: ContextVar[_Shown | None] = ContextVar("session_block_shown", default=None)
+
+
+@contextmanager
+def shown_as(name: str, tell: Callable[[Any], str] | None = None) -> Iterator[None]:
+    """Say how the UI shows the task run that waits for a job here, by :func:`visibly`.
+
+    It only shows: no request is recognised by it.
+
+    Args:
+        name: The task run's name, such as ``evaluation 12``. Prefect takes it only when it makes
+            the run; a later one is overwritten.
+        tell: Makes of the result the message of the run's final state.
+    """
+    token = _shown.set(_Shown(name, tell))
+    try:
+        yield
+    finally:
+        _shown.reset(token)
+
+
+@contextmanager
+def shown_as_part(number: int, of: int) -> Iterator[None]:
+    """Number the task runs of a request that takes several jobs; its value needs them all."""
+    whole = _shown.get()
+    if whole is None:
+        yield
+        return
+    with shown_as(f"{whole.name}, job {number} of {of}"):
+        yield
+
+
 def visibly(name: str, call: Callable[[], T]) -> T:
-    """Call a function; directly inside a flow, as a task run, so that the UI shows it."""
-    if FlowRunContext.get() is None or TaskRunContext.get() is not None:
-        return call()
-    return _call.with_options(name=name, task_run_name=lambda: name)(call)
+    """Call a function; directly inside a flow, as a task run, so that the UI shows it.
+
+    Args:
+        name: The task run's name, if :func:`shown_as` says no other.
+        call: The function.
+    """
+    if FlowRunContext.get() is not None and TaskRunContext.get() is None:
+        shown = _shown.get() or _Shown(name, None)
+        made: list[T] = []
+        task_run = _call.with_options(name=shown.name, task_run_name=lambda: shown.name)
+        task_run(lambda: _told(call, made, shown))
+        return made[-1]
+    return call()
+
+
+def _told(call: Callable[[], T], made: list[T], shown: _Shown) -> State[Any]:
+    """Call a function, add what it returns to ``made``, and return the state that tells of it."""
+    made.append(call())
+    return Completed(message=None if shown.tell is None else shown.tell(made[-1]))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def _call(call: Callable[[], T]) -> T:
+def _call(call: Callable[[], State[Any]]) -> State[Any]:
     return call()

@@ -217,17 +217,19 @@ def run_qaoa(
     )
     unit = units(problem, reps)
     start, optimizer_seed = _beginning(experiment, reps, initial_point, seed, unit)
+    extremes = problem.extremes()
+    experiment.progress(exact=_optimum(problem, extremes), maximised=problem.maximised)
     evaluations: list[QAOAEvaluation] = []
 
     def evaluate(points: Points) -> Points:
-        means = landscape.evaluate(points)
+        means = landscape.evaluate(points, len(evaluations))
         for point, mean in zip(points, means, strict=True):
             evaluations.append(
                 QAOAEvaluation(
                     **_angles(point, reps), value=mean.value, standard_error=mean.standard_error
                 )
             )
-            experiment.progress(mean.value, mean.standard_error)
+            experiment.progress(mean.value, mean.standard_error, at=point)
             if on_evaluation is not None:
                 on_evaluation(len(evaluations), evaluations[-1])
         return np.array([mean.value for mean in means])
@@ -246,7 +248,7 @@ def run_qaoa(
         found.x, found.fun = found.x * unit, found.fun * scale
     final, best = landscape.sample(found.x)
     mean = final.mean()
-    optimum, ratio = _compared(problem, mean.value)
+    optimum = _optimum(problem, extremes)
     report = QAOAReport(
         problem=problem,
         reps=reps,
@@ -265,7 +267,7 @@ def run_qaoa(
         shots=final.shots,
         samples=final.commonest(_REPORTED_STRINGS),
         optimum=optimum,
-        approximation_ratio=ratio,
+        approximation_ratio=_ratio(problem, extremes, mean.value),
         evaluations=evaluations,
         run=run_facts(experiment, experiment.usage_seconds()),
     )
@@ -320,13 +322,20 @@ def _given(initial_point: Sequence[float], reps: int) -> Point:
     return point
 
 
-def _compared(problem: SpinProblem, mean: float) -> tuple[float | None, float | None]:
-    """Return the exact optimum and the approximation ratio; both ``None`` if it is unknown."""
-    extremes = problem.extremes()
+Extremes = tuple[float, float] | None
+"""The lowest and the highest value that there is; ``None`` if they are unknown."""
+
+
+def _optimum(problem: SpinProblem, extremes: Extremes) -> float | None:
+    return None if extremes is None else extremes[1 if problem.maximised else 0]
+
+
+def _ratio(problem: SpinProblem, extremes: Extremes, mean: float) -> float | None:
+    """Return the approximation ratio; ``None`` if it is unknown."""
     if extremes is None:
-        return None, None
+        return None
     worst, optimum = extremes if problem.maximised else extremes[::-1]
-    return optimum, (mean - worst) / (optimum - worst)
+    return (mean - worst) / (optimum - worst)
 
 
 def _angles(point: Point, reps: int) -> dict[str, list[float]]:

@@ -19,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
+from qiskit.primitives.containers import PrimitiveResult
 
+from session_block.algorithms.evaluations import evaluations_named, values_told
 from session_block.algorithms.ising import SpinProblem
 from session_block.algorithms.samples import BitString, Mean, Samples
 from session_block.errors import InvalidInputError, NotISAError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.primitives import DurableEstimator, DurableSampler
+from session_block.prefect_context import shown_as
 from session_block.pubs.request import estimator_request, sampler_request
 from session_block.references import Implementation
 
@@ -33,6 +36,8 @@ Point = NDArray[np.float64]
 _GAMMA_END, _BETA_BEGIN = 1.1, 0.75
 """The linear ramp's last γ and first β. No other pair tried was much better, on rings and on cubic,
 random and complete graphs, weighted or not, with 1 to 8 layers."""
+
+_COUNTS_TOLD = 3
 
 Objective = Literal["estimator", "sampler"]
 
@@ -122,7 +127,7 @@ class Landscape:
         self._observable = problem.operator()
         self._best: list[BitString] = []
         self._pinned = False
-        self._means: Callable[[Points], list[Mean]]
+        self._means: Callable[[Points, str], list[Mean]]
         if objective == "estimator":
             estimator = self._make_estimator(options, implementation)
             self._means = partial(self._estimated, estimator)
@@ -134,14 +139,18 @@ class Landscape:
             final_options = options if final_options is None else final_options
         self._final = self._make_sampler(final_shots, final_options, implementation)
 
-    def evaluate(self, points: Points) -> list[Mean]:
+    def evaluate(self, points: Points, before: int = 0) -> list[Mean]:
         """Return the objective at points of shape ``(n, 2p)``.
+
+        Args:
+            points: The points.
+            before: The number of evaluations before these, for the name that the UI shows.
 
         Raises:
             NotISAError: The backend has too few qubits; no job was sent.
         """
         self._pin()
-        return self._means(points)
+        return self._means(points, evaluations_named(before, len(points)))
 
     def sample(self, point: Point) -> tuple[Samples, BitString]:
         """Sample the circuit at a point of shape ``(2p,)``, with the final shots and options.
@@ -150,25 +159,50 @@ class Landscape:
             The samples, and the best bit string of these and all earlier samples.
         """
         self._pin()
-        (samples,) = self._sampled(self._final, point[np.newaxis], self._final_shots)
+        request = [(self._measured, self._values(point[np.newaxis]))]
+        with shown_as("final sample", self._final_told):
+            result = self._final.run(request, shots=self._final_shots).result()
+        (samples,) = self._kept(self._samples(result))
         return samples, self._best[0]
 
-    def _estimated(self, estimator: DurableEstimator, points: Points) -> list[Mean]:
+    def _estimated(self, estimator: DurableEstimator, points: Points, shown: str) -> list[Mean]:
         pub = (self._circuit, self._observable, self._values(points))
-        data = estimator.run([pub], precision=self._precision).result()[0].data
-        constant = self._problem.terms.constant
+        with shown_as(shown, lambda result: self._told(self._expected(result))):
+            return self._expected(estimator.run([pub], precision=self._precision).result())
+
+    def _expected(self, result: PrimitiveResult) -> list[Mean]:
+        constant, data = self._problem.terms.constant, result[0].data
         return [
             Mean(constant + float(value), float(error))
             for value, error in zip(data.evs, data.stds, strict=True)
         ]
 
-    def _sample_means(self, sampler: DurableSampler, points: Points) -> list[Mean]:
-        return [one.mean(self._alpha) for one in self._sampled(sampler, points, self._shots)]
+    def _sample_means(self, sampler: DurableSampler, points: Points, shown: str) -> list[Mean]:
+        request = [(self._measured, self._values(points))]
+        with shown_as(shown, lambda result: self._told(self._averaged(self._samples(result)))):
+            result = sampler.run(request, shots=self._shots).result()
+        return self._averaged(self._kept(self._samples(result)))
 
-    def _sampled(self, sampler: DurableSampler, points: Points, shots: int | None) -> list[Samples]:
-        result = sampler.run([(self._measured, self._values(points))], shots=shots).result()
+    def _averaged(self, samples: list[Samples]) -> list[Mean]:
+        return [one.mean(self._alpha) for one in samples]
+
+    def _told(self, means: list[Mean]) -> str:
+        return values_told("cut" if self._problem.maximised else "energy", means)
+
+    def _final_told(self, result: PrimitiveResult) -> str:
+        (samples,) = self._samples(result)
+        best = samples.best()
+        found = f"{self._told([samples.mean()])}; best {best.value:.6g}: {best.bits}"
+        counts = ", ".join(f"{one.bits} ×{one.count}" for one in samples.commonest(_COUNTS_TOLD))
+        return f"{found}; of {samples.shots} samples {counts}"
+
+    def _samples(self, result: PrimitiveResult) -> list[Samples]:
+        """Return the samples at each point of a request."""
         measured = result[0].data.meas
-        sampled = [Samples.of(self._problem, measured[place]) for place in range(len(points))]
+        return [Samples.of(self._problem, measured[place]) for place in range(measured.shape[0])]
+
+    def _kept(self, sampled: list[Samples]) -> list[Samples]:
+        """Note the best bit string of samples, and return them."""
         best = max if self._problem.maximised else min
         found = [*self._best, *(one.best() for one in sampled)]
         self._best = [best(found, key=lambda one: one.value)]

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
+from qiskit.primitives.containers import PrimitiveResult
 from qiskit.quantum_info import SparsePauliOp
 
+from session_block.algorithms.evaluations import evaluations_named, values_told
 from session_block.algorithms.hamiltonians import H2_PAULIS, exact_ground_energy
 from session_block.algorithms.optimizers import Gradient, Optimizer
 from session_block.display.frames import numbered
@@ -21,6 +23,7 @@ from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.primitives import DurableEstimator
 from session_block.experiments.report import RunFacts, run_facts
+from session_block.prefect_context import shown_as
 from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 from session_block.pubs.request import estimator_request
 from session_block.records.notebook import report_page
@@ -203,10 +206,14 @@ def run_vqe(
         gradient,
         experiment.once("vqe/seed", lambda: int(random.integers(_LARGEST_SEED))),
     )
+    exact = exact_ground_energy(observable) if observable.num_qubits <= _SMALL else None
+    experiment.progress(exact=exact)
     evaluations: list[Evaluation] = []
 
     def energies(points: NDArray[np.float64], restart: int) -> NDArray[np.float64]:
-        data = estimator.run([(circuit, observable, points)], precision=precision).result()[0].data
+        with shown_as(evaluations_named(len(evaluations), len(points)), _told):
+            job = estimator.run([(circuit, observable, points)], precision=precision)
+            data = job.result()[0].data
         for point, energy, error in zip(points, data.evs, data.stds, strict=True):
             evaluations.append(
                 Evaluation(
@@ -216,7 +223,7 @@ def run_vqe(
                     restart=restart,
                 )
             )
-            experiment.progress(float(energy), float(error))
+            experiment.progress(float(energy), float(error), at=point)
             if on_evaluation is not None:
                 on_evaluation(len(evaluations), evaluations[-1])
         return np.asarray(data.evs, dtype=float)
@@ -228,13 +235,18 @@ def run_vqe(
     best = min(optima, key=lambda one: one.energy)
     report = VQEReport(
         **best.model_dump(),
-        exact=exact_ground_energy(observable) if observable.num_qubits <= _SMALL else None,
+        exact=exact,
         optimizer=optimizer,
         optima=optima,
         evaluations=evaluations,
         run=run_facts(experiment, experiment.usage_seconds()),
     )
     return VQEReport.model_validate(experiment.seal(report.model_dump()))
+
+
+def _told(result: PrimitiveResult) -> str:
+    data = result[0].data
+    return values_told("energy", zip(data.evs, data.stds, strict=True))
 
 
 def _sealed(experiment: Experiment, report: Mapping[str, Any]) -> VQEReport:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from session_block.cli import (
+    deployment,
     doctor,
     experiments,
     ledger,
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(platform.app, name="platform")
 app.add_typer(setup.app, name="setup")
+app.add_typer(deployment.app, name="deployment")
 app.add_typer(experiments.app, name="experiments")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(sessions.app, name="sessions")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
@@ -858,20 +858,39 @@ class Experiment(ExperimentRecords):
         self.events.subscribe(self._reporter.observe)
 
     def progress(
-        self, value: float | None = None, error: float = 0.0, *, of: int | None = None
+        self,
+        value: float | None = None,
+        error: float = 0.0,
+        *,
+        at: Iterable[float] | None = None,
+        of: int | None = None,
+        exact: float | None = None,
+        maximised: bool | None = None,
     ) -> None:
-        """Show progress in the Prefect UI's report; nothing is recorded.
+        """Show progress in the Prefect UI's report and table; nothing is recorded.
 
         Args:
             value: The next value of the objective, for the convergence figure. If no values are
                 given, the figure shows the Estimator's expectation values.
             error: Its standard error.
+            at: The parameters at which it was taken.
             of: The expected number of results, if it is known.
+            exact: The exact value that is looked for, if it is known.
+            maximised: Whether the highest value is best; at first the lowest is.
+
+        Example:
+            >>> experiment.progress(exact=-1.857275)
+            >>> experiment.progress(-1.8, 0.02, at=[0.1, 0.2])
         """
         if value is not None:
-            self._progress.add(Point(value, error))
+            where = None if at is None else tuple(float(one) for one in at)
+            self._progress.add(Point(value, error, where))
         if of is not None:
             self._progress.total = of
+        if exact is not None:
+            self._progress.exact = exact
+        if maximised is not None:
+            self._progress.maximised = maximised
 
     def _reported_values(self) -> list[tuple[float, float]]:
         return [(point.value, point.error) for point in self._progress.points]

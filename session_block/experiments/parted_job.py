@@ -9,7 +9,7 @@ from qiskit.primitives import BasePrimitiveJob
 from qiskit.primitives.containers import PrimitiveResult
 from qiskit_ibm_runtime import IBMBackend
 
-from session_block import aio
+from session_block import aio, prefect_context
 from session_block.errors import InvalidInputError
 from session_block.experiments.job import DurableJob
 from session_block.pubs.request import merged
@@ -100,8 +100,11 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
             JobWaitTimeoutError: The wait timed out; the jobs continue.
             SubmissionHeldError: The platform no longer knows a job.
         """
-        left = self._time_left(timeout)
-        return merged([(part.places or (), part.result(left())) for part in self.parts])
+        left, found = self._time_left(timeout), []
+        for number, part in enumerate(self.parts, 1):
+            with prefect_context.shown_as_part(number, len(self.parts)):
+                found.append((part.places or (), part.result(left())))
+        return merged(found)
 
     def status(self) -> str:
         """Return the state of the whole: done if all are, failed or cancelled if one is."""

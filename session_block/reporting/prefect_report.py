@@ -1,4 +1,4 @@
-"""The Markdown report of an experiment in the Prefect UI."""
+"""The report of an experiment in the Prefect UI: Markdown, and the rows of its table."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from typing import Any
 from session_block.client import JobMetrics
 from session_block.display.figures import convergence, data_uri
 from session_block.errors import InvalidInputError
+from session_block.events import Point
 from session_block.records.outcomes import best_of, doubt_of, exact_of
-from session_block.records.results import expectation_values
+from session_block.records.results import counts_measured, expectation_values
 from session_block.records.states import SubmissionState
-from session_block.reporting.watched import Watched, job_page
-
-Pair = tuple[float, float]
-"""A value and its standard error."""
+from session_block.reporting.results_table import (
+    KEY_PREFIX,
+    NEWEST,
+    Row,
+    counts_rows,
+    results_rows,
+)
+from session_block.reporting.watched import Watched, workload_page
 
 JOBS_SHOWN = 20
+
+_UNFOLDED = 10
+"""A table of more rows is folded."""
 
 _ASKED_EACH_TIME = 3
 """How many jobs without known metrics to ask the platform about, for one report."""
@@ -45,7 +53,7 @@ class ReportWriter:
         self._watched = watched
         self._view = watched.view
         self._replayed = self._view.recorded_results
-        self._values: dict[str, list[Pair]] = {}
+        self._values: dict[str, list[Point]] = {}
 
     def markdown(self, submitted: int, *, last: bool = False) -> str:
         """Return the report.
@@ -56,47 +64,76 @@ class ReportWriter:
         """
         self._watched.refresh(now=last)
         rows = self._view.submissions()
-        points = [(point.value, point.error) for point in self._watched.progress.points]
+        points = self._points(rows)
         report = self._view.report()
-        exact = exact_of(report)
-        picture = _picture(points or self._expectation_values(rows), exact)
-        kind = "convergence" if points else "expectation values"
+        picture = _picture(points, self._exact(report))
+        kind = "convergence" if self._watched.progress.points else "expectation values"
         parts = [
-            f"# {shown_as_text(str(self._view.identity))}",
+            f"# {shown_as_text(self._watched.title)}",
             *self._stop(),
-            self._outcome(report, points),
+            self._outcome(report, points, rows),
             *([] if picture is None else [f"![{kind}]({picture})"]),
             self._cost(),
             self._summary(rows, submitted),
-            "## Sessions",
-            self._sessions(),
-            "## Jobs",
-            self._jobs(rows, _ASKED_AT_LAST if last else _ASKED_EACH_TIME),
+            *self._sessions(),
+            *self._jobs(rows, _ASKED_AT_LAST if last else _ASKED_EACH_TIME),
             *self._noise_models(),
+            f"All that is recorded: `session-block experiments show {self._view.uid}`",
         ]
         return "\n\n".join(parts)
 
-    def _outcome(self, report: Mapping[str, Any] | None, points: Sequence[Pair]) -> str:
+    def results(self) -> list[Row]:
+        """Return the rows of the table of results: what was found, the best and the newest."""
+        rows, report = self._view.submissions(), self._view.report()
+        points = self._points(rows)
+        found = results_rows(
+            points,
+            report,
+            exact=self._exact(report),
+            maximised=self._watched.progress.maximised,
+        )
+        return found or self._counts(rows)
+
+    def _exact(self, report: Mapping[str, Any] | None) -> float | None:
+        known = exact_of(report)
+        return self._watched.progress.exact if known is None else known
+
+    def _points(self, rows: list[dict[str, Any]]) -> list[Point]:
+        """Return the values that the program told, else the Estimator's expectation values."""
+        return self._watched.progress.points or self._expectation_values(rows)
+
+    def _outcome(
+        self,
+        report: Mapping[str, Any] | None,
+        points: Sequence[Point],
+        rows: list[dict[str, Any]],
+    ) -> str:
         """Say what was found, or the latest value while it is looked for."""
-        best, exact, doubt = best_of(report), exact_of(report), doubt_of(report)
+        best, exact, doubt = best_of(report), self._exact(report), doubt_of(report)
+        beside = "" if exact is None else f" (exact: {exact:.6f})"
         if best is not None:
-            beside = "" if exact is None else f" (exact: {exact:.6f})"
             but = "" if doubt is None else f" **But** {shown_as_text(doubt)}."
             return f"**Best value: {best:.6f}**{beside}.{but}"
         if report is not None:
             return "It is finished; its report has no value that could stand here."
         if points:
-            value, error = points[-1]
-            return f"**Latest value: {value:.6f} ± {error:.6f}**, evaluation {len(points)}."
+            one = points[-1]
+            told = f"**Latest value: {one.value:.6f} ± {one.error:.6f}**{beside}"
+            return f"{told}, evaluation {len(points)}."
+        if any(row["state"] == SubmissionState.RESULT for row in rows):
+            where = (
+                f" The counts are in `{KEY_PREFIX}{self._view.uid}`." if self._counts(rows) else ""
+            )
+            return f"No single value stands for the results.{where}"
         return "No value yet."
 
     def _cost(self) -> str:
         """Say what the session has cost so far, and how much time it has left."""
         details = self._watched.details
         usage = None if details is None else details.usage_time
-        known = "unknown" if usage is None else _duration(usage)
         final = details is not None and details.state == "closed"
-        told = f"Usage of the session: {known}" + ("" if final or usage is None else ", not final")
+        told = f"Usage of the session: {_duration(usage)}"
+        told += "" if final or usage is None else ", not final"
         left = self._watched.seconds_left()
         return f"{told}." if left is None else f"{told}. Time left: {_duration(left)}."
 
@@ -124,12 +161,8 @@ class ReportWriter:
         )
         return [told]
 
-    def _sessions(self) -> str:
-        details = self._watched.details
-        lines = [
-            "| session | backend | opened (UTC) | state | time left | usage |",
-            "|---|---|---|---|---|---|",
-        ]
+    def _sessions(self) -> list[str]:
+        details, lines = self._watched.details, []
         for record in self._view.sessions:
             if record.session_id is None:
                 continue
@@ -138,13 +171,24 @@ class ReportWriter:
             left = None if record.end or seen is None else self._watched.seconds_left()
             usage = None if seen is None else seen.usage_time
             lines.append(
-                f"| `{record.session_id}` | {shown_as_text(record.backend or '')} | "
+                f"| {_link(record.intent.url, record.session_id)} | "
+                f"{shown_as_text(record.backend or '')} | "
                 f"{record.intended_at:%Y-%m-%d %H:%M:%S} | {shown_as_text(state)} | "
-                f"{_duration(left)} | {_duration(usage)} |"
+                f"{'none' if record.end else _duration(left)} | {_duration(usage)} |"
             )
-        table = "\n".join(lines) if len(lines) > 2 else "None."  # noqa: PLR2004 - the head
+        head = [
+            "| session | backend | opened (UTC) | state | time left | usage |",
+            "|---|---|---|---|---|---|",
+        ]
+        nothing = (
+            "No session is open, and none was: the first job opens one, if the mode is not job."
+        )
         budget = self._budget()
-        return table if budget is None else f"{table}\n\n{budget}"
+        return [
+            "## Sessions",
+            *(_folded(f"{len(lines)} sessions", head, lines) if lines else [nothing]),
+            *([] if budget is None else [budget]),
+        ]
 
     def _budget(self) -> str | None:
         left = self._watched.left
@@ -156,13 +200,10 @@ class ReportWriter:
         ]
         return f"Budget: {' and '.join(part for part in parts if part)} left."
 
-    def _jobs(self, rows: list[dict[str, Any]], most_asked: int) -> str:
+    def _jobs(self, rows: list[dict[str, Any]], most_asked: int) -> list[str]:
         if not rows:
-            return "None yet."
-        lines = [
-            "| job | primitive | state | asked (UTC) | queued | ran | usage |",
-            "|---|---|---|---|---|---|---|",
-        ]
+            return ["## Jobs", "No job was submitted yet."]
+        lines = []
         for row in reversed(rows[-JOBS_SHOWN:]):
             metrics = None
             if row["job_id"] is not None:
@@ -171,9 +212,18 @@ class ReportWriter:
                     most_asked -= 1
                     metrics = self._watched.metrics(row["job_id"])
             lines.append(_job(row, metrics))
+        head = [
+            "| job | primitive | state | asked (UTC) | queued | ran | usage |",
+            "|---|---|---|---|---|---|---|",
+        ]
         left_out = len(rows) - JOBS_SHOWN
-        more = [f"\nand {left_out} earlier ones."] if left_out > 0 else []
-        return "\n".join([*lines, *more])
+        if left_out <= 0:
+            return ["## Jobs", *_folded(f"{len(rows)} jobs", head, lines)]
+        return [
+            "## Jobs",
+            *_folded(f"The last {JOBS_SHOWN} of {len(rows)} jobs", head, lines),
+            f"and {left_out} earlier ones: `session-block submissions list {self._view.uid}`",
+        ]
 
     def _noise_models(self) -> list[str]:
         models = self._view.noise_models
@@ -191,11 +241,23 @@ class ReportWriter:
             )
         return ["## Noise models", "\n".join(lines)]
 
-    def _expectation_values(self, rows: list[dict[str, Any]]) -> list[Pair]:
+    def _counts(self, rows: list[dict[str, Any]]) -> list[Row]:
+        """Return a row for each of the Sampler's newest results."""
+        found: list[tuple[int, dict[str, int]]] = []
+        for number, row in reversed(list(enumerate(rows, 1))):
+            if len(found) == NEWEST:
+                break
+            if row["state"] == SubmissionState.RESULT and row["kind"] == "sampler":
+                counts = counts_measured(self._view.result(row["submission"]))
+                found += [] if counts is None else [(number, counts)]
+        return counts_rows(found)
+
+    def _expectation_values(self, rows: list[dict[str, Any]]) -> list[Point]:
         for row in rows:
             submission = row["submission"]
             if row["state"] == SubmissionState.RESULT and submission not in self._values:
-                self._values[submission] = expectation_values(self._view.result(submission))
+                pairs = expectation_values(self._view.result(submission))
+                self._values[submission] = [Point(value, error) for value, error in pairs]
         return [point for row in rows for point in self._values.get(row["submission"], ())]
 
 
@@ -210,12 +272,12 @@ def shown_as_text(text: str) -> str:
     return _LINKS.sub(lambda found: f"&#{ord(found[0])};", escaped)
 
 
-def _picture(points: Sequence[Pair], exact: float | None) -> str | None:
+def _picture(points: Sequence[Point], exact: float | None) -> str | None:
     """Plot values and their errors; return a data URI, or ``None`` if nothing can be drawn."""
     try:
         picture = convergence(
-            [value for value, _ in points],
-            [error for _, error in points],
+            [point.value for point in points],
+            [point.error for point in points],
             reference=exact,
             label="value",
         )
@@ -225,21 +287,38 @@ def _picture(points: Sequence[Pair], exact: float | None) -> str | None:
     return data_uri(picture)
 
 
+def _folded(summary: str, head: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """Return a table, folded if it is long; a reader that cannot fold shows it whole."""
+    table = "\n".join([*head, *lines])
+    if len(lines) <= _UNFOLDED:
+        return [table]
+    return [f"<details><summary>{summary}</summary>", table, "</details>"]
+
+
+def _link(url: str | None, workload_id: str) -> str:
+    page = workload_page(url, workload_id)
+    return f"`{workload_id}`" if page is None else f"[{workload_id}]({page})"
+
+
 def _job(row: dict[str, Any], metrics: JobMetrics | None) -> str:
     job_id = row["job_id"]
-    page = None if job_id is None else job_page(row["url"], job_id)
-    took = None if metrics is None else metrics.duration
-    link = "" if job_id is None else f"`{job_id}`" if page is None else f"[`{job_id}`]({page})"
     cells = (
-        link,
-        row["kind"] or "",
+        "not submitted yet" if job_id is None else _link(row["url"], job_id),
+        row["kind"] or "unknown",
         _state(row["state"], metrics),
         f"{row['asked_at']:%H:%M:%S}",
-        "" if took is None else _duration(took.queued),
-        "" if took is None else _duration(took.ran),
-        "" if metrics is None else _duration(metrics.usage_seconds),
+        *(("not asked",) * 3 if metrics is None else _times(metrics)),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _times(metrics: JobMetrics) -> tuple[str, str, str]:
+    """Return how long a job waited and ran, and what was charged."""
+    took, unknown = metrics.duration, "unknown" if metrics.finished else "not yet"
+    usage = unknown if metrics.usage_seconds is None else _duration(metrics.usage_seconds)
+    if took is None:
+        return unknown, unknown, usage
+    return _duration(took.queued), _duration(took.ran), usage
 
 
 def _state(state: str, metrics: JobMetrics | None) -> str:
@@ -255,9 +334,12 @@ def _moment(moment: datetime) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    """Format a duration for people: seconds, or from two minutes up minutes and hours."""
+    """Format a duration for people: seconds, or from two minutes up minutes and hours.
+
+    What is not known is not zero.
+    """
     if seconds is None:
-        return ""
+        return "unknown"
     if seconds < 120:  # noqa: PLR2004 - two minutes
         return f"{seconds:.2f} s"
     minutes, rest = divmod(round(seconds), 60)

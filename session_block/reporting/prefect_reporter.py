@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events import emit_event
 
@@ -23,14 +26,15 @@ from session_block import prefect_context
 from session_block.events import Event, EventKind
 from session_block.reporting.prefect_report import ReportWriter
 from session_block.reporting.prefect_states import JobStates
+from session_block.reporting.results_table import KEY_PREFIX, Row
 from session_block.reporting.watched import Watched
 
 EVENT_PREFIX = "session-block."
 REPORT_SECONDS = 2.0
-"""Minimum seconds between two reports; longer if writing one is slow."""
+"""Minimum seconds between two reports, or two tables; longer if writing one is slow."""
 
 _SHARE = 0.05
-"""Largest share of the time to spend on writing reports."""
+"""Largest share of the time to spend on writing each page."""
 
 _CLOSING_SECONDS = 10.0
 _SAID = {
@@ -49,6 +53,14 @@ _SAID = {
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
+class _Page:
+    """What is shown, and when it may be written again."""
+
+    write: Callable[[], None]
+    due_at: float = 0.0
+
+
 class PrefectReporter:
     """Reports one experiment to Prefect while its flow run runs.
 
@@ -63,7 +75,9 @@ class PrefectReporter:
         self._states = JobStates(watched.position)
         self._flow_logger = prefect_context.logger() or _logger
         self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._artifact: UUID | None = None
+        self._report: UUID | None = None
+        self._table: UUID | None = None
+        self._rows: list[Row] = []
         self._submitted = 0
         # In the run's context, so that Prefect attributes events and artifacts to the run.
         context = contextvars.copy_context()
@@ -89,24 +103,31 @@ class PrefectReporter:
         self._thread.join(_CLOSING_SECONDS)
 
     def _work(self) -> None:
-        look_at, report_at, news = time.monotonic(), time.monotonic(), False
+        look_at, stale = time.monotonic(), set[_Page]()
+        pages = (_Page(self._write_table), _Page(self._write_report))
         while True:
             # No event announces a new place in the queue, so poll while a job waits.
-            idle = not news and not self._states.waiting
+            idle = not stale and not self._states.waiting
             received, closed = self._hear(None if idle else look_at)
-            news = news or received
+            stale |= set(pages) if received else set()
             if closed:
+                self._guarded(self._write_table)
                 self._guarded(lambda: self._write_report(last=True))
                 return
             if idle:
                 continue
             self._guarded(self._states.tell)
-            began = time.monotonic()
-            if news and began >= report_at:
-                self._guarded(self._write_report)
-                news = False
-                report_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+            stale -= {page for page in pages if page in stale and self._is_written(page)}
             look_at = time.monotonic() + REPORT_SECONDS
+
+    def _is_written(self, page: _Page) -> bool:
+        """Write a page if it is due, and return whether it was."""
+        began = time.monotonic()
+        if began < page.due_at:
+            return False
+        self._guarded(page.write)
+        page.due_at = time.monotonic() + (time.monotonic() - began) / _SHARE
+        return True
 
     def _hear(self, until: float | None) -> tuple[bool, bool]:
         """Send events to Prefect until a given time; with ``None``, until the first event.
@@ -149,18 +170,30 @@ class PrefectReporter:
 
     def _write_report(self, *, last: bool = False) -> None:
         text = self._writer.markdown(self._submitted, last=last)
-        if self._artifact is None:
-            # The sync function would return a coroutine in the context of an async run.
-            self._artifact = asyncio.run(
-                acreate_markdown_artifact(
-                    text,
-                    key=f"experiment-{self._view.uid}",
-                    description=f"Experiment {self._view.identity}",
-                )
-            )
+        if self._report is None:
+            self._report = self._created(acreate_markdown_artifact, text, "experiment-", "Report")
         else:
-            with prefect_context.own_client() as client:
-                client.update_artifact(self._artifact, ArtifactUpdate(data=text))
+            self._update(self._report, text)
+
+    def _write_table(self) -> None:
+        rows = self._writer.results()
+        if self._table is None and rows:
+            self._table = self._created(acreate_table_artifact, rows, KEY_PREFIX, "Results")
+        elif self._table is not None and rows != self._rows:
+            self._update(self._table, json.dumps(rows))
+        self._rows = rows
+
+    @staticmethod
+    def _update(artifact: UUID, data: str) -> None:
+        with prefect_context.own_client() as client:
+            client.update_artifact(artifact, ArtifactUpdate(data=data))
+
+    def _created(
+        self, create: Callable[..., Coroutine[Any, Any, UUID]], data: Any, prefix: str, what: str
+    ) -> UUID:
+        """Create an artifact; the sync function would return a coroutine in an async run."""
+        called = f"{what} of {self._watched.title}"
+        return asyncio.run(create(data, key=f"{prefix}{self._view.uid}", description=called))
 
     @staticmethod
     def _guarded(call: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from urllib.parse import urlsplit
 
+from session_block import prefect_context
 from session_block.account import is_loopback
 from session_block.client import JobMetrics
 from session_block.costs.budget import Budget, Left
@@ -25,19 +26,19 @@ FRESH_SECONDS = 15.0
 """Minimum seconds between two requests for the session's state and the remaining budget."""
 
 
-def job_page(url: str | None, job_id: str) -> str | None:
-    """Return the URL of a job's web page, or ``None`` if it has none.
+def workload_page(url: str | None, workload_id: str) -> str | None:
+    """Return the URL of the web page of a job or a session, or ``None`` if it has none.
 
     Args:
         url: The platform's URL.
-        job_id: The job.
+        workload_id: The job, or the session or batch.
     """
     if url is None:
         return None
     parts = urlsplit(url)
     if f".{parts.hostname}".endswith(_IBM_HOSTS):
-        return f"{_IBM_WORKLOADS}{job_id}"
-    return f"{parts.scheme}://{parts.netloc}/#{job_id}" if is_loopback(url) else None
+        return f"{_IBM_WORKLOADS}{workload_id}"
+    return f"{parts.scheme}://{parts.netloc}/#{workload_id}" if is_loopback(url) else None
 
 
 class Watched:
@@ -48,6 +49,11 @@ class Watched:
         progress: The progress that the experiment's code reports.
         sessions: Its sessions; asked once the experiment itself has connected.
         budget: Its budget.
+
+    Attributes:
+        title: What people call the experiment.
+        details: Its session, as of the last refresh.
+        left: What its budget leaves, as of the last refresh.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Watched:
         self._budget = budget
         self._metrics: dict[str, JobMetrics] = {}
         self._asked_at: float | None = None
+        self.title = _title(view)
         self.details: SessionDetails | None = None
         self.left: Left | None = None
 
@@ -113,5 +120,12 @@ class Watched:
     def about(self, event: Event) -> str:
         """Return the details of an event; for a job also the URL of its page."""
         url = self._connection.account.url if self._connection.is_open else None
-        page = job_page(url, event.subject) if event.noun == "job" else None
+        page = workload_page(url, event.subject) if event.noun == "job" else None
         return ", ".join(text for text in (event.text, page) if text)
+
+
+def _title(view: ExperimentView) -> str:
+    """Return the experiment's name; one without a name is called after its flow run."""
+    identity = view.identity
+    run = None if identity.named else prefect_context.flow_run_title()
+    return run or identity.name + f" (number {identity.number})" * (identity.number > 1)

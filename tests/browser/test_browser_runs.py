@@ -54,7 +54,7 @@ def started(
         with _in_maintenance(slow_platform):
             _tab(page, ui, run_id, "Task Runs")
             expect(_state(page, "Running")).to_be_visible()
-            expect(page.get_by_role("link", name=re.compile("^estimator ")).first).to_be_visible()
+            expect(page.get_by_role("link", name=re.compile("^evaluation ")).first).to_be_visible()
     return run_id
 
 

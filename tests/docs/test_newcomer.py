@@ -195,11 +195,12 @@ class FirstHour:
         self._first.run(f"export PREFECT_API_URL=http://127.0.0.1:{port}/api", seconds=10)
         self._first.run(f'export PREFECT_API_AUTH_STRING="$(cat {string})"', seconds=10)
         parameter = told("""hamiltonian='[["ZZ", 1.0], ["XI", 0.5], ["IX", 0.5]]'""")
-        run = told("prefect deployment run vqe/h2-nightly --watch")
+        run = told("session-block deployment run vqe/h2-nightly --watch")
         few = """optimizer_options='{"maxiter": 12}'"""
         watched = self._first.run(f"{run} --param {parameter} --param {few}", seconds=240)
         self._keep("deployment-run", watched)
-        assert "Completed" in watched
+        assert "is Completed" in watched
+        assert re.search(r"^best +-\d", watched, re.MULTILINE)
         listing = planned("prefect deployment schedule ls vqe/h2-nightly")
         listed = self._first.run(listing, seconds=60)
         self._keep("schedules", listed)

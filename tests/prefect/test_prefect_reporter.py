@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from session_block import (
     LocalPlatformCredentials,
     QuantumSession,
     local_platform,
+    prefect_context,
 )
 from session_block.blocks.quantum_session import load_block
 from session_block.errors import BudgetExceededError, JobWaitTimeoutError
@@ -46,10 +48,10 @@ def slow_queue(tmp_path: Path, block: QuantumSession) -> Iterator[QuantumSession
     local_platform.stop(state_dir)
 
 
-def _artifacts(server: str, uid: str) -> list[dict[str, Any]]:
+def _artifacts(server: str, uid: str, what: str = "experiment") -> list[dict[str, Any]]:
     answer = httpx.post(
         f"{server}/artifacts/filter",
-        json={"artifacts": {"key": {"any_": [f"experiment-{uid}"]}}},
+        json={"artifacts": {"key": {"any_": [f"{what}-{uid}"]}}},
     )
     return list(answer.raise_for_status().json())
 
@@ -63,6 +65,15 @@ def _events(server: str, uid: str) -> list[dict[str, Any]]:
         },
     )
     return list(answer.raise_for_status().json()["events"])
+
+
+def _ended(server: str, flow_run_id: str, count: int) -> list[dict[str, Any]]:
+    """Return a flow run's task runs, once so many have ended."""
+    answer = httpx.post(
+        f"{server}/task_runs/filter", json={"flow_runs": {"id": {"any_": [flow_run_id]}}}
+    )
+    ended = [run for run in answer.raise_for_status().json() if run["end_time"] is not None]
+    return ended if len(ended) == count else []
 
 
 def _task_runs(server: str, flow_run_id: str) -> list[str]:
@@ -94,7 +105,7 @@ def _names(server: str, uid: str) -> list[str]:
 
 
 def test_one_report_tells_of_sessions_jobs_and_convergence(
-    prefect_server: str, saved_block: str
+    prefect_server: str, saved_block: str, platform: Platform
 ) -> None:
     """The report is one artifact of the flow run, updated in place, with a picture."""
     report = vqe(saved_block, optimizer_options={"maxiter": 7}, seed=1)
@@ -107,6 +118,73 @@ def test_one_report_tells_of_sessions_jobs_and_convergence(
     assert "It is finished." in text
     assert "closed by the experiment" in text
     assert "data:image/svg+xml;base64," in text
+    assert text.startswith("# vqe, run ")
+    assert f"[{report.session_id}]({platform.info.origin}/#{report.session_id})" in text
+    assert all(
+        f"[{job_id}]({platform.info.origin}/#{job_id})" in text for job_id in report.run.job_ids
+    )
+    assert "|  |" not in text
+
+
+def test_evaluations_are_told_by_number_and_value(
+    prefect_server: str, saved_block: str, platform: Platform
+) -> None:
+    """Names and final states of their task runs, and the table; a name is no part of a request."""
+    called = "h2-told"
+    report = vqe(saved_block, optimizer_options={"maxiter": 7}, seed=1, experiment=called)
+    uid = report.run.uid
+    [table] = _artifacts(prefect_server, uid, "results")
+    runs = eventually(
+        lambda: _ended(prefect_server, table["flow_run_id"], 7), seconds=30, what="all have ended"
+    )
+    assert {run["name"]: run["state"]["message"] for run in runs} == {
+        f"evaluation {number}": f"energy {one.energy:.6f} ± {one.standard_error:.6f}"
+        for number, one in enumerate(report.evaluations, 1)
+    }
+    first, best, *others = json.loads(table["data"])
+    assert first["evaluation"] == "result"
+    assert first["value"] == pytest.approx(report.energy, abs=1e-6)
+    assert first["exact"] == pytest.approx(report.exact, abs=1e-6)
+    assert best["evaluation"].endswith(", best")
+    assert best["value"] == pytest.approx(min(one.energy for one in report.evaluations), abs=1e-6)
+    assert best["parameters"].split(", ")[0].startswith("-" if report.parameters[0] < 0 else "")
+    assert len(others) == 6
+    assert "result" not in {one["evaluation"] for one in others}
+
+    jobs = platform.jobs_of(uid)
+    more = vqe(
+        saved_block, optimizer_options={"maxiter": 8}, seed=1, experiment=called, extend=True
+    )
+    assert more.evaluations[:7] == report.evaluations
+    assert platform.jobs_of(uid) == jobs + 1
+
+
+def test_a_request_does_not_depend_on_what_it_is_called(
+    prefect_server: str, saved_block: str, platform: Platform
+) -> None:
+    """A retry whose task run has another name gets the recorded result."""
+
+    @flow
+    def called(name: str) -> str:
+        with load_block(saved_block).experiment("told-otherwise", extend=True) as experiment:
+            sampler = DurableSampler(experiment)
+            for _ in range(2):  # the second is another one, called as before
+                with prefect_context.shown_as(name, lambda result: f"{len(result)} PUB"):
+                    sampler.run([flipped()], shots=8).result()
+            sampler.run([flipped()], shots=9).result()
+        return experiment.uid
+
+    uid = called("one")
+    assert called("another") == uid
+    assert platform.jobs_of(uid) == 3
+    [table, *_] = _artifacts(prefect_server, uid, "results")
+    assert [row["counts"] for row in json.loads(table["data"])] == ["1 ×9", "1 ×8", "1 ×8"]
+    runs = eventually(
+        lambda: _ended(prefect_server, table["flow_run_id"], 3), seconds=30, what="all have ended"
+    )
+    told = [(run["name"], run["state"]["message"]) for run in runs]
+    assert told.count(("one", "1 PUB")) == 2
+    assert len(told) == 3
 
 
 def test_events_tell_what_happens(prefect_server: str, saved_block: str) -> None:

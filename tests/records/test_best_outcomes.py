@@ -10,7 +10,13 @@ from session_support import run
 from session_block import QuantumSession
 from session_block.algorithms.hamiltonians import transverse_field_ising
 from session_block.algorithms.vqe import run_vqe
-from session_block.records.outcomes import best_of, doubt_of, exact_of
+from session_block.records.outcomes import (
+    best_of,
+    counts_of,
+    doubt_of,
+    exact_of,
+    parameters_of,
+)
 from session_block.records.overviews import overview
 
 
@@ -31,6 +37,34 @@ def test_the_value_for_which_it_was_made(
 ) -> None:
     """Of a VQE, of a QAOA, of a program of one's own, or none."""
     assert (best_of(report), exact_of(report)) == (best, exact)
+
+
+@pytest.mark.parametrize(
+    ("report", "parameters", "counts"),
+    [
+        (None, None, None),
+        ({}, None, None),
+        ({"parameters": [0.1, 2]}, {"parameters": [0.1, 2]}, None),
+        ({"x": [0.1]}, {"x": [0.1]}, None),
+        ({"x": ["a"], "parameters": 3}, {"parameters": 3}, None),
+        (
+            {"gammas": [1.0], "betas": [2.0], "samples": [{"bits": "01", "count": 3}]},
+            {"gammas": [1.0], "betas": [2.0]},
+            {"01": 3},
+        ),
+        ({"counts": {"0": 1, "1": 4}}, None, {"1": 4, "0": 1}),
+        ({"samples": [1, 2]}, None, None),
+    ],
+)
+def test_where_it_was_found(
+    report: dict[str, Any] | None, parameters: dict[str, Any] | None, counts: dict[str, int] | None
+) -> None:
+    """Parameters and counts, most frequent first; what is neither is none."""
+    assert parameters_of(report) == parameters
+    found = counts_of(report)
+    assert (None if found is None else list(found.items())) == (
+        None if counts is None else list(counts.items())
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Literal, get_args
 
 from qiskit import QuantumCircuit
+from qiskit.primitives.containers import PrimitiveResult
 from qiskit.quantum_info import SparsePauliOp
 
+from session_block.algorithms.evaluations import values_told
 from session_block.algorithms.sweep.plan import Axis, Chunk, ChunkLimits, SweepGrid, SweepPlan
 from session_block.algorithms.sweep.report import (
     SweepChunk,
@@ -35,6 +38,7 @@ from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
 from session_block.experiments.parted_job import PartedJob
 from session_block.experiments.report import run_facts
+from session_block.prefect_context import shown_as
 from session_block.references import Implementation
 
 __all__ = [
@@ -163,7 +167,8 @@ class _Collected:
         """Wait for a chunk's job and add its rows."""
         total = len(self._plan.chunks)
         try:
-            result = job.result()
+            with shown_as(f"chunk {chunk.number} of {total}", lambda result: _told(chunk, result)):
+                result = job.result()
         except JobFailedError as error:
             if self._on_failure == "stop":
                 raise
@@ -174,6 +179,14 @@ class _Collected:
             self.chunks.append(chunk_record(chunk, "done", job.job_id()))
         if self._on_chunk is not None:
             self._on_chunk(chunk.number, total, job.job_id() in self._recorded)
+
+
+def _told(chunk: Chunk, result: PrimitiveResult) -> str:
+    data = [one.data for one in result]
+    if not all("evs" in one for one in data):
+        return f"counts of {chunk.points} points"
+    pairs = [zip(one.evs.ravel(), one.stds.ravel(), strict=True) for one in data]
+    return f"{values_told('expectation value', chain(*pairs))} at {chunk.points} points"
 
 
 def _recorded(experiment: Experiment, plan: SweepPlan) -> SweepPlan:
