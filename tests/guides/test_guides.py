@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from guides.guides import GUIDES, HERE, PAGE, Guide, page
+from moved_programs import GUIDES, HERE, PAGE, Guide, page
 from support import Platform, forget_names
 
 from session_block import local_platform
@@ -127,7 +127,7 @@ def test_at_least_twelve_pages_are_followed() -> None:
 
 
 def test_the_page_tells_what_the_programs_tell() -> None:
-    """``python tests/guides/guides.py`` writes it."""
+    """``python tests/guides/moved_programs.py`` writes it."""
     assert PAGE.read_text() == page()
 
 

@@ -1,7 +1,8 @@
 """IBM's guides and tutorials, rewritten: each program with the client alone, and durable.
 
 Each program's docstring says what it is: the title and address of its source, how it uses the
-client, and what was shrunk. ``python tests/guides/guides.py`` writes the page's table from that.
+client, and what was shrunk. ``python tests/guides/moved_programs.py`` writes the page's table from
+that.
 """
 
 from __future__ import annotations
