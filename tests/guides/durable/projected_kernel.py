@@ -1,0 +1,45 @@
+"""Enhance feature classification using projected quantum kernels.
+
+Two batches in a row, a primitive and three PUBs for each data point, collected after each batch.
+Shrunk: 2 features, 3 and 2 data points, few randomizations.
+
+Source: https://quantum.cloud.ibm.com/docs/tutorials/projected-quantum-kernels
+"""
+
+import numpy as np
+from qiskit.circuit.library import zz_feature_map
+from qiskit.quantum_info import SparsePauliOp
+
+from session_block import DurableEstimator, IBMSessionCredentials, QuantumSession
+
+num_qubits = 2
+rng = np.random.default_rng(3)
+feature_map = zz_feature_map(num_qubits, reps=1)
+paulis = [
+    [SparsePauliOp(one) for one in pauli] for pauli in (["IX", "XI"], ["IY", "YI"], ["IZ", "ZI"])
+]
+
+block = QuantumSession(credentials=IBMSessionCredentials(), backend_name="ibm_manila", mode="batch")
+options = {
+    "resilience": {"measure_mitigation": True, "zne_mitigation": True},
+    "twirling": {"num_randomizations": 4, "shots_per_randomization": 100},
+}
+projections = {}
+for name, points in {
+    "train": rng.random((3, num_qubits)),
+    "test": rng.random((2, num_qubits)),
+}.items():
+    jobs = []
+    with block.experiment(f"kernel-{name}") as batch:
+        pm = batch.transpiler(optimization_level=3, seed_transpiler=5)
+        for point in points:
+            circuit = pm.run(feature_map.assign_parameters(point))
+            pubs = [
+                (circuit, [one.apply_layout(circuit.layout) for one in group]) for group in paulis
+            ]
+            estimator = DurableEstimator(batch, options=options, implementation="v2")
+            jobs.append(estimator.run(pubs))
+    projections[name] = np.array([[one.data.evs for one in job.result()] for job in jobs])
+
+distances = projections["test"][:, np.newaxis] - projections["train"]
+print("kernel", np.exp(-np.square(distances).sum(axis=(2, 3))).tolist())
