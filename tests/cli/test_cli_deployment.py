@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import Result
 from prefect import flow, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow
+from prefect.states import Crashed
 from prefect_helpers import eventually, flipped
 from typer.testing import CliRunner
 
@@ -53,19 +55,22 @@ def _runs(deployment: str) -> list[FlowRun]:
 
 
 def _take(deployment: str) -> None:
-    """Do what a worker does: run what is scheduled."""
+    """Do what a worker does: run what is scheduled, and tell if that cannot be."""
     [run] = eventually(lambda: _runs(deployment), seconds=60, what="a run is scheduled")
-    run_flow(vqe, flow_run=run, parameters=run.parameters)
+    try:
+        run_flow(vqe, flow_run=run, parameters=run.parameters)
+    except Exception:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Crashed(), force=True)
+        raise
 
 
 def test_what_a_run_finds_is_shown_until_it_ends(deployment: str) -> None:
     """The best value and the exact one, and the parameters; in JSON the whole table."""
-    worker = Thread(target=_take, args=[deployment])
-    worker.start()
-    try:
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(copy_context().run, _take, deployment)
         shown = _cli("run", deployment, "-p", "experiment=of-the-command", "--watch")
-    finally:
-        worker.join()
+        worker.result()
     assert shown.exit_code == 0, shown.output
     assert "Results of of-the-command" in shown.output
     [run] = _runs(deployment)
