@@ -38,6 +38,13 @@ class Account:
         settle_seconds: How long the platform's listing may hide a job that it accepted, if that
             is known; ``None`` for :data:`session_block.submissions.settle.SETTLE_SECONDS`.
         now: The platform's clock, in UTC.
+
+    Examples:
+        >>> account = block.credentials.account()
+        >>> account.url, account.instance
+        ('http://127.0.0.1:...', 'crn:v1:bluemix:public:quantum-computing:...')
+        >>> "token" in repr(account)  # neither the API key nor the proxies
+        False
     """
 
     token: str | None = field(default=None, repr=False)

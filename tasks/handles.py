@@ -57,6 +57,9 @@ def task_of(
     named.__signature__ = own.replace(parameters=[session, *list(own.parameters.values())[1:]])
     named.__annotations__ = {**method.__annotations__, "session": SessionRef}
     named.__name__ = named.__qualname__ = name.replace("-", "_")
+    asked, now = f"experiment.{method.__name__}(", f"{named.__name__}(session"
+    example = (method.__doc__ or "").replace(f"{asked})", f"{now})").replace(asked, f"{now}, ")
+    named.__doc__ = example
     return durable_task(name)(call)
 
 

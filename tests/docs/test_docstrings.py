@@ -1,0 +1,315 @@
+"""Every public docstring has an example, and every example runs, on the local platform."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import doctest
+import importlib
+import inspect
+import io
+import re
+import textwrap
+from collections.abc import Coroutine, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytest
+from prefect.flows import Flow
+from prefect.tasks import Task
+from pydantic import BaseModel
+from qiskit import QuantumCircuit
+from qiskit.circuit.library import real_amplitudes
+from qiskit.quantum_info import SparsePauliOp
+from snippets import ROOT, snippets
+from support import BACKEND, Platform
+
+import session_block
+from session_block import (
+    DurableEstimator,
+    DurableJob,
+    DurableSampler,
+    Experiment,
+    IBMSessionCredentials,
+    LocalPlatformCredentials,
+    QuantumSession,
+    SessionRef,
+    errors,
+    local_platform,
+    tasks,
+)
+from session_block.ledger.urls import LEDGER_URL
+
+pytestmark = [pytest.mark.rest, pytest.mark.shares_names]
+
+PACKAGE = session_block.__name__
+PAGES = sorted((ROOT / "docs/reference").glob("*.md"))
+SAVED = {
+    "QuantumSession": "my-session",
+    "IBMSessionCredentials": "my-account",
+    "LocalPlatformCredentials": "my-account",
+}
+"""The saved Blocks that examples with ``BLOCK_NAME`` load; Prefect's own tests want that name."""
+
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def _is_ours(thing: Any) -> bool:
+    return (getattr(thing, "__module__", None) or "").partition(".")[0] == PACKAGE
+
+
+def _function(member: Any) -> Any:
+    """Return the function that a method, a property, a task or a flow is made of."""
+    match member:
+        case staticmethod() | classmethod():
+            return member.__func__
+        case property():
+            return member.fget
+        case cached_property():
+            return member.func
+        case Task() | Flow():
+            return member.fn
+        case _:
+            return member
+
+
+def _resolve(target: str) -> Any:
+    """Return what a page's ``:::`` names."""
+    *parents, name = target.split(".")
+    with_name = importlib.import_module(PACKAGE)
+    for parent in parents[1:]:
+        path = f"{with_name.__name__}.{parent}"
+        with_name = importlib.import_module(path)
+    found = getattr(with_name, name, None)
+    return importlib.import_module(target) if found is None or inspect.ismodule(found) else found
+
+
+def _documented(target: str) -> Iterator[tuple[str, Any]]:
+    """Yield what a page's ``:::`` shows: a function, a class with its members, or a module's."""
+    found = _function(_resolve(target))
+    if inspect.ismodule(found):
+        for name, value in vars(found).items():
+            member = _function(value)
+            if not name.startswith("_") and getattr(member, "__module__", "") == found.__name__:
+                yield from _with_members(name, member)
+    else:
+        yield from _with_members(target.rpartition(".")[2], found)
+
+
+def _with_members(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
+    if inspect.isclass(thing):
+        yield name, thing
+        for base in filter(_is_ours, thing.__mro__):
+            for inner, value in vars(base).items():
+                member = _function(value)
+                # Not what pydantic calls by itself, such as ``model_post_init``.
+                own = inspect.isfunction(member) and not hasattr(BaseModel, inner)
+                if own and not inner.startswith("_") and _is_ours(member):
+                    yield f"{name}.{inner}", member
+    elif inspect.isfunction(thing):
+        yield name, thing
+
+
+def _public() -> dict[str, Any]:
+    """Return all that the reference shows, by name; what several classes inherit stands once."""
+    targets = [one for page in PAGES for one in re.findall(r"^::: (\S+)", page.read_text(), re.M)]
+    named = [("errors", one) for one in vars(errors).values() if inspect.isclass(one)]
+    found = [pair for target in targets for pair in _documented(target)]
+    found += [pair for _, error in named for pair in _with_members(error.__name__, error)]
+    by_object: dict[int, tuple[str, Any]] = {}
+    for name, thing in found:
+        by_object.setdefault(id(thing), (name, thing))
+    return dict(by_object.values())
+
+
+PUBLIC = _public()
+
+
+def _fenced(doc: str) -> str:
+    return "\n".join(textwrap.dedent(one.text) for one in snippets(doc, "python"))
+
+
+def _examples(doc: str) -> list[doctest.Example]:
+    return doctest.DocTestParser().get_examples(doc)
+
+
+class _Awaited(ast.NodeTransformer):
+    """Puts the call ``awaited(…)`` where a statement awaits outside of a function."""
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:  # noqa: N802 - ast's name
+        call = ast.Call(ast.Name("awaited", ast.Load()), [self.visit(node.value)], [])
+        return ast.fix_missing_locations(ast.copy_location(call, node))
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802
+        return node
+
+
+def _awaiting(source: str) -> str:
+    if "await " not in source:
+        return source
+    return ast.unparse(_Awaited().visit(ast.parse(source))) + "\n"
+
+
+class World:
+    """What the examples find: the names that the first page of the reference lists."""
+
+    def __init__(self, block: QuantumSession) -> None:
+        self.block = block
+
+    def renew(self) -> None:
+        """Forget an experiment that an example has ended, and all that was made with it."""
+        known = vars(self).get("experiment")
+        if known is not None and (known.sealed or any(one.end for one in known.sessions)):
+            self.__dict__ = {"block": self.block}
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """An open experiment."""
+        return self.block.experiment("example", fresh=True)
+
+    @property
+    def session(self) -> SessionRef:
+        """What the task ``open_session`` returned."""
+        return tasks.open_session("my-session", "example-of-tasks", fresh=True)
+
+    @cached_property
+    def bell_pair(self) -> QuantumCircuit:
+        """A measured Bell pair, not transpiled."""
+        bell_pair = QuantumCircuit(2)
+        bell_pair.h(0)
+        bell_pair.cx(0, 1)
+        bell_pair.measure_all()
+        return bell_pair
+
+    @cached_property
+    def circuit(self) -> QuantumCircuit:
+        """The same as an ISA circuit."""
+        return self.experiment.transpile(self.bell_pair)
+
+    @cached_property
+    def _ansatz(self) -> tuple[QuantumCircuit, SparsePauliOp]:
+        hamiltonian = SparsePauliOp(["ZZ", "XI", "IX"])
+        isa_circuit, observable = self.experiment.transpile(
+            real_amplitudes(2, reps=1), hamiltonian
+        )
+        return isa_circuit, observable
+
+    @property
+    def ansatz(self) -> QuantumCircuit:
+        """An ISA circuit with four parameters."""
+        return self._ansatz[0]
+
+    @property
+    def observable(self) -> SparsePauliOp:
+        """An observable with its layout."""
+        return self._ansatz[1]
+
+    @cached_property
+    def sampler(self) -> DurableSampler:
+        """A Sampler of the experiment."""
+        return DurableSampler(self.experiment)
+
+    @cached_property
+    def estimator(self) -> DurableEstimator:
+        """An Estimator of the experiment."""
+        return DurableEstimator(self.experiment)
+
+    @cached_property
+    def job(self) -> DurableJob:
+        """A job that has been submitted."""
+        return self.sampler.run([self.circuit], shots=1000)
+
+    @property
+    def queued_job(self) -> DurableJob:
+        """A job that takes an hour."""
+        fault = self.platform.add_fault(
+            kind="end_job", state="failed", reason="Too late.", after_seconds=3600
+        )
+        job = self.sampler.run([self.circuit])
+        self.platform.clear_faults(fault)
+        return job
+
+    @cached_property
+    def layers(self) -> Any:
+        """The layers of the ansatz, boxed."""
+        options = {"resilience": {"pec_mitigation": True}}
+        pub = (self.ansatz, self.observable, [0.0] * 4)
+        return self.experiment.noise_model([pub], options=options).layers
+
+    @cached_property
+    def parted(self) -> Any:
+        """A request that takes two jobs."""
+        return self.sampler.run([(self.circuit, None, 100), (self.circuit, None, 200)])
+
+    @property
+    def platform(self) -> local_platform.Admin:
+        """The admin API of the local platform."""
+        info = local_platform.find()
+        assert info is not None
+        return local_platform.Admin.of(info)
+
+    @property
+    def ledger(self) -> session_block.Ledger:
+        """The ledger of the Block."""
+        return self.block.ledger()
+
+
+@pytest.fixture(scope="module")
+def world(
+    prefect_server: str, platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A reader's environment: a Prefect server with saved Blocks, the platform, and a ledger."""
+    del prefect_server
+    directory = tmp_path_factory.mktemp("examples")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SESSION_BLOCK_PLATFORM_DIR", str(platform.info.state_dir))
+        patch.setenv(LEDGER_URL, f"sqlite:///{directory / 'ledger.db'}")
+        patch.chdir(directory)
+        credentials = LocalPlatformCredentials()
+        block = QuantumSession(credentials=credentials, backend_name=BACKEND, max_time="1h")
+        account = IBMSessionCredentials(
+            token=platform.info.token, instance=platform.info.instance, url=platform.info.url
+        )
+        account.save("my-account", overwrite=True)
+        credentials.save("my-account", overwrite=True)
+        block.save("my-session", overwrite=True)
+        yield World(block)
+
+
+def _names(name: str, thing: Any, source: str, world: World) -> dict[str, Any]:
+    """Return the names that an example finds: public ones, its own, and those of the world."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    made = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+    used = {node.id for node in nodes} - made
+    own = vars(importlib.import_module(thing.__module__))
+    found: dict[str, Any] = {"np": np, "awaited": asyncio.run, **vars(errors), **vars(tasks)}
+    found |= {one: getattr(session_block, one) for one in session_block.__all__}
+    first = name.partition(".")[0]
+    if first in own:
+        found[first] = own[first]
+    if thing.__name__ in own:
+        found[thing.__name__] = own[thing.__name__]
+    found |= {one: getattr(world, one) for one in used if one in dir(world)}
+    return {**found, "__name__": "__main__"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_docstring_has_an_example_that_runs(name: str, world: World) -> None:
+    """Its output is what the docstring says."""
+    thing = PUBLIC[name]
+    world.renew()
+    doc = inspect.getdoc(thing) or ""
+    fenced, shown = _fenced(doc), _examples(doc)
+    fenced = fenced.replace("BLOCK_NAME", SAVED.get(name, ""))
+    assert fenced or shown, f"{name} has no example"
+    assert not any("+SKIP" in one.source for one in shown)
+    source = "\n".join([fenced, *(one.source for one in shown)])
+    names = _names(name, thing, _awaiting(source), world)
+    exec(compile(fenced, name, "exec"), names)  # noqa: S102 - what the page shows
+    for one in shown:
+        one.source = _awaiting(one.source)
+    said = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    runner.run(doctest.DocTest(shown, names, name, None, 0, doc), out=said.write)
+    assert runner.failures == 0, said.getvalue()
