@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 
 
 def machine_clock() -> datetime:
-    """Return this machine's time in UTC; IBM's platform is assumed to have the same."""
+    """Return this machine's time in UTC; IBM's platform is assumed to have the same.
+
+    Examples:
+        >>> account = block.credentials.account()
+        >>> account.now().tzname()  # by the platform's clock, which for IBM's is this machine's
+        'UTC'
+    """
     return datetime.now(UTC)
 
 

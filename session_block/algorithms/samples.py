@@ -26,8 +26,8 @@ class BitString(BaseModel):
         >>> with block.experiment("cut") as experiment:
         ...     report = run_qaoa(experiment, MaxCut(edges=[(0, 1), (1, 2)]), optimizer=None)
         >>> best = max(report.samples, key=lambda one: one.value)
-        >>> best.bits, best.value  # the node in the middle against the others
-        ('010', 2.0)
+        >>> best.bits in {"010", "101"}, best.value  # the node in the middle against the others
+        (True, 2.0)
     """
 
     model_config = ConfigDict(frozen=True)

@@ -272,7 +272,7 @@ class Experiment(ExperimentRecords):
             Three points of an ansatz with four parameters, in one job:
 
             >>> points = np.zeros((3, 4))
-            >>> result = experiment.run_estimator([(ansatz, observable, points)])
+            >>> result = experiment.run_estimator([(ansatz, observable, points)], precision=0.05)
             >>> result[0].data.evs.shape
             (3,)
         """
@@ -312,10 +312,11 @@ class Experiment(ExperimentRecords):
         Examples:
             Submit all jobs first, then wait:
 
-            >>> angles = (0.0, 0.5)
-            >>> jobs = [experiment.submit_estimator([(ansatz, observable, [one] * 4)]) for one in angles]
-            >>> len({experiment.fetch_result(job)[0].data.evs.item() for job in jobs})
-            2
+            >>> pubs = [(ansatz, observable, [angle] * 4) for angle in (0.0, 0.5)]
+            >>> first = experiment.submit_estimator(pubs[:1], precision=0.05)
+            >>> second = experiment.submit_estimator(pubs[1:], precision=0.05)
+            >>> [experiment.fetch_result(job)[0].data.evs.shape for job in (first, second)]
+            [(), ()]
         """
         return self._begin(request).reference(self.session_ref)
 
@@ -459,9 +460,10 @@ class Experiment(ExperimentRecords):
             ConnectionFailedError: The platform could not be reached; run again to continue.
 
         Examples:
-            As the client would have sent it; :meth:`run_executor` makes the inputs by itself:
+            With inputs as the client sends them; here those of an executor's job:
 
-            >>> inputs = {"quantum_program": program_json, "schema_version": "v0.1", "options": {}}
+            >>> sorted(inputs)
+            ['options', 'quantum_program', 'schema_version']
             >>> result = experiment.run_program("executor", inputs)
             >>> result[0]["meas"].shape
             (1000, 2)
@@ -480,7 +482,8 @@ class Experiment(ExperimentRecords):
             ConnectionFailedError: The platform could not be reached; run again to continue.
 
         Examples:
-            >>> inputs = {"quantum_program": program_json, "schema_version": "v0.1", "options": {}}
+            With inputs as the client sends them; here those of an executor's job:
+
             >>> job = experiment.submit_program("executor", inputs)
             >>> result = experiment.fetch_result(job)
             >>> result[0]["meas"].shape
@@ -720,6 +723,7 @@ class Experiment(ExperimentRecords):
 
         Examples:
             >>> from qiskit.circuit.library import real_amplitudes
+            >>> from qiskit.quantum_info import SparsePauliOp
             >>> hamiltonian = SparsePauliOp(["ZZ", "XI", "IX"])
             >>> isa_circuit, isa_observable = experiment.transpile(real_amplitudes(2), hamiltonian)
             >>> isa_circuit.num_qubits, isa_observable.num_qubits  # those of the backend
@@ -757,9 +761,11 @@ class Experiment(ExperimentRecords):
             NotISAError: The circuit cannot be transpiled for the backend.
 
         Examples:
-            >>> experiment.fitting(circuit) is circuit  # it is an ISA circuit
+            >>> fitted = experiment.fitting(circuit)
+            >>> fitted is circuit  # it is an ISA circuit already
             True
-            >>> experiment.fitting(bell_pair).num_qubits
+            >>> isa_circuit = experiment.fitting(bell_pair)
+            >>> isa_circuit.num_qubits
             5
         """
         return self._parts.inputs.fitting(circuit)
@@ -853,13 +859,14 @@ class Experiment(ExperimentRecords):
             SessionClosedError: It accepts no more jobs.
 
         Examples:
-            >>> colleague, mine = block.experiment("theirs"), block.experiment("mine")
-            >>> session_id = colleague.open_session()
-            >>> mine.borrow_session(session_id) == session_id
+            >>> theirs = block.experiment("theirs", fresh=True)
+            >>> session_id = theirs.open_session()
+            >>> borrowed = experiment.borrow_session(session_id)
+            >>> borrowed == session_id
             True
-            >>> mine.finish()  # a borrowed session stays open
+            >>> experiment.finish()  # a borrowed session stays open
             False
-            >>> colleague.finish()
+            >>> theirs.finish()
             True
         """
         if self.sealed or self.session_id == session_id:

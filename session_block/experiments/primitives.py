@@ -291,7 +291,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
         >>> def energy(x):
         ...     return float(estimator.run([(ansatz, observable, x)]).result()[0].data.evs)
         >>> found = minimize(energy, [0.0] * 4, method="COBYLA", options={"maxiter": 6})
-        >>> found.nfev
+        >>> int(found.nfev)
         6
     """
 
@@ -321,7 +321,7 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
             ConnectionFailedError: The platform could not be reached; run again to go on.
 
         Examples:
-            >>> job = estimator.run([(ansatz, observable, np.zeros((3, 4)))])
+            >>> job = estimator.run([(ansatz, observable, np.zeros((3, 4)))], precision=0.05)
             >>> job.result()[0].data.evs.shape
             (3,)
         """

@@ -87,7 +87,8 @@ class ExperimentRecords:
         Examples:
             >>> with block.experiment("answer") as experiment:
             ...     report = experiment.seal({"energy": -1.857})
-            >>> Experiment.load("answer").report()
+            >>> view = Experiment.load("answer")
+            >>> view.report()
             {'energy': -1.857}
         """
         return chapter_report(self._journal, self.chapter)
@@ -277,11 +278,11 @@ class ExperimentView(ExperimentRecords):
         ``done_at`` by the clocks of the machines that recorded them.
 
         Examples:
-            >>> result = experiment.run_sampler([circuit], label="latest")
+            >>> result = experiment.run_sampler([circuit])
             >>> view = Experiment.load("example")
             >>> rows = view.submissions()
-            >>> rows[-1]["label"], rows[-1]["kind"], rows[-1]["state"]
-            ('latest', 'sampler', 'result')
+            >>> rows[-1]["kind"], rows[-1]["state"]
+            ('sampler', 'result')
         """
         recorded = records.fold_all(self._journal.several(*records.FACTS))
         return [_row(one) for one in recorded.values()]
@@ -296,8 +297,8 @@ class ExperimentView(ExperimentRecords):
             >>> result = experiment.run_sampler([circuit])
             >>> view = Experiment.load("example")
             >>> frame = view.to_dataframe()
-            >>> frame.groupby("state").size()["result"] == view.recorded_results
-            True
+            >>> frame["state"].iloc[-1]
+            'result'
         """
         return _pandas().DataFrame(self.submissions(), columns=list(_COLUMNS))
 
@@ -313,10 +314,10 @@ class ExperimentView(ExperimentRecords):
             >>> async def shots(name):
             ...     view = await Experiment.aload(name)
             ...     return [one.result[0].data.meas.num_shots async for one in view.aresults()]
-            >>> with block.experiment("three-times") as experiment:
-            ...     results = [experiment.run_sampler([circuit], shots=100) for _ in range(3)]
-            >>> await shots("three-times")
-            [100, 100, 100]
+            >>> with block.experiment("bell-pairs") as experiment:
+            ...     result = experiment.run_sampler([circuit], shots=1000)
+            >>> await shots("bell-pairs")
+            [1000]
         """
         results = self.results()
         while (one := await aio.in_thread(next, results, None)) is not None:

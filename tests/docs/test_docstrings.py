@@ -11,6 +11,7 @@ import io
 import re
 import textwrap
 from collections.abc import Coroutine, Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -22,8 +23,9 @@ from pydantic import BaseModel
 from qiskit import QuantumCircuit
 from qiskit.circuit.library import real_amplitudes
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_ibm_runtime import QuantumProgram
 from snippets import ROOT, snippets
-from support import BACKEND, Platform
+from support import BACKEND
 
 import session_block
 from session_block import (
@@ -32,11 +34,11 @@ from session_block import (
     DurableSampler,
     Experiment,
     IBMSessionCredentials,
+    LocalPlatform,
     LocalPlatformCredentials,
     QuantumSession,
     SessionRef,
     errors,
-    local_platform,
     tasks,
 )
 from session_block.ledger.urls import LEDGER_URL
@@ -76,13 +78,13 @@ def _function(member: Any) -> Any:
 
 def _resolve(target: str) -> Any:
     """Return what a page's ``:::`` names."""
-    *parents, name = target.split(".")
-    with_name = importlib.import_module(PACKAGE)
-    for parent in parents[1:]:
-        path = f"{with_name.__name__}.{parent}"
-        with_name = importlib.import_module(path)
-    found = getattr(with_name, name, None)
-    return importlib.import_module(target) if found is None or inspect.ismodule(found) else found
+    found: Any = importlib.import_module(PACKAGE)
+    for part in target.split(".")[1:]:
+        if inspect.ismodule(found):
+            with suppress(ModuleNotFoundError):
+                importlib.import_module(f"{found.__name__}.{part}")
+        found = getattr(found, part)
+    return found
 
 
 def _documented(target: str) -> Iterator[tuple[str, Any]]:
@@ -100,8 +102,12 @@ def _documented(target: str) -> Iterator[tuple[str, Any]]:
 def _with_members(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
     if inspect.isclass(thing):
         yield name, thing
+        seen: set[str] = set()
         for base in filter(_is_ours, thing.__mro__):
             for inner, value in vars(base).items():
+                if inner in seen:
+                    continue
+                seen.add(inner)
                 member = _function(value)
                 # Not what pydantic calls by itself, such as ``model_post_init``.
                 own = inspect.isfunction(member) and not hasattr(BaseModel, inner)
@@ -154,14 +160,17 @@ def _awaiting(source: str) -> str:
 class World:
     """What the examples find: the names that the first page of the reference lists."""
 
-    def __init__(self, block: QuantumSession) -> None:
+    def __init__(self, block: QuantumSession, platform: LocalPlatform) -> None:
         self.block = block
+        self.platform = platform
 
     def renew(self) -> None:
         """Forget an experiment that an example has ended, and all that was made with it."""
         known = vars(self).get("experiment")
-        if known is not None and (known.sealed or any(one.end for one in known.sessions)):
-            self.__dict__ = {"block": self.block}
+        if known is None:
+            return
+        if known.sealed or known.stopped_because or any(one.end for one in known.sessions):
+            self.__dict__ = {"block": self.block, "platform": self.platform}
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -231,6 +240,17 @@ class World:
         return job
 
     @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """The inputs of an executor's job, as its client sent them."""
+        program = QuantumProgram(shots=1000)
+        program.append_circuit_item(self.circuit)
+        job = self.experiment.submit_executor(program)
+        service = self.experiment.service
+        at_platform = service._get_api_client(service.active_account()["instance"])._session
+        sent = at_platform.get(f"/jobs/{job.job_id}").json()["params"]
+        return {one: sent[one] for one in ("schema_version", "quantum_program", "options")}
+
+    @cached_property
     def layers(self) -> Any:
         """The layers of the ansatz, boxed."""
         options = {"resilience": {"pec_mitigation": True}}
@@ -243,26 +263,20 @@ class World:
         return self.sampler.run([(self.circuit, None, 100), (self.circuit, None, 200)])
 
     @property
-    def platform(self) -> local_platform.Admin:
-        """The admin API of the local platform."""
-        info = local_platform.find()
-        assert info is not None
-        return local_platform.Admin.of(info)
-
-    @property
     def ledger(self) -> session_block.Ledger:
         """The ledger of the Block."""
         return self.block.ledger()
 
 
 @pytest.fixture(scope="module")
-def world(
-    prefect_server: str, platform: Platform, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """A reader's environment: a Prefect server with saved Blocks, the platform, and a ledger."""
+def world(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A reader's environment: a Prefect server with saved Blocks, a platform, and a ledger."""
     del prefect_server
     directory = tmp_path_factory.mktemp("examples")
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        LocalPlatform(interactive_seconds=1) as platform,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("SESSION_BLOCK_PLATFORM_DIR", str(platform.info.state_dir))
         patch.setenv(LEDGER_URL, f"sqlite:///{directory / 'ledger.db'}")
         patch.chdir(directory)
@@ -274,7 +288,7 @@ def world(
         account.save("my-account", overwrite=True)
         credentials.save("my-account", overwrite=True)
         block.save("my-session", overwrite=True)
-        yield World(block)
+        yield World(block, platform)
 
 
 def _names(name: str, thing: Any, source: str, world: World) -> dict[str, Any]:
@@ -285,11 +299,10 @@ def _names(name: str, thing: Any, source: str, world: World) -> dict[str, Any]:
     own = vars(importlib.import_module(thing.__module__))
     found: dict[str, Any] = {"np": np, "awaited": asyncio.run, **vars(errors), **vars(tasks)}
     found |= {one: getattr(session_block, one) for one in session_block.__all__}
-    first = name.partition(".")[0]
-    if first in own:
-        found[first] = own[first]
-    if thing.__name__ in own:
-        found[thing.__name__] = own[thing.__name__]
+    home = thing.__module__
+    found |= {one: its for one, its in own.items() if getattr(its, "__module__", None) == home}
+    if (shown_as := name.partition(".")[0]) in own:  # a task, or a method of an inherited class
+        found[shown_as] = own[shown_as]
     found |= {one: getattr(world, one) for one in used if one in dir(world)}
     return {**found, "__name__": "__main__"}
 

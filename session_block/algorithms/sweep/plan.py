@@ -313,8 +313,7 @@ class SweepPlan(SweepModel):
             InvalidInputError: It does not.
 
         Examples:
-            >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=2_000_000)
-            >>> plan.check_size()
+            >>> plan_sweep({"bell": circuit}, {}, repetitions=2_000_000)  # plans are checked
             Traceback (most recent call last):
             ...
             session_block.errors.InvalidInputError: The sweep has 2000000 rows ...
@@ -335,7 +334,7 @@ class SweepPlan(SweepModel):
 
         Examples:
             >>> few = ChunkLimits(max_executions=500)
-            >>> plan_sweep({"bell": circuit}, {}, shots=1000, limits=few).check_executions()
+            >>> plan_sweep({"bell": circuit}, {}, shots=1000, limits=few)  # plans are checked
             Traceback (most recent call last):
             ...
             session_block.errors.InvalidInputError: One point of circuit 'bell' takes 1000 executions ...

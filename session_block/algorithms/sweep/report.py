@@ -144,6 +144,7 @@ class SweepReport(SweepTable):
         run: Experiment, sessions, jobs and usage.
 
     Examples:
+        >>> from qiskit.quantum_info import SparsePauliOp
         >>> angles = {"θ[0]": [0.0, np.pi], "θ[1]": [0.0], "θ[2]": [0.0], "θ[3]": [0.0]}
         >>> zz = {"zz": SparsePauliOp("ZZ").apply_layout(ansatz.layout)}
         >>> with block.experiment("zz-sweep") as experiment:
