@@ -182,7 +182,8 @@ class SessionDetails(BaseModel):
 
         Examples:
             >>> session_id = experiment.open_session()
-            >>> experiment.session_details().status in {"Pending", "In progress, accepting new jobs"}
+            >>> status = experiment.session_details().status
+            >>> status in {"Pending", "In progress, accepting new jobs"}
             True
         """
         if self.state in {"open", "inactive"}:

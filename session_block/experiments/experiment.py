@@ -1164,7 +1164,7 @@ class Experiment(ExperimentRecords):
         """Let the flow run around this code end what another one has handed over to it.
 
         Examples:
-            What a task does with the experiment of a session reference; outside a flow run, nothing:
+            What a task does with a session reference's experiment; outside a flow run, nothing:
 
             >>> experiment.take_over()
         """

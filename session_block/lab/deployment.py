@@ -55,7 +55,7 @@ def deploy_all(kind: PoolType, directory: Path) -> list[str]:
     Examples:
         >>> from pathlib import Path
         >>> deploy_all("process", Path())
-        ['qaoa/max-cut', 'sweep/...', 'tidy/...', 'vqe/h2-nightly']
+        ['qaoa/max-cut-nightly', 'sweep/rabi-weekly', 'tidy/left-open-sessions', 'vqe/h2-nightly']
     """
     for block_type in (QuantumSession, IBMSessionCredentials, LocalPlatformCredentials):
         block_type.register_type_and_schema()

@@ -375,7 +375,8 @@ def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
     Examples:
         >>> for name, energy in (("monday", -1.85), ("tuesday", -1.857)):
         ...     report = block.experiment(name).seal({"energy": energy})
-        >>> compare([Experiment.load("monday"), Experiment.load("tuesday")])[["experiment", "energy"]]
+        >>> frame = compare([Experiment.load("monday"), Experiment.load("tuesday")])
+        >>> frame[["experiment", "energy"]]
           experiment  energy
         0     monday  -1.850
         1    tuesday  -1.857

@@ -10,9 +10,10 @@ import inspect
 import io
 import re
 import textwrap
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,8 @@ def _documented(target: str) -> Iterator[tuple[str, Any]]:
     if inspect.ismodule(found):
         for name, value in vars(found).items():
             member = _function(value)
-            if not name.startswith("_") and getattr(member, "__module__", "") == found.__name__:
+            own = isinstance(value, Task) or getattr(member, "__module__", "") == found.__name__
+            if own and not name.startswith("_"):
                 yield from _with_members(name, member)
     else:
         yield from _with_members(target.rpartition(".")[2], found)
@@ -117,12 +119,15 @@ def _with_members(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
         yield name, thing
 
 
+def _shown(page: Path) -> list[str]:
+    return re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)
+
+
 def _public() -> dict[str, Any]:
-    """Return all that the reference shows, by name; what several classes inherit stands once."""
-    targets = [one for page in PAGES for one in re.findall(r"^::: (\S+)", page.read_text(), re.M)]
-    named = [("errors", one) for one in vars(errors).values() if inspect.isclass(one)]
-    found = [pair for target in targets for pair in _documented(target)]
-    found += [pair for _, error in named for pair in _with_members(error.__name__, error)]
+    """Return all that the reference shows, and all errors; what classes inherit stands once."""
+    found = [pair for page in PAGES for target in _shown(page) for pair in _documented(target)]
+    classes = [error for error in vars(errors).values() if inspect.isclass(error)]
+    found += [pair for error in classes for pair in _with_members(error.__name__, error)]
     by_object: dict[int, tuple[str, Any]] = {}
     for name, thing in found:
         by_object.setdefault(id(thing), (name, thing))
@@ -130,6 +135,15 @@ def _public() -> dict[str, Any]:
 
 
 PUBLIC = _public()
+LONG = (  # a worker starts, Prefect deploys, and a VQE converges
+    "Lab",
+    "Lab.run",
+    "RunningLab",
+    "deploy_all",
+    "run_demo",
+    "DemoOutcome",
+    "Progress",
+)
 
 
 def _fenced(doc: str) -> str:
@@ -143,11 +157,11 @@ def _examples(doc: str) -> list[doctest.Example]:
 class _Awaited(ast.NodeTransformer):
     """Puts the call ``awaited(…)`` where a statement awaits outside of a function."""
 
-    def visit_Await(self, node: ast.Await) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_Await(self, node: ast.Await) -> ast.AST:
         call = ast.Call(ast.Name("awaited", ast.Load()), [self.visit(node.value)], [])
         return ast.fix_missing_locations(ast.copy_location(call, node))
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return node
 
 
@@ -199,9 +213,7 @@ class World:
     @cached_property
     def _ansatz(self) -> tuple[QuantumCircuit, SparsePauliOp]:
         hamiltonian = SparsePauliOp(["ZZ", "XI", "IX"])
-        isa_circuit, observable = self.experiment.transpile(
-            real_amplitudes(2, reps=1), hamiltonian
-        )
+        isa_circuit, observable = self.experiment.transpile(real_amplitudes(2, reps=1), hamiltonian)
         return isa_circuit, observable
 
     @property
@@ -307,7 +319,10 @@ def _names(name: str, thing: Any, source: str, world: World) -> dict[str, Any]:
     return {**found, "__name__": "__main__"}
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.nightly] if name in LONG else []) for name in PUBLIC],
+)
 def test_every_public_docstring_has_an_example_that_runs(name: str, world: World) -> None:
     """Its output is what the docstring says."""
     thing = PUBLIC[name]
@@ -326,3 +341,29 @@ def test_every_public_docstring_has_an_example_that_runs(name: str, world: World
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     runner.run(doctest.DocTest(shown, names, name, None, 0, doc), out=said.write)
     assert runner.failures == 0, said.getvalue()
+
+
+def test_all_that_is_public_is_looked_at() -> None:
+    """Every exported name, every task and flow, and their methods; none of pydantic's own."""
+    assert set(session_block.__all__) <= set(PUBLIC)
+    assert set(tasks.__all__) <= set(PUBLIC)
+    assert {"vqe", "qaoa", "sweep", "tidy", "QuantumSession.experiment"} <= set(PUBLIC)
+    assert {"DurableJob.aresult", "Operator.adopt", "JobFailedError"} <= set(PUBLIC)
+    assert not any(name.endswith((".model_post_init", ".model_validate")) for name in PUBLIC)
+
+
+def test_the_page_of_experiments_has_every_method_once() -> None:
+    """By purpose, beginning with what a user needs first; twins are named by their rule."""
+    shown = [one for one in _shown(ROOT / "docs/reference/experiments.md") if ".Experiment." in one]
+    names = [one.rpartition(".")[2] for one in shown]
+    members = {name.partition(".")[2] for name, _ in _with_members("Experiment", Experiment)} - {""}
+    twins = {f"a{name}" for name in members} & members - {"aonce"}
+    assert sorted(names) == sorted(members - twins - {"aload"})
+    assert names[:2] == ["run_estimator", "run_sampler"]
+
+
+def test_a_docstring_without_an_example_is_noticed() -> None:
+    """Text alone is none, nor is code that is not run."""
+    assert _examples("Return it.\n\nRaises:\n    KeyError: It is not there.") == []
+    assert _fenced("```sh\nls\n```") == ""
+    assert _awaiting("x = await f(1)\n") == "x = awaited(f(1))\n"

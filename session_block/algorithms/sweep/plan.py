@@ -296,7 +296,8 @@ class SweepPlan(SweepModel):
         after the ledger, which knows what each label stood for, was lost.
 
         Examples:
-            >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=5, limits=ChunkLimits(max_pubs=2))
+            >>> limits = ChunkLimits(max_pubs=2)
+            >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=5, limits=limits)
             >>> [(chunk.number, chunk.points) for chunk in plan.chunks]
             [(1, 2), (2, 2), (3, 1)]
         """
@@ -337,7 +338,7 @@ class SweepPlan(SweepModel):
             >>> plan_sweep({"bell": circuit}, {}, shots=1000, limits=few)  # plans are checked
             Traceback (most recent call last):
             ...
-            session_block.errors.InvalidInputError: One point of circuit 'bell' takes 1000 executions ...
+            session_block.errors.InvalidInputError: One point of circuit 'bell' takes ...
         """
         for circuit in self.circuits:
             if circuit.executions > self.limits.max_executions:
