@@ -83,7 +83,7 @@ class ExperimentUsage(BaseModel):
     Examples:
         >>> result = experiment.run_sampler([circuit])
         >>> usage = experiment.usage()
-        >>> usage.seconds == sum(session.seconds for session in usage.sessions)
+        >>> usage.seconds == sum(one.seconds for one in usage.sessions)
         True
     """
 

@@ -1036,7 +1036,7 @@ class Experiment(ExperimentRecords):
         Examples:
             >>> result = experiment.run_sampler([circuit])
             >>> usage = experiment.usage()
-            >>> usage.seconds == sum(session.seconds for session in usage.sessions)
+            >>> usage.seconds == sum(one.seconds for one in usage.sessions)
             True
         """
         return self._parts.meter.report()
@@ -1093,9 +1093,7 @@ class Experiment(ExperimentRecords):
 
         Examples:
             >>> session_id = experiment.open_session()
-            >>> experiment.finish()
-            True
-            >>> experiment.sealed
+            >>> experiment.finish()  # nothing more is submitted
             True
         """
         closed = self._completion.finish()
