@@ -87,6 +87,16 @@ def qaoa(
 
     Returns:
         The best cut or spins, the angles, the samples and all evaluations.
+
+    Examples:
+        >>> report = qaoa(
+        ...     "my-session",
+        ...     problem={"edges": [[0, 1], [1, 2]]},
+        ...     optimizer=None,
+        ...     experiment="path-of-three",
+        ... )
+        >>> report.best_value
+        2.0
     """
     logger = get_run_logger()
 

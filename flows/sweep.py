@@ -82,6 +82,24 @@ def sweep(
 
     Returns:
         The rows in order, and the jobs that measured them.
+
+    Examples:
+        >>> rotation = '''
+        ... OPENQASM 3.0;
+        ... include "stdgates.inc";
+        ... input float[64] theta;
+        ... qubit[1] q;
+        ... rx(theta) q[0];
+        ... '''
+        >>> report = sweep(
+        ...     "my-session",
+        ...     circuits=[{"name": "rx", "circuit": rotation}],
+        ...     grid={"axes": [{"name": "theta", "values": [0.0, 3.14159]}]},
+        ...     observables=[{"name": "Z", "observable": [("Z", 1.0)]}],
+        ...     experiment="rabi-flow",
+        ... )
+        >>> [round(row.values["Z"], 3) for row in report.rows]
+        [1.0, -1.0]
     """
     logger = get_run_logger()
 

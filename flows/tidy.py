@@ -25,6 +25,11 @@ def tidy(block: BlockName) -> list[str]:
 
     Returns:
         The IDs of the closed sessions.
+
+    Examples:
+        >>> session_ids = tidy("my-session")  # of what failed, and of nobody else
+        >>> experiment.session_id in session_ids
+        False
     """
     loaded = load_block(block)
     ledger = loaded.ledger()

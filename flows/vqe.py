@@ -93,6 +93,17 @@ def vqe(
 
     Returns:
         The energy, its parameters and all evaluations.
+
+    Examples:
+        >>> report = vqe(
+        ...     "my-session",
+        ...     hamiltonian=[("ZZ", 1.0), ("XI", 0.5), ("IX", 0.5)],
+        ...     optimizer_options={"maxiter": 6},
+        ...     seed=1,
+        ...     experiment="two-spins",
+        ... )
+        >>> len(report.evaluations)
+        6
     """
     logger = get_run_logger()
 

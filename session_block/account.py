@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 
 
 def machine_clock() -> datetime:
-    """Return this machine's time in UTC; IBM's platform is assumed to have the same."""
+    """Return this machine's time in UTC; IBM's platform is assumed to have the same.
+
+    Examples:
+        >>> account = block.credentials.account()
+        >>> account.now().tzname()  # by the platform's clock, which for IBM's is this machine's
+        'UTC'
+    """
     return datetime.now(UTC)
 
 
@@ -38,6 +44,13 @@ class Account:
         settle_seconds: How long the platform's listing may hide a job that it accepted, if that
             is known; ``None`` for :data:`session_block.submissions.settle.SETTLE_SECONDS`.
         now: The platform's clock, in UTC.
+
+    Examples:
+        >>> account = block.credentials.account()
+        >>> account.url, account.instance
+        ('http://127.0.0.1:...', 'crn:v1:bluemix:public:quantum-computing:...')
+        >>> "token" in repr(account)  # neither the API key nor the proxies
+        False
     """
 
     token: str | None = field(default=None, repr=False)

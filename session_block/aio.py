@@ -11,6 +11,8 @@ request that is being sent at that moment still arrives, and is recorded.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -199,4 +201,8 @@ def _named_after(blocking: Callable[..., Any], twin: F) -> F:
     twin.__name__ = f"a{name}"
     twin.__qualname__ = blocking.__qualname__.removesuffix(name) + twin.__name__
     twin.__doc__ = f"Async twin of :meth:`{name}`: the same, but awaited."
+    _, heading, example = inspect.cleandoc(blocking.__doc__ or "").partition("\nExamples:\n")
+    if heading:
+        awaited = re.sub(rf"((?:\w+\.)*)\b{name}\(", rf"await \1a{name}(", example)
+        twin.__doc__ += f"\n{heading}{awaited}"
     return twin

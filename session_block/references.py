@@ -76,6 +76,14 @@ class SessionRef(Reference):
         session_id: The platform's session ID; ``None`` if no session was needed so far.
         borrowed: Somebody else opened the session; this experiment never closes it.
         sealed: The experiment is finished: recorded results are replayed, nothing new is submitted.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> reference = experiment.session_ref
+        >>> reference.experiment, reference.session_id == session_id, reference.borrowed
+        ('example', True, False)
+        >>> SessionRef.model_validate_json(reference.model_dump_json()) == reference
+        True
     """
 
     block: str | None
@@ -103,6 +111,13 @@ class JobRef(Reference):
         parts: References to the jobs of a request that took several; the other fields are then
             those of the first.
         places: The places of a part's PUBs in the whole request.
+
+    Examples:
+        >>> reference = experiment.submit_sampler([circuit], shots=1000)
+        >>> reference.kind, reference.generation
+        ('sampler', 1)
+        >>> experiment.fetch_result(reference)[0].data.meas.num_shots  # in any process
+        1000
     """
 
     session: SessionRef
@@ -132,6 +147,12 @@ class SessionDetails(BaseModel):
         state_reason: The platform's word for why it is in this state. Known of IBM [real]:
             ``session_created``, ``session_closed_early``, and
             ``session_inactivated_by_interactive_ttl``.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> details = experiment.session_details()
+        >>> details.backend_name, details.max_time, details.accepting_jobs
+        ('ibm_manila', 3600, True)
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -157,7 +178,14 @@ class SessionDetails(BaseModel):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's own way
     @property
     def status(self) -> str:
-        """The text that the client's ``Session.status()`` gives for this state."""
+        """The text that the client's ``Session.status()`` gives for this state.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> status = experiment.session_details().status
+            >>> status in {"Pending", "In progress, accepting new jobs"}
+            True
+        """
         if self.state in {"open", "inactive"}:
             return "Pending"
         if self.state == "pending_inactive" or (self.state == "active" and self.accepting_jobs):
@@ -168,31 +196,65 @@ class SessionDetails(BaseModel):
 
     @property
     def accepts_jobs(self) -> bool:
-        """Whether a new job can still join. An idle session is inactive, and accepts jobs."""
+        """Whether a new job can still join. An idle session is inactive, and accepts jobs.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.session_details().accepts_jobs
+            True
+        """
         return self.state != "closed" and self.accepting_jobs is not False
 
     @property
     def execution_mode(self) -> SessionMode:
-        """The mode in the words of Blocks: ``session`` or ``batch``."""
+        """The mode in the words of Blocks: ``session`` or ``batch``.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> details = experiment.session_details()
+            >>> details.mode, details.execution_mode
+            ('dedicated', 'session')
+        """
         return "batch" if self.mode == "batch" else "session"
 
     @property
     def has_ended(self) -> bool:
-        """Whether the session is closed and runs no more jobs, so that its usage is final."""
+        """Whether the session is closed and runs no more jobs, so that its usage is final.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.close_session()
+            True
+            >>> experiment.session_details().has_ended
+            True
+        """
         started, completed = self.last_job_started, self.last_job_completed
         idle = started is None or (completed is not None and completed >= started)
         return self.state == "closed" and idle
 
     @property
     def opened_at(self) -> datetime | None:
-        """When it was opened, by the platform's clock; ``None`` if the platform does not say."""
+        """When it was opened, by the platform's clock; ``None`` if the platform does not say.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.session_details().opened_at.tzname()
+            'UTC'
+        """
         if self.created_at is not None or not self.timestamps:
             return self.created_at
         return datetime.fromisoformat(self.timestamps[0]["timestamp"])
 
     @property
     def closes_at(self) -> datetime | None:
-        """When ``max_time`` is reached, by the platform's clock; ``None`` before its first job."""
+        """When ``max_time`` is reached, by the platform's clock; ``None`` before its first job.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> details = experiment.session_details()
+            >>> (details.closes_at - details.started_at).total_seconds()
+            3600.0
+        """
         if self.started_at is None or self.max_time is None:
             return None
         return self.started_at + timedelta(seconds=self.max_time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import update_wrapper
@@ -22,6 +23,9 @@ from session_block.references import Reference, SessionRef
 P = ParamSpec("P")
 R = TypeVar("R", bound=Reference)
 T = TypeVar("T")
+
+_OTHER_NAMES = {"usage": "experiment_usage", "finish": "close_session"}
+"""The tasks that are not called as their methods are."""
 
 
 def durable_task(name: str) -> Callable[[Callable[P, T]], DurableTask[P, T]]:
@@ -57,7 +61,19 @@ def task_of(
     named.__signature__ = own.replace(parameters=[session, *list(own.parameters.values())[1:]])
     named.__annotations__ = {**method.__annotations__, "session": SessionRef}
     named.__name__ = named.__qualname__ = name.replace("-", "_")
+    named.__doc__ = _with_session(method.__doc__ or "")
     return durable_task(name)(call)
+
+
+def _with_session(doc: str) -> str:
+    """Return the docstring of a method with its examples as those of the task."""
+    doc = doc.replace("experiment.open_session()", "session.session_id")
+    doc = doc.replace("experiment.fetch_result(", "fetch_result(")
+
+    def call(found: re.Match[str]) -> str:
+        return f"{_OTHER_NAMES.get(found[1], found[1])}(session{found[2] or ', '}"
+
+    return re.sub(r"\bexperiment\.(\w+)\((\))?", call, doc)
 
 
 def remember(experiment: Experiment) -> SessionRef:

@@ -32,6 +32,12 @@ def fetch_result(job: JobRef, timeout_seconds: float | None = None) -> Any:
     """Wait for a job and return its result; a recorded result needs no request.
 
     Raises the errors of :meth:`session_block.Experiment.fetch_result`.
+
+    Examples:
+        >>> job = submit_sampler(session, [circuit], shots=1000)
+        >>> result = fetch_result(job)
+        >>> result[0].data.meas.num_shots
+        1000
     """
     job = checked(job, JobRef, "submit_sampler, submit_estimator or submit_executor")
     return experiment_of(job.session).fetch_result(job, timeout_seconds)

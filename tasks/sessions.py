@@ -38,6 +38,23 @@ def open_session(
         InvalidInputError: The experiment began with another account, instance, mode or backend.
         BackendNotFoundError: The instance has no such backend.
         ConnectionFailedError: The platform refused the credentials, or could not be reached.
+
+    Examples:
+        >>> from prefect import flow
+        >>> @flow
+        ... def bell_pairs(block: str) -> int:
+        ...     session = open_session(block)
+        ...     result = run_sampler(session, [circuit], shots=1000)
+        ...     close_session(session)
+        ...     return result[0].data.meas.num_shots
+        >>> bell_pairs("my-session")
+        1000
+
+        Outside a flow, the experiment needs a name:
+
+        >>> session = open_session("my-session", "bell-pairs")
+        >>> session.experiment
+        'bell-pairs'
     """
     opened = load_block(block).experiment(experiment, fresh=fresh, extend=extend, key=key)
     opened.open_session()
@@ -67,6 +84,12 @@ def reattach_session(
         SessionNotFoundError: The instance has no session with this ID.
         SessionMismatchError: Its backend or mode differs from the Block's.
         SessionClosedError: It accepts no more jobs.
+
+    Examples:
+        >>> theirs = open_session("my-session", "their-experiment")
+        >>> mine = reattach_session("my-session", theirs.session_id, "my-experiment")
+        >>> mine.session_id == theirs.session_id, mine.borrowed
+        (True, True)
     """
     opened = load_block(block).experiment(experiment, key=key)
     opened.borrow_session(session_id)

@@ -43,6 +43,13 @@ class Terms(NamedTuple):
         couplings: The J_ij, as ``(i, j, J)``.
         fields: The h_i, as ``(i, h)``.
         constant: The part that does not depend on the bits.
+
+    Examples:
+        >>> terms = MaxCut(edges=[(0, 1), (1, 2, 3.0)]).terms
+        >>> terms.couplings
+        [(0, 1, -0.5), (1, 2, -1.5)]
+        >>> terms.constant
+        2.0
     """
 
     couplings: list[tuple[int, int, float]]
@@ -73,7 +80,12 @@ class SpinProblem(BaseModel, ABC):
     @property
     @abstractmethod
     def terms(self) -> Terms:
-        """The value as a polynomial of the Z_i."""
+        """The value as a polynomial of the Z_i.
+
+        Examples:
+            >>> Ising(couplings=[(0, 1, -1.0)], fields=[(0, 0.5)], offset=2.0).terms
+            Terms(couplings=[(0, 1, -1.0)], fields=[(0, 0.5)], constant=2.0)
+        """
 
     @abstractmethod
     def _named(self) -> list[tuple[int, ...]]:
@@ -105,21 +117,36 @@ class SpinProblem(BaseModel, ABC):
 
     @property
     def num_nodes(self) -> int:
-        """The number of nodes, and so of qubits."""
+        """The number of nodes, and so of qubits.
+
+        Examples:
+            >>> MaxCut(edges=[(0, 1), (1, 4)]).num_nodes  # nodes 2 and 3 have no edge
+            5
+        """
         if self.nodes is not None:
             return self.nodes
         return 1 + max((node for entry in self._named() for node in entry), default=-1)
 
     @property
     def strength(self) -> float:
-        """Root mean square, over all nodes, of the weights at a node: √((2 ΣJ² + Σh²) / nodes)."""
+        """Root mean square, over all nodes, of the weights at a node: √((2 ΣJ² + Σh²) / nodes).
+
+        Examples:
+            >>> round(MaxCut(edges=[(0, 1), (1, 2), (0, 2)]).strength, 3)
+            0.707
+        """
         couplings, fields, _ = self.terms
         squares = 2 * sum(j * j for _, _, j in couplings) + sum(h * h for _, h in fields)
         return math.sqrt(squares / max(self.num_nodes, 1))
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the values of all bit strings: √(ΣJ² + Σh²)."""
+        """Standard deviation of the values of all bit strings: √(ΣJ² + Σh²).
+
+        Examples:
+            >>> round(MaxCut(edges=[(0, 1), (1, 2), (0, 2)]).spread, 3)
+            0.866
+        """
         couplings, fields, _ = self.terms
         return math.hypot(*(j for *_, j in couplings), *(h for _, h in fields))
 
@@ -131,6 +158,12 @@ class SpinProblem(BaseModel, ABC):
 
         Returns:
             Shape ``(strings,)``.
+
+        Examples:
+            >>> triangle = MaxCut(edges=[(0, 1), (1, 2), (0, 2)])
+            >>> strings = np.array([[False, False, False], [True, False, False]])
+            >>> triangle.values(strings).tolist()  # all on one side; node 0 alone
+            [0.0, 2.0]
         """
         couplings, fields, constant = self.terms
         spins = np.ascontiguousarray(1 - 2 * bits.T.astype(np.int8))
@@ -142,7 +175,13 @@ class SpinProblem(BaseModel, ABC):
         return total
 
     def operator(self) -> SparsePauliOp:
-        """Return the value as an observable, without the constant."""
+        """Return the value as an observable, without the constant.
+
+        Examples:
+            >>> operator = Ising(couplings=[(0, 1, -1.0)], fields=[(0, 0.5)]).operator()
+            >>> [(label, coefficient.real) for label, coefficient in operator.to_list()]
+            [('ZZ', -1.0), ('IZ', 0.5)]
+        """
         couplings, fields, _ = self.terms
         pairs = [("ZZ", [first, second], value) for first, second, value in couplings]
         singles = [("Z", [node], value) for node, value in fields]
@@ -153,6 +192,10 @@ class SpinProblem(BaseModel, ABC):
 
         Returns:
             The two values, or ``None`` with more than 20 nodes.
+
+        Examples:
+            >>> MaxCut(edges=[(0, 1), (1, 2), (0, 2)]).extremes()  # no cut takes all three edges
+            (0.0, 2.0)
         """
         if self.num_nodes > BRUTE_FORCE_NODES:
             return None
@@ -182,6 +225,13 @@ class MaxCut(SpinProblem):
 
     The value is the cut: the sum of the weights w_ij of all edges whose ends have different bits,
     Σ w_ij (1 − Z_i Z_j) / 2.
+
+    Examples:
+        >>> weighted = MaxCut(edges=[(0, 1), (1, 2), (0, 2, 0.5)])
+        >>> weighted.extremes()  # the worst cut and the best one
+        (0.0, 2.0)
+        >>> Ising(couplings=weighted.terms.couplings, offset=weighted.terms.constant).extremes()
+        (0.0, 2.0)
     """
 
     maximised: ClassVar[bool] = True
@@ -193,7 +243,12 @@ class MaxCut(SpinProblem):
 
     @property
     def terms(self) -> Terms:
-        """The cut as a polynomial of the Z_i."""
+        """The cut as a polynomial of the Z_i.
+
+        Examples:
+            >>> MaxCut(edges=[(0, 1)]).terms  # 1/2 − 1/2 Z_0 Z_1
+            Terms(couplings=[(0, 1, -0.5)], fields=[], constant=0.5)
+        """
         weighted = [(edge[0], edge[1], edge[2] if len(edge) > 2 else 1.0) for edge in self.edges]  # noqa: PLR2004
         couplings = [(first, second, -weight / 2) for first, second, weight in weighted]
         return Terms(couplings, [], sum(weight for *_, weight in weighted) / 2)
@@ -206,6 +261,11 @@ class Ising(SpinProblem):
     """The Ising model: find the spins Z_i = ±1 of the lowest energy.
 
     The value is the energy, Σ J_ij Z_i Z_j + Σ h_i Z_i + offset.
+
+    Examples:
+        >>> chain = Ising(couplings=[(0, 1, 1.0), (1, 2, 1.0)], fields=[(0, 0.1)])
+        >>> chain.extremes()  # neighbours differ, and node 0 is 1: −1 − 1 − 0.1
+        (-2.1, 2.1)
     """
 
     maximised: ClassVar[bool] = False
@@ -220,7 +280,12 @@ class Ising(SpinProblem):
 
     @property
     def terms(self) -> Terms:
-        """The energy as a polynomial of the Z_i."""
+        """The energy as a polynomial of the Z_i.
+
+        Examples:
+            >>> Ising(couplings=[(0, 1, -1.0)], fields=[(0, 0.5)], offset=2.0).terms
+            Terms(couplings=[(0, 1, -1.0)], fields=[(0, 0.5)], constant=2.0)
+        """
         return Terms(self.couplings, self.fields, self.offset)
 
     def _named(self) -> list[tuple[int, ...]]:

@@ -46,6 +46,13 @@ class QAOAEvaluation(BaseModel):
         betas: The angles β_1 to β_p.
         value: The expected cut or energy at these angles, or the mean of the best samples.
         standard_error: The value's standard error.
+
+    Examples:
+        >>> with block.experiment("cut") as experiment:
+        ...     report = run_qaoa(experiment, MaxCut(edges=[(0, 1), (1, 2)]), optimizer=None)
+        >>> [only] = report.evaluations
+        >>> [round(angle, 2) for angle in (*only.gammas, *only.betas)]
+        [...]
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +90,14 @@ class QAOAReport(BaseModel):
             ``optimum`` is ``None``.
         evaluations: Every evaluation of the objective, in order. Points of one step share a job.
         run: Experiment, sessions, jobs and usage.
+
+    Examples:
+        >>> with block.experiment("cut") as experiment:
+        ...     report = run_qaoa(experiment, MaxCut(edges=[(0, 1), (1, 2)]), optimizer=None)
+        >>> report.best_bitstring in {"010", "101"}, report.best_value, report.optimum
+        (True, 2.0, 2.0)
+        >>> 0.5 < report.approximation_ratio <= 1
+        True
     """
 
     model_config = ConfigDict(frozen=True)
@@ -198,6 +213,13 @@ def run_qaoa(
         InvalidInputError: Settings do not fit each other or the backend; no job was sent. Or the
             experiment is finished, and its report is of something else.
         SubmissionError: A job went wrong; the next run continues at that evaluation.
+
+    Examples:
+        >>> square = MaxCut(edges=[(0, 1), (1, 2), (2, 3), (0, 3)])
+        >>> with block.experiment("square") as experiment:
+        ...     report = run_qaoa(experiment, square, optimizer_options={"maxiter": 5})
+        >>> report.best_value, report.optimum
+        (4.0, 4.0)
     """
     if (sealed := experiment.report()) is not None:
         return _finished(experiment, sealed, problem)

@@ -21,6 +21,13 @@ class BitString(BaseModel):
         bits: In Qiskit's order: node 0 is rightmost.
         value: Its cut or energy.
         count: How often it was sampled.
+
+    Examples:
+        >>> with block.experiment("cut") as experiment:
+        ...     report = run_qaoa(experiment, MaxCut(edges=[(0, 1), (1, 2)]), optimizer=None)
+        >>> best = max(report.samples, key=lambda one: one.value)
+        >>> best.bits in {"010", "101"}, best.value  # the node in the middle against the others
+        (True, 2.0)
     """
 
     model_config = ConfigDict(frozen=True)

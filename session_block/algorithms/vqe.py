@@ -45,6 +45,13 @@ class Evaluation(BaseModel):
         standard_error: The standard error that the Estimator gives.
         parameters: The ansatz parameters.
         restart: The number of the optimisation, counted from 0.
+
+    Examples:
+        >>> with block.experiment("h2") as experiment:
+        ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+        >>> first = report.evaluations[0]
+        >>> len(first.parameters), first.restart
+        (4, 0)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +70,12 @@ class Optimum(BaseModel):
         parameters: The ansatz parameters at that energy.
         success: Whether the optimiser reports convergence.
         message: The optimiser's message at its end.
+
+    Examples:
+        >>> with block.experiment("h2") as experiment:
+        ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+        >>> report.energy == min(optimum.energy for optimum in report.optima)
+        True
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +95,14 @@ class VQEReport(Optimum):
         optima: Where each optimisation ended.
         evaluations: Every evaluation, in order. Points of one step share a job.
         run: Experiment, sessions, jobs and usage.
+
+    Examples:
+        >>> with block.experiment("h2") as experiment:
+        ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+        >>> print(f"{report.exact:.4f} hartree is exact")
+        -1.8573 hartree is exact
+        >>> report.run.job_ids == Experiment.load("h2").job_ids
+        True
     """
 
     exact: float | None = None
@@ -92,7 +113,14 @@ class VQEReport(Optimum):
 
     @property
     def session_id(self) -> str | None:
-        """The session of the last job; ``None`` in job mode."""
+        """The session of the last job; ``None`` in job mode.
+
+        Examples:
+            >>> with block.experiment("h2") as experiment:
+            ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+            >>> report.session_id == experiment.session_id
+            True
+        """
         return self.run.session_ids[-1] if self.run.session_ids else None
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -174,6 +202,16 @@ def run_vqe(
             and precision are wrong, or the experiment began with another Hamiltonian or ansatz;
             nothing was sent.
         SubmissionError: A job went wrong; the next run continues at that evaluation.
+
+    Examples:
+        Start it again after an interruption, with the same lines:
+
+        >>> with block.experiment("h2") as experiment:
+        ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+        >>> print(f"{report.energy:.3f} hartree after {len(report.evaluations)} evaluations")
+        -1... hartree after 10 evaluations
+        >>> print(f"{report.exact:.3f} is exact")
+        -1.857 is exact
     """
     observable = SparsePauliOp.from_list(list(H2_PAULIS)) if hamiltonian is None else hamiltonian
     problem = {"hamiltonian": _terms(observable), "ansatz": _description(experiment, ansatz)}

@@ -57,6 +57,12 @@ class SessionCredentials(FormBlock, CredentialsBlock):
         Raises:
             InvalidInputError: The credentials are not where the Block says, or are malformed.
             ConnectionFailedError: The credentials are refused, or the platform cannot be reached.
+
+        Examples:
+            >>> credentials = LocalPlatformCredentials()
+            >>> service = credentials.get_client()
+            >>> "ibm_manila" in [backend.name for backend in service.backends()]
+            True
         """
         from session_block.client import Connection
 
@@ -219,6 +225,12 @@ class IBMSessionCredentials(SessionCredentials):
         Raises:
             InvalidInputError: The API key or the CA bundle is not where the Block says, or is
                 malformed.
+
+        Examples:
+            >>> credentials = IBMSessionCredentials.load("my-account")
+            >>> account = credentials.account()
+            >>> account.channel, account.instance
+            ('ibm_quantum_platform', 'crn:v1:bluemix:public:quantum-computing:...')
         """
         if self._is_copy:
             found = account_for_copy(self.account_name, self.channel, self.url)
@@ -283,6 +295,11 @@ class LocalPlatformCredentials(SessionCredentials):
 
         Raises:
             PlatformError: The platform could not be started, or runs with other settings.
+
+        Examples:
+            >>> account = LocalPlatformCredentials().account()
+            >>> account.channel, account.url
+            ('ibm_quantum_platform', 'http://127.0.0.1:...')
         """
         from session_block import local_platform
 

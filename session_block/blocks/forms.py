@@ -110,9 +110,9 @@ class FormBlock(Block):
         Raises:
             ValueError: There is no such Block.
 
-        Example:
-            >>> QuantumSession.load("my-session").backend_name  # doctest: +SKIP
-            'ibm_fez'
+        Examples:
+            >>> QuantumSession.load("my-session").backend_name
+            'ibm_manila'
         """
         del client
         loaded: Any = super().load(name, validate)
@@ -134,8 +134,11 @@ class FormBlock(Block):
         Raises:
             ValueError: There is one of that name, and ``overwrite`` is not set.
 
-        Example:
-            >>> LocalPlatformCredentials().save("mine", overwrite=True)  # doctest: +SKIP
+        Examples:
+            >>> exact = LocalPlatformCredentials(noise="exact")
+            >>> document_id = exact.save("noiseless", overwrite=True)
+            >>> LocalPlatformCredentials.load("noiseless").noise
+            'exact'
         """
         del client
         saved: Any = super().save(name, overwrite)

@@ -137,14 +137,31 @@ class QuantumSession(SessionSettings, FormBlock):
     def save(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
-        """Save the Block; see :meth:`FormBlock.save`."""
+        """Save the Block; see :meth:`FormBlock.save`.
+
+        Examples:
+            >>> credentials = LocalPlatformCredentials()
+            >>> block = QuantumSession(credentials=credentials, backend_name="ibm_fez")
+            >>> document_id = block.save("on-fez", overwrite=True)
+            >>> QuantumSession.load("on-fez").backend_name
+            'ibm_fez'
+        """
         with self._noted_as_saved():
             return super().save(name, overwrite, client)
 
     async def asave(
         self, name: str | None = None, overwrite: bool = False, client: PrefectClient | None = None
     ) -> UUID:
-        """Async twin of :meth:`save`."""
+        """Async twin of :meth:`save`.
+
+        Examples:
+            >>> credentials = LocalPlatformCredentials()
+            >>> block = QuantumSession(credentials=credentials, backend_name="ibm_fez")
+            >>> document_id = await block.asave("on-fez", overwrite=True)
+            >>> loaded = await QuantumSession.aload("on-fez")
+            >>> loaded.backend_name
+            'ibm_fez'
+        """
         with self._noted_as_saved():
             return await super().asave(name, overwrite, **_given(client))
 
@@ -196,6 +213,16 @@ class QuantumSession(SessionSettings, FormBlock):
                 or only those of another owner.
             ConnectionFailedError: The platform has to be asked, and cannot be reached.
             LedgerError: The ledger cannot be read or trusted.
+
+        Examples:
+            >>> with block.experiment("bell-pairs") as experiment:
+            ...     result = experiment.run_sampler([circuit], shots=1000)
+            >>> again = block.experiment("bell-pairs")
+            >>> again.resumed, again.sealed, again.recorded_results
+            (True, True, 1)
+            >>> another = block.experiment("bell-pairs", fresh=True)
+            >>> another.resumed, another.recorded_results
+            (False, 0)
         """
         from session_block import prefect_context
         from session_block.experiments.experiment import Experiment
@@ -276,6 +303,14 @@ class QuantumSession(SessionSettings, FormBlock):
 
         Raises:
             InvalidInputError: The ledger does not know the experiment of the reference.
+
+        Examples:
+            In another process, with the reference that it was given:
+
+            >>> joined = block.attach(experiment.session_ref)
+            >>> result = joined.run_sampler([circuit], shots=1000, label="in-a-worker")
+            >>> result[0].data.meas.num_shots
+            1000
         """
         from session_block.records.identity import Identity
         from session_block.records.journal import Journal
@@ -296,6 +331,12 @@ class QuantumSession(SessionSettings, FormBlock):
         Args:
             identity: The experiment.
             block: The name of the Block that opened it; by default this Block's name.
+
+        Examples:
+            >>> view = Experiment.load("example")
+            >>> beside = block.open(view.identity)
+            >>> beside.run_sampler([circuit], shots=1000, label="beside")[0].data.meas.num_shots
+            1000
         """
         from session_block.experiments.experiment import Experiment
 
@@ -377,7 +418,13 @@ class QuantumSession(SessionSettings, FormBlock):
         return lost_among(jobs, None if owner is None else owner_digest(owner))
 
     def ledger(self) -> Ledger:
-        """Return the ledger, opened once in each process."""
+        """Return the ledger, opened once in each process.
+
+        Examples:
+            >>> ledger = block.ledger()
+            >>> ledger.count(experiment.uid, "experiment") > 0
+            True
+        """
         from session_block.ledger.store import open_ledger
         from session_block.ledger.urls import default_ledger_url
 
@@ -469,6 +516,14 @@ def load_block(block: str | QuantumSession) -> QuantumSession:
 
     Raises:
         InvalidInputError: There is no such Block, or its fields are not valid.
+
+    Examples:
+        >>> load_block("my-session").backend_name
+        'ibm_manila'
+        >>> load_block("my-sesion")
+        Traceback (most recent call last):
+        ...
+        session_block.errors.InvalidInputError: Prefect knows no QuantumSession Block ...
     """
     name = block_name(block)
     try:

@@ -45,6 +45,13 @@ class Estimate(BaseModel):
             for no limit.
         budget_seconds_left: How much usage these limits leave; ``None`` for no limit.
         fits: Whether the jobs fit into what is left.
+
+    Examples:
+        >>> estimate = experiment.estimate_sampler([circuit], shots=1000)
+        >>> estimate.jobs, estimate.executions, estimate.fits
+        (1, 1000, True)
+        >>> print(f"{estimate.times(20).usage_seconds:.0f} s for 20 jobs")
+        45 s for 20 jobs
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +69,11 @@ class Estimate(BaseModel):
 
         Raises:
             InvalidInputError: It is no whole number, or negative.
+
+        Examples:
+            >>> estimate = experiment.estimate_sampler([circuit], shots=1000)
+            >>> estimate.times(20).executions
+            20000
         """
         try:
             jobs = operator.index(jobs)

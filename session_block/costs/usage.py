@@ -28,6 +28,12 @@ class SessionUsage(BaseModel):
         mode: Its execution mode.
         seconds: Usage so far.
         final: Whether the usage can no longer grow.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> used = experiment.usage().sessions[-1]
+        >>> used.mode, used.session_id == experiment.session_id
+        ('session', True)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +53,13 @@ class JobUsage(BaseModel):
         session_id: The session that it was sent to; ``None`` in job mode.
         seconds: QPU usage; ``None`` until the platform has settled it.
         charged: Whether it is charged by itself, not with one of the experiment's own sessions.
+
+    Examples:
+        >>> job = experiment.submit_sampler([circuit])
+        >>> result = experiment.fetch_result(job)
+        >>> used = experiment.usage().jobs[-1]
+        >>> used.job_id == job.job_id, used.charged  # it is charged with its session
+        (True, False)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +79,12 @@ class ExperimentUsage(BaseModel):
             of its jobs in borrowed sessions or in job mode.
         sessions: The sessions and batches that it opened, oldest first.
         jobs: All its jobs, including twins.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> usage = experiment.usage()
+        >>> usage.seconds == sum(one.seconds for one in usage.sessions)
+        True
     """
 
     model_config = ConfigDict(frozen=True)

@@ -106,6 +106,23 @@ class Experiment(ExperimentRecords):
     Attributes:
         opening: Token of this opening; ``None`` in a process that did not open the experiment.
         events: Publishes what happens to the experiment in this process.
+
+    Examples:
+        >>> with block.experiment("bell-pairs") as experiment:
+        ...     result = experiment.run_sampler([circuit], shots=1000)
+        >>> sorted(result[0].data.meas.get_counts())
+        ['00', '11']
+        >>> experiment.sealed  # opened again, it answers from its records
+        True
+
+        In async code, every blocking method has a twin:
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with block.experiment("bell-pairs") as experiment:
+        ...         return await experiment.arun_sampler([circuit], shots=1000)
+        >>> asyncio.run(main())[0].data.meas.num_shots
+        1000
     """
 
     def __init__(
@@ -147,7 +164,16 @@ class Experiment(ExperimentRecords):
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Join the experiment, in a forked child: its opener and what watches it are the parent."""
+        """Join the experiment, in a forked child: its opener and what watches it are the parent.
+
+        Examples:
+            What Python calls in a child of :func:`os.fork`, in which requests then need labels:
+
+            >>> child = block.experiment("forked")
+            >>> child.after_fork()
+            >>> child.opening is None
+            True
+        """
         self.opening, self._reporter, self._is_watched = None, None, False
         self.events.silence()
 
@@ -177,12 +203,22 @@ class Experiment(ExperimentRecords):
 
     @property
     def implementation(self) -> Implementation:
-        """The client's family of primitives that the experiment began with, and keeps."""
+        """The client's family of primitives that the experiment began with, and keeps.
+
+        Examples:
+            >>> experiment.implementation
+            'executor'
+        """
         return self._began.family
 
     @property
     def versions(self) -> Versions:
-        """The versions of the rules that recognise the experiment; they never change."""
+        """The versions of the rules that recognise the experiment; they never change.
+
+        Examples:
+            >>> experiment.versions
+            Versions(identity=2, fingerprint=2, tags=3)
+        """
         return self._context.versions
 
     @staticmethod
@@ -192,6 +228,13 @@ class Experiment(ExperimentRecords):
         """Return a read-only view of an experiment, even while it runs; uses no network.
 
         See :func:`session_block.records.views.load_experiment`.
+
+        Examples:
+            >>> with block.experiment("bell-pairs") as experiment:
+            ...     result = experiment.run_sampler([circuit], shots=1000)
+            >>> view = Experiment.load("bell-pairs")
+            >>> view.sealed, view.recorded_results
+            (True, 1)
         """
         return load_experiment(name, ledger, number=number)
 
@@ -205,6 +248,12 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit], shots=1000)
+            >>> counts = result[0].data.meas.get_counts()
+            >>> sorted(counts), sum(counts.values())
+            (['00', '11'], 1000)
         """
         return self._run(request)
 
@@ -218,6 +267,14 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            Three points of an ansatz with four parameters, in one job:
+
+            >>> points = np.zeros((3, 4))
+            >>> result = experiment.run_estimator([(ansatz, observable, points)], precision=0.05)
+            >>> result[0].data.evs.shape
+            (3,)
         """
         return self._run(request)
 
@@ -231,6 +288,13 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit], shots=1000)
+            >>> job.kind
+            'sampler'
+            >>> experiment.fetch_result(job)[0].data.meas.num_shots
+            1000
         """
         return self._begin(request).reference(self.session_ref)
 
@@ -244,6 +308,15 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            Submit all jobs first, then wait:
+
+            >>> pubs = [(ansatz, observable, [angle] * 4) for angle in (0.0, 0.5)]
+            >>> first = experiment.submit_estimator(pubs[:1], precision=0.05)
+            >>> second = experiment.submit_estimator(pubs[1:], precision=0.05)
+            >>> [experiment.fetch_result(job)[0].data.evs.shape for job in (first, second)]
+            [(), ()]
         """
         return self._begin(request).reference(self.session_ref)
 
@@ -259,6 +332,14 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> from qiskit_ibm_runtime import QuantumProgram
+            >>> program = QuantumProgram(shots=1000)
+            >>> program.append_circuit_item(circuit)
+            >>> result = experiment.run_executor(program)
+            >>> result[0]["meas"].shape  # shots, bits
+            (1000, 2)
         """
         return self._run(request)
 
@@ -272,6 +353,16 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> from qiskit_ibm_runtime import QuantumProgram
+            >>> program = QuantumProgram(shots=1000)
+            >>> program.append_circuit_item(circuit)
+            >>> job = experiment.submit_executor(program)
+            >>> job.kind
+            'executor'
+            >>> len(experiment.fetch_result(job))
+            1
         """
         return self._begin(request).reference(self.session_ref)
 
@@ -288,6 +379,11 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> learned = experiment.learn_noise(layers, implementation="executor")
+            >>> len(learned) == len(layers)
+            True
         """
         return self._run(request)
 
@@ -301,6 +397,13 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> job = experiment.submit_noise_learning(layers, implementation="executor")
+            >>> job.kind
+            'noise-learner'
+            >>> len(experiment.fetch_result(job)) == len(layers)
+            True
         """
         return self._begin(request).reference(self.session_ref)
 
@@ -322,6 +425,13 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            >>> options = {"resilience": {"pec_mitigation": True}}
+            >>> pub = (ansatz, observable, [0.0] * 4)
+            >>> model = experiment.noise_model([pub], options=options, max_age="6h")
+            >>> len(model.layer_noise_model) == len(model.layers)
+            True
         """
         learning, models = request.learning, self._parts.noise_models
         with models.one_by_one(request):
@@ -348,6 +458,15 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission or its job went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            With inputs as the client sends them; here those of an executor's job:
+
+            >>> sorted(inputs)
+            ['options', 'quantum_program', 'schema_version']
+            >>> result = experiment.run_program("executor", inputs)
+            >>> result[0]["meas"].shape
+            (1000, 2)
         """
         return self._run(request)
 
@@ -361,6 +480,14 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to continue.
+
+        Examples:
+            With inputs as the client sends them; here those of an executor's job:
+
+            >>> job = experiment.submit_program("executor", inputs)
+            >>> result = experiment.fetch_result(job)
+            >>> result[0]["meas"].shape
+            (1000, 2)
         """
         return self._begin(request).reference(self.session_ref)
 
@@ -374,6 +501,13 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong, or its label stands for another one.
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> estimate = experiment.estimate_sampler([circuit], shots=1000)
+            >>> estimate.executions, estimate.fits
+            (1000, True)
+            >>> print(f"{estimate.times(20).usage_seconds:.0f} s for 20 jobs")
+            45 s for 20 jobs
         """
         return self._estimate(request)
 
@@ -387,6 +521,12 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong, or its label stands for another one.
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> pub = (ansatz, observable, np.zeros((10, 4)))
+            >>> estimate = experiment.estimate_estimator([pub], precision=0.01)
+            >>> estimate.executions  # 10,000 shots × 10 points × 2 bases
+            200000
         """
         return self._estimate(request)
 
@@ -408,6 +548,12 @@ class Experiment(ExperimentRecords):
             JobWaitTimeoutError: The wait timed out; the job continues.
             SubmissionHeldError: The platform no longer knows the job.
             LedgerError: This ledger has no record of the job.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit], shots=1000)
+            >>> result = experiment.fetch_result(job, timeout_seconds=600)
+            >>> result[0].data.meas.num_shots
+            1000
         """
         if job.parts:
             left = self._context.environment.time_left(timeout_seconds)
@@ -444,6 +590,13 @@ class Experiment(ExperimentRecords):
             InvalidInputError: The job has no recorded result yet.
             JobNotFoundError: The platform does not keep the raw result any more.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit], shots=1000)
+            >>> recorded = experiment.fetch_result(job)
+            >>> again = experiment.reprocess(job)
+            >>> again[0].data.meas.get_counts() == recorded[0].data.meas.get_counts()
+            True
         """
         if job.parts:
             return merged([(one.places or (), self.reprocess(one)) for one in job.parts])
@@ -474,6 +627,14 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: It is not a JSON value, or the experiment is about another problem;
                 the message names what differs.
+
+        Examples:
+            >>> experiment = block.experiment("bond-length")
+            >>> experiment.require_problem({"molecule": "H2", "distance": 0.735})
+            >>> experiment.require_problem({"molecule": "H2", "distance": 0.8})
+            Traceback (most recent call last):
+            ...
+            session_block.errors.InvalidInputError: ... distance ...
         """
         self._parts.inputs.require_problem(problem)
 
@@ -491,6 +652,12 @@ class Experiment(ExperimentRecords):
 
         Raises:
             InvalidInputError: The drawn value is not a JSON value.
+
+        Examples:
+            >>> first = experiment.once("x0", lambda: np.random.default_rng().uniform(size=4))
+            >>> again = experiment.once("x0", lambda: np.random.default_rng().uniform(size=4))
+            >>> again == first, type(first).__name__
+            (True, 'list')
         """
         return self._parts.inputs.once(key, draw)
 
@@ -501,7 +668,14 @@ class Experiment(ExperimentRecords):
     async def aonce(self, key: str, draw: Callable[[], J]) -> J: ...
 
     async def aonce(self, key: str, draw: Callable[[], Any]) -> Any:
-        """Async twin of :meth:`once`; ``draw`` may be asynchronous."""
+        """Async twin of :meth:`once`; ``draw`` may be asynchronous.
+
+        Examples:
+            >>> async def ask():
+            ...     return {"temperature": 0.015}
+            >>> await experiment.aonce("fridge", ask)
+            {'temperature': 0.015}
+        """
         if await aio.in_thread(self._parts.inputs.was_drawn, key):
             return await aio.in_thread(self.once, key, draw)
         drawn = await aio.in_thread(draw)
@@ -546,6 +720,14 @@ class Experiment(ExperimentRecords):
 
         Raises:
             NotISAError: The circuit cannot be transpiled for the backend.
+
+        Examples:
+            >>> from qiskit.circuit.library import real_amplitudes
+            >>> from qiskit.quantum_info import SparsePauliOp
+            >>> hamiltonian = SparsePauliOp(["ZZ", "XI", "IX"])
+            >>> isa_circuit, isa_observable = experiment.transpile(real_amplitudes(2), hamiltonian)
+            >>> isa_circuit.num_qubits, isa_observable.num_qubits  # those of the backend
+            (5, 5)
         """
         inputs = self._parts.inputs
         isa_circuit = inputs.transpiled(circuit, optimization_level, seed_transpiler)
@@ -556,7 +738,13 @@ class Experiment(ExperimentRecords):
     def transpiler(
         self, *, optimization_level: int | None = None, seed_transpiler: int | None = None
     ) -> PinnedTranspiler:
-        """Return :meth:`transpile` as an object with ``run``, as algorithms expect it."""
+        """Return :meth:`transpile` as an object with ``run``, as algorithms expect it.
+
+        Examples:
+            >>> transpiler = experiment.transpiler(optimization_level=3)
+            >>> transpiler.run(bell_pair).num_qubits
+            5
+        """
         return PinnedTranspiler(
             partial(
                 self.transpile,
@@ -571,6 +759,14 @@ class Experiment(ExperimentRecords):
         Raises:
             FaultyQubitError: The circuit fitted the backend once, but no longer does.
             NotISAError: The circuit cannot be transpiled for the backend.
+
+        Examples:
+            >>> fitted = experiment.fitting(circuit)
+            >>> fitted is circuit  # it is an ISA circuit already
+            True
+            >>> isa_circuit = experiment.fitting(bell_pair)
+            >>> isa_circuit.num_qubits
+            5
         """
         return self._parts.inputs.fitting(circuit)
 
@@ -594,6 +790,13 @@ class Experiment(ExperimentRecords):
 
         Raises:
             NotISAError: The circuit cannot be transpiled for the backend.
+
+        Examples:
+            After a recalibration, for another choice of qubits:
+
+            >>> isa_circuit = experiment.repin(bell_pair)
+            >>> experiment.transpile(bell_pair) == isa_circuit
+            True
         """
         return self._parts.inputs.repin(circuit, optimization_level, seed_transpiler)
 
@@ -604,7 +807,16 @@ class Experiment(ExperimentRecords):
 
     @property
     def session_ref(self) -> SessionRef:
-        """A reference to the experiment's session that tasks can pass on."""
+        """A reference to the experiment's session that tasks can pass on.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> reference = experiment.session_ref
+            >>> reference.session_id == session_id
+            True
+            >>> sorted(reference.model_dump())[:3]  # no secret is in it
+            ['block', 'borrowed', 'experiment']
+        """
         latest = [record for record in self.sessions if record.session_id]
         return SessionRef(
             block=self._settings.block,
@@ -628,6 +840,11 @@ class Experiment(ExperimentRecords):
             ExperimentStoppedError: A person or the cost limit stopped the experiment.
             SessionClosedError: The session has ended, and the Block says not to replace it.
             SessionsNotAllowedError: The instance's plan has no sessions.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.open_session() == session_id  # it reattaches
+            True
         """
         if self.sealed:
             return self.session_id
@@ -640,6 +857,17 @@ class Experiment(ExperimentRecords):
             SessionNotFoundError: The instance has no such session.
             SessionMismatchError: Its backend or mode differs from the Block's.
             SessionClosedError: It accepts no more jobs.
+
+        Examples:
+            >>> theirs = block.experiment("theirs", fresh=True)
+            >>> session_id = theirs.open_session()
+            >>> borrowed = experiment.borrow_session(session_id)
+            >>> borrowed == session_id
+            True
+            >>> experiment.finish()  # a borrowed session stays open
+            False
+            >>> theirs.finish()
+            True
         """
         if self.sealed or self.session_id == session_id:
             return session_id
@@ -651,6 +879,12 @@ class Experiment(ExperimentRecords):
 
         Raises:
             SessionError: There is no session: it was not opened yet, or the mode is ``job``.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> details = experiment.session_details()
+            >>> details.backend_name, details.max_time
+            ('ibm_manila', 3600)
         """
         return self._sessions.details()
 
@@ -659,11 +893,24 @@ class Experiment(ExperimentRecords):
 
         ``Pending``, ``In progress, accepting new jobs``, ``In progress, not accepting new jobs`` or
         ``Closed``.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> status = experiment.session_status()
+            >>> status in {"Pending", "In progress, accepting new jobs"}
+            True
         """
         return self._sessions.details().status if self.session_id else None
 
     def session_usage(self) -> float | None:
-        """Return the session's usage in seconds; ``None`` if there is no session."""
+        """Return the session's usage in seconds; ``None`` if there is no session.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> seconds = experiment.session_usage()
+            >>> seconds >= 0
+            True
+        """
         return self._sessions.details().usage_time if self.session_id else None
 
     def close_session(self) -> bool:
@@ -671,6 +918,13 @@ class Experiment(ExperimentRecords):
 
         Returns:
             Whether a session was closed; a borrowed one never is.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.close_session()
+            True
+            >>> experiment.close_session()  # it is closed already
+            False
         """
         return self._completion.close_session()
 
@@ -679,6 +933,13 @@ class Experiment(ExperimentRecords):
 
         Returns:
             Whether a session was closed; a borrowed one never is.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.cancel_session()
+            True
+            >>> experiment.session_status()
+            'Closed'
         """
         return self._completion.cancel()
 
@@ -692,7 +953,12 @@ class Experiment(ExperimentRecords):
 
     @property
     def service(self) -> QiskitRuntimeService:
-        """The client's own service, connected to the experiment's instance."""
+        """The client's own service, connected to the experiment's instance.
+
+        Examples:
+            >>> [job.backend().name for job in experiment.service.jobs(limit=1)]
+            ['ibm_manila']
+        """
         return self._connection.service
 
     @property
@@ -701,24 +967,50 @@ class Experiment(ExperimentRecords):
 
         Raises:
             BackendNotFoundError: The instance has no such backend.
+
+        Examples:
+            >>> experiment.backend.name, experiment.backend.num_qubits
+            ('ibm_manila', 5)
         """
         return self._sessions.backend
 
     @property
     def mode(self) -> ExecutionMode:
-        """The execution mode: the Block's, or its replacement if the plan has no sessions."""
+        """The execution mode: the Block's, or its replacement if the plan has no sessions.
+
+        Examples:
+            >>> experiment.mode
+            'session'
+        """
         return self._sessions.mode()
 
     async def aservice(self) -> QiskitRuntimeService:
-        """Async twin of :attr:`service`."""
+        """Async twin of :attr:`service`.
+
+        Examples:
+            >>> service = await experiment.aservice()
+            >>> [job.backend().name for job in service.jobs(limit=1)]
+            ['ibm_manila']
+        """
         return await aio.in_thread(lambda: self.service)
 
     async def abackend(self) -> IBMBackend:
-        """Async twin of :attr:`backend`."""
+        """Async twin of :attr:`backend`.
+
+        Examples:
+            >>> backend = await experiment.abackend()
+            >>> backend.name
+            'ibm_manila'
+        """
         return await aio.in_thread(lambda: self.backend)
 
     async def amode(self) -> ExecutionMode:
-        """Async twin of :attr:`mode`."""
+        """Async twin of :attr:`mode`.
+
+        Examples:
+            >>> await experiment.amode()
+            'session'
+        """
         return await aio.in_thread(lambda: self.mode)
 
     def usage_seconds(self) -> float:
@@ -726,6 +1018,12 @@ class Experiment(ExperimentRecords):
 
         Raises:
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> seconds = experiment.usage_seconds()
+            >>> seconds > 0
+            True
         """
         return self._parts.meter.seconds()
 
@@ -734,6 +1032,12 @@ class Experiment(ExperimentRecords):
 
         Raises:
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> usage = experiment.usage()
+            >>> usage.seconds == sum(one.seconds for one in usage.sessions)
+            True
         """
         return self._parts.meter.report()
 
@@ -750,6 +1054,13 @@ class Experiment(ExperimentRecords):
 
         Raises:
             InvalidInputError: The outcome has no JSON value.
+
+        Examples:
+            >>> from scipy.optimize import minimize
+            >>> found = minimize(lambda x: (x[0] - 1) ** 2, [0.0])
+            >>> report = experiment.report(found)
+            >>> round(report["fun"], 6), report["run"]["experiment"]
+            (0.0, 'example')
         """
         if outcome is not None and not self.sealed:
             found = plain(outcome)
@@ -763,6 +1074,11 @@ class Experiment(ExperimentRecords):
 
         Returns:
             The recorded report. If the experiment was sealed before, that is the first one.
+
+        Examples:
+            >>> report = experiment.seal({"energy": -1.857})
+            >>> experiment.seal({"energy": 0.0})  # the first report stays
+            {'energy': -1.857}
         """
         return self._completion.seal(report or {})
 
@@ -774,6 +1090,11 @@ class Experiment(ExperimentRecords):
 
         Returns:
             Whether a session was closed; a borrowed one never is.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.finish()  # nothing more is submitted
+            True
         """
         closed = self._completion.finish()
         self._release_unless_in_use()
@@ -828,6 +1149,11 @@ class Experiment(ExperimentRecords):
 
         Raises:
             CrashLoopError: ``most`` attempts in a row have begun without a new result.
+
+        Examples:
+            What opening an experiment in a flow run does; three attempts may begin in vain:
+
+            >>> experiment.note_attempt(3)
         """
         if self._made_of.inherited:
             return
@@ -835,7 +1161,13 @@ class Experiment(ExperimentRecords):
         RUN_ENDS.watch(self._completion)
 
     def take_over(self) -> None:
-        """Let the flow run around this code end what another one has handed over to it."""
+        """Let the flow run around this code end what another one has handed over to it.
+
+        Examples:
+            What a task does with a session reference's experiment; outside a flow run, nothing:
+
+            >>> experiment.take_over()
+        """
         if not self._made_of.inherited and self._completion.take_over():
             RUN_ENDS.watch(self._completion)
 
@@ -844,6 +1176,19 @@ class Experiment(ExperimentRecords):
 
         Called again after :meth:`release`, as by the next flow run that opens a shared experiment,
         it shows it there.
+
+        Examples:
+            Opening an experiment in a flow run calls it; a script can, too:
+
+            >>> from prefect import flow
+            >>> @flow
+            ... def measure(block: str) -> int:
+            ...     experiment = QuantumSession.load(block).experiment("watched")
+            ...     experiment.watch()
+            ...     with experiment:
+            ...         return experiment.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+            >>> measure("my-session")
+            1000
         """
         if self._is_watched:
             return
@@ -878,9 +1223,11 @@ class Experiment(ExperimentRecords):
             exact: The exact value that is looked for, if it is known.
             maximised: Whether the highest value is best; at first the lowest is.
 
-        Example:
+        Examples:
+            In an optimiser's callback:
+
             >>> experiment.progress(exact=-1.857275)
-            >>> experiment.progress(-1.8, 0.02, at=[0.1, 0.2])
+            >>> experiment.progress(-1.8, 0.02, at=[0.1, 0.2], of=100)
         """
         if value is not None:
             where = None if at is None else tuple(float(one) for one in at)
@@ -900,6 +1247,11 @@ class Experiment(ExperimentRecords):
 
         Later requests connect again. Called at the end of the ``with`` block, and after the run
         that opened the experiment has ended.
+
+        Examples:
+            >>> experiment.release()  # as before a long wait for something else
+            >>> experiment.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+            1000
         """
         if self._reporter is not None and self._is_watched:
             self._is_watched = False

@@ -56,6 +56,13 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
 
     Made by primitives and experiments, after the job's ID is recorded. It has what libraries read
     of the client's jobs; for all else, ``experiment.service.job(job.job_id())`` is the client's.
+
+    Examples:
+        >>> job = sampler.run([circuit], shots=1000)
+        >>> job.result()[0].data.meas.num_shots
+        1000
+        >>> experiment.service.job(job.job_id()).job_id() == job.job_id()  # the client's own object
+        True
     """
 
     JOB_FINAL_STATES = (_DONE, _CANCELLED, _ERROR)
@@ -98,12 +105,24 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
 
     @property
     def submission(self) -> str:
-        """ID of the job's submission."""
+        """ID of the job's submission.
+
+        Examples:
+            >>> job.submission == Experiment.load("example").submissions()[-1]["submission"]
+            True
+        """
         return self._admission.submission
 
     @property
     def places(self) -> list[int] | None:
-        """The places of its PUBs in a request of several jobs; ``None`` if it answers it all."""
+        """The places of its PUBs in a request of several jobs; ``None`` if it answers it all.
+
+        Examples:
+            >>> job.places is None
+            True
+            >>> [part.places for part in parted.parts]
+            [[0], [1]]
+        """
         part = self._request.part
         return None if part is None else list(part.places)
 
@@ -112,6 +131,11 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
 
         Args:
             session: The session's reference.
+
+        Examples:
+            >>> reference = job.reference(experiment.session_ref)
+            >>> experiment.fetch_result(reference)[0].data.meas.num_shots
+            1000
         """
         return JobRef(
             session=session,
@@ -130,7 +154,13 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         return self._parts.here.submitter.read(self.submission).generations[-1]
 
     def job_id(self) -> str:
-        """Return the platform's ID of the job, or of its replacement once there is one."""
+        """Return the platform's ID of the job, or of its replacement once there is one.
+
+        Examples:
+            >>> job = sampler.run([circuit], shots=1000)
+            >>> job.job_id() == job.reference(experiment.session_ref).job_id
+            True
+        """
         return str(self._made.job_id)
 
     def backend(self) -> IBMBackend:
@@ -138,12 +168,23 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
 
         Raises:
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> backend = job.backend()
+            >>> backend.name
+            'ibm_manila'
         """
         return self._parts.here.sessions.backend
 
     @property
     def session_id(self) -> str | None:
-        """The platform's ID of the session or batch it was sent to; ``None`` in job mode."""
+        """The platform's ID of the session or batch it was sent to; ``None`` in job mode.
+
+        Examples:
+            >>> job = sampler.run([circuit])
+            >>> job.session_id == experiment.session_id
+            True
+        """
         return self._generation.intent.session_id
 
     @property
@@ -153,6 +194,11 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         A tuple is ``(circuit, parameter_values, shots)`` for the Sampler, and ``(circuit,
         observables, parameter_values, precision)`` for the Estimator, with circuits as they were
         given to ``run``.
+
+        Examples:
+            >>> [(bell_pair, values, shots)] = job.inputs["pubs"]
+            >>> shots
+            1000
         """
         return self._request.inputs
 
@@ -169,6 +215,11 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
             JobCancelledError: Somebody cancelled the job.
             JobWaitTimeoutError: The wait timed out; the job continues.
             SubmissionHeldError: The platform no longer knows the job.
+
+        Examples:
+            >>> result = job.result()
+            >>> sorted(result[0].data.meas.get_counts())
+            ['00', '11']
         """
         if self._result is None:
             recorded = self._parts.here.results.recorded(self.submission, self._request.registers)
@@ -176,17 +227,35 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         return self._result
 
     def status(self) -> str:
-        """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``."""
+        """Return ``QUEUED``, ``RUNNING``, ``DONE``, ``ERROR`` or ``CANCELLED``.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.status()
+            'DONE'
+        """
         if self._result is not None or self._parts.here.results.has_result(self.submission):
             return _DONE
         return self._parts.here.results.status(self._generation)
 
     def done(self) -> bool:
-        """Return whether the job has given its result."""
+        """Return whether the job has given its result.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.done()
+            True
+        """
         return self.status() == _DONE
 
     def errored(self) -> bool:
-        """Return whether the job has failed."""
+        """Return whether the job has failed.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.errored()
+            False
+        """
         return self.status() == _ERROR
 
     def error_message(self) -> str | None:
@@ -195,6 +264,11 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         Raises:
             JobNotFoundError: The platform no longer knows the job.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.error_message() is None
+            True
         """
         return None if self.done() else self._asked("error_message")
 
@@ -204,6 +278,12 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         Raises:
             JobNotFoundError: The platform no longer knows the job.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> result = job.result()
+            >>> seconds = job.usage()
+            >>> seconds > 0
+            True
         """
         return float(self._asked("usage") or 0)
 
@@ -213,6 +293,12 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         Raises:
             JobNotFoundError: The platform no longer knows the job.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> result = job.result()
+            >>> metrics = job.metrics()
+            >>> sorted(metrics["timestamps"])
+            ['created', 'finished', 'running']
         """
         return dict(self._asked("metrics"))
 
@@ -225,20 +311,43 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
         Raises:
             JobWaitTimeoutError: The wait timed out; the job continues.
             SubmissionHeldError: The platform no longer knows the job.
+
+        Examples:
+            >>> job.wait_for_final_state(timeout=600)
+            >>> job.status()
+            'DONE'
         """
         with suppress(JobFailedError, JobCancelledError):
             self.result(timeout)
 
     def running(self) -> bool:
-        """Return whether the job is running."""
+        """Return whether the job is running.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.running()
+            False
+        """
         return self.status() == "RUNNING"
 
     def cancelled(self) -> bool:
-        """Return whether the job was cancelled."""
+        """Return whether the job was cancelled.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.cancelled()
+            False
+        """
         return self.status() == _CANCELLED
 
     def in_final_state(self) -> bool:
-        """Return whether the job has ended, with a result or without."""
+        """Return whether the job has ended, with a result or without.
+
+        Examples:
+            >>> result = job.result()
+            >>> job.in_final_state()
+            True
+        """
         return self.status() in self.JOB_FINAL_STATES
 
     def cancel(self) -> None:
@@ -246,6 +355,11 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
 
         Raises:
             qiskit_ibm_runtime.RuntimeInvalidStateError: The job has already ended.
+
+        Examples:
+            >>> queued_job.cancel()
+            >>> queued_job.status()
+            'CANCELLED'
         """
         self._parts.here.jobs.cancel(self._generation)
 
@@ -286,7 +400,13 @@ class DurableJob(BasePrimitiveJob[Any, str]):  # type: ignore[misc]  # untyped
             )
 
     def wait(self, timeout: float | None = None) -> Any:
-        """Wait like :meth:`result`, but not as a separate task run."""
+        """Wait like :meth:`result`, but not as a separate task run.
+
+        Examples:
+            >>> result = job.wait(timeout=600)
+            >>> result[0].data.meas.num_shots
+            1000
+        """
         # This ends: the number of sessions and of temporary failures is limited.
         while True:
             try:

@@ -40,11 +40,13 @@ class NoiseModel:
         maps: The learned noise of each layer.
         origin: Who learned it, when, and how old it was when this experiment took it.
 
-    Example::
-
-        model = experiment.noise_model([pub], options=options, max_age="6h")
-        options["resilience"]["layer_noise_model"] = model.layer_noise_model
-        experiment.run_estimator([pub], options=options)
+    Examples:
+        >>> options = {"resilience": {"pec_mitigation": True}}
+        >>> pub = (ansatz, observable, [0.0] * 4)
+        >>> model = experiment.noise_model([pub], options=options, max_age="6h")
+        >>> options["resilience"]["layer_noise_model"] = model.layer_noise_model
+        >>> experiment.run_estimator([pub], options=options)[0].data.evs.shape
+        ()
     """
 
     layers: Sequence[CircuitInstruction]
@@ -53,7 +55,15 @@ class NoiseModel:
 
     @property
     def layer_noise_model(self) -> list[tuple[CircuitInstruction, PauliLindbladMap]]:
-        """The value of the Estimator's option ``resilience.layer_noise_model``."""
+        """The value of the Estimator's option ``resilience.layer_noise_model``.
+
+        Examples:
+            >>> options = {"resilience": {"pec_mitigation": True}}
+            >>> model = experiment.noise_model([(ansatz, observable, [0.0] * 4)], options=options)
+            >>> [layer, noise] = model.layer_noise_model[0]
+            >>> layer.operation.name
+            'box'
+        """
         return list(zip(self.layers, self.maps, strict=True))
 
 

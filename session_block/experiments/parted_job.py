@@ -23,6 +23,13 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
     ``result()`` is that of the whole request, with the PUBs in their order. Each part is a
     submission of its own: after an interruption those that have run do not run again.
+
+    Examples:
+        >>> job = sampler.run([(circuit, None, 100), (circuit, None, 200)])
+        >>> type(job).__name__, len(job.job_ids)
+        ('PartedJob', 2)
+        >>> [pub.data.meas.num_shots for pub in job.result()]
+        [100, 200]
     """
 
     JOB_FINAL_STATES = DurableJob.JOB_FINAL_STATES
@@ -49,11 +56,21 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
     @property
     def job_ids(self) -> list[str]:
-        """The platform's IDs of all parts' jobs."""
+        """The platform's IDs of all parts' jobs.
+
+        Examples:
+            >>> len(parted.job_ids)
+            2
+        """
         return [part.job_id() for part in self.parts]
 
     def job_id(self) -> str:
-        """Return the platform's ID of the first part's job; :attr:`job_ids` has all."""
+        """Return the platform's ID of the first part's job; :attr:`job_ids` has all.
+
+        Examples:
+            >>> parted.job_id() == parted.job_ids[0]
+            True
+        """
         return self.parts[0].job_id()
 
     def reference(self, session: SessionRef) -> JobRef:
@@ -61,6 +78,11 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
         Args:
             session: The session's reference.
+
+        Examples:
+            >>> reference = parted.reference(experiment.session_ref)
+            >>> [pub.data.meas.num_shots for pub in experiment.fetch_result(reference)]
+            [100, 200]
         """
         parts = [part.reference(session) for part in self.parts]
         return parts[0].model_copy(update={"parts": parts, "places": None})
@@ -70,17 +92,32 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
 
         Raises:
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> backend = parted.backend()
+            >>> backend.name
+            'ibm_manila'
         """
         return self.parts[0].backend()
 
     @property
     def session_id(self) -> str | None:
-        """The platform's ID of the session or batch of the last part; ``None`` in job mode."""
+        """The platform's ID of the session or batch of the last part; ``None`` in job mode.
+
+        Examples:
+            >>> parted.session_id == experiment.session_id
+            True
+        """
         return self.parts[-1].session_id
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The requested PUBs as tuples, under ``pubs``; see :attr:`DurableJob.inputs`."""
+        """The requested PUBs as tuples, under ``pubs``; see :attr:`DurableJob.inputs`.
+
+        Examples:
+            >>> [shots for _, _, shots in parted.inputs["pubs"]]
+            [100, 200]
+        """
         by_place = {
             place: pub
             for part in self.parts
@@ -99,6 +136,11 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
             JobCancelledError: Somebody cancelled a job.
             JobWaitTimeoutError: The wait timed out; the jobs continue.
             SubmissionHeldError: The platform no longer knows a job.
+
+        Examples:
+            >>> result = parted.result()
+            >>> [pub.data.meas.num_shots for pub in result]
+            [100, 200]
         """
         left, found = self._time_left(timeout), []
         for number, part in enumerate(self.parts, 1):
@@ -107,7 +149,13 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
         return merged(found)
 
     def status(self) -> str:
-        """Return the state of the whole: done if all are, failed or cancelled if one is."""
+        """Return the state of the whole: done if all are, failed or cancelled if one is.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.status()
+            'DONE'
+        """
         states = [part.status() for part in self.parts]
         for one in (_ERROR, _CANCELLED):
             if one in states:
@@ -117,27 +165,63 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
         return "QUEUED" if all(one == "QUEUED" for one in states) else "RUNNING"
 
     def done(self) -> bool:
-        """Return whether all jobs have given their results."""
+        """Return whether all jobs have given their results.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.done()
+            True
+        """
         return self.status() == _DONE
 
     def errored(self) -> bool:
-        """Return whether a job has failed."""
+        """Return whether a job has failed.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.errored()
+            False
+        """
         return self.status() == _ERROR
 
     def running(self) -> bool:
-        """Return whether a part has begun to run, and not all have ended."""
+        """Return whether a part has begun to run, and not all have ended.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.running()
+            False
+        """
         return self.status() == "RUNNING"
 
     def cancelled(self) -> bool:
-        """Return whether a job was cancelled, and none has failed."""
+        """Return whether a job was cancelled, and none has failed.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.cancelled()
+            False
+        """
         return self.status() == _CANCELLED
 
     def in_final_state(self) -> bool:
-        """Return whether all jobs have ended, with a result or without."""
+        """Return whether all jobs have ended, with a result or without.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.in_final_state()
+            True
+        """
         return all(part.in_final_state() for part in self.parts)
 
     def wait_for_final_state(self, timeout: float | None = None) -> None:
-        """Wait until all jobs have ended; see :meth:`DurableJob.wait_for_final_state`."""
+        """Wait until all jobs have ended; see :meth:`DurableJob.wait_for_final_state`.
+
+        Examples:
+            >>> parted.wait_for_final_state(timeout=600)
+            >>> parted.status()
+            'DONE'
+        """
         left = self._time_left(timeout)
         for part in self.parts:
             part.wait_for_final_state(left())
@@ -148,6 +232,11 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
         Raises:
             JobNotFoundError: The platform no longer knows a job.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.error_message() is None
+            True
         """
         return next(filter(None, (part.error_message() for part in self.parts)), None)
 
@@ -157,11 +246,24 @@ class PartedJob(BasePrimitiveJob[PrimitiveResult, str]):  # type: ignore[misc]  
         Raises:
             JobNotFoundError: The platform no longer knows a job.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> result = parted.result()
+            >>> seconds = parted.usage()
+            >>> seconds > 0
+            True
         """
         return sum(part.usage() for part in self.parts)
 
     def cancel(self) -> None:
-        """Cancel all jobs that have not ended. The result is then an error, also when resumed."""
+        """Cancel all jobs that have not ended. The result is then an error, also when resumed.
+
+        Examples:
+            >>> result = parted.result()
+            >>> parted.cancel()  # the parts that have ended keep their results
+            >>> parted.status()
+            'DONE'
+        """
         for part in self.parts:
             if not part.in_final_state():
                 part.cancel()

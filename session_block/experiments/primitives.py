@@ -64,6 +64,12 @@ class _Durable:
 
         Raises:
             InvalidInputError: The assigned options are wrong.
+
+        Examples:
+            >>> sampler = DurableSampler(experiment)
+            >>> sampler.options.default_shots = 100
+            >>> sampler.run([circuit]).result()[0].data.meas.num_shots
+            100
         """
         return self._options
 
@@ -79,6 +85,11 @@ class _Durable:
         Raises:
             BackendNotFoundError: The instance has no such backend.
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> backend = sampler.backend()
+            >>> backend.name
+            'ibm_manila'
         """
         return self.experiment.backend
 
@@ -98,11 +109,23 @@ class _Durable:
 
         Raises:
             ConnectionFailedError: The platform could not be reached.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> sampler.mode.session_id == session_id
+            True
         """
         return self.experiment._sessions.attached()  # noqa: SLF001 - as in _begin
 
     async def amode(self) -> Session | None:
-        """Async twin of :attr:`mode`."""
+        """Async twin of :attr:`mode`.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> session = await sampler.amode()
+            >>> session.session_id == session_id
+            True
+        """
         return await aio.in_thread(lambda: self.mode)
 
     def __copy__(self) -> Self:
@@ -176,6 +199,11 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
 
     Raises:
         InvalidInputError: The options or the implementation are wrong.
+
+    Examples:
+        >>> sampler = DurableSampler(experiment, options={"default_shots": 1000})
+        >>> sampler.run([bell_pair]).result()[0].data.meas.num_shots  # transpiled once, and kept
+        1000
     """
 
     _kind = "sampler"
@@ -201,6 +229,11 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
             FaultyQubitError: A pinned circuit uses what the backend now calls faulty.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to go on.
+
+        Examples:
+            >>> job = sampler.run([circuit], shots=1000)
+            >>> sorted(job.result()[0].data.meas.get_counts())
+            ['00', '11']
         """
         self._refuse(dry_run=dry_run)
         request = sampler_request(
@@ -216,7 +249,12 @@ class DurableSampler(_Durable, BaseSamplerV2):  # type: ignore[misc]  # Qiskit i
 
     @property
     def default_shots(self) -> int:
-        """Shots of PUBs if none are given; some algorithms read this property."""
+        """Shots of PUBs if none are given; some algorithms read this property.
+
+        Examples:
+            >>> DurableSampler(experiment, options={"default_shots": 100}).default_shots
+            100
+        """
         return int(self._option("default_shots") or DEFAULT_SHOTS)
 
     def _fitting(self, pub: SamplerPub) -> SamplerPub:
@@ -246,6 +284,15 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
 
     Raises:
         InvalidInputError: The options or the implementation are wrong.
+
+    Examples:
+        >>> from scipy.optimize import minimize
+        >>> estimator = DurableEstimator(experiment)
+        >>> def energy(x):
+        ...     return float(estimator.run([(ansatz, observable, x)]).result()[0].data.evs)
+        >>> found = minimize(energy, [0.0] * 4, method="COBYLA", options={"maxiter": 6})
+        >>> int(found.nfev)
+        6
     """
 
     _kind = "estimator"
@@ -272,6 +319,11 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
             FaultyQubitError: A pinned circuit uses what the backend now calls faulty.
             SubmissionError: The submission went wrong; the message says what to do.
             ConnectionFailedError: The platform could not be reached; run again to go on.
+
+        Examples:
+            >>> job = estimator.run([(ansatz, observable, np.zeros((3, 4)))], precision=0.05)
+            >>> job.result()[0].data.evs.shape
+            (3,)
         """
         self._refuse(dry_run=dry_run)
         request = estimator_request(
@@ -287,7 +339,12 @@ class DurableEstimator(_Durable, BaseEstimatorV2):  # type: ignore[misc]  # Qisk
 
     @property
     def default_precision(self) -> float:
-        """Precision of PUBs if none is given; some algorithms read this property."""
+        """Precision of PUBs if none is given; some algorithms read this property.
+
+        Examples:
+            >>> DurableEstimator(experiment, options={"default_shots": 10_000}).default_precision
+            0.01
+        """
         if shots := self._option("default_shots"):
             return 1 / math.sqrt(shots)
         return float(self._option("default_precision") or DEFAULT_PRECISION)

@@ -260,6 +260,11 @@ class PinnedTranspiler:
 
     Args:
         transpile: Transpiles one circuit.
+
+    Examples:
+        >>> transpiler = experiment.transpiler(optimization_level=2)
+        >>> transpiler.run(bell_pair) == transpiler.run(bell_pair)
+        True
     """
 
     def __init__(self, transpile: Callable[[QuantumCircuit], QuantumCircuit]) -> None:
@@ -270,6 +275,11 @@ class PinnedTranspiler:
 
         Raises:
             InvalidInputError: Options were given; they belong in ``experiment.transpiler()``.
+
+        Examples:
+            >>> transpiler = experiment.transpiler()
+            >>> [one.num_qubits for one in transpiler.run([bell_pair, bell_pair])]
+            [5, 5]
         """
         if options:
             raise InvalidInputError(

@@ -75,6 +75,14 @@ class RunFacts(BaseModel):
         usage_seconds: The usage charged until the report was made. The session is closed only
             after that.
         noise_models: Where its noise models come from, and how old they were when it took them.
+
+    Examples:
+        >>> with block.experiment("h2") as experiment:
+        ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+        >>> report.run.experiment, report.run.backend, len(report.run.session_ids)
+        ('h2', 'ibm_manila', 1)
+        >>> len(report.run.job_ids) == len(report.evaluations)
+        True
     """
 
     model_config = ConfigDict(frozen=True)

@@ -42,6 +42,12 @@ class DemoProgress:
         replayed: Whether it was answered from the ledger.
         session_id: The session of its job.
         seconds_left: How long the session may go on; ``None`` where that is not known.
+
+    Examples:
+        >>> lines = []
+        >>> outcome = run_demo(fresh=False, on_evaluation=lines.append)
+        >>> lines[0].number, lines[0].energy > lines[0].exact
+        (1, True)
     """
 
     number: int
@@ -65,6 +71,11 @@ class DemoOutcome(BaseModel):
         replayed: Number of evaluations answered from the ledger.
         jobs: Number of jobs that the experiment has had at the platform.
         already_finished: Whether the experiment was finished before, so nothing was submitted.
+
+    Examples:
+        >>> outcome = run_demo(fresh=False, on_evaluation=lambda progress: None)
+        >>> outcome.experiment, outcome.energy - outcome.exact_energy < 0.1  # hartree
+        ("'h2-demo'", True)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,6 +99,11 @@ def run_demo(*, fresh: bool, on_evaluation: ProgressListener) -> DemoOutcome:
     Args:
         fresh: Start over instead of continuing.
         on_evaluation: Called after each evaluation.
+
+    Examples:
+        >>> outcome = run_demo(fresh=False, on_evaluation=lambda progress: None)
+        >>> print(f"{outcome.exact_energy:.3f} hartree is exact")
+        -1.137 hartree is exact
     """
     credentials = LocalPlatformCredentials()
     block = QuantumSession(credentials=credentials, backend_name=BACKEND_NAME, max_time="1h")

@@ -51,6 +51,11 @@ def deploy_all(kind: PoolType, directory: Path) -> list[str]:
 
     Raises:
         LabError: The work pool is of another type, or Prefect could not deploy.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> deploy_all("process", Path())
+        ['qaoa/max-cut-nightly', 'sweep/rabi-weekly', 'tidy/left-open-sessions', 'vqe/h2-nightly']
     """
     for block_type in (QuantumSession, IBMSessionCredentials, LocalPlatformCredentials):
         block_type.register_type_and_schema()
@@ -65,6 +70,10 @@ def ensure_block() -> QuantumSession:
 
     Raises:
         InvalidInputError: The Block cannot be loaded.
+
+    Examples:
+        >>> ensure_block().backend_name
+        'ibm_manila'
     """
     with get_client(sync_client=True) as client:
         try:

@@ -63,6 +63,18 @@ class RunningLab:
         deployments: Names of the deployments.
         logs: Directory of the log files.
         rescheduled: Number of interrupted flow runs that continue now.
+
+    Examples:
+        >>> from threading import Event
+        >>> stop, seen = Event(), []
+        >>> def when_up(lab):
+        ...     seen.append(lab)
+        ...     stop.set()
+        >>> try:
+        ...     Lab(stop, say=lambda message: None).run(when_up)
+        ... except KeyboardInterrupt:
+        ...     print(seen[0].found_server, len(seen[0].deployments))
+        True 4
     """
 
     api_url: str
@@ -86,6 +98,16 @@ class Lab:
         say: Called with progress messages for people.
         server_port: Start a Prefect server on this port, instead of using one that answers.
         platform_port: Port of the local platform; by default the last one, or a free one.
+
+    Examples:
+        >>> from threading import Event
+        >>> stop = Event()
+        >>> lab = Lab(stop, say=lambda message: None)
+        >>> try:
+        ...     lab.run(lambda running: stop.set())
+        ... except KeyboardInterrupt:
+        ...     print("everything has ended")
+        everything has ended
     """
 
     def __init__(
@@ -113,6 +135,19 @@ class Lab:
             KeyboardInterrupt: ``stop`` was set, and everything has ended.
             LabError: A lab runs already, something could not be started, or something has ended by
                 itself.
+
+        Examples:
+            >>> from threading import Event
+            >>> stop = Event()
+            >>> def when_up(running):
+            ...     print(len(running.deployments), "deployments")
+            ...     stop.set()
+            >>> try:
+            ...     Lab(stop, say=lambda message: None).run(when_up)
+            ... except KeyboardInterrupt:
+            ...     print("everything has ended")
+            4 deployments
+            everything has ended
         """
         with ExitStack() as stack:
             stack.enter_context(only_one(self._home / "lock", self._record))

@@ -64,6 +64,11 @@ class Fact:
         writer: A random token of the call that created it.
         created_at: When it was created, by the writer's clock.
         payload: Bytes such as a result; ``None`` if there is none, or it was not read.
+
+    Examples:
+        >>> fact = ledger.facts(experiment.uid)[0]
+        >>> fact.key, fact.created_at.tzname()
+        ('experiment', 'UTC')
     """
 
     experiment: str

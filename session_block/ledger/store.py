@@ -108,6 +108,15 @@ class Ledger:
         LedgerUnavailableError: The store cannot be opened.
         LedgerDamagedError: The store is damaged, or not a ledger. It is left unchanged.
         LedgerVersionError: The store was written by a newer version. It is left unchanged.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> url = f"sqlite:///{Path.cwd()}/my-ledger.db"
+        >>> ledger = Ledger(url)
+        >>> fact, is_new = ledger.create("a-uid", "note/1", {"text": "cooled down"})
+        >>> ledger.get("a-uid", "note/1").body
+        {'text': 'cooled down'}
+        >>> block = QuantumSession(credentials=LocalPlatformCredentials(), ledger_url=url)
     """
 
     def __init__(self, url: str, environment: Environment = REAL) -> None:
@@ -124,12 +133,22 @@ class Ledger:
 
     @property
     def shown(self) -> str:
-        """Its URL, without a password."""
+        """Its URL, without a password.
+
+        Examples:
+            >>> ledger.shown
+            'sqlite:////.../ledger.db'
+        """
         return self._store.shown
 
     @property
     def shared(self) -> bool:
-        """Whether several machines can use the ledger."""
+        """Whether several machines can use the ledger.
+
+        Examples:
+            >>> ledger.shared  # PostgreSQL is
+            False
+        """
         return self._store.shared
 
     def create(
@@ -150,6 +169,12 @@ class Ledger:
         Raises:
             InvalidInputError: The key is longer than 255 characters, or not printable.
             LedgerError: The fact was not created, or nobody knows whether it was.
+
+        Examples:
+            >>> first, was_first = ledger.create("a-uid", "winner", {"name": "Ada"})
+            >>> second, was_second = ledger.create("a-uid", "winner", {"name": "Bob"})
+            >>> second.body, was_second
+            ({'name': 'Ada'}, False)
         """
         if len(key) > MAX_KEY_LENGTH or not key.isprintable():
             raise InvalidInputError(
@@ -176,6 +201,10 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer.
+
+        Examples:
+            >>> experiment.versions.schema <= ledger.schema_version()
+            True
         """
         return self._store.schema_version()
 
@@ -186,6 +215,13 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> ledger = Ledger(f"sqlite:///{Path.cwd()}/for-newer-programs.db")
+            >>> ledger.require_schema(2)
+            >>> ledger.schema_version()
+            2
         """
         self._store.require_schema(version)
 
@@ -194,6 +230,12 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer, or the fact is damaged.
+
+        Examples:
+            >>> ledger.get(experiment.uid, "experiment").body["name"]
+            'example'
+            >>> ledger.get(experiment.uid, "nothing") is None
+            True
         """
         return self._store.get(experiment, key)
 
@@ -206,6 +248,12 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer, or a fact is damaged.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit])
+            >>> result = experiment.fetch_result(job)
+            >>> [fact.key.partition("/")[0] for fact in ledger.facts(experiment.uid, "result/")][-1]
+            'result'
         """
         return self._store.facts(experiment, prefixes or ("",))
 
@@ -232,6 +280,11 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit])
+            >>> ledger.count(experiment.uid, f"intent/{job.submission}")
+            1
         """
         return self._store.count(experiment, prefix, before)
 
@@ -240,6 +293,11 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer, or a fact is damaged.
+
+        Examples:
+            >>> uids = {fact.experiment for fact in ledger.everything()}
+            >>> experiment.uid in uids
+            True
         """
         return self._store.everything()
 
@@ -252,6 +310,13 @@ class Ledger:
         Raises:
             InvalidInputError: A different fact has the same key.
             LedgerError: The fact was not copied, or nobody knows whether it was.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> copy = Ledger(f"sqlite:///{Path.cwd()}/copy.db")
+            >>> fact = ledger.get(experiment.uid, "experiment")
+            >>> copy.take(fact), copy.take(fact)
+            (True, False)
         """
         if self._store.insert(fact):
             return True
@@ -263,7 +328,15 @@ class Ledger:
         return False
 
     def close(self) -> None:
-        """Close the store's connections."""
+        """Close the store's connections.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> ledger = Ledger(f"sqlite:///{Path.cwd()}/closed.db")
+            >>> ledger.close()
+            >>> ledger.count("nobody", "")  # it opens again when it is used
+            0
+        """
         self._store.close()
 
 
@@ -310,6 +383,15 @@ def set_aside(url: str) -> Path:
     Raises:
         InvalidInputError: It is not an SQLite ledger, or there is no ledger.
         OSError: It cannot be renamed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> file = Path("damaged.db").absolute()
+        >>> written = file.write_text("no ledger at all")
+        >>> set_aside(f"sqlite:///{file}").name
+        'damaged.db...'
+        >>> Ledger(f"sqlite:///{file}").count("nobody", "")  # a new one
+        0
     """
     return move_aside(url, REAL.now())
 

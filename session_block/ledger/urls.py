@@ -27,6 +27,10 @@ def default_ledger_url() -> str:
     """Return the URL of the default ledger.
 
     It is ``SESSION_BLOCK_LEDGER_URL`` if that is set, otherwise the embedded ledger's URL.
+
+    Examples:
+        >>> default_ledger_url()
+        'sqlite:////.../ledger.db'
     """
     return os.environ.get(LEDGER_URL) or embedded_ledger_url()
 

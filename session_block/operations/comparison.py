@@ -19,7 +19,17 @@ from session_block.records.views import ExperimentView
 
 @dataclass(frozen=True)
 class Side:
-    """One experiment's submission at a position in the order of its requests."""
+    """One experiment's submission at a position in the order of its requests.
+
+    Examples:
+        >>> for name in ("one-day", "next-day"):
+        ...     with block.experiment(name) as experiment:
+        ...         result = experiment.run_sampler([circuit], shots=1000)
+        >>> one, other = (Experiment.load(name).identity for name in ("one-day", "next-day"))
+        >>> comparison = compare_submissions(ledger, one, other)
+        >>> comparison.pairs[0].left.state, comparison.pairs[0].left.generations
+        ('result', 1)
+    """
 
     submission: str
     fingerprint: str | None
@@ -41,6 +51,15 @@ class Pair:
         same_result: Whether the values are equal; ``None`` unless both have a result.
         largest_difference: The largest absolute difference between expectation values; ``None``
             unless both results have them in the same shapes.
+
+    Examples:
+        >>> for name in ("one-day", "next-day"):
+        ...     with block.experiment(name) as experiment:
+        ...         result = experiment.run_sampler([circuit], shots=1000)
+        >>> one, other = (Experiment.load(name).identity for name in ("one-day", "next-day"))
+        >>> comparison = compare_submissions(ledger, one, other)
+        >>> [(pair.number, pair.same_request, pair.same_result) for pair in comparison.pairs]
+        [(1, True, True)]
     """
 
     number: int
@@ -59,6 +78,15 @@ class Comparison:
         experiments: The overview of each, with ``usage_seconds``, the recorded part of its usage
             (``None`` if nothing of it is recorded), and ``usage_complete``, whether that is all.
         pairs: Their submissions, in the order of their requests.
+
+    Examples:
+        >>> for name in ("one-day", "next-day"):
+        ...     with block.experiment(name) as experiment:
+        ...         result = experiment.run_sampler([circuit], shots=1000)
+        >>> one, other = (Experiment.load(name).identity for name in ("one-day", "next-day"))
+        >>> comparison = compare_submissions(ledger, one, other)
+        >>> len(comparison.pairs), comparison.first_difference
+        (1, None)
     """
 
     experiments: tuple[dict[str, Any], dict[str, Any]]
@@ -66,11 +94,31 @@ class Comparison:
 
     @property
     def first_difference(self) -> int | None:
-        """The first position where their requests differ; ``None`` if none do."""
+        """The first position where their requests differ; ``None`` if none do.
+
+        Examples:
+            >>> for name in ("one-day", "next-day"):
+            ...     with block.experiment(name) as experiment:
+            ...         result = experiment.run_sampler([circuit], shots=1000)
+            >>> one, other = (Experiment.load(name).identity for name in ("one-day", "next-day"))
+            >>> comparison = compare_submissions(ledger, one, other)
+            >>> comparison.first_difference is None  # they asked for the same
+            True
+        """
         return next((pair.number for pair in self.pairs if not pair.same_request), None)
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return it as JSON values.
+
+        Examples:
+            >>> for name in ("one-day", "next-day"):
+            ...     with block.experiment(name) as experiment:
+            ...         result = experiment.run_sampler([circuit], shots=1000)
+            >>> one, other = (Experiment.load(name).identity for name in ("one-day", "next-day"))
+            >>> comparison = compare_submissions(ledger, one, other)
+            >>> comparison.described()["same_requests"]
+            1
+        """
         return {
             "experiments": list(self.experiments),
             "same_requests": sum(pair.same_request for pair in self.pairs),
@@ -82,7 +130,17 @@ class Comparison:
 
 
 def compare_submissions(ledger: Ledger, left: Identity, right: Identity) -> Comparison:
-    """Compare the requests and results of two experiments. Touches no network."""
+    """Compare the requests and results of two experiments. Touches no network.
+
+    Examples:
+        >>> for name in ("one-day", "next-day"):
+        ...     with block.experiment(name) as experiment:
+        ...         result = experiment.run_sampler([circuit], shots=1000)
+        >>> one, other = (Experiment.load(name).identity for name in ("one-day", "next-day"))
+        >>> comparison = compare_submissions(ledger, one, other)
+        >>> [(pair.same_request, pair.same_result) for pair in comparison.pairs]
+        [(True, True)]
+    """
     mine, theirs = _Experiment(ledger, left), _Experiment(ledger, right)
     places = range(max(len(mine.rows), len(theirs.rows)))
     return Comparison(

@@ -35,6 +35,12 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     ``stops`` (who or what stopped it, and who resumed it), ``noise_models`` (where they come from,
     and how old they were when it took them), ``usage`` as far as it is recorded, the
     number of the latest ``chapter`` and its ``report``.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> described = described_in_full(ledger, experiment.identity)
+        >>> described["submissions"][-1]["state"], described["chapter"]
+        ('result', 1)
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
     rows, began = view.submissions(), journal.get(ExperimentBegan)

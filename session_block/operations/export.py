@@ -46,6 +46,12 @@ def exported(ledger: Ledger, identity: Identity) -> dict[str, Any]:
 
     Raises:
         LedgerError: The ledger cannot be read or trusted.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> document = exported(ledger, experiment.identity)
+        >>> document["format"], document["results"][-1]["job_id"] == experiment.job_ids[-1]
+        ('session-block-experiment', True)
     """
     view = ExperimentView(identity, ledger)
     return {
@@ -71,6 +77,12 @@ def write(document: dict[str, Any], path: Path, *, overwrite: bool) -> None:
 
     Raises:
         InvalidInputError: The file exists and ``overwrite`` is not set, or it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> write(exported(ledger, experiment.identity), Path("example.json"), overwrite=True)
+        >>> '"session-block-experiment"' in Path("example.json").read_text()
+        True
     """
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -60,6 +60,15 @@ def cancel_experiments(
 
     Raises:
         SessionBlockError: The first reason why an experiment was not cancelled; all are logged.
+
+    Examples:
+        >>> from prefect import flow
+        >>> @flow(on_cancellation=[cancel_experiments])
+        ... def measure(block: str) -> int:
+        ...     with load_block(block).experiment() as experiment:
+        ...         return experiment.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+        >>> measure("my-session")
+        1000
     """
     _logger.info("Flow run %s of %s is %s.", flow_run.name, flow.name, state.name)
     block = _block_given(flow_run.parameters["block"])
@@ -119,6 +128,14 @@ def cancel_experiment(
     Raises:
         SessionError: The platform did not close the session; it may go on billing.
         ConnectionFailedError: The platform could not be reached.
+
+    Examples:
+        >>> experiment = block.experiment("to-be-cancelled")
+        >>> session_id = experiment.open_session()
+        >>> cancel_experiment(block, experiment.identity, "Ada cancelled it", by_hand=True)
+        True
+        >>> experiment.stopped_because
+        'Ada cancelled it'
     """
     experiment = block.open(identity)
     if experiment.sealed:
@@ -141,6 +158,11 @@ def end_with_their_runs(block: QuantumSession) -> list[str]:
 
     Returns:
         The IDs of the closed sessions. One that cannot be closed is logged.
+
+    Examples:
+        >>> session_ids = end_with_their_runs(block)
+        >>> experiment.session_id in session_ids  # no flow run opened it
+        False
     """
     ledger = block.ledger()
     left, runs = {}, {}
@@ -208,6 +230,12 @@ def retry_flow_run(ledger: Ledger, identity: Identity) -> RetriedFlowRun:
     Raises:
         InvalidInputError: There is no such run, the server does not know it, it has not ended, it
             is completed, or it has no deployment, so no worker would run it.
+
+    Examples:
+        >>> retry_flow_run(ledger, experiment.identity)
+        Traceback (most recent call last):
+        ...
+        session_block.errors.InvalidInputError: ... was not opened by a flow run, ...
     """
     run_ids = flow_runs_of(ledger, identity.uid)
     if not run_ids:

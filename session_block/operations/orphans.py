@@ -109,6 +109,12 @@ class Orphan:
     Attributes:
         session: What the platform shows.
         openings: The openings that may have opened it, oldest first; one or more.
+
+    Examples:
+        >>> from session_block.client import Connection
+        >>> found = OrphanFinder(ledger, Connection(block.credentials)).find()
+        >>> [(orphan.session_id, len(orphan.openings)) for orphan in found]
+        []
     """
 
     session: Found
@@ -116,11 +122,25 @@ class Orphan:
 
     @property
     def session_id(self) -> str:
-        """The session's ID."""
+        """The session's ID.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> found = OrphanFinder(ledger, Connection(block.credentials)).find()
+            >>> [orphan.session_id for orphan in found]
+            []
+        """
         return self.session.listed.session_id
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return it as JSON values.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> found = OrphanFinder(ledger, Connection(block.credentials)).find()
+            >>> [orphan.described() for orphan in found]
+            []
+        """
         return {
             "session_id": self.session_id,
             "mode": self.session.listed.mode,
@@ -173,7 +193,14 @@ def openings_of(session: Found, openings: Sequence[Opening]) -> tuple[Opening, .
 
 
 class OrphanFinder:
-    """Finds a ledger's orphan sessions at one instance, and closes those given by ID."""
+    """Finds a ledger's orphan sessions at one instance, and closes those given by ID.
+
+    Examples:
+        >>> from session_block.client import Connection
+        >>> finder = OrphanFinder(ledger, Connection(block.credentials))
+        >>> finder.find()
+        []
+    """
 
     def __init__(self, ledger: Ledger, connection: Connection) -> None:
         self._ledger = ledger
@@ -185,6 +212,11 @@ class OrphanFinder:
         Raises:
             ConnectionFailedError: The platform did not answer everything that is needed.
             LedgerError: The ledger cannot be read or trusted.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> OrphanFinder(ledger, Connection(block.credentials)).find()
+            []
         """
         openings, known = self._recorded()
         places = sorted({(opening.mode, opening.backend) for opening in openings})
@@ -206,6 +238,14 @@ class OrphanFinder:
             InvalidInputError: One of them is no orphan, or no longer one.
             SessionError: The platform did not close one; it may go on billing.
             ConnectionFailedError: The platform did not answer everything that is needed.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> session_id = experiment.open_session()
+            >>> OrphanFinder(ledger, Connection(block.credentials)).close([session_id])
+            Traceback (most recent call last):
+            ...
+            session_block.errors.InvalidInputError: ...: no orphan session of the ledger ...
         """
         closed = []
         for orphan in self._orphans(list(dict.fromkeys(session_ids))):

@@ -41,13 +41,26 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RecordedSession:
-    """One session of one experiment, as the ledger records it."""
+    """One session of one experiment, as the ledger records it.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> found = SessionOperator(ledger).sessions(experiment.uid)[-1]
+        >>> found.experiment.name, found.record.session_id == session_id
+        ('example', True)
+    """
 
     experiment: Identity
     record: SessionRecord
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return it as JSON values.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> SessionOperator(ledger).sessions(experiment.uid)[-1].described()["state"]
+            'open'
+        """
         return {
             "experiment": self.experiment.name,
             "number": self.experiment.number,
@@ -69,7 +82,14 @@ SHORT_ID = 8
 
 
 class SessionOperator:
-    """Looks at the sessions of a ledger, and closes those that its experiments opened."""
+    """Looks at the sessions of a ledger, and closes those that its experiments opened.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> open_now = [one for one in SessionOperator(ledger).sessions() if one.record.usable]
+        >>> session_id in {one.record.session_id for one in open_now}
+        True
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -79,6 +99,11 @@ class SessionOperator:
 
         Raises:
             InvalidInputError: The ledger knows no such experiment.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> [one.record.backend for one in SessionOperator(ledger).sessions(experiment.uid)][-1]
+            'ibm_manila'
         """
         wanted = (
             known_experiments(self._ledger)
@@ -98,6 +123,11 @@ class SessionOperator:
 
         Raises:
             InvalidInputError: Several begin so.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> SessionOperator(ledger).called(session_id[:8]) == session_id
+            True
         """
         ids = {one.record.session_id for one in self.sessions()} - {None}
         found = sorted(one for one in ids if one is not None and one.startswith(beginning))
@@ -110,7 +140,14 @@ class SessionOperator:
         return found[0]
 
     def facts(self, session_id: str) -> list[Fact]:
-        """Return all facts about a session, from all experiments, oldest first."""
+        """Return all facts about a session, from all experiments, oldest first.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> facts = SessionOperator(ledger).facts(session_id)
+            >>> facts[0].key.partition("/")[0]
+            'session-intent'
+        """
         numbers = {
             (one.experiment.uid, one.record.number)
             for one in self.sessions()
@@ -156,6 +193,16 @@ class SessionOperator:
             InvalidInputError: The session was borrowed, or is unknown to the ledger.
             SessionNotFoundError: The connection's instance has no such session.
             SessionError: The platform did not close it; it may go on billing.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> experiment = block.experiment("left-running", fresh=True)
+            >>> session_id = experiment.open_session()
+            >>> connection = Connection(block.credentials)
+            >>> SessionOperator(ledger).close(session_id, connection)
+            True
+            >>> experiment.stopped_because  # nothing more is bought until somebody resumes it
+            '... closed its session ...'
         """
         from session_block.sessions.endings import SessionEndings
 
@@ -206,6 +253,11 @@ def left_open(ledger: Ledger) -> list[RecordedSession]:
     They belong to failed attempts that are past their ``keep_failed`` time (set by the Block), and
     to experiments that were killed after they were finished. The session of any other killed
     attempt is not among them: a worker's death closes nothing.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> session_id in {one.record.session_id for one in left_open(ledger)}  # it is in use
+        False
     """
     return [
         session
@@ -231,6 +283,12 @@ def close_left_open(ledger: Ledger, connection: Connection) -> list[RecordedSess
     Raises:
         SessionError: The platform did not close one; it may go on billing.
         ConnectionFailedError: The platform could not be reached.
+
+    Examples:
+        >>> from session_block.client import Connection
+        >>> closed = close_left_open(ledger, Connection(block.credentials))
+        >>> experiment.session_id in {one.record.session_id for one in closed}
+        False
     """
     closed = []
     for session in left_open(ledger):

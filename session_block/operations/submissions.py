@@ -41,6 +41,12 @@ class SubmissionOverview:
         refused_because: Why it was refused, or ``None``. The next request asks once more.
         sealed: Whether its experiment is finished, so that nothing is asked any more.
         facts: Its facts, oldest first.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> latest = Operator(ledger).submissions(experiment.uid)[-1]
+        >>> latest.state.value, latest.generations, latest.held_because
+        ('result', 1, None)
     """
 
     experiment: Identity
@@ -57,13 +63,25 @@ class SubmissionOverview:
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for somebody: it is held, or it was refused and is not given up."""
+        """Whether it waits for somebody: it is held, or it was refused and is not given up.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> Operator(ledger).submissions(experiment.uid)[-1].waits
+            False
+        """
         if self.state is SubmissionState.REJECTED:
             return not self.sealed
         return self.state is SubmissionState.HELD
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values, without its facts."""
+        """Return it as JSON values, without its facts.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> Operator(ledger).submissions(experiment.uid)[-1].described()["state"]
+            'result'
+        """
         return {
             "experiment": self.experiment.name,
             "number": self.experiment.number,
@@ -80,13 +98,26 @@ class SubmissionOverview:
 
 
 class Operator:
-    """Looks at the submissions of a ledger, and records decisions about them."""
+    """Looks at the submissions of a ledger, and records decisions about them.
+
+    Examples:
+        >>> operator = Operator(ledger)
+        >>> [one for one in operator.submissions(experiment.uid) if one.waits]
+        []
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def submissions(self, experiment: str | None = None) -> list[SubmissionOverview]:
-        """Return the submissions of an experiment, given by name or UID, or of all experiments."""
+        """Return the submissions of an experiment, given by name or UID, or of all experiments.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> found = Operator(ledger).submissions("example")
+            >>> found[-1].state
+            <SubmissionState.RESULT: 'result'>
+        """
         found = []
         for identity in self._experiments(experiment):
             intents = self._journal(identity).all(Intent)
@@ -95,7 +126,14 @@ class Operator:
         return found
 
     def show(self, experiment: str, submission: str) -> SubmissionOverview:
-        """Return one submission; its ID may be shortened while it stays unique."""
+        """Return one submission; its ID may be shortened while it stays unique.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit])
+            >>> shown = Operator(ledger).show(experiment.uid, job.submission[:12])
+            >>> shown.job_id == job.job_id
+            True
+        """
         identity, known, _ = self._find(experiment, submission)
         return self._state(identity, known.id)
 
@@ -105,6 +143,30 @@ class Operator:
         Raises:
             InvalidInputError: It is settled, it does not exist, its experiment is finished, or what
                 is given is no job ID.
+
+        Examples:
+            The answer was lost, and the listing does not show the job yet. You know its ID:
+
+            >>> careful = QuantumSession(
+            ...     credentials=LocalPlatformCredentials(),
+            ...     backend_name="ibm_manila",
+            ...     unsettled="hold",
+            ... )
+            >>> experiment = careful.experiment("to-adopt", fresh=True)
+            >>> rule = platform.add_fault(kind="drop", method="POST", path="/jobs", effect="after")
+            >>> lag = platform.add_fault(kind="listing_lag", seconds=3600)
+            >>> try:
+            ...     result = experiment.run_sampler([circuit], shots=1000)
+            ... except SubmissionHeldError as error:
+            ...     submission = error.submission
+            >>> job_id = platform.jobs(limit=1)[0]["id"]
+            >>> Operator(ledger).adopt(experiment.uid, submission, job_id)
+            >>> again = careful.experiment("to-adopt")
+            >>> again.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+            1000
+            >>> again.job_ids == [job_id]
+            True
+            >>> platform.clear_faults()
         """
         checked_id("job", job_id)
         identity, known, latest = self._to_decide(experiment, submission)
@@ -117,6 +179,25 @@ class Operator:
 
         Raises:
             InvalidInputError: It is settled, it does not exist, or its experiment is finished.
+
+        Examples:
+            The request was lost, and you are sure that the platform never got it:
+
+            >>> careful = QuantumSession(
+            ...     credentials=LocalPlatformCredentials(),
+            ...     backend_name="ibm_manila",
+            ...     unsettled="hold",
+            ... )
+            >>> experiment = careful.experiment("to-release", fresh=True)
+            >>> rule = platform.add_fault(kind="drop", method="POST", path="/jobs", effect="before")
+            >>> try:
+            ...     result = experiment.run_sampler([circuit], shots=1000)
+            ... except SubmissionHeldError as error:
+            ...     submission = error.submission
+            >>> Operator(ledger).release(experiment.uid, submission)
+            >>> again = careful.experiment("to-release")
+            >>> again.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+            1000
         """
         identity, known, latest = self._to_decide(experiment, submission)
         self._require_unsettled(known, latest)
@@ -129,6 +210,21 @@ class Operator:
         Raises:
             InvalidInputError: It has a result or no job, it could not be settled, it does not
                 exist, or its experiment is finished.
+
+        Examples:
+            The job failed for good, for a reason that is mended by now:
+
+            >>> experiment = block.experiment("to-retry", fresh=True)
+            >>> rule = platform.add_fault(kind="end_job", state="failed", reason="Too warm.")
+            >>> job = experiment.submit_sampler([circuit], shots=1000)
+            >>> experiment.fetch_result(job)
+            Traceback (most recent call last):
+            ...
+            session_block.errors.JobFailedError: ... Too warm. ...
+            >>> Operator(ledger).retry(experiment.uid, job.submission)
+            >>> again = block.experiment("to-retry")
+            >>> again.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+            1000
         """
         identity, known, latest = self._to_decide(experiment, submission)
         if known.has_result:

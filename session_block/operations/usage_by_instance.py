@@ -27,6 +27,13 @@ class UsedByExperiment:
         seconds: What it is charged with so far, according to the source.
         source: Where the figure comes from.
         final: Whether it can grow only if the experiment continues.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> [used, *_] = usage_by_instance(ledger, "example")
+        >>> found = used.experiments
+        >>> found[-1].identity.name, found[-1].source
+        ('example', 'ledger')
     """
 
     identity: Identity
@@ -43,6 +50,12 @@ class UsedAtInstance:
         instance: Its CRN; ``None`` for experiments that have sent nothing yet.
         allocation: What the instance as a whole has used and may use, from the client's
             ``service.usage()``; ``None`` if the platform was not asked.
+
+    Examples:
+        >>> from session_block.client import Connection
+        >>> [here, *_] = usage_by_instance(ledger, connection=Connection(block.credentials))
+        >>> here.seconds == sum(one.seconds for one in here.experiments)
+        True
     """
 
     instance: str | None
@@ -51,7 +64,14 @@ class UsedAtInstance:
 
     @property
     def limit(self) -> str | None:
-        """The cost limit in words; ``None`` if there is none, or the platform was not asked."""
+        """The cost limit in words; ``None`` if there is none, or the platform was not asked.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> [here, *_] = usage_by_instance(ledger, connection=Connection(block.credentials))
+            >>> here.limit is None  # this instance has none
+            True
+        """
         told = self.allocation or {}
         limit = told.get("usage_limit_seconds", told.get("usage_allocation_seconds"))
         if limit is None:
@@ -61,11 +81,25 @@ class UsedAtInstance:
 
     @property
     def seconds(self) -> float:
-        """What the experiments have used together."""
+        """What the experiments have used together.
+
+        Examples:
+            >>> from session_block.client import Connection
+            >>> [here, *_] = usage_by_instance(ledger, connection=Connection(block.credentials))
+            >>> here.seconds >= 0
+            True
+        """
         return sum(one.seconds for one in self.experiments)
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return it as JSON values.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> [used, *_] = usage_by_instance(ledger, experiment.uid)
+            >>> sorted(used.described())
+            ['allocation', 'experiments', 'instance', 'seconds']
+        """
         return {
             "instance": self.instance,
             "seconds": self.seconds,
@@ -97,6 +131,12 @@ def usage_by_instance(
     Raises:
         InvalidInputError: The ledger knows no such experiment.
         ConnectionFailedError: The platform does not answer.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> for used in usage_by_instance(ledger, experiment.uid):
+        ...     print(used.instance, [one.identity.name for one in used.experiments])
+        crn:v1:bluemix:public:quantum-computing:us-east:... ['example']
     """
     known = known_experiments(ledger)
     wanted = [one for one in known if experiment in {None, one.name, one.uid}]

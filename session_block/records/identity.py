@@ -54,6 +54,11 @@ class Identity:
             without a name that is opened in a subflow.
         taken_from: Digest of the other owner whose it was when it was taken by its UID.
         as_latest: It was taken for the latest one of its name, as this ledger knows them.
+
+    Examples:
+        >>> identity = block.experiment("bell-pairs").identity
+        >>> identity.name, str(identity).startswith("'bell-pairs'"), len(identity.uid)
+        ('bell-pairs', True, 16)
     """
 
     name: str
@@ -72,26 +77,48 @@ class Identity:
 
     @property
     def named(self) -> bool:
-        """Whether somebody chose the name, so that others may choose it too."""
+        """Whether somebody chose the name, so that others may choose it too.
+
+        Examples:
+            >>> block.experiment("bell-pairs").identity.named
+            True
+        """
         return not _UNNAMED.fullmatch(self.name)
 
     @property
     def anew(self) -> str:
-        """How to start another experiment instead, for messages."""
+        """How to start another experiment instead, for messages.
+
+        Examples:
+            >>> block.experiment("bell-pairs").identity.anew
+            'with fresh=True'
+        """
         if not self.named:
             return "in a new flow run, or with experiment(key=...)"
         return "with fresh=True"
 
     @property
     def more(self) -> str:
-        """How to submit more after the experiment is finished, as a sentence for messages."""
+        """How to submit more after the experiment is finished, as a sentence for messages.
+
+        Examples:
+            >>> block.experiment("bell-pairs").identity.more
+            'Go on with it with extend=True, or start a new experiment with fresh=True.'
+        """
         if _UNNAMED.fullmatch(self.name):
             return f"Start a new experiment {self.anew}."
         return f"Go on with it with extend=True, or start a new experiment {self.anew}."
 
     @property
     def tags(self) -> list[str]:
-        """The tags of all jobs of this experiment: its name, for people, and its UID."""
+        """The tags of all jobs of this experiment: its name, for people, and its UID.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit])
+            >>> tags = experiment.service.job(job.job_id).tags
+            >>> set(experiment.identity.tags) <= set(tags)
+            True
+        """
         return [name_tag(self.name), uid_tag(self.uid)]
 
 

@@ -29,6 +29,12 @@ class NoiseModelOrigin(BaseModel):
         calibrated_at: When the backend had last been calibrated before the job was submitted;
             ``None`` if that is not known.
         age_seconds: Its age when the experiment that uses it took it.
+
+    Examples:
+        >>> options = {"resilience": {"pec_mitigation": True}}
+        >>> model = experiment.noise_model([(ansatz, observable, [0.0] * 4)], options=options)
+        >>> model.origin.experiment, model.origin.age_seconds >= 0
+        ('example', True)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,7 +48,17 @@ class NoiseModelOrigin(BaseModel):
 
     @classmethod
     def of(cls, taken: NoiseModelTaken) -> Self:
-        """Return the origin of a model that was taken."""
+        """Return the origin of a model that was taken.
+
+        Examples:
+            >>> from session_block.records.journal import Journal
+            >>> from session_block.records.keys import NoiseModelTaken
+            >>> options = {"resilience": {"pec_mitigation": True}}
+            >>> model = experiment.noise_model([(ansatz, observable, [0.0] * 4)], options=options)
+            >>> taken = Journal(ledger, experiment.uid).all(NoiseModelTaken)[-1]
+            >>> NoiseModelOrigin.of(taken) == model.origin
+            True
+        """
         return cls(
             experiment=taken.name,
             uid=taken.uid,

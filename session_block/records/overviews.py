@@ -42,6 +42,10 @@ class ExperimentState(StrEnum):
     A running experiment and a killed one are both ``unfinished``: a killed process records nothing.
     One that somebody cancelled is ``cancelled``, and one whose session a person or the cost limit
     ended is ``stopped``: neither buys anything until it is resumed.
+
+    Examples:
+        >>> overview(ledger, experiment.identity).state
+        <ExperimentState.UNFINISHED: 'unfinished'>
     """
 
     FINISHED = "finished"
@@ -71,6 +75,13 @@ class Overview:
         session_id: Its latest session.
         started_at: When its first fact was recorded. Times are by the machines' clocks.
         last_activity_at: When its last fact was recorded, apart from facts about its usage.
+
+    Examples:
+        >>> with block.experiment("bell-pairs") as experiment:
+        ...     result = experiment.run_sampler([circuit], shots=1000)
+        >>> found = overview(ledger, experiment.identity)
+        >>> found.state.value, found.jobs, found.results
+        ('finished', 1, 1)
     """
 
     identity: Identity
@@ -89,7 +100,12 @@ class Overview:
     last_activity_at: datetime | None
 
     def described(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return it as JSON values.
+
+        Examples:
+            >>> overview(ledger, experiment.identity).described()["experiment"]
+            'example'
+        """
         return {
             "experiment": self.identity.name,
             "number": self.identity.number,
@@ -111,12 +127,26 @@ class Overview:
 
 
 def overviews(ledger: Ledger) -> list[Overview]:
-    """Return the overview of every experiment in a ledger, oldest first."""
+    """Return the overview of every experiment in a ledger, oldest first.
+
+    Examples:
+        >>> block.experiment("bell-pairs").identity.name in {
+        ...     one.identity.name for one in overviews(ledger)
+        ... }
+        True
+    """
     return [overview(ledger, identity) for identity in known_experiments(ledger)]
 
 
 def overview(ledger: Ledger, identity: Identity) -> Overview:
-    """Return the overview of one experiment."""
+    """Return the overview of one experiment.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> found = overview(ledger, experiment.identity)
+        >>> found.state.value, found.backend, found.results == experiment.recorded_results
+        ('unfinished', 'ibm_manila', True)
+    """
     journal = Journal(ledger, identity.uid)
     facts = journal.everything()
     known = [one for _, one in facts if one is not None]

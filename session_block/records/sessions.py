@@ -48,6 +48,12 @@ class SessionRecord:
             ``refused`` by the platform, or ``None`` while it is being opened.
         end: Why the session is over, or ``None`` while it is in use.
         closings: Why and when this experiment set out to close it, each time.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> record = experiment.sessions[-1]
+        >>> record.kind, record.state.value, record.end
+        ('opened', 'open', None)
     """
 
     number: int
@@ -59,42 +65,97 @@ class SessionRecord:
 
     @property
     def closing(self) -> str | None:
-        """Why this experiment last set out to close it, or ``None``."""
+        """Why this experiment last set out to close it, or ``None``.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.close_session()
+            True
+            >>> experiment.sessions[-1].closing
+            'closed by the experiment'
+        """
         return self.closings[-1].reason if self.closings else None
 
     @property
     def intended_at(self) -> datetime:
-        """When it was asked for, by its machine's clock."""
+        """When it was asked for, by its machine's clock.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.sessions[-1].intended_at.tzname()
+            'UTC'
+        """
         return self.intent.recorded_at or _NEVER
 
     @property
     def backend(self) -> str:
-        """The backend that the session is on."""
+        """The backend that the session is on.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.sessions[-1].backend
+            'ibm_manila'
+        """
         return self.intent.backend
 
     @property
     def instance(self) -> str | None:
-        """The CRN of its instance; ``None`` for none."""
+        """The CRN of its instance; ``None`` for none.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.sessions[-1].instance
+            'crn:v1:bluemix:public:quantum-computing:us-east:...'
+        """
         return self.intent.instance
 
     @property
     def mode(self) -> SessionMode | None:
-        """``session`` or ``batch``; ``None`` if the ledger had lost it."""
+        """``session`` or ``batch``; ``None`` if the ledger had lost it.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.sessions[-1].mode
+            'session'
+        """
         return self.intent.mode
 
     @property
     def state(self) -> SessionState:
-        """Where it stands, as far as the ledger knows."""
+        """Where it stands, as far as the ledger knows.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.finish()
+            True
+            >>> experiment.sessions[-1].state is SessionState.ENDED
+            True
+        """
         return session_state(self.kind, ended=self.end is not None)
 
     @property
     def opened(self) -> bool:
-        """Whether this experiment opened it, and so may close it."""
+        """Whether this experiment opened it, and so may close it.
+
+        Examples:
+            >>> theirs = block.experiment("theirs", fresh=True)
+            >>> borrowed = experiment.borrow_session(theirs.open_session())
+            >>> experiment.sessions[-1].opened, theirs.sessions[-1].opened
+            (False, True)
+            >>> theirs.finish()
+            True
+        """
         return self.kind == "opened"
 
     @property
     def usable(self) -> bool:
-        """Whether the session exists and is not known to be over."""
+        """Whether the session exists and is not known to be over.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> experiment.sessions[-1].usable
+            True
+        """
         return self.session_id is not None and self.end is None
 
 

@@ -21,6 +21,12 @@ class SubmissionState(StrEnum):
         REJECTED: No job was made, because the platform or the budget refused it.
         ABANDONED: No job of it is known; the next request sends it again.
         RESULT: Its result is recorded.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> row = Experiment.load("example").submissions()[-1]
+        >>> row["state"] == SubmissionState.RESULT
+        True
     """
 
     UNSETTLED = "unsettled"
@@ -61,6 +67,11 @@ class SessionState(StrEnum):
         ENDED: It is over.
         LOST: Its opening was cut off, so it is unknown whether the session exists.
         REFUSED: The platform refused to open it.
+
+    Examples:
+        >>> session_id = experiment.open_session()
+        >>> experiment.sessions[-1].state
+        <SessionState.OPEN: 'open'>
     """
 
     OPENING = "opening"

@@ -32,7 +32,12 @@ these rules, so they must refuse the ledger."""
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions of the rules that recognise one experiment."""
+    """The versions of the rules that recognise one experiment.
+
+    Examples:
+        >>> experiment.versions
+        Versions(identity=2, fingerprint=2, tags=3)
+    """
 
     identity: int = 1
     fingerprint: int = 1
@@ -40,7 +45,12 @@ class Versions:
 
     @property
     def schema(self) -> int:
-        """The schema version that a ledger needs to hold such an experiment."""
+        """The schema version that a ledger needs to hold such an experiment.
+
+        Examples:
+            >>> Versions(identity=1, fingerprint=1, tags=1).schema, experiment.versions.schema
+            (1, 2)
+        """
         return SCHEMA_OF_FIRST if self == FIRST else SCHEMA_OF_LATER
 
     def check_known(self, experiment: str) -> None:
@@ -51,6 +61,12 @@ class Versions:
 
         Raises:
             LedgerVersionError: A newer version of this package began the experiment.
+
+        Examples:
+            >>> Versions(identity=9).check_known("'bell-pairs'")
+            Traceback (most recent call last):
+            ...
+            session_block.errors.LedgerVersionError: Experiment 'bell-pairs' was begun ...
         """
         newer = [
             f"{name} {own} (this one knows up to {known})"

@@ -42,22 +42,43 @@ class ExperimentRecords:
 
     @property
     def uid(self) -> str:
-        """The experiment's unique ID."""
+        """The experiment's unique ID.
+
+        Examples:
+            >>> view = Experiment.load("example")
+            >>> view.uid == experiment.uid
+            True
+        """
         return self.identity.uid
 
     @property
     def resumed(self) -> bool:
-        """Whether the experiment existed before it was opened here."""
+        """Whether the experiment existed before it was opened here.
+
+        Examples:
+            >>> block.experiment("new").resumed, block.experiment("new").resumed
+            (False, True)
+        """
         return self.identity.resumed
 
     @property
     def sealed(self) -> bool:
-        """Whether the experiment is finished: it answers from its records and submits nothing."""
+        """Whether the experiment is finished: it answers from its records and submits nothing.
+
+        Examples:
+            >>> experiment.sealed
+            False
+        """
         return is_sealed(self._journal)
 
     @property
     def stopped_because(self) -> str | None:
-        """Why a person or the cost limit stopped it; ``None`` if it is not stopped, or resumed."""
+        """Why a person or the cost limit stopped it; ``None`` if it is not stopped, or resumed.
+
+        Examples:
+            >>> experiment.stopped_because is None
+            True
+        """
         stop = standing_stop(self._journal)
         return None if stop is None else stop.because
 
@@ -65,51 +86,112 @@ class ExperimentRecords:
         """Return the report that the experiment was sealed with; ``None`` if it is not sealed.
 
         The report is that of its latest chapter.
+
+        Examples:
+            >>> with block.experiment("answer") as experiment:
+            ...     report = experiment.seal({"energy": -1.857})
+            >>> view = Experiment.load("answer")
+            >>> view.report()
+            {'energy': -1.857}
         """
         return chapter_report(self._journal, self.chapter)
 
     @property
     def chapter(self) -> int:
-        """The number of its latest chapter, counted from 1; see ``extend``."""
+        """The number of its latest chapter, counted from 1; see ``extend``.
+
+        Examples:
+            >>> with block.experiment("long") as experiment:
+            ...     result = experiment.run_sampler([circuit])
+            >>> block.experiment("long", extend=True).chapter
+            2
+        """
         return latest_chapter(self._journal)
 
     @property
     def previous(self) -> dict[str, Any] | None:
-        """The report of the chapter before the latest one; ``None`` in the first chapter."""
+        """The report of the chapter before the latest one; ``None`` in the first chapter.
+
+        Examples:
+            >>> with block.experiment("better") as experiment:
+            ...     report = experiment.seal({"energy": -1.857})
+            >>> block.experiment("better", extend=True).previous
+            {'energy': -1.857}
+        """
         return chapter_report(self._journal, self.chapter - 1) if self.chapter > 1 else None
 
     @property
     def sessions(self) -> list[SessionRecord]:
-        """The experiment's sessions, oldest first."""
+        """The experiment's sessions, oldest first.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> record = experiment.sessions[-1]
+            >>> record.session_id == session_id, record.backend
+            (True, 'ibm_manila')
+        """
         return read_sessions(self._journal)
 
     @property
     def session_id(self) -> str | None:
-        """The ID of the experiment's latest session."""
+        """The ID of the experiment's latest session.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> Experiment.load("example").session_id == session_id
+            True
+        """
         ids = [record.session_id for record in self.sessions]
         return next((session_id for session_id in reversed(ids) if session_id), None)
 
     @property
     def backend_name(self) -> str | None:
-        """The backend of all its jobs, or ``None`` while none is chosen."""
+        """The backend of all its jobs, or ``None`` while none is chosen.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> experiment.backend_name
+            'ibm_manila'
+        """
         chosen = self._journal.get(BackendChosen)
         return None if chosen is None else chosen.name
 
     @property
     def job_ids(self) -> list[str]:
-        """The IDs of jobs with recorded results, in the order of their first requests."""
+        """The IDs of jobs with recorded results, in the order of their first requests.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit])
+            >>> result = experiment.fetch_result(job)
+            >>> experiment.job_ids[-1] == job.job_id
+            True
+        """
         jobs = {one.submission: one.job_id for one in self._journal.all(Result)}
         asked = (one.submission for one in self._journal.all(Intent) if one.generation == 1)
         return [jobs[submission] for submission in asked if submission in jobs]
 
     @property
     def noise_models(self) -> list[NoiseModelOrigin]:
-        """Where its noise models come from, in the order in which it took them."""
+        """Where its noise models come from, in the order in which it took them.
+
+        Examples:
+            >>> options = {"resilience": {"pec_mitigation": True}}
+            >>> model = experiment.noise_model([(ansatz, observable, [0.0] * 4)], options=options)
+            >>> experiment.noise_models[-1] == model.origin
+            True
+        """
         return origins(self._journal)
 
     @property
     def recorded_results(self) -> int:
-        """How many results the ledger holds."""
+        """How many results the ledger holds.
+
+        Examples:
+            >>> before = experiment.recorded_results
+            >>> result = experiment.run_sampler([circuit])
+            >>> experiment.recorded_results - before
+            1
+        """
         return self._journal.count(Result)
 
     def submissions(self) -> list[dict[str, Any]]:
@@ -119,6 +201,13 @@ class ExperimentRecords:
         :class:`~session_block.records.submissions.SubmissionState`), ``job_id``, ``session_id``,
         the platform's ``url``, the number of ``generations``, and the times ``asked_at`` and
         ``done_at`` by the clocks of the machines that recorded them.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> view = Experiment.load("example")
+            >>> rows = view.submissions()
+            >>> rows[-1]["kind"], rows[-1]["state"]
+            ('sampler', 'result')
         """
         recorded = records.fold_all(self._journal.several(*records.FACTS))
         return [_row(one) for one in recorded.values()]
@@ -146,9 +235,11 @@ class ExperimentRecords:
             InvalidInputError: pandas is not installed.
             LedgerError: The ledger cannot be read or trusted.
 
-        Example::
-
-            Experiment.load("h2").to_dataframe()[["job_id", "value", "standard_error"]]
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> frame = Experiment.load("example").to_dataframe()
+            >>> frame["state"].iloc[-1], int(frame["shots"].iloc[-1])
+            ('result', 4096)
         """
         pd = pandas()
         from session_block.records.measured import measured_rows
@@ -215,6 +306,12 @@ class RecordedResult:
         label: The user's label, or ``None``.
         job_id: The job that gave the result.
         result: What the primitive returned, as Qiskit's ``PrimitiveResult``, or another program.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit], shots=1000, label="first")
+        >>> recorded = [one for one in Experiment.load("example").results() if one.label == "first"]
+        >>> recorded[0].result[0].data.meas.num_shots
+        1000
     """
 
     submission: str
@@ -224,19 +321,40 @@ class RecordedResult:
 
 
 class ExperimentView(ExperimentRecords):
-    """A read-only view of one experiment; no method needs the platform."""
+    """A read-only view of one experiment; no method needs the platform.
+
+    Examples:
+        >>> result = experiment.run_sampler([circuit])
+        >>> view = Experiment.load("example")  # in a notebook, while it runs elsewhere
+        >>> view.submissions()[-1]["state"]
+        'result'
+    """
 
     def result(self, submission: str) -> Any | None:
         """Return the recorded result of a submission, or ``None`` while there is none.
 
         It is Qiskit's ``PrimitiveResult``, or for another program what the client's job returns.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit], shots=1000)
+            >>> view = Experiment.load("example")
+            >>> result = experiment.fetch_result(job)
+            >>> recorded = view.result(job.submission)
+            >>> recorded[0].data.meas.num_shots
+            1000
         """
         from session_block.records.results import result_of
 
         return result_of(self._journal.get(Result, submission))
 
     def results(self) -> Iterator[RecordedResult]:
-        """Yield the recorded results in the order of their first requests."""
+        """Yield the recorded results in the order of their first requests.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit], shots=1000)
+            >>> for one in Experiment.load("example").results():
+            ...     counts = one.result[0].data.meas.get_counts() if one.label == "bell" else None
+        """
         for row in self.submissions():
             result = self.result(row["submission"])
             if result is not None:
@@ -246,7 +364,17 @@ class ExperimentView(ExperimentRecords):
     areport = aio.async_twin(ExperimentRecords.report)
 
     async def aresults(self) -> AsyncIterator[RecordedResult]:
-        """Async twin of :meth:`results`."""
+        """Async twin of :meth:`results`.
+
+        Examples:
+            >>> async def shots(name):
+            ...     view = await Experiment.aload(name)
+            ...     return [one.result[0].data.meas.num_shots async for one in view.aresults()]
+            >>> with block.experiment("bell-pairs") as experiment:
+            ...     result = experiment.run_sampler([circuit], shots=1000)
+            >>> await shots("bell-pairs")
+            [1000]
+        """
         results = self.results()
         while (one := await aio.in_thread(next, results, None)) is not None:
             yield one
@@ -267,6 +395,13 @@ def load_experiment(
     Raises:
         InvalidInputError: The ledger knows no such experiment, or the flow run opened several.
         LedgerError: The ledger cannot be read or trusted.
+
+    Examples:
+        >>> with block.experiment("bell-pairs") as experiment:
+        ...     result = experiment.run_sampler([circuit], shots=1000)
+        >>> view = load_experiment("bell-pairs")
+        >>> view.sealed
+        True
     """
     ledger = Ledger(default_ledger_url()) if ledger is None else ledger
     known = experiments_called(ledger, name)

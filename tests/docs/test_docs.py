@@ -130,12 +130,29 @@ def test_the_search_works_from_disk(site: Path) -> None:
     assert [one for one in asked if not one.startswith(("file:", "data:"))] == []
 
 
+def _own_words() -> list[str]:
+    """Return the words that the glossary explains."""
+    glossary = PAGES["index.md"].partition("## Words")[2].partition("\n## ")[0]
+    return re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[2:]
+
+
 def test_few_words_are_our_own() -> None:
     """At most seven; all others are IBM's and Prefect's."""
-    glossary = PAGES["index.md"].partition("## Words")[2].partition("\n## ")[0]
-    words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[2:]
+    words = _own_words()
     assert {"experiment", "ledger", "twin"} <= set(words)
     assert len(words) <= 7
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_a_word_of_our_own_leads_to_the_glossary(page: str) -> None:
+    """Where a reader meets it first, code aside."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    used = 0
+    for word in _own_words():
+        if first := re.search(rf"\[?\b{word}s?\b(\]\(\S*index\.md#words\))?", prose, re.IGNORECASE):
+            assert first[1], f"{page}: {prose[first.start() - 40 : first.end() + 20]!r}"
+            used += 1
+    assert used >= 2
 
 
 def test_the_python_of_every_page_runs_somewhere() -> None:

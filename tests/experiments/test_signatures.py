@@ -78,13 +78,17 @@ def test_async_twins_take_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_tasks_take_a_session_and_what_the_method_takes(name: str) -> None:
-    """So do the twins of the tasks; what they say is what the method says."""
+    """So do the twins of the tasks; what they say is what the method says, with a session."""
     method = getattr(Experiment, TASKS[name])
     for task in (getattr(tasks, name), getattr(tasks, f"a{name}")):
         first, *rest = _parameters(task.fn)
         assert (first.name, first.kind) == ("session", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         assert rest == _parameters(method, 1)
-    assert inspect.getdoc(getattr(tasks, name).fn) == inspect.getdoc(method)
+    said, of_the_task = (inspect.getdoc(one) or "" for one in (method, getattr(tasks, name).fn))
+    assert of_the_task.partition("Examples:")[0] == said.partition("Examples:")[0]
+    example = of_the_task.partition("Examples:")[2]
+    assert f" {name}(session" in example
+    assert f"experiment.{TASKS[name]}(" not in example
     assert getattr(tasks, name).name == name.replace("_", "-")
 
 

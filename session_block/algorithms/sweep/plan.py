@@ -36,7 +36,13 @@ class SweepModel(BaseModel):
 
 
 class Axis(SweepModel):
-    """One parameter of a grid."""
+    """One parameter of a grid.
+
+    Examples:
+        >>> theta = Axis(name="theta", values=[0.0, 0.5, 1.0])
+        >>> SweepGrid(axes=[theta]).size
+        3
+    """
 
     name: str = Field(min_length=1, title="name", description="Name of the circuits' parameter.")
     values: list[FiniteFloat] = Field(
@@ -47,7 +53,17 @@ class Axis(SweepModel):
 
 
 class SweepGrid(SweepModel):
-    """The parameter values of a sweep: a product of axes, or a list of points."""
+    """The parameter values of a sweep: a product of axes, or a list of points.
+
+    Examples:
+        A product of axes, or points one by one:
+
+        >>> grid = SweepGrid(axes=[Axis(name="a", values=[0.0, 1.0]), Axis(name="b", values=[0.5])])
+        >>> grid.values.tolist()
+        [[0.0, 0.5], [1.0, 0.5]]
+        >>> SweepGrid(points=[{"a": 0.0, "b": 0.5}, {"a": 1.0, "b": 0.2}]).size
+        2
+    """
 
     axes: list[Axis] = Field(
         [],
@@ -82,21 +98,38 @@ class SweepGrid(SweepModel):
 
     @property
     def parameters(self) -> list[str]:
-        """The names of the parameters, in the order of the columns of :attr:`values`."""
+        """The names of the parameters, in the order of the columns of :attr:`values`.
+
+        Examples:
+            >>> SweepGrid(points=[{"theta": 0.0, "phi": 1.0}]).parameters
+            ['phi', 'theta']
+        """
         if self.points is None:
             return [axis.name for axis in self.axes]
         return sorted(self.points[0])
 
     @property
     def size(self) -> int:
-        """The number of points."""
+        """The number of points.
+
+        Examples:
+            >>> a, b = Axis(name="a", values=[0.0, 1.0]), Axis(name="b", values=[0.0, 1.0, 2.0])
+            >>> SweepGrid(axes=[a, b]).size
+            6
+        """
         if self.points is None:
             return math.prod(len(axis.values) for axis in self.axes)
         return len(self.points)
 
     @cached_property
     def values(self) -> np.ndarray:
-        """The points in order; shape (points, parameters)."""
+        """The points in order; shape (points, parameters).
+
+        Examples:
+            >>> a, b = Axis(name="a", values=[0.0, 1.0]), Axis(name="b", values=[5.0, 6.0])
+            >>> SweepGrid(axes=[a, b]).values.tolist()  # the last axis varies fastest
+            [[0.0, 5.0], [0.0, 6.0], [1.0, 5.0], [1.0, 6.0]]
+        """
         rows: Any = (
             list(product(*(axis.values for axis in self.axes)))
             if self.points is None
@@ -117,7 +150,15 @@ def check_different(what: str, names: Sequence[str]) -> None:
 
 
 class ChunkLimits(SweepModel):
-    """How much goes into one job."""
+    """How much goes into one job.
+
+    Examples:
+        >>> angles = {"θ[0]": [0.0, 0.5, 1.0], "θ[1]": [0.0], "θ[2]": [0.0], "θ[3]": [0.0]}
+        >>> two_points = ChunkLimits(max_points=2)
+        >>> plan = plan_sweep({"ansatz": ansatz}, angles, {"energy": observable}, limits=two_points)
+        >>> [chunk.points for chunk in plan.chunks]
+        [2, 1]
+    """
 
     max_points: int = Field(
         1000,
@@ -151,6 +192,11 @@ class PlannedCircuit(SweepModel):
         name: What the report calls it.
         fingerprint: Fingerprint of a request for one point, with observables and options.
         executions: The executions that one point takes.
+
+    Examples:
+        >>> [only] = plan_sweep({"bell": circuit}, {}, shots=1000).circuits
+        >>> only.name, only.executions
+        ('bell', 1000)
     """
 
     name: str
@@ -208,6 +254,11 @@ class SweepPlan(SweepModel):
         grid: The parameter values.
         repetitions: How often each point of each circuit is run.
         limits: How much goes into one job.
+
+    Examples:
+        >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=5, shots=1000)
+        >>> plan.kind, plan.rows, len(plan.chunks)
+        ('sampler', 5, 1)
     """
 
     kind: PrimitiveKind
@@ -219,12 +270,22 @@ class SweepPlan(SweepModel):
 
     @property
     def rows(self) -> int:
-        """The number of rows in the complete report."""
+        """The number of rows in the complete report.
+
+        Examples:
+            >>> plan_sweep({"bell": circuit, "again": circuit}, {}, repetitions=5).rows
+            10
+        """
         return self.repetitions * len(self.circuits) * self.grid.size
 
     @property
     def outcomes_per_row(self) -> int:
-        """Most outcomes listed in one row: :data:`MAX_OUTCOMES` divided by the number of rows."""
+        """Most outcomes listed in one row: :data:`MAX_OUTCOMES` divided by the number of rows.
+
+        Examples:
+            >>> plan_sweep({"bell": circuit}, {}, repetitions=5).outcomes_per_row
+            20000
+        """
         return max(1, MAX_OUTCOMES // self.rows)
 
     @cached_property
@@ -233,6 +294,12 @@ class SweepPlan(SweepModel):
 
         Labels contain a digest of the plan. So a label never refers to another plan's job, not even
         after the ledger, which knows what each label stood for, was lost.
+
+        Examples:
+            >>> limits = ChunkLimits(max_pubs=2)
+            >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=5, limits=limits)
+            >>> [(chunk.number, chunk.points) for chunk in plan.chunks]
+            [(1, 2), (2, 2), (3, 1)]
         """
         digest = hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
         return [
@@ -245,6 +312,12 @@ class SweepPlan(SweepModel):
 
         Raises:
             InvalidInputError: It does not.
+
+        Examples:
+            >>> plan_sweep({"bell": circuit}, {}, repetitions=2_000_000)  # plans are checked
+            Traceback (most recent call last):
+            ...
+            session_block.errors.InvalidInputError: The sweep has 2000000 rows ...
         """
         numbers = self.rows * (len(self.grid.parameters) + max(1, 2 * len(self.observables)))
         if numbers > MAX_NUMBERS:
@@ -259,6 +332,13 @@ class SweepPlan(SweepModel):
 
         Raises:
             InvalidInputError: One does not.
+
+        Examples:
+            >>> few = ChunkLimits(max_executions=500)
+            >>> plan_sweep({"bell": circuit}, {}, shots=1000, limits=few)  # plans are checked
+            Traceback (most recent call last):
+            ...
+            session_block.errors.InvalidInputError: One point of circuit 'bell' takes ...
         """
         for circuit in self.circuits:
             if circuit.executions > self.limits.max_executions:
@@ -269,7 +349,13 @@ class SweepPlan(SweepModel):
                 )
 
     def differences(self, other: SweepPlan) -> list[str]:
-        """Return the names of what differs, except limits and executions: they change no result."""
+        """Return the names of what differs, except limits and executions: they change no result.
+
+        Examples:
+            >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=2)
+            >>> plan.differences(plan_sweep({"bell": circuit}, {}, repetitions=3))
+            ['repetitions']
+        """
         mine, theirs = self._identity(), other._identity()
         return [name for name in mine if mine[name] != theirs[name]]
 

@@ -50,6 +50,13 @@ class SweepRow(BaseModel):
         counts: Shots by outcome; several classical registers are joined, the first one rightmost.
             Only the most frequent outcomes, up to 100,000 / rows of the sweep.
         other_shots: Shots of the outcomes left out.
+
+    Examples:
+        >>> with block.experiment("bell-sweep") as experiment:
+        ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+        >>> row = report.rows[0]
+        >>> row.circuit, sorted(row.counts), sum(row.counts.values())
+        ('bell', ['00', '11'], 1000)
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +83,12 @@ class SweepChunk(BaseModel):
             the sweep runs.
         job_id: Its job; ``None`` while it has none.
         message: Why it failed.
+
+    Examples:
+        >>> with block.experiment("bell-sweep") as experiment:
+        ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+        >>> [(chunk.number, chunk.points, chunk.state) for chunk in report.chunks]
+        [(1, 3, 'done')]
     """
 
     model_config = ConfigDict(frozen=True)
@@ -94,6 +107,13 @@ class SweepTable(BaseModel):
     Attributes:
         rows: In sweep order, only from chunks that are done.
         chunks: All chunks, in order.
+
+    Examples:
+        >>> with block.experiment("bell-sweep") as experiment:
+        ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+        >>> table = partial_sweep("bell-sweep")
+        >>> f"{table.done} of {table.total} jobs, {len(table.rows)} rows"
+        '1 of 1 jobs, 3 rows'
     """
 
     model_config = ConfigDict(frozen=True)
@@ -103,12 +123,26 @@ class SweepTable(BaseModel):
 
     @property
     def done(self) -> int:
-        """The number of chunks with a result."""
+        """The number of chunks with a result.
+
+        Examples:
+            >>> with block.experiment("bell-sweep") as experiment:
+            ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+            >>> report.done
+            1
+        """
         return sum(chunk.state == "done" for chunk in self.chunks)
 
     @property
     def total(self) -> int:
-        """The number of chunks."""
+        """The number of chunks.
+
+        Examples:
+            >>> with block.experiment("bell-sweep") as experiment:
+            ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+            >>> report.total
+            1
+        """
         return len(self.chunks)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -178,6 +212,17 @@ class SweepReport(SweepTable):
 
     Attributes:
         run: Experiment, sessions, jobs and usage.
+
+    Examples:
+        >>> from qiskit.quantum_info import SparsePauliOp
+        >>> angles = {"θ[0]": [0.0, np.pi], "θ[1]": [0.0], "θ[2]": [0.0], "θ[3]": [0.0]}
+        >>> zz = {"zz": SparsePauliOp("ZZ").apply_layout(ansatz.layout)}
+        >>> with block.experiment("zz-sweep") as experiment:
+        ...     report = run_sweep(experiment, {"ansatz": ansatz}, angles, zz)
+        >>> [row.parameters["θ[0]"] for row in report.rows]
+        [0.0, 3.14...]
+        >>> [round(row.values["zz"]) for row in report.rows]
+        [1, 1]
     """
 
     run: RunFacts
@@ -232,6 +277,15 @@ def partial_sweep(
     Raises:
         InvalidInputError: The ledger knows no such experiment, or it is no sweep.
         LedgerError: The ledger cannot be read or trusted.
+
+    Examples:
+        While it runs, from any other process:
+
+        >>> with block.experiment("bell-sweep") as experiment:
+        ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+        >>> table = partial_sweep("bell-sweep")
+        >>> print(f"{table.done} of {table.total} jobs are done")
+        1 of 1 jobs are done
     """
     ledger = Ledger(default_ledger_url()) if ledger is None else ledger
     view = load_experiment(experiment, ledger, number=number)

@@ -118,6 +118,19 @@ def run_sweep(
         ExperimentDivergedError: The experiment began as another sweep, which may be finished;
             nothing was sent.
         SubmissionError: A job went wrong; the next run continues there.
+
+    Examples:
+        >>> from qiskit.circuit import Parameter, QuantumCircuit
+        >>> rotation = QuantumCircuit(1)
+        >>> rotation.rx(Parameter("theta"), 0)
+        <...>
+        >>> rotation.measure_all()
+        >>> with block.experiment("rabi") as experiment:
+        ...     isa_circuit = experiment.transpile(rotation)
+        ...     angles = {"theta": [0.0, np.pi]}
+        ...     report = run_sweep(experiment, {"rx": isa_circuit}, angles, shots=100)
+        >>> [row.counts for row in report.rows]
+        [{'0': 100}, {'1': 100}]
     """
     sealed = experiment.report()
     if sealed is not None:

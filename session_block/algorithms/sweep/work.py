@@ -62,6 +62,11 @@ def plan_sweep(
     """Return what a sweep would run, and in which jobs (``plan.chunks``); runs nothing.
 
     The arguments and errors are those of :func:`session_block.algorithms.sweep.run.run_sweep`.
+
+    Examples:
+        >>> plan = plan_sweep({"bell": circuit}, {}, repetitions=5, shots=1000)
+        >>> len(plan.chunks), sum(one.executions for one in plan.circuits) * plan.repetitions
+        (1, 5000)
     """
     family = implementation or default_implementation()
     work = SweepWork.of(circuits, observables, shots, precision, options, family)

@@ -55,7 +55,17 @@ class AccountSpec(_Spec):
 
 
 class Layout(_Spec):
-    """All accounts of a platform, and its additional backends. The first account is the default."""
+    """All accounts of a platform, and its additional backends. The first account is the default.
+
+    Examples:
+        Two accounts that do not see each other:
+
+        >>> from session_block.local_platform import Layout
+        >>> one = {"instances": [{"name": "lab", "backends": ["ibm_manila"]}]}
+        >>> layout = Layout.model_validate({"accounts": [one, one]})
+        >>> layout.accounts[1].instances[0].plan
+        'paygo'
+    """
 
     accounts: Annotated[tuple[AccountSpec, ...], Field(min_length=1)]
     devices: tuple[DeviceSpec, ...] = ()
@@ -111,6 +121,14 @@ def read_layout(path: Path) -> Layout:
     Raises:
         ValueError: The file is not JSON or not a layout; the message says what is wrong.
         OSError: The file cannot be read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from session_block.local_platform import read_layout
+        >>> file = Path("layout.json")
+        >>> written = file.write_text('{"accounts": [{"instances": [{"name": "lab"}]}]}')
+        >>> read_layout(file).accounts[0].instances[0].name
+        'lab'
     """
     try:
         return Layout.model_validate_json(path.read_text(encoding="utf-8"))

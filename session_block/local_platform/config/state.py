@@ -63,7 +63,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 class SettingsGiven(TypedDict, total=False):
-    """The settings that a caller gives; None means not given. See :class:`Settings`."""
+    """The settings that a caller gives; None means not given. See :class:`Settings`.
+
+    Examples:
+        >>> from session_block.local_platform import LocalPlatform, SettingsGiven
+        >>> like_hardware: SettingsGiven = {"noise": "device", "job_seconds": 2.0}
+        >>> LocalPlatform(**like_hardware)
+        <session_block.local_platform.process.embedded.LocalPlatform object at ...>
+    """
 
     noise: Noise | None
     seed: int | None
@@ -117,6 +124,11 @@ class Settings:
             are guesses: nothing public tells how such a job fails.
         charges: ``ibm`` charges jobs as published charges say (real), however long they occupy the
             QPU here; ``simulated`` charges the time that they occupy it.
+
+    Examples:
+        >>> from session_block.local_platform import Settings
+        >>> Settings(noise="shots", job_seconds=2.0, other_jobs=3).interactive_seconds
+        60
     """
 
     noise: Noise = "exact"
@@ -142,6 +154,15 @@ class Settings:
 
         Raises:
             ValueError: A setting is invalid.
+
+        Examples:
+            >>> from session_block.local_platform import Settings
+            >>> Settings().with_given({"noise": "device"}).noise
+            'device'
+            >>> Settings().with_given({"noise": "loud"})
+            Traceback (most recent call last):
+            ...
+            ValueError: noise must be one of exact, shots, device, not 'loud'
         """
         changed = replace(self, **without_none(given))
         for name, choices in _CHOICES.items():

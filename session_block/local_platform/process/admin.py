@@ -28,8 +28,11 @@ class Admin:
     the owner's key it refuses all but :meth:`now`. A key is that of one server process: after a new
     start, take the admin API anew.
 
-    Example:
-        >>> Admin.of(find()).stats()  # doctest: +SKIP
+    Examples:
+        >>> from session_block.local_platform import Admin, find
+        >>> admin = Admin.of(find())
+        >>> admin.stats()["jobs"]["total"] >= 0
+        True
     """
 
     def __init__(self, origin: str, owner_key: str = "") -> None:
@@ -38,39 +41,102 @@ class Admin:
 
     @classmethod
     def of(cls, info: PlatformInfo) -> Admin:
-        """Return the admin API of a platform that was found."""
+        """Return the admin API of a platform that was found.
+
+        Examples:
+            >>> from session_block.local_platform import Admin, find
+            >>> Admin.of(find()).now() > 0
+            True
+        """
         return Admin(info.origin, info.owner_key)
 
     def stats(self) -> dict[str, Any]:
-        """Return the counts of requests by route, and of jobs and sessions by state and tag."""
+        """Return the counts of requests by route, and of jobs and sessions by state and tag.
+
+        Examples:
+            >>> before = platform.stats()["jobs"]["total"]
+            >>> result = experiment.run_sampler([circuit])
+            >>> platform.stats()["jobs"]["total"] - before
+            1
+        """
         return self._ask("GET", "stats")
 
     def jobs(self, *, limit: int = 200, offset: int = 0) -> list[dict[str, Any]]:
-        """Return all jobs that the platform ever saw, deleted ones included, newest first."""
+        """Return all jobs that the platform ever saw, deleted ones included, newest first.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit])
+            >>> newest = platform.jobs(limit=1)[0]
+            >>> newest["id"] == job.job_id, newest["backend"]
+            (True, 'ibm_manila')
+        """
         return list(self._ask("GET", f"jobs?limit={limit}&offset={offset}")["jobs"])
 
     def sessions(self, *, limit: int = 200, offset: int = 0) -> list[dict[str, Any]]:
-        """Return all sessions that the platform ever saw, newest first."""
+        """Return all sessions that the platform ever saw, newest first.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> session_id in [one["id"] for one in platform.sessions()]
+            True
+        """
         return list(self._ask("GET", f"sessions?limit={limit}&offset={offset}")["sessions"])
 
     def add_fault(self, **rule: Any) -> str:
-        """Add a fault rule and return its ID; the documentation lists the fields of a rule."""
+        """Add a fault rule and return its ID; the documentation lists the fields of a rule.
+
+        Examples:
+            The platform accepts the next job, but its answer is lost. The job is found by its tag:
+
+            >>> rule = platform.add_fault(kind="drop", method="POST", path="/jobs", effect="after")
+            >>> before = platform.stats()["jobs"]["total"]
+            >>> experiment.run_sampler([circuit], shots=1000)[0].data.meas.num_shots
+            1000
+            >>> platform.stats()["jobs"]["total"] - before
+            1
+        """
         return str(self._ask("POST", "faults", rule)["id"])
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return the fault rules, with how many calls each matched and how many it hit."""
+        """Return the fault rules, with how many calls each matched and how many it hit.
+
+        Examples:
+            >>> rule = platform.add_fault(kind="delay", method="POST", path="/jobs", seconds=0.1)
+            >>> result = experiment.run_sampler([circuit])
+            >>> [one["used"] for one in platform.faults() if one["id"] == rule]
+            [1]
+        """
         return list(self._ask("GET", "faults")["faults"])
 
     def clear_faults(self, fault_id: str | None = None) -> None:
-        """Remove one fault rule, or all of them."""
+        """Remove one fault rule, or all of them.
+
+        Examples:
+            >>> rule = platform.add_fault(kind="maintenance", backend="ibm_fez")
+            >>> platform.clear_faults(rule)
+            >>> rule in [one["id"] for one in platform.faults()]
+            False
+        """
         self._ask("DELETE", "faults" if fault_id is None else f"faults/{fault_id}")
 
     def now(self) -> float:
-        """Return the platform's time in Unix seconds."""
+        """Return the platform's time in Unix seconds.
+
+        Examples:
+            >>> first = platform.now()
+            >>> platform.now() >= first
+            True
+        """
         return float(self._ask("GET", "clock")["moment"])
 
     def advance(self, seconds: float) -> float:
-        """Advance the clock through everything due in these seconds; return the new Unix time."""
+        """Advance the clock through everything due in these seconds; return the new Unix time.
+
+        Examples:
+            >>> before = platform.now()
+            >>> platform.advance(10) - before >= 10  # and all that is due in them has happened
+            True
+        """
         return float(self._ask("POST", "clock", {"advance": seconds})["moment"])
 
     def end_session(self, session_id: str, by: HowToEnd) -> None:
@@ -81,6 +147,12 @@ class Admin:
             by: ``close`` or ``cancel``, as a person does on IBM's page; ``max_time``, as if its
                 maximum time were over; ``cost_limit``, as if its instance had reached its cost
                 limit: the limit becomes what the instance has used, and all its sessions end.
+
+        Examples:
+            >>> session_id = experiment.open_session()
+            >>> platform.end_session(session_id, by="close")  # as a person does on IBM's page
+            >>> experiment.session_status()
+            'Closed'
         """
         self._ask("POST", f"sessions/{session_id}/end", {"by": by})
 
@@ -92,6 +164,11 @@ class Admin:
         Args:
             instance: Its name or CRN.
             seconds: The limit in seconds of usage; None for no limit.
+
+        Examples:
+            >>> usage = platform.set_usage_limit("local-platform-eu", 600)
+            >>> usage["usage_limit_seconds"]
+            600
         """
         return self._ask("POST", "usage_limit", {"instance": instance, "seconds": seconds})
 
@@ -105,6 +182,13 @@ class Admin:
         """Give a backend a new calibration and return its ID.
 
         A faulty gate is its name followed by its qubits, such as ``["cx", 0, 1]``.
+
+        Examples:
+            >>> faulty = {"faulty_qubits": [3], "faulty_gates": [["cx", 0, 1]]}
+            >>> first = platform.calibrate("ibm_hanoi", **faulty)
+            >>> second = platform.calibrate("ibm_hanoi")  # all is well again
+            >>> first != second
+            True
         """
         body = {
             "faulty_qubits": list(faulty_qubits),

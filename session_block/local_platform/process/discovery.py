@@ -26,6 +26,14 @@ class PlatformInfo:
         token: The API key of its first account.
         instance: The CRN of that account's first instance.
         owner_key: Opens its own operations, those below ``/_local``, as long as this process lives.
+
+    Examples:
+        >>> from session_block.local_platform import find
+        >>> info = find()
+        >>> info.origin, info.instance
+        ('http://127.0.0.1:...', 'crn:v1:bluemix:public:quantum-computing:us-east:...')
+        >>> "token" in repr(info)
+        False
     """
 
     origin: str
@@ -37,17 +45,35 @@ class PlatformInfo:
 
     @property
     def page(self) -> str:
-        """The address of its page, with the owner's key behind the ``#``: a secret."""
+        """The address of its page, with the owner's key behind the ``#``: a secret.
+
+        Examples:
+            >>> from session_block.local_platform import find
+            >>> find().page.partition("#")[0]
+            'http://127.0.0.1:.../'
+        """
         return f"{self.origin}/#key={self.owner_key}"
 
     @property
     def url(self) -> str:
-        """The URL to give to QiskitRuntimeService."""
+        """The URL to give to QiskitRuntimeService.
+
+        Examples:
+            >>> from session_block.local_platform import find
+            >>> find().url
+            'http://127.0.0.1:.../experimental/api/v1'
+        """
         return f"{self.origin}/experimental/api/v1"
 
 
 def default_state_dir() -> Path:
-    """Return ``$SESSION_BLOCK_PLATFORM_DIR`` if set, else a directory below Prefect's home."""
+    """Return ``$SESSION_BLOCK_PLATFORM_DIR`` if set, else a directory below Prefect's home.
+
+    Examples:
+        >>> from session_block.local_platform import default_state_dir, find
+        >>> find().state_dir == default_state_dir()
+        True
+    """
     if given := os.environ.get("SESSION_BLOCK_PLATFORM_DIR"):
         return Path(given)
     home = os.environ.get("PREFECT_HOME")
@@ -76,6 +102,14 @@ def find(state_dir: Path | None = None) -> PlatformInfo | None:
 
     Raises:
         PlatformError: Its files there cannot be read, or are damaged.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from session_block.local_platform import find
+        >>> find().pid > 0
+        True
+        >>> find(Path("nothing-runs-here")) is None
+        True
     """
     directory = state_directory(state_dir)
     record = load_record(directory)
@@ -94,7 +128,13 @@ def find(state_dir: Path | None = None) -> PlatformInfo | None:
 
 
 def service_environment(origin: str) -> dict[str, str]:
-    """Return the environment variables that point the client's IBM Cloud calls at a platform."""
+    """Return the environment variables that point the client's IBM Cloud calls at a platform.
+
+    Examples:
+        >>> from session_block.local_platform import service_environment
+        >>> service_environment("http://127.0.0.1:8765")["IAM_URL"]
+        'http://127.0.0.1:8765/iam'
+    """
     return {
         "IAM_URL": f"{origin}/iam",
         "GLOBAL_SEARCH_URL": f"{origin}/search",
@@ -103,7 +143,13 @@ def service_environment(origin: str) -> dict[str, str]:
 
 
 def environment(info: PlatformInfo) -> dict[str, str]:
-    """Return the variables that make a plain ``QiskitRuntimeService()`` use a platform."""
+    """Return the variables that make a plain ``QiskitRuntimeService()`` use a platform.
+
+    Examples:
+        >>> from session_block.local_platform import environment, find
+        >>> environment(find())["QISKIT_IBM_CHANNEL"]
+        'ibm_quantum_platform'
+    """
     return {
         **service_environment(info.origin),
         "QISKIT_IBM_TOKEN": info.token,

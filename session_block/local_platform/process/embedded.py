@@ -49,14 +49,15 @@ class LocalPlatform(Admin):
         faults: A JSON file of fault rules to start with.
         settings: See :class:`~session_block.local_platform.config.state.Settings`.
 
-    Example:
-        ```python
-        from session_block.local_platform import LocalPlatform
+    Examples:
+        In a test of your own code:
 
-        with LocalPlatform(seed=1, noise="shots") as platform:
-            service = platform.service()
-            platform.add_fault(method="POST", path="/jobs", kind="drop", effect="after")
-        ```
+        >>> from session_block.local_platform import LocalPlatform
+        >>> with LocalPlatform(seed=1, noise="shots") as platform:
+        ...     service = platform.service()
+        ...     rule = platform.add_fault(kind="drop", method="POST", path="/jobs", effect="after")
+        ...     print([backend.name for backend in service.backends()][:2])
+        ['ibm_manila', 'ibm_nairobi']
     """
 
     def __init__(
@@ -113,20 +114,35 @@ class LocalPlatform(Admin):
 
     @property
     def info(self) -> PlatformInfo:
-        """The platform's address and process, and the credentials for it."""
+        """The platform's address and process, and the credentials for it.
+
+        Examples:
+            >>> platform.info.url
+            'http://127.0.0.1:.../experimental/api/v1'
+        """
         if self._info is None:
             raise PlatformError("this platform is not running: use it inside its 'with' block")
         return self._info
 
     @property
     def accounts(self) -> tuple[Account, ...]:
-        """The accounts with their API keys and instances."""
+        """The accounts with their API keys and instances.
+
+        Examples:
+            >>> [instance.name for instance in platform.accounts[0].instances]
+            ['local-platform', 'local-platform-eu', 'local-platform-open']
+        """
         identity = load_identity(self.info.state_dir)
         return () if identity is None else identity.accounts
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make a plain ``QiskitRuntimeService()`` use this platform."""
+        """The variables that make a plain ``QiskitRuntimeService()`` use this platform.
+
+        Examples:
+            >>> sorted(platform.environment)[:3]
+            ['GLOBAL_CATALOG_URL', 'GLOBAL_SEARCH_URL', 'IAM_URL']
+        """
         return environment(self.info)
 
     def service(
@@ -137,6 +153,11 @@ class LocalPlatform(Admin):
         Args:
             token: The API key; by default the first account's.
             instance: CRN or name of the instance, or ``"auto"``; by default the first one.
+
+        Examples:
+            >>> service = platform.service()
+            >>> service.backend("ibm_manila").num_qubits
+            5
         """
         from qiskit_ibm_runtime import QiskitRuntimeService
 
@@ -154,13 +175,28 @@ class LocalPlatform(Admin):
         return service
 
     def kill(self) -> None:
-        """Kill the server with SIGKILL, without starting it again."""
+        """Kill the server with SIGKILL, without starting it again.
+
+        Examples:
+            >>> job = experiment.submit_sampler([circuit], shots=1000)
+            >>> platform.kill()
+            >>> platform.restart()  # no accepted job is lost
+            >>> experiment.fetch_result(job)[0].data.meas.num_shots
+            1000
+        """
         process = psutil.Process(self.info.pid)
         os.kill(self.info.pid, signal.SIGKILL)
         psutil.wait_procs([process], timeout=_KILL_SECONDS)
 
     def restart(self) -> None:
-        """Start the server again, on the same port and with the same state."""
+        """Start the server again, on the same port and with the same state.
+
+        Examples:
+            >>> before = platform.info
+            >>> platform.restart()
+            >>> platform.info.url == before.url, platform.info.pid == before.pid
+            (True, False)
+        """
         stop(self.info.state_dir)
         self._use(start(self.info.state_dir, port=self._port))
 

@@ -68,6 +68,12 @@ def start(
             another layout; or the port is in use; or it did not start within ``timeout`` seconds;
             or the state directory cannot be used.
         ValueError: A setting is invalid, or the host is no IPv4 address.
+
+    Examples:
+        >>> from session_block.local_platform import find, start
+        >>> info = start()  # it runs already, so this finds it
+        >>> info == find()
+        True
     """
     if os.name != "posix":
         raise PlatformError(
@@ -106,6 +112,12 @@ def stop(state_dir: Path | None = None, *, timeout: float = 10) -> bool:
 
     Raises:
         PlatformError: The file that says where it is cannot be read, or is damaged.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from session_block.local_platform import stop
+        >>> stop(Path("nothing-runs-here"))
+        False
     """
     record = load_record(state_directory(state_dir))
     process = None if record is None else living_process(record)
