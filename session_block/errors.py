@@ -4,6 +4,7 @@
 
     SessionBlockError
     ├── InvalidInputError            the request is wrong; nothing was sent
+    │   ├── CheckFailedError         the platform would take the request, and fail it
     │   ├── NotISAError              a circuit does not fit the backend
     │   ├── FaultyQubitError         a circuit uses what the backend now calls faulty
     │   ├── BackendNotFoundError     the instance has no such backend
@@ -41,6 +42,8 @@
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class SessionBlockError(Exception):
@@ -84,6 +87,20 @@ class SessionBlockError(Exception):
 
 class InvalidInputError(SessionBlockError, ValueError):
     """The request is wrong. The error is raised before anything is sent."""
+
+
+class CheckFailedError(InvalidInputError):
+    """The request would be accepted, queued and then fail, or be charged for nothing.
+
+    Attributes:
+        findings: All that is wrong, as :class:`session_block.Finding` objects.
+        code: The code of the first of them, which the platform would give the job; ``None`` if it
+            is not known.
+    """
+
+    def __init__(self, message: str = "", *, findings: tuple[Any, ...] = (), **named: Any) -> None:
+        super().__init__(message, **named)
+        self.findings = findings
 
 
 class NotISAError(InvalidInputError):

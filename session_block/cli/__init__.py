@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from session_block.cli import (
+    check,
     doctor,
     experiments,
     ledger,
@@ -33,6 +34,7 @@ app.add_typer(sessions.app, name="sessions")
 app.add_typer(ledger.app, name="ledger")
 app.command()(up.up)
 app.command()(up.deploy)
+app.command()(check.check)
 app.command()(usage.usage)
 app.command()(doctor.doctor)
 
