@@ -19,6 +19,8 @@ from session_block.cli.common import (
     reporting,
 )
 
+_WRONG = ExitCode.WRONG_USAGE
+
 
 def check(
     file: Annotated[
@@ -100,9 +102,6 @@ def check(
             typer.echo(f"Nothing found: {found.circuits} circuits for the {found.kind}, {name}.")
     if found.refused:
         raise typer.Exit(ExitCode.REFUSED)
-
-
-_WRONG = ExitCode.WRONG_USAGE
 
 
 def _parsed(text: str) -> dict[str, Any]:

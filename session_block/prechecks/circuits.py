@@ -89,14 +89,15 @@ def undefined_gates(circuit: QuantumCircuit, known: Iterable[str]) -> list[str]:
 def why_too_large(circuit: QuantumCircuit) -> str | None:
     """Say which of IBM's limits a circuit exceeds; ``None`` if it exceeds none.
 
-    An ordinary circuit is not looked at: it has too few instructions.
+    Of an ordinary circuit only the kinds of its instructions are counted: on all qubits together
+    it has fewer than one qubit may have.
     """
     counts = circuit.count_ops()
-    if sum(INSTRUCTION_COUNTS.get(name, 0) * count for name, count in counts.items()) > (
-        MAX_INSTRUCTIONS_PER_QUBIT
-    ):
-        return too_many_instructions(instructions_per_qubit(circuit)) or too_many_gates(counts)
-    return None
+    on_all = sum(INSTRUCTION_COUNTS.get(name, 0) * count for name, count in counts.items())
+    if on_all > MAX_INSTRUCTIONS_PER_QUBIT:
+        on_one = instructions_per_qubit(circuit)
+        return too_many_instructions(on_one) or too_many_gates(counts)
+    return too_many_gates(counts)
 
 
 def instructions_per_qubit(circuit: QuantumCircuit) -> int:
