@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from session_block.ledger.urls import default_ledger_url
     from session_block.local_platform import LocalPlatform
     from session_block.operations.flow_runs import cancel_experiments
-    from session_block.prechecks.findings import Finding
+    from session_block.prechecks.findings import CheckFinding
     from session_block.records.identity import Identity
     from session_block.records.noise import NoiseModelOrigin
     from session_block.records.sessions import SessionRecord
@@ -69,6 +69,7 @@ __all__ = [
     "Account",
     "Axis",
     "BitString",
+    "CheckFinding",
     "ChunkLimits",
     "DurableEstimator",
     "DurableJob",
@@ -79,7 +80,6 @@ __all__ = [
     "ExperimentUsage",
     "ExperimentView",
     "Fact",
-    "Finding",
     "IBMSessionCredentials",
     "Identity",
     "Ising",
@@ -132,6 +132,7 @@ _HOMES = {
     "Account": "account",
     "Axis": "algorithms.sweep.plan",
     "BitString": "algorithms.samples",
+    "CheckFinding": "prechecks.findings",
     "ChunkLimits": "algorithms.sweep.plan",
     "DurableEstimator": "experiments.primitives",
     "DurableJob": "experiments.job",
@@ -142,7 +143,6 @@ _HOMES = {
     "ExperimentUsage": "costs.usage",
     "ExperimentView": "records.views",
     "Fact": "ledger.store",
-    "Finding": "prechecks.findings",
     "IBMSessionCredentials": "blocks.credentials",
     "Identity": "records.identity",
     "Ising": "algorithms.ising",

@@ -43,7 +43,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class SessionBlockError(Exception):
@@ -93,7 +96,7 @@ class CheckFailedError(InvalidInputError):
     """The request would be accepted, queued and then fail, or be charged for nothing.
 
     Attributes:
-        findings: All that is wrong, as :class:`session_block.Finding` objects.
+        findings: All that is wrong, as :class:`session_block.CheckFinding` objects.
         code: The code of the first of them, which the platform would give the job; ``None`` if it
             is not known.
     """

@@ -16,7 +16,7 @@ from samplomatic.quantum_program import QuantumProgram as AnyQuantumProgram
 
 from session_block.errors import InvalidInputError
 from session_block.experiments.program_request import executor_request, learning_request
-from session_block.prechecks.findings import Finding
+from session_block.prechecks.findings import CheckFinding
 from session_block.prechecks.rules import CLIENT, EXCLUSIVE, WIDTH, why_exclusive
 from session_block.pubs.families import default_implementation
 from session_block.pubs.options import chosen_options
@@ -40,10 +40,10 @@ class Draft:
     """
 
     request: Request | None
-    findings: Sequence[Finding] = ()
+    findings: Sequence[CheckFinding] = ()
     places: Sequence[int] = ()
 
-    def renumbered(self, found: Iterable[Finding]) -> list[Finding]:
+    def renumbered(self, found: Iterable[CheckFinding]) -> list[CheckFinding]:
         """Return findings with the numbers that the PUBs have in what was asked."""
         if not self.places:
             return list(found)
@@ -133,7 +133,7 @@ def _of_some(
     return Draft(make([listed[place] for place in places]) if places else None, findings, places)
 
 
-def _finding(place: int, pub: Any, error: InvalidInputError) -> Finding:
+def _finding(place: int, pub: Any, error: InvalidInputError) -> CheckFinding:
     widths = _widths(pub)
     if widths is not None and widths[0] != widths[1]:
         said = f"The observables are on {widths[1]} qubits, the circuit is on {widths[0]}."
@@ -157,7 +157,7 @@ def _widths(pub: Any) -> tuple[int, int] | None:
 
 def _why_options_are_wrong(
     kind: Literal["sampler", "estimator"], options: Any, implementation: Implementation | None
-) -> Finding | None:
+) -> CheckFinding | None:
     """Return what is wrong with the options alone; ``None`` if nothing is."""
     said = why_exclusive(options) if kind == "estimator" else None
     if said is not None:

@@ -41,7 +41,7 @@ from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
 from session_block.prechecks.checking import findings_of
-from session_block.prechecks.findings import Finding
+from session_block.prechecks.findings import CheckFinding
 from session_block.prechecks.spending import Spending
 from session_block.pubs.options import max_execution_time
 from session_block.pubs.request import (
@@ -396,7 +396,7 @@ class Experiment(ExperimentRecords):
         return self._estimate(request)
 
     @asks(check_request)
-    def check(self, draft: Draft) -> list[Finding]:
+    def check(self, draft: Draft) -> list[CheckFinding]:
         """Return what would be refused, or might fail or not fit the budget; submits nothing.
 
         The rules are those of the family used. Each submission applies them by itself before

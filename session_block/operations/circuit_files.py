@@ -11,7 +11,7 @@ from session_block.client import BackendChoice, Connection
 from session_block.errors import InvalidInputError
 from session_block.experiments.check_request import check_request
 from session_block.prechecks.checking import findings_of
-from session_block.prechecks.findings import Finding
+from session_block.prechecks.findings import CheckFinding
 from session_block.prechecks.subject import Device
 from session_block.references import Implementation
 
@@ -28,7 +28,7 @@ class CheckedFile:
     backend: str
     kind: str
     circuits: int
-    findings: list[Finding]
+    findings: list[CheckFinding]
 
     @property
     def refused(self) -> bool:

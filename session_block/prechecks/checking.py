@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from session_block.client import Program
 from session_block.errors import CheckFailedError, InvalidInputError
-from session_block.prechecks.findings import Finding
+from session_block.prechecks.findings import CheckFinding
 from session_block.prechecks.rules import CLIENT, FAULTY, NOT_ISA, RULES, UNDEFINED, Rule
 from session_block.prechecks.subject import Device, Subject
 from session_block.pubs.request import PrimitiveRequest, Request
@@ -18,7 +18,7 @@ _RAISED_BEFORE = (UNDEFINED, NOT_ISA, FAULTY)
 _logger = logging.getLogger(__name__)
 
 
-def findings_of(request: Request, device: Device) -> list[Finding]:
+def findings_of(request: Request, device: Device) -> list[CheckFinding]:
     """Return all that the rules find in a request; nothing is sent.
 
     Args:
@@ -28,7 +28,7 @@ def findings_of(request: Request, device: Device) -> list[Finding]:
     return [finding for part in request.parts for finding in _findings_of_part(part, device)]
 
 
-def _findings_of_part(request: Request, device: Device) -> Iterator[Finding]:
+def _findings_of_part(request: Request, device: Device) -> Iterator[CheckFinding]:
     found = list(_found(Subject(request, device), of_program=False))
     program = None
     if not any(one.severity == "refuse" for one in found):
@@ -42,13 +42,13 @@ def _findings_of_part(request: Request, device: Device) -> Iterator[Finding]:
 
 def _found(
     subject: Subject, *, of_program: bool, without: tuple[Rule, ...] = ()
-) -> Iterator[Finding]:
+) -> Iterator[CheckFinding]:
     for rule in RULES:
         if rule.of_program is of_program and rule not in without:
             yield from rule.findings(subject)
 
 
-def _renumbered(request: Request, found: Iterable[Finding]) -> Iterator[Finding]:
+def _renumbered(request: Request, found: Iterable[CheckFinding]) -> Iterator[CheckFinding]:
     """Give findings with the numbers that the PUBs of a part have in the whole request."""
     for one in found:
         if request.part is None or one.pub is None:
@@ -95,7 +95,7 @@ class Precheck:
                     "A request of experiment %s may fail (%s): %s", self._experiment, one.rule, one
                 )
 
-    def _failed(self, refused: list[Finding], request: Request) -> CheckFailedError:
+    def _failed(self, refused: list[CheckFinding], request: Request) -> CheckFailedError:
         what = request.kind if isinstance(request, PrimitiveRequest) else f"program {request.kind}"
         more = "" if len(refused) == 1 else f" And {len(refused) - 1} more: see error.findings."
         return CheckFailedError(

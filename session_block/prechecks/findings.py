@@ -16,7 +16,7 @@ What is only guessed never refuses.
 """
 
 
-class Finding(BaseModel):
+class CheckFinding(BaseModel):
     """One thing that a check has found wrong with a request.
 
     Attributes:

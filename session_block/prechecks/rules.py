@@ -25,7 +25,7 @@ from session_block.prechecks.circuits import (
     undefined_gates,
     why_too_large,
 )
-from session_block.prechecks.findings import Evidence, Finding, Severity
+from session_block.prechecks.findings import CheckFinding, Evidence, Severity
 from session_block.prechecks.subject import NOISE_LEARNER, Subject, option_of
 from session_block.pubs.checks import measures
 
@@ -62,7 +62,7 @@ class Rule:
     find: Callable[[Subject], Iterable[Fault]] | None = None
     of_program: bool = False
 
-    def finding(self, pub: int | None, message: str, *, guessed: bool) -> Finding:
+    def finding(self, pub: int | None, message: str, *, guessed: bool) -> CheckFinding:
         """Return what the rule has found.
 
         Args:
@@ -70,7 +70,7 @@ class Rule:
             message: What is wrong.
             guessed: Whether its code was never seen on a job of this kind.
         """
-        return Finding(
+        return CheckFinding(
             rule=self.name,
             severity=self.severity,
             pub=pub,
@@ -81,7 +81,7 @@ class Rule:
             cure=self.cure,
         )
 
-    def findings(self, subject: Subject) -> Iterator[Finding]:
+    def findings(self, subject: Subject) -> Iterator[CheckFinding]:
         """Give what the rule finds in a request."""
         guessed = subject.family == EXECUTOR and subject.request.kind != NOISE_LEARNER
         for pub, message in self.find(subject) if self.find is not None else ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from session_block.prechecks.findings import Finding
+from session_block.prechecks.findings import CheckFinding
 from session_block.prechecks.rules import Rule
 
 JOBS = Rule(
@@ -68,7 +68,7 @@ class Spending:
     allocation_left_seconds: float | None
     limit_seconds: float | None
 
-    def findings(self, *, guessed: bool) -> Iterator[Finding]:
+    def findings(self, *, guessed: bool) -> Iterator[CheckFinding]:
         """Give what does not fit, or may not.
 
         Args:

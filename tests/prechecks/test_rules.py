@@ -19,7 +19,7 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 from samplomatic import Twirl
 from session_support import block_for
 
-from session_block import Experiment, Finding, QuantumSession
+from session_block import CheckFinding, Experiment, QuantumSession
 from session_block.errors import CheckFailedError, InvalidInputError, JobFailedError, NotISAError
 from session_block.local_platform import Admin, LocalPlatform
 from session_block.operations.submissions import Operator
@@ -261,7 +261,7 @@ def _sent(backend: IBMBackend, case: Case) -> Any:
     return backend.service._run(case.kind, params, {"backend": backend})
 
 
-def _checked(experiment: Experiment, case: Case) -> list[Finding]:
+def _checked(experiment: Experiment, case: Case) -> list[CheckFinding]:
     return experiment.check(
         case.given,
         kind=case.kind,  # type: ignore[arg-type]
