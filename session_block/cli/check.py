@@ -25,9 +25,7 @@ _WRONG = ExitCode.WRONG_USAGE
 def check(
     file: Annotated[
         Path,
-        typer.Argument(
-            exists=True, dir_okay=False, readable=True, help="OpenQASM 3 program, or QPY file."
-        ),
+        typer.Argument(help="OpenQASM 3 program, or QPY file."),
     ],
     block: BlockName,
     backend: Annotated[

@@ -72,22 +72,22 @@ class Program:
 
     @property
     def item_sizes(self) -> list[int] | None:
-        """How many circuits each item runs; ``None`` for what is no quantum program.
+        """How many circuits each item runs, of what the client's Executor encoded; else ``None``.
 
         An item's shape extends that of its circuit's arguments by broadcasting [client source].
         """
-        program = self.inputs.get("quantum_program")
-        if not isinstance(program, Mapping):
+        if "quantum_program" not in self.inputs:
             return None
-        shapes = []
-        for item in program["items"]:
-            given = (item.get("circuit_arguments") or {}).get("shape") or [0]
-            shapes.append(np.broadcast_shapes(tuple(item["shape"]), tuple(given[:-1])))
-        return [math.prod(shape) for shape in shapes]
+        sizes = []
+        for item in self.inputs["quantum_program"]["items"]:
+            arguments = item.get("circuit_arguments")
+            implied = () if arguments is None else tuple(arguments["shape"][:-1])
+            sizes.append(math.prod(np.broadcast_shapes(tuple(item["shape"]), implied)))
+        return sizes
 
     @property
     def executions(self) -> int | None:
-        """How many executions it takes; ``None`` for what is no quantum program.
+        """How many executions that takes; else ``None``.
 
         These are its shots times the sizes of its items, those that learn the readout included.
         """

@@ -106,7 +106,7 @@ def check_request(
         said = _why_options_are_wrong(wanted, options, implementation)
         if said is not None:
             return Draft(None, [said])
-        return _of_some(listed, make, error)
+        return _of_some(listed, make, error, guessed=implementation != "v2")
 
 
 def _of_program(make: Callable[[], Request]) -> Draft:
@@ -117,7 +117,11 @@ def _of_program(make: Callable[[], Request]) -> Draft:
 
 
 def _of_some(
-    listed: Sequence[Any], make: Callable[[Sequence[Any]], Request], whole: InvalidInputError
+    listed: Sequence[Any],
+    make: Callable[[Sequence[Any]], Request],
+    whole: InvalidInputError,
+    *,
+    guessed: bool,
 ) -> Draft:
     """Return a draft of the PUBs that are right alone, with findings for the others."""
     places, findings = [], []
@@ -125,7 +129,7 @@ def _of_some(
         try:
             make([pub])
         except InvalidInputError as error:
-            findings.append(_finding(place, pub, error))
+            findings.append(_finding(place, pub, error, guessed=guessed))
         else:
             places.append(place)
     if not findings:  # only together are they wrong
@@ -133,11 +137,11 @@ def _of_some(
     return Draft(make([listed[place] for place in places]) if places else None, findings, places)
 
 
-def _finding(place: int, pub: Any, error: InvalidInputError) -> CheckFinding:
+def _finding(place: int, pub: Any, error: InvalidInputError, *, guessed: bool) -> CheckFinding:
     widths = _widths(pub)
     if widths is not None and widths[0] != widths[1]:
         said = f"The observables are on {widths[1]} qubits, the circuit is on {widths[0]}."
-        return WIDTH.finding(place, said, guessed=False)
+        return WIDTH.finding(place, said, guessed=guessed)
     return CLIENT.finding(place, str(error), guessed=False)
 
 

@@ -40,11 +40,14 @@ def read_circuits(path: Path) -> list[QuantumCircuit]:
     """Return the circuits of a QPY file, or the one of an OpenQASM 3 program.
 
     Raises:
-        InvalidInputError: The file is neither.
+        InvalidInputError: The file is neither, or cannot be read.
     """
     from qiskit import qasm3, qpy
 
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         if content.startswith(_QPY):
             return list(qpy.load(BytesIO(content)))

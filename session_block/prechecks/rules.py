@@ -107,7 +107,8 @@ def _angles(subject: Subject) -> Iterator[Fault]:
         return
     for index, item in enumerate(subject.request.inputs["program"].items):
         values = getattr(item, "circuit_arguments", None)
-        if values is None or "rzz" not in names_in(item.circuit):
+        is_turned = item.circuit.num_parameters and "rzz" in names_in(item.circuit)
+        if values is None or not is_turned:
             continue
         bindings = BindingsArray({tuple(item.circuit.parameters): np.asarray(values)})
         try:
@@ -175,9 +176,7 @@ def _executions(subject: Subject) -> Iterator[Fault]:
 
 
 def _program_executions(subject: Subject) -> Iterator[Fault]:
-    if subject.request.kind == "sampler" or subject.program is None:
-        return
-    executions = subject.program.executions
+    executions = None if subject.request.kind == "sampler" else subject.executions
     if executions is not None and executions > MAX_EXECUTIONS:
         yield None, _too_many(executions)
 
@@ -188,9 +187,8 @@ def _too_many(executions: int) -> str:
 
 def _sampled(subject: Subject) -> int:
     """Return the executions of a Sampler job."""
-    made = None if subject.program is None else subject.program.executions
-    if made is not None:
-        return made
+    if subject.executions is not None:
+        return subject.executions
     usual = _twirled_shots(subject) or subject.option("default_shots") or _DEFAULT_SHOTS
     return sum(int(pub.shots or usual) * pub.size for pub in subject.pubs)
 

@@ -71,7 +71,7 @@ class Subject:
     @property
     def is_quantum_program(self) -> bool:
         """Whether it is the user's own program for the Executor."""
-        return self.request.kind == EXECUTOR and "program" in self.request.inputs
+        return self.request.kind == self.request.implementation == EXECUTOR
 
     @cached_property
     def circuits(self) -> Sequence[QuantumCircuit]:
@@ -86,8 +86,20 @@ class Subject:
     @property
     def num_circuits(self) -> int:
         """How many PUBs, or items of a program, the job would have."""
-        sizes = None if self.program is None else self.program.item_sizes
+        made = self._encoded
+        sizes = None if made is None else made.item_sizes
         return len(self.circuits) if sizes is None else len(sizes)
+
+    @property
+    def executions(self) -> int | None:
+        """How many executions the job takes; ``None`` if the platform alone can tell."""
+        made = self._encoded
+        return None if made is None else made.executions
+
+    @property
+    def _encoded(self) -> Program | None:
+        """What the client's Executor made; what a user gave by name may be of any form."""
+        return self.program if self.request.implementation == EXECUTOR else None
 
     def option(self, *path: str) -> Any:
         """Return an option by its path; ``None`` if it has the default or does not exist."""
@@ -122,13 +134,14 @@ class Subject:
     def learned(self) -> Iterator[QuantumCircuit]:
         """Give the circuits whose noise is to be learned; of boxes, what is in them."""
         given = self.request.inputs
-        for one in given.get("layers") or given.get("circuits") or ():
+        listed = given.get("layers", given.get("circuits"))
+        for one in listed if isinstance(listed, list | tuple) else ():
             operation = getattr(one, "operation", None)
             if operation is not None:
                 yield from getattr(operation, "blocks", ())
-                continue
-            circuit = one[0] if isinstance(one, tuple | list) else getattr(one, "circuit", one)
-            if isinstance(circuit, QuantumCircuit):
+            elif isinstance(one, tuple | list):
+                yield from (part for part in one[:1] if isinstance(part, QuantumCircuit))
+            elif isinstance(circuit := getattr(one, "circuit", one), QuantumCircuit):
                 yield circuit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from session_support import block_for
 
 from session_block import CheckFinding, Experiment, QuantumSession
 from session_block.errors import CheckFailedError, InvalidInputError, JobFailedError, NotISAError
+from session_block.experiments.program_request import executor_request, program_request
 from session_block.local_platform import Admin, LocalPlatform
 from session_block.operations.submissions import Operator
 from session_block.prechecks.checking import Precheck, findings_of
@@ -362,6 +364,20 @@ def test_a_program_that_measures_nothing(block: QuantumSession, local: LocalPlat
     assert experiment.check(nothing, options=timing) == []  # it returns the timing
 
 
+def test_a_program_by_its_name_may_hold_anything(fez: IBMBackend) -> None:
+    """The rules look at what the client made, and leave the rest to the platform."""
+    device = Device(fez, fez.target)
+    for name, inputs in (
+        ("executor", {"program": [1], "quantum_program": {"items": "?", "shots": None}}),
+        ("noise-learner", {"circuits": np.zeros(3), "layers": "mine"}),
+        ("noise-learner", {"layers": [(), 3, "x"]}),
+        ("mine", {"pubs": [circuit("sx", measured=False)]}),
+    ):
+        assert findings_of(program_request(name, inputs), device) == []
+    fractional = program_request("noise-learner", {"circuits": [circuit("rzz", measured=False)]})
+    assert [one.code for one in findings_of(fractional, device)] == [1519]
+
+
 def test_what_warns_is_submitted(block: QuantumSession, caplog: pytest.LogCaptureFixture) -> None:
     """With one line in the log for each rule."""
     some = program(circuit("sx", measured=False), circuit("sx"))
@@ -515,15 +531,11 @@ def test_what_is_recorded_is_never_refused(
 def test_angles_that_fit(fez: IBMBackend) -> None:
     """A program's arguments up to π/2, and what has no argument."""
     right = program(circuit("rzz", angle=TURN), values=[0.5, math.pi / 2])
-    from session_block.experiments.program_request import executor_request
-
     assert findings_of(executor_request(right), Device(fez, fez.target)) == []
 
 
 def test_an_error_is_whole_in_another_process(block: QuantumSession, tmp_path: Path) -> None:
     """P11: findings survive pickling, as Dask and Prefect do it."""
-    import pickle
-
     with pytest.raises(CheckFailedError) as refused:
         block.experiment("pickled").run_executor(program(circuit("sx", measured=False)))
     file = tmp_path / "error"
