@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from session_block.ledger.urls import default_ledger_url
     from session_block.local_platform import LocalPlatform
     from session_block.operations.flow_runs import cancel_experiments
+    from session_block.prechecks.findings import CheckFinding
     from session_block.records.identity import Identity
     from session_block.records.noise import NoiseModelOrigin
     from session_block.records.sessions import SessionRecord
@@ -68,6 +69,7 @@ __all__ = [
     "Account",
     "Axis",
     "BitString",
+    "CheckFinding",
     "ChunkLimits",
     "DurableEstimator",
     "DurableJob",
@@ -130,6 +132,7 @@ _HOMES = {
     "Account": "account",
     "Axis": "algorithms.sweep.plan",
     "BitString": "algorithms.samples",
+    "CheckFinding": "prechecks.findings",
     "ChunkLimits": "algorithms.sweep.plan",
     "DurableEstimator": "experiments.primitives",
     "DurableJob": "experiments.job",

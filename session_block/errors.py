@@ -4,6 +4,7 @@
 
     SessionBlockError
     ├── InvalidInputError            the request is wrong; nothing was sent
+    │   ├── CheckFailedError         the platform would take the request, and fail it
     │   ├── NotISAError              a circuit does not fit the backend
     │   ├── FaultyQubitError         a circuit uses what the backend now calls faulty
     │   ├── BackendNotFoundError     the instance has no such backend
@@ -42,6 +43,11 @@
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class SessionBlockError(Exception):
@@ -92,6 +98,20 @@ class InvalidInputError(SessionBlockError, ValueError):
         ...
         session_block.errors.InvalidInputError: The request holds no PUB, ...
     """
+
+
+class CheckFailedError(InvalidInputError):
+    """The request would be accepted, queued and then fail, or be charged for nothing.
+
+    Attributes:
+        findings: All that is wrong, as :class:`session_block.CheckFinding` objects.
+        code: The code of the first of them, which the platform would give the job; ``None`` if it
+            is not known.
+    """
+
+    def __init__(self, message: str = "", *, findings: tuple[Any, ...] = (), **named: Any) -> None:
+        super().__init__(message, **named)
+        self.findings = findings
 
 
 class NotISAError(InvalidInputError):

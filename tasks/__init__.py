@@ -6,9 +6,11 @@ the ledger records what must not be done twice. Each task has an async twin; its
 """
 
 from session_block.tasks.costs import (
+    acheck,
     aestimate_estimator,
     aestimate_sampler,
     aexperiment_usage,
+    check,
     estimate_estimator,
     estimate_sampler,
     experiment_usage,
@@ -58,6 +60,7 @@ from session_block.tasks.sessions import (
 
 __all__ = [
     "acancel_session",
+    "acheck",
     "aclose_session",
     "aestimate_estimator",
     "aestimate_sampler",
@@ -80,6 +83,7 @@ __all__ = [
     "asubmit_program",
     "asubmit_sampler",
     "cancel_session",
+    "check",
     "close_session",
     "estimate_estimator",
     "estimate_sampler",

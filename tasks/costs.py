@@ -1,4 +1,4 @@
-"""An experiment's usage so far, and estimates of what more jobs would cost."""
+"""An experiment's usage so far, and what more jobs would cost, or would fail for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from session_block.tasks.handles import task_of, twin_task
 experiment_usage = task_of("experiment-usage", Experiment.usage)
 estimate_sampler = task_of("estimate-sampler", Experiment.estimate_sampler)
 estimate_estimator = task_of("estimate-estimator", Experiment.estimate_estimator)
+check = task_of("check", Experiment.check)
 
 aexperiment_usage = twin_task(experiment_usage)
 aestimate_sampler = twin_task(estimate_sampler)
 aestimate_estimator = twin_task(estimate_estimator)
+acheck = twin_task(check)

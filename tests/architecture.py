@@ -24,7 +24,7 @@ ORDER = (
     ("experiments",),
     ("submissions", "reporting"),
     ("sessions", "costs"),
-    ("records",),
+    ("records", "prechecks"),
     ("ledger", "pubs", "client"),
     ("environment", "display"),
     (

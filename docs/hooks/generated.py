@@ -18,6 +18,8 @@ from session_block import crashpoints, errors
 from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
 from session_block.blocks.quantum_session import SessionSettings
 from session_block.cli import app
+from session_block.prechecks.rules import RULES
+from session_block.prechecks.spending import SPENDING_RULES
 from session_block.sessions import decisions as session_decisions
 from session_block.submissions import decisions
 
@@ -110,6 +112,22 @@ def settings_tables() -> str:
     return "\n\n".join(parts)
 
 
+def precheck_table() -> str:
+    """Return the rules of the check, with severity, source, code and cure."""
+    rows = [
+        (
+            f"`{rule.name}`",
+            rule.what,
+            rule.severity,
+            rule.evidence,
+            "" if rule.code is None else f"{rule.code}",
+            rule.cure,
+        )
+        for rule in (*RULES, *SPENDING_RULES)
+    ]
+    return _table(("rule", "what it finds", "then", "source", "code", "what to do"), rows)
+
+
 def commands() -> str:
     """Return the help page of every command, as in a shell."""
     runner = CliRunner()
@@ -136,6 +154,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "errors": error_tree,
     "wrong-input": wrong_input,
     "settings": settings_tables,
+    "prechecks": precheck_table,
     "commands": commands,
 }
 

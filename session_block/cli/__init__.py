@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from session_block.cli import (
+    check,
     deployment,
     doctor,
     experiments,
@@ -35,6 +36,7 @@ app.add_typer(sessions.app, name="sessions")
 app.add_typer(ledger.app, name="ledger")
 app.command()(up.up)
 app.command()(up.deploy)
+app.command()(check.check)
 app.command()(usage.usage)
 app.command()(doctor.doctor)
 

@@ -8,11 +8,13 @@ what the client draws at random can be recorded before it is sent.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
+import numpy as np
 from qiskit_ibm_runtime import IBMBackend, RuntimeEncoder, RuntimeJobV2, Session
 
 from session_block.errors import InvalidInputError
@@ -67,6 +69,30 @@ class Program:
         own = self.options.get("job_tags") or ()
         options = {**self.options, "job_tags": [*own, *tags]}
         return send_program(mode, self.program_id, self.inputs, options, self.calibration_id)
+
+    @property
+    def item_sizes(self) -> list[int] | None:
+        """How many circuits each item runs, of what the client's Executor encoded; else ``None``.
+
+        An item's shape extends that of its circuit's arguments by broadcasting [client source].
+        """
+        if "quantum_program" not in self.inputs:
+            return None
+        sizes = []
+        for item in self.inputs["quantum_program"]["items"]:
+            arguments = item.get("circuit_arguments")
+            implied = () if arguments is None else tuple(arguments["shape"][:-1])
+            sizes.append(math.prod(np.broadcast_shapes(tuple(item["shape"]), implied)))
+        return sizes
+
+    @property
+    def executions(self) -> int | None:
+        """How many executions that takes; else ``None``.
+
+        These are its shots times the sizes of its items, those that learn the readout included.
+        """
+        sizes = self.item_sizes
+        return None if sizes is None else int(self.inputs["quantum_program"]["shots"]) * sum(sizes)
 
     @property
     def encoded(self) -> bytes:

@@ -19,6 +19,7 @@ from session_block.environment.forks import renew_after_fork
 from session_block.errors import InvalidInputError, JobEndedInPassingError, LedgerError
 from session_block.events import EventBus, Point, Progress
 from session_block.experiments.assembly import Assembly, Parts
+from session_block.experiments.check_request import Draft, check_request
 from session_block.experiments.completion import Completion
 from session_block.experiments.job import DurableJob
 from session_block.experiments.noise_models import (
@@ -39,6 +40,10 @@ from session_block.experiments.report import plain, run_facts
 from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
+from session_block.prechecks.checking import findings_of
+from session_block.prechecks.findings import CheckFinding
+from session_block.prechecks.spending import Spending
+from session_block.pubs.options import max_execution_time
 from session_block.pubs.request import (
     PrimitiveRequest,
     Request,
@@ -530,6 +535,29 @@ class Experiment(ExperimentRecords):
         """
         return self._estimate(request)
 
+    @asks(check_request)
+    def check(self, draft: Draft) -> list[CheckFinding]:
+        """Return what would be refused, or might fail or not fit the budget; submits nothing.
+
+        The rules are those of the family used. Each submission applies them by itself before
+        anything is recorded or sent, but for those about usage; a finding of the severity
+        ``refuse`` is then a :class:`~session_block.errors.CheckFailedError`. What is recorded is
+        never refused. An empty list promises nothing: IBM may refuse what no rule knows.
+
+        Raises:
+            InvalidInputError: It cannot be told what would run them, or nothing is given.
+            ConnectionFailedError: The platform does not answer.
+        """
+        found = list(draft.findings)
+        if draft.request is not None:
+            device = self._sessions.device
+            found += draft.renumbered(findings_of(draft.request, device))
+            if isinstance(draft.request, PrimitiveRequest):
+                found += self._spending(draft.request).findings(
+                    guessed=draft.request.implementation != "v2"
+                )
+        return found
+
     def fetch_result(self, job: JobRef, timeout_seconds: float | None = None) -> Any:
         """Wait for a job and return its result; a recorded result needs no request.
 
@@ -617,6 +645,7 @@ class Experiment(ExperimentRecords):
     asubmit_estimator = aio.async_twin(submit_estimator)
     aestimate_sampler = aio.async_twin(estimate_sampler)
     aestimate_estimator = aio.async_twin(estimate_estimator)
+    acheck = aio.async_twin(check)
     afetch_result = aio.async_twin(fetch_result)
 
     def require_problem(self, problem: Any) -> None:
@@ -1314,6 +1343,26 @@ class Experiment(ExperimentRecords):
             self._parts.budget.left(),
         )
         return one.times(0) if recorded else one
+
+    def _spending(self, request: PrimitiveRequest) -> Spending:
+        # An estimate with a lower end and an upper one belongs here: until there is one, usage
+        # can only warn.
+        one = estimate(
+            request,
+            self._sessions.backend,
+            self._connection.allocation(),
+            self._parts.budget.left(),
+        )
+        return Spending(
+            jobs=one.jobs,
+            seconds=one.usage_seconds,
+            least_seconds=None,
+            most_seconds=None,
+            jobs_left=one.budget_jobs_left,
+            budget_left_seconds=one.budget_seconds_left,
+            allocation_left_seconds=one.allocation_left_seconds,
+            limit_seconds=max_execution_time(request.options),
+        )
 
     def _check_block(self) -> None:
         """Check that the Block opens the sessions that the experiment began with."""

@@ -56,7 +56,7 @@ def check_sampler_pubs(pubs: Sequence[SamplerPub]) -> None:
                     f"PUB {index} has a classical register named {register.name!r}, a name that "
                     "Qiskit's results use themselves. Nothing was submitted. Rename the register."
                 )
-        if not _measures(pub.circuit):
+        if not measures(pub.circuit):
             raise InvalidInputError(
                 f"The circuit of PUB {index} measures nothing, so a Sampler has nothing to return. "
                 "Nothing was submitted. Add measurements, for example with circuit.measure_all()."
@@ -155,7 +155,8 @@ def _not_finite(index: int, what: str) -> InvalidInputError:
     )
 
 
-def _measures(circuit: QuantumCircuit) -> bool:
+def measures(circuit: QuantumCircuit) -> bool:
+    """Whether a circuit measures anything, or may do so for all that can be seen of it."""
     # Measurements mostly stand at the end.
     return any(map(_writes, reversed(circuit.data)))
 
@@ -168,5 +169,5 @@ def _writes(instruction: CircuitInstruction) -> bool:
         return True
     operation = instruction.operation
     if isinstance(operation, ControlFlowOp):
-        return any(map(_measures, operation.blocks))
-    return operation.definition is None or _measures(operation.definition)
+        return any(map(measures, operation.blocks))
+    return operation.definition is None or measures(operation.definition)

@@ -269,6 +269,19 @@ def _as_dict(options: Any) -> dict[str, Any]:
     return dataclasses.asdict(options)
 
 
+def max_execution_time(options: Any) -> int | None:
+    """Return a job's maximum execution time in seconds; ``None`` if the options do not say.
+
+    The options' own comes before that of their environment [client source].
+    """
+    environment = getattr(options, "environment", None)
+    for given in (options, environment):
+        limit = getattr(given, "max_execution_time", None)
+        if isinstance(limit, int):
+            return limit
+    return None
+
+
 def with_job_tags(options: Any, tags: Sequence[str]) -> Any:
     """Return the options with these job tags instead of their own."""
     return _replace(options, environment=_replace(options.environment, job_tags=list(tags)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
@@ -173,15 +173,24 @@ class Request(ABC):
         Raises:
             FaultyQubitError: A circuit does; the message names it and the qubit.
         """
+        for index, why in self.faults(backend):
+            raise FaultyQubitError(
+                f"{self._called(index)} cannot run on {backend.name} any more: {why} "
+                "Nothing was submitted. Wait for a calibration that repairs it, or continue "
+                "with another layout: experiment.repin(circuit)."
+            ) from why
+
+    def faults(self, backend: IBMBackend) -> Iterator[tuple[int, ValueError]]:
+        """Give the numbers of the circuits that use what the backend calls faulty, and why."""
+        known: dict[int, ValueError | None] = {}
         for index, circuit in enumerate(self.circuits):
-            try:
-                backend.check_faulty(circuit)
-            except ValueError as error:
-                raise FaultyQubitError(
-                    f"{self._called(index)} cannot run on {backend.name} any more: {error} "
-                    "Nothing was submitted. Wait for a calibration that repairs it, or continue "
-                    "with another layout: experiment.repin(circuit)."
-                ) from error
+            if id(circuit) not in known:
+                try:
+                    known[id(circuit)] = backend.check_faulty(circuit)
+                except ValueError as error:
+                    known[id(circuit)] = error
+            if (why := known[id(circuit)]) is not None:
+                yield index, why
 
     def check_isa(self, target: Any) -> None:
         """Check that every circuit fits the backend's target.
@@ -192,17 +201,25 @@ class Request(ABC):
         Raises:
             NotISAError: A circuit does not; the message names it and the instruction.
         """
-        for index, circuit in enumerate(self.circuits):
-            try:
-                self._check_fits(index, circuit, target)
-            except IBMInputValueError as error:
-                raise NotISAError(
-                    f"{self._called(index)} does not fit the backend: {error.message} "
-                    "Transpile it first, for example with experiment.transpile(circuit)."
-                ) from error
+        for index, why in self.misfits(target):
+            raise NotISAError(
+                f"{self._called(index)} does not fit the backend: {why.message} "
+                "Transpile it first, for example with experiment.transpile(circuit)."
+            ) from why
 
-    def _check_fits(self, _index: int, circuit: QuantumCircuit, target: Any) -> None:
-        validate_isa_circuits([circuit], target)
+    def misfits(self, target: Any) -> Iterator[tuple[int, IBMInputValueError]]:
+        """Give the numbers of the circuits that do not fit the backend's target, and why."""
+        known: dict[int, IBMInputValueError | None] = {}  # many PUBs may be of one circuit
+        for index, circuit in enumerate(self.circuits):
+            if id(circuit) not in known:
+                known[id(circuit)] = _refusal(validate_isa_circuits, [circuit], target)
+            why = known[id(circuit)] or self._misfit_of_values(index, target)
+            if why is not None:
+                yield index, why
+
+    def _misfit_of_values(self, _index: int, _target: Any) -> IBMInputValueError | None:
+        """Return why a circuit does not fit with the values that its parameters take."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,10 +315,10 @@ class PrimitiveRequest(Request):
     def _called(self, index: int) -> str:
         return f"The circuit of PUB {index}"
 
-    def _check_fits(self, index: int, circuit: QuantumCircuit, target: Any) -> None:
-        super()._check_fits(index, circuit, target)
-        if _RZZ in target.operation_names:
-            validate_rzz_pubs([self.pubs[index]])
+    def _misfit_of_values(self, index: int, target: Any) -> IBMInputValueError | None:
+        if _RZZ not in target.operation_names:
+            return None
+        return _refusal(validate_rzz_pubs, [self.pubs[index]])
 
     def send(self, mode: Session | IBMBackend, tags: Sequence[str]) -> RuntimeJobV2:
         """Submit the request once, with these tags in addition to the user's.
@@ -315,6 +332,15 @@ class PrimitiveRequest(Request):
             mode=mode, options=with_job_tags(self.options, [*own, *tags])
         )
         return primitive.run(self.pubs)
+
+
+def _refusal(check: Callable[..., None], *given: Any) -> IBMInputValueError | None:
+    """Return what one of the client's checks raises."""
+    try:
+        check(*given)
+    except IBMInputValueError as error:
+        return error
+    return None
 
 
 def merged(parts: Iterable[tuple[Sequence[int], PrimitiveResult]]) -> PrimitiveResult:

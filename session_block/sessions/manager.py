@@ -20,6 +20,8 @@ from session_block.errors import (
     SessionsNotAllowedError,
 )
 from session_block.events import EventKind
+from session_block.prechecks.checking import Precheck
+from session_block.prechecks.subject import Device
 from session_block.pubs.request import Request
 from session_block.records.context import ExperimentContext
 from session_block.records.keys import Place
@@ -94,6 +96,7 @@ class SessionManager:
         self._closer = SessionCloser(context, connection, self._pinned)
         self._endings = SessionEndings(context, connection)
         self._stops = StopGuard(context, plan)
+        self._precheck = Precheck(str(context.identity), context.uid)
         self._lock = ForkLock(reentrant=True)
         self._current: _Current | None = None
 
@@ -120,18 +123,34 @@ class SessionManager:
             lambda: self.connection.backends.target(self.backend_choice),
         )
 
-    def prepared(self, request: Request) -> Program:
+    @property
+    def device(self) -> Device:
+        """What requests are checked against."""
+        return Device(self.backend, self.target)
+
+    def prepared(self, request: Request, *, is_new: bool = True) -> Program:
         """Return what the client sends for a request.
+
+        Args:
+            request: The request.
+            is_new: Whether nothing is recorded of it. What was sent before is not checked by rules
+                that may be newer.
 
         Raises:
             NotISAError: A circuit does not fit the backend.
             FaultyQubitError: A circuit uses what the backend calls faulty.
+            CheckFailedError: It would fail after it was queued.
             InvalidInputError: The client cannot encode it.
         """
-        request.check_isa(self.target)
-        backend = self.backend
-        request.check_faulty(backend)
-        return Program.of(lambda mode: request.send(mode, ()), backend)
+        device = self.device
+        request.check_isa(device.target)
+        request.check_faulty(device.backend)
+        if is_new:
+            self._precheck.check(request, device)
+        program = Program.of(lambda mode: request.send(mode, ()), device.backend)
+        if is_new:
+            self._precheck.check(request, device, program)
+        return program
 
     @property
     def place(self) -> Place:

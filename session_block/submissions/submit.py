@@ -266,7 +266,7 @@ class Submitter:
             return
         self._refuse_when_sealed(recorded)
         sessions, request, about = self._sessions, call.request, call.about
-        program = self._prepared(recorded.id, request)
+        program = self._prepared(recorded, request)
         # A session may end while this waits, so it is asked for afterwards.
         self._wait(recorded.id)
         mode = sessions.current()
@@ -340,11 +340,12 @@ class Submitter:
             )
         self._limiter.wait(f"Submission {submission} of experiment {self._context.identity}")
 
-    def _prepared(self, submission: str, request: Request) -> Program:
+    def _prepared(self, before: Submission, request: Request) -> Program:
         """Return what is sent for a request: what an earlier try has drawn, if it is random."""
-        program = self._sessions.prepared(request)
+        program = self._sessions.prepared(request, is_new=not before.generations)
         if request.drawn is None:
             return program
+        submission = before.id
         drawn = DrawnProgram(submission=submission, circuits=request.drawn)
         recorded, _ = self._journal.record(drawn, program.encoded)
         if recorded.payload is None:

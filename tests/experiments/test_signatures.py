@@ -14,11 +14,15 @@ import pytest
 from snippets import ROOT
 
 from session_block import Experiment, tasks
+from session_block.experiments.check_request import check_request
 from session_block.pubs.request import estimator_request, sampler_request
 
 MAKES = {"sampler": sampler_request, "estimator": estimator_request}
 VERBS = ("run", "submit", "estimate")
-METHODS = {f"{verb}_{primitive}": make for verb in VERBS for primitive, make in MAKES.items()}
+METHODS: dict[str, Callable[..., Any]] = {
+    **{f"{verb}_{primitive}": make for verb in VERBS for primitive, make in MAKES.items()},
+    "check": check_request,
+}
 TASKS = {
     **{name: name for name in METHODS},
     "experiment_usage": "usage",

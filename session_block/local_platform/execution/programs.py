@@ -221,6 +221,10 @@ def _run_executor(request: Request) -> Answer:
     program = client_codec.decode_program(request.params)
     if request.refuses:
         refusals.check_circuits(request.recording, [item.circuit for item in program.items])
+        refusals.check_arguments(
+            (item.circuit, getattr(item.source, "circuit_arguments", None))
+            for item in program.items
+        )
     options = client_codec.executor_options(request.params)
     lengths = [(item.circuit, math.prod(item.shape)) for item in program.items]
     costs = _costs(
@@ -318,7 +322,7 @@ def _costs(
     if not (request.circuit_time or request.charged or request.refuses):
         return _Costs()
     load = load_of()
-    if request.refuses:
+    if request.refuses and request.program != "estimator":
         refusals.check_executions(load.executions)
     charged = None
     if request.charged:

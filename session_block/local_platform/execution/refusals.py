@@ -1,8 +1,10 @@
 """What IBM's programs refuse: the job is accepted, queued, and then ends as ``Failed`` with a code.
 
 Real: these codes were seen on jobs of the programs ``sampler``, ``estimator`` and
-``noise-learner``, and so were the limit of executions and the two-qubit angles. Docs: the number of
-PUBs that a device takes.
+``noise-learner``, and so were the limit of executions and the two-qubit angles. Docs: the limit of
+executions is the sampler's; fractional gates exclude gate twirling, PEC and PEA, but not ZNE by
+gate folding; the number of PUBs that a device takes, of which newer pages say that it is no longer
+enforced.
 
 Guesses: where exactly memory runs out; that a circuit which cannot be decoded is always 1603 and
 one with an undefined gate always 1506 (on the real service one program can end as either); that too
@@ -17,6 +19,7 @@ from functools import cache
 from typing import Any
 
 from qiskit.circuit import Instruction, QuantumCircuit
+from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
@@ -100,7 +103,8 @@ def check_sampler(recording: str, options: Options, pubs: Sequence[SamplerPub]) 
     """Refuse what IBM's sampler refuses. Raises ProgramFailedError."""
     check_circuits(recording, [pub.circuit for pub in pubs])
     _check_angles(pubs)
-    _refuse_fractional((pub.circuit for pub in pubs), _twirls_gates(options), "gate twirling")
+    refuses = _twirls_gates(options, default=False)
+    _refuse_fractional((pub.circuit for pub in pubs), refuses, "gate twirling")
 
 
 def check_estimator(recording: str, options: Options, pubs: Sequence[EstimatorPub]) -> None:
@@ -123,9 +127,10 @@ def check_estimator(recording: str, options: Options, pubs: Sequence[EstimatorPu
     check_circuits(recording, circuits)
     _check_angles(pubs)
     level = resilience_level(options)
-    refusing = _twirls_gates(options) or pec or level >= _MITIGATING
-    _refuse_fractional(circuits, refusing, "gate twirling, PEC and resilience level 2")
-    if level >= _MITIGATING and len(pubs) >= MEMORY_PUBS:
+    mitigates = level >= _MITIGATING
+    refusing = _twirls_gates(options, default=mitigates) or pec or _amplifies(resilience, mitigates)
+    _refuse_fractional(circuits, refusing, "gate twirling, PEC or PEA")
+    if mitigates and len(pubs) >= MEMORY_PUBS:
         raise ProgramFailedError(
             1336, f"The job of {len(pubs)} PUBs ran out of memory.", _SPLIT, is_free=True
         )
@@ -165,6 +170,18 @@ def check_circuits(recording: str, circuits: Sequence[QuantumCircuit]) -> None:
             raise _not_isa(f"the circuit has {circuit.num_qubits} qubits, the device {width}")
         for operation, qubits in _instructions(circuit, range(circuit.num_qubits)):
             _check_instruction(recording, operation, qubits)
+
+
+def check_arguments(circuits: Iterable[tuple[QuantumCircuit, Any]]) -> None:
+    """Refuse arguments that turn a two-qubit gate too far. Raises ProgramFailedError 1517.
+
+    Args:
+        circuits: Circuits, each with the values of its parameters in their order, or None.
+    """
+    for circuit, values in circuits:
+        if values is not None and circuit.num_parameters:
+            bindings = BindingsArray({tuple(circuit.parameters): values})
+            _check_angles([SamplerPub(circuit, bindings)])
 
 
 def check_executions(executions: int) -> None:
@@ -226,8 +243,16 @@ def _refuse_fractional(circuits: Iterable[QuantumCircuit], refuses: bool, what: 
         )
 
 
-def _twirls_gates(options: Mapping[str, Any]) -> bool:
-    return (options.get("twirling") or {}).get("enable_gates") is True
+def _twirls_gates(options: Mapping[str, Any], *, default: bool) -> bool:
+    asked = (options.get("twirling") or {}).get("enable_gates")
+    return default if asked is None else asked is True
+
+
+def _amplifies(resilience: Mapping[str, Any], default: bool) -> bool:
+    """Whether PEA amplifies noise; gate folding, which is the default, goes with all gates."""
+    asked = resilience.get("zne_mitigation")
+    is_on = default if asked is None else asked is True
+    return is_on and (resilience.get("zne") or {}).get("amplifier") == "pea"
 
 
 def _has_fractional(circuit: QuantumCircuit) -> bool:
