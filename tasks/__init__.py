@@ -7,9 +7,11 @@ the ledger records what must not be done twice. Each task has an async twin; its
 
 from session_block.tasks.costs import (
     aestimate_estimator,
+    aestimate_executor,
     aestimate_sampler,
     aexperiment_usage,
     estimate_estimator,
+    estimate_executor,
     estimate_sampler,
     experiment_usage,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "acancel_session",
     "aclose_session",
     "aestimate_estimator",
+    "aestimate_executor",
     "aestimate_sampler",
     "aexperiment_usage",
     "afetch_result",
@@ -82,6 +85,7 @@ __all__ = [
     "cancel_session",
     "close_session",
     "estimate_estimator",
+    "estimate_executor",
     "estimate_sampler",
     "experiment_usage",
     "fetch_result",

@@ -8,11 +8,14 @@ what the client draws at random can be recorded before it is sent.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
+import numpy as np
+from qiskit import QuantumCircuit
 from qiskit_ibm_runtime import IBMBackend, RuntimeEncoder, RuntimeJobV2, Session
 
 from session_block.errors import InvalidInputError
@@ -67,6 +70,45 @@ class Program:
         own = self.options.get("job_tags") or ()
         options = {**self.options, "job_tags": [*own, *tags]}
         return send_program(mode, self.program_id, self.inputs, options, self.calibration_id)
+
+    @property
+    def item_sizes(self) -> list[int] | None:
+        """How many circuits each item runs; ``None`` for what is no quantum program.
+
+        An item's shape extends that of its circuit's arguments by broadcasting [client source].
+        """
+        program = self.inputs.get("quantum_program")
+        if not isinstance(program, Mapping):
+            return None
+        shapes = []
+        for item in program["items"]:
+            given = (item.get("circuit_arguments") or {}).get("shape") or [0]
+            shapes.append(np.broadcast_shapes(tuple(item["shape"]), tuple(given[:-1])))
+        return [math.prod(shape) for shape in shapes]
+
+    @property
+    def executions(self) -> int | None:
+        """How many executions it takes; ``None`` for what is no quantum program.
+
+        These are its shots times the sizes of its items, those that learn the readout included.
+        """
+        sizes = self.item_sizes
+        return None if sizes is None else int(self.inputs["quantum_program"]["shots"]) * sum(sizes)
+
+    @property
+    def item_circuits(self) -> list[QuantumCircuit] | None:
+        """The circuit of each item, as the platform reads it; ``None`` for no quantum program."""
+        if self.item_sizes is None:
+            return None
+        # Only this program needs it, and importing it takes a while.
+        from qiskit_ibm_runtime.quantum_program.params_converters import (
+            QUANTUM_PROGRAM_PARAMS_CONVERTERS,
+        )
+
+        converter = QUANTUM_PROGRAM_PARAMS_CONVERTERS[self.inputs["schema_version"]]
+        circuits = converter.model.model_validate(self.inputs).quantum_program.circuits
+        found: list[QuantumCircuit] = circuits.to_python()
+        return found
 
     @property
     def encoded(self) -> bytes:

@@ -30,14 +30,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
-from session_block.costs.work import Runs, Work
+from session_block.costs.work import DEFAULT_PRECISION, Runs, Work
 
 LEAST_MITIGATED_SHOTS = 64
 """At resilience level 1 and above fewer shots run as so many [real]."""
 
 LEARNING_RANDOMIZATIONS = 32
 ZNE_FACTORS = (1.0, 3.0, 5.0)
-DEFAULT_PRECISION = 0.015625
 
 _MICROSECOND = 1e-6
 _TYPICAL = {"heron": (0.4e-6, 1.6e-6), "nighthawk": (3.2e-6, 2.2e-6)}

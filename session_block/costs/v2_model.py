@@ -7,8 +7,8 @@ The constant depends on the QPU's family, and is larger if an Estimator mitigate
 gates repeated as often. On Nighthawk the executions that learn the readout errors count too; on
 Heron they are part of the constant, whatever the shots [real].
 
-``tests/costs/test_v2_model.py`` fits the coefficients again; :mod:`session_block.costs.accuracy` says
-how good they are.
+``tests/costs/test_v2_model.py`` fits the coefficients again; :mod:`session_block.costs.accuracy`
+says how good they are.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def forecast(
         seconds=expected,
         low=max(0.0, low),
         high=high,
+        level=work.level,
         executions=work.executions,
+        execution_seconds=work.seconds(work.amplified, coefficients.execution),
         model="v2",
         evidence=evidence,
     )

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+DEFAULT_SHOTS = 4096
+DEFAULT_PRECISION = 0.015625
+"""The accuracy of requests without one [docs]."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ class Forecast:
         seconds: The expected charge.
         low: The lower end: nine of ten charges lie between both ends.
         high: The upper end.
+        level: The resilience level; 0 for programs without one.
         executions: How often circuits run.
+        execution_seconds: How long these take, without the constant.
         model: Which model says so: ``v2`` or ``executor``.
         evidence: What the model stands on: ``public records, n=12``, ``no public record``, or
             ``this ledger, n=5``.
@@ -94,6 +101,17 @@ class Forecast:
     seconds: float
     low: float
     high: float
+    level: int
     executions: int
+    execution_seconds: float
     model: str
     evidence: str
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the fields of an intent that tell it."""
+        return {
+            "level": self.level,
+            "executions": self.executions,
+            "execution_seconds": round(self.execution_seconds, 6),
+            "expected_seconds": [round(one, 3) for one in (self.seconds, self.low, self.high)],
+        }

@@ -14,7 +14,9 @@ from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 from session_block import aio, prefect_context
 from session_block.client import Connection
 from session_block.costs.estimate import Estimate, estimate
+from session_block.costs.session_time import INTERACTIVE_SECONDS, gaps_of
 from session_block.costs.usage import ExperimentUsage
+from session_block.costs.work import Forecast
 from session_block.environment.forks import renew_after_fork
 from session_block.errors import InvalidInputError, JobEndedInPassingError, LedgerError
 from session_block.events import EventBus, Point, Progress
@@ -377,6 +379,19 @@ class Experiment(ExperimentRecords):
         """
         return self._estimate(request)
 
+    @asks(executor_request)
+    def estimate_executor(self, request: ProgramRequest) -> Estimate:
+        """Estimate the cost of an Executor job, with the remaining budget; submits nothing.
+
+        ``.times(n)`` of the estimate is the estimate for n such jobs. If the request's label has a
+        recorded result, it costs nothing.
+
+        Raises:
+            InvalidInputError: The request is wrong, or its label stands for another one.
+            ConnectionFailedError: The platform does not answer.
+        """
+        return self._estimate(request)
+
     @asks(estimator_request)
     def estimate_estimator(self, request: PrimitiveRequest) -> Estimate:
         """Estimate the cost of an Estimator job, with the remaining budget; submits nothing.
@@ -463,6 +478,7 @@ class Experiment(ExperimentRecords):
     asubmit_sampler = aio.async_twin(submit_sampler)
     asubmit_estimator = aio.async_twin(submit_estimator)
     aestimate_sampler = aio.async_twin(estimate_sampler)
+    aestimate_executor = aio.async_twin(estimate_executor)
     aestimate_estimator = aio.async_twin(estimate_estimator)
     afetch_result = aio.async_twin(fetch_result)
 
@@ -928,16 +944,33 @@ class Experiment(ExperimentRecords):
         )
         return DurableJob(request, admission, made, self._made_of, self.identity)
 
-    def _estimate(self, request: PrimitiveRequest) -> Estimate:
+    def _estimate(self, request: Request) -> Estimate:
         recorded = all(self._parts.guard.has_result(part) for part in request.parts)
-        request.check_isa(self._sessions.target)
+        self._parts.meter.learn()
+        # A borrowed session is charged to who opened it, the experiment by its jobs.
+        ours = self.session_id is None or not self._sessions.is_borrowed(self.session_id)
+        mode: ExecutionMode = self.mode if ours else "job"
+        idle = self._connection.plan_caps().interactive_time or INTERACTIVE_SECONDS
         one = estimate(
-            request,
-            self._sessions.backend,
+            [self._forecast(part) for part in request.parts],
+            mode,
             self._connection.allocation(),
             self._parts.budget.left(),
+            gaps_of(self._journal, idle),
+            idle,
         )
         return one.times(0) if recorded else one
+
+    def _forecast(self, request: Request) -> Forecast:
+        forecaster, backend = self._parts.submitter.forecaster, self._sessions.backend
+        forecast = forecaster.forecast(request, self._sessions.prepared(request), backend)
+        if forecast is None:
+            raise InvalidInputError(
+                f"What a job of program {request.kind!r} costs is not known, so there is no "
+                "estimate. Nothing was submitted.",
+                experiment=self.uid,
+            )
+        return forecast
 
     def _check_block(self) -> None:
         """Check that the Block opens the sessions that the experiment began with."""
