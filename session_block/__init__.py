@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from session_block.algorithms.vqe import Evaluation, Optimum, VQEReport, run_vqe
     from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
     from session_block.blocks.quantum_session import QuantumSession, load_block
+    from session_block.costs.course import CostCourse
     from session_block.costs.estimate import Estimate
     from session_block.costs.usage import ExperimentUsage, JobUsage, SessionUsage
     from session_block.errors import SessionBlockError
@@ -69,6 +70,7 @@ __all__ = [
     "Axis",
     "BitString",
     "ChunkLimits",
+    "CostCourse",
     "DurableEstimator",
     "DurableJob",
     "DurableSampler",
@@ -131,6 +133,7 @@ _HOMES = {
     "Axis": "algorithms.sweep.plan",
     "BitString": "algorithms.samples",
     "ChunkLimits": "algorithms.sweep.plan",
+    "CostCourse": "costs.course",
     "DurableEstimator": "experiments.primitives",
     "DurableJob": "experiments.job",
     "DurableSampler": "experiments.primitives",

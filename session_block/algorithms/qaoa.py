@@ -23,7 +23,7 @@ from session_block.algorithms.qaoa_objective import (
 from session_block.algorithms.samples import BitString
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
-from session_block.experiments.report import RunFacts, run_facts
+from session_block.experiments.report import RunFacts
 from session_block.references import Implementation
 
 InitialPoint = Sequence[float] | Literal["ramp", "random"]
@@ -232,7 +232,7 @@ def run_qaoa(
         optimum=optimum,
         approximation_ratio=ratio,
         evaluations=evaluations,
-        run=run_facts(experiment, experiment.usage_seconds()),
+        run=experiment.run_facts(),
     )
     return QAOAReport.model_validate(experiment.seal(report.model_dump(mode="json")))
 

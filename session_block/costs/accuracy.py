@@ -6,10 +6,10 @@ judges records of your own as well::
     from pathlib import Path
     from session_block.costs.accuracy import Judged, accuracy
     from session_block.costs.public_records import read_records
-    from session_block.costs.v2_model import forecast
+    from session_block.costs.v2_model import server_forecast
 
     mine = [one for one in read_records(Path("my_jobs.csv")) if one.completed]
-    print(accuracy(Judged(one, forecast(one.work)) for one in mine))
+    print(accuracy(Judged(one, server_forecast(one.work)) for one in mine))
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from session_block.costs.public_records import PublicRecord
-from session_block.costs.v2_model import ENOUGH_RECORDS, fit, forecast
+from session_block.costs.v2_model import ENOUGH_RECORDS, fit, server_forecast
 from session_block.costs.work import Forecast
 
 RIGHT_SECONDS, RIGHT_SHARE = 1.0, 0.3
@@ -50,7 +50,7 @@ def leave_one_out(records: Sequence[PublicRecord]) -> list[Judged]:
     judged = []
     for index, record in enumerate(records):
         others = [*records[:index], *records[index + 1 :]]
-        judged.append(Judged(record, forecast(record.work, fit(others), others)))
+        judged.append(Judged(record, server_forecast(record.work, fit(others), others)))
     return judged
 
 

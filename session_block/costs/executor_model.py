@@ -42,7 +42,7 @@ _KNOWN_LENGTH = 2.0
 """A job that is longer than this many times the longest known one is only guessed."""
 
 
-def forecast(work: Work, charged: Sequence[JobCharged] = ()) -> Forecast:
+def executor_forecast(work: Work, charged: Sequence[JobCharged] = ()) -> Forecast:
     """Return what a job is expected to be charged, with an interval.
 
     Args:

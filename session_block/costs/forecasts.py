@@ -50,7 +50,8 @@ class Forecaster:
         alike = (request.like, resilience_level(request), program.executions)
         if alike not in self._alike:
             try:
-                self._alike[alike] = self.forecast(request, program, backend)
+                found = self._alike[alike] = self.forecast(request, program, backend)
+                _logger.info("A %s job is expected to cost %s.", request.kind, found or "unknown")
             except Exception:  # an estimate is no reason not to send a job
                 _logger.warning(
                     "The cost of a %s job is not estimated.", request.kind, exc_info=True
@@ -60,6 +61,6 @@ class Forecaster:
 
     def _of_work(self, request: Request, work: Work, backend: IBMBackend) -> Forecast:
         if request.implementation != "executor":
-            return v2_model.forecast(work)
+            return v2_model.server_forecast(work)
         kind = JobKind(request.kind, work.level, backend.name, str(self._connection.account.url))
-        return executor_model.forecast(work, charges_of(self._ledger, kind))
+        return executor_model.executor_forecast(work, charges_of(self._ledger, kind))

@@ -72,7 +72,7 @@ def seconds(work: Work, coefficients: Coefficients = COEFFICIENTS) -> float:
     return float(np.dot(terms, astuple(coefficients)) + known)
 
 
-def forecast(
+def server_forecast(
     work: Work,
     coefficients: Coefficients = COEFFICIENTS,
     records: Iterable[PublicRecord] | None = None,

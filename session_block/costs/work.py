@@ -107,6 +107,10 @@ class Forecast:
     model: str
     evidence: str
 
+    def __str__(self) -> str:
+        ends = f"{self.low:.3g} to {self.high:.3g} s"
+        return f"{self.seconds:.3g} s ({ends}; {self.model}, {self.evidence})"
+
     def recorded(self) -> dict[str, Any]:
         """Return the fields of an intent that tell it."""
         return {

@@ -13,6 +13,7 @@ from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
 from session_block import aio, prefect_context
 from session_block.client import Connection
+from session_block.costs.course import CostCourse, cost_course
 from session_block.costs.estimate import Estimate, estimate
 from session_block.costs.session_time import INTERACTIVE_SECONDS, gaps_of
 from session_block.costs.usage import ExperimentUsage
@@ -37,7 +38,7 @@ from session_block.experiments.program_request import (
 )
 from session_block.experiments.recorded_inputs import PinnedTranspiler
 from session_block.experiments.replay import Admission
-from session_block.experiments.report import plain, run_facts
+from session_block.experiments.report import RunFacts, facts_of_run, plain
 from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
@@ -753,6 +754,46 @@ class Experiment(ExperimentRecords):
         """
         return self._parts.meter.report()
 
+    def costs(self) -> CostCourse:
+        """Return what was spent so far, what was expected for it, and what is left.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        limits = (
+            self._connection.allocation().get("usage_remaining_seconds"),
+            self._parts.budget.left().usage_seconds,
+        )
+        left = min((one for one in limits if one is not None), default=None)
+        return self._course(left)
+
+    def run_facts(self) -> RunFacts:
+        """Return the run that a report's numbers come from, its usage included.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        return facts_of_run(self, self._course())
+
+    def _course(self, left_seconds: float | None = None) -> CostCourse:
+        mode, idle = self._charged_by, self._idle_seconds
+        return cost_course(self._journal, mode, self.usage_seconds(), idle, left_seconds)
+
+    @property
+    def _charged_by(self) -> ExecutionMode:
+        """What is charged; a borrowed session is to who opened it, the experiment for its jobs."""
+        ours = self.session_id is None or not self._sessions.is_borrowed(self.session_id)
+        return self.mode if ours else "job"
+
+    @property
+    def _idle_seconds(self) -> float:
+        """How long a session stays active after its last job."""
+        if self._charged_by != "session":
+            return 0.0
+        return self._connection.plan_caps().interactive_time or INTERACTIVE_SECONDS
+
+    acosts = aio.async_twin(costs)
+    arun_facts = aio.async_twin(run_facts)
     ausage_seconds = aio.async_twin(usage_seconds)
     ausage = aio.async_twin(usage)
 
@@ -769,9 +810,7 @@ class Experiment(ExperimentRecords):
         """
         if outcome is not None and not self.sealed:
             found = plain(outcome)
-            self.seal(
-                {**found, "run": run_facts(self, self.usage_seconds()).model_dump(mode="json")}
-            )
+            self.seal({**found, "run": self.run_facts().model_dump(mode="json")})
         return super().report()
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -947,13 +986,10 @@ class Experiment(ExperimentRecords):
     def _estimate(self, request: Request) -> Estimate:
         recorded = all(self._parts.guard.has_result(part) for part in request.parts)
         self._parts.meter.learn()
-        # A borrowed session is charged to who opened it, the experiment by its jobs.
-        ours = self.session_id is None or not self._sessions.is_borrowed(self.session_id)
-        mode: ExecutionMode = self.mode if ours else "job"
-        idle = self._connection.plan_caps().interactive_time or INTERACTIVE_SECONDS
+        idle = self._idle_seconds
         one = estimate(
             [self._forecast(part) for part in request.parts],
-            mode,
+            self._charged_by,
             self._connection.allocation(),
             self._parts.budget.left(),
             gaps_of(self._journal, idle),

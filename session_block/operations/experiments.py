@@ -13,6 +13,7 @@ from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
 from session_block.records.attempts import last_failure
 from session_block.records.chapters import chapter_report, is_sealed, latest_chapter
+from session_block.records.charges import expected_cost
 from session_block.records.identity import Identity, flow_runs_of, known_experiments
 from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
@@ -144,8 +145,9 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the limits
     refused),
     ``stops`` (who or what stopped it, and who resumed it), ``noise_models`` (where they come from,
-    and how old they were when it took them), ``usage`` as far as it is recorded, the
-    number of the latest ``chapter`` and its ``report``.
+    and how old they were when it took them), ``usage`` as far as it is recorded, what was
+    ``expected`` for its jobs by themselves, and the number of the latest ``chapter`` and its
+    ``report``.
     """
     view, journal = ExperimentView(identity, ledger), Journal(ledger, identity.uid)
     rows, began = view.submissions(), journal.get(ExperimentBegan)
@@ -163,6 +165,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
         "stops": [_stop(*one) for one in read_stops(journal)],
         "noise_models": [one.model_dump(mode="json") for one in view.noise_models],
         "usage": recorded_usage(journal).described(),
+        "expected": expected_cost(journal).described(),
         "chapter": view.chapter,
         "report": view.report(),
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from session_block.ledger.store import Ledger
 from session_block.records.journal import Journal
 from session_block.records.keys import CHARGES, FinalJobUsage, JobCharged, Result
-from session_block.records.usage import SentJob
+from session_block.records.usage import SentJob, jobs_of
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,39 @@ def charges_of(ledger: Ledger, kind: JobKind) -> Sequence[JobCharged]:
     """Return what the ledger's finished jobs of a kind were charged, oldest first."""
     place = (kind.program, kind.level, kind.backend, kind.url)
     return Journal(ledger, CHARGES).all(JobCharged, *place)
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """What an experiment's jobs were expected to be charged when they were sent, in seconds.
+
+    Attributes:
+        jobs: How many jobs it has made.
+        estimated: For how many of them there was an estimate; the other fields are of these alone.
+        seconds: Their expected charge together, by themselves or in a batch.
+        low: The lower end.
+        high: The upper end.
+    """
+
+    jobs: int
+    estimated: int
+    seconds: float
+    low: float
+    high: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all jobs were estimated, and there is one."""
+        return self.jobs > 0 and self.estimated == self.jobs
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def expected_cost(journal: Journal) -> ExpectedCost:
+    """Return what the jobs that an experiment has made were expected to be charged."""
+    intents = [one.intent for one in jobs_of(journal)]
+    expected = [one.expected_seconds for one in intents if one is not None and one.expected_seconds]
+    seconds, low, high = (round(sum(ends), 3) for ends in zip((0.0,) * 3, *expected, strict=True))
+    return ExpectedCost(len(intents), len(expected), seconds, low, high)

@@ -13,7 +13,7 @@ import pytest
 from session_block.costs import v2_model
 from session_block.costs.accuracy import Judged, accuracy, leave_one_out
 from session_block.costs.public_records import PublicRecord, completed_records, read_records
-from session_block.costs.v2_model import COEFFICIENTS
+from session_block.costs.v2_model import COEFFICIENTS, server_forecast
 from session_block.costs.work import Runs, Work
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/estimates.md"
@@ -56,7 +56,7 @@ def test_records_that_were_kept_back_are_estimated_right(index: int) -> None:
     kept_back = records[index : index + 5]
     rest = [one for one in records if one not in kept_back]
     coefficients = v2_model.fit(rest)
-    judged = [Judged(one, v2_model.forecast(one.work, coefficients, rest)) for one in kept_back]
+    judged = [Judged(one, server_forecast(one.work, coefficients, rest)) for one in kept_back]
     assert sum(one.is_right for one in judged) >= len(judged) - 1
 
 
@@ -69,7 +69,7 @@ def test_an_interval_is_no_wider_than_it_need_be() -> None:
         rep_delay_seconds=250e-6,
         runs=[Runs(40_960, 0.0, 1.6e-6)],
     )
-    found = v2_model.forecast(heron)
+    found = server_forecast(heron)
     assert (found.low, found.high) == (pytest.approx(10.5, abs=0.5), pytest.approx(15, abs=0.5))
     assert found.evidence == "public records, n=16"
     assert (found.model, found.executions) == ("v2", 40_960)
@@ -78,15 +78,15 @@ def test_an_interval_is_no_wider_than_it_need_be() -> None:
 def test_what_no_record_tells_of_is_said() -> None:
     """Another family counts as Heron, with a wide interval; few records are counted."""
     known = _estimator("heron", 2)
-    eagle = v2_model.forecast(_estimator("eagle", 1))
+    eagle = server_forecast(_estimator("eagle", 1))
     assert (
         eagle.evidence == "no public record of estimator jobs at resilience level 1 on eagle QPUs"
     )
     assert eagle.high == pytest.approx(2 * eagle.seconds)
-    assert v2_model.forecast(known).evidence == (
+    assert server_forecast(known).evidence == (
         "public records, n=1 of estimator jobs at resilience level 2 on heron QPUs"
     )
-    assert v2_model.forecast(known).low == pytest.approx(v2_model.seconds(known) / 2)
+    assert server_forecast(known).low == pytest.approx(v2_model.seconds(known) / 2)
 
 
 def test_zne_repeats_gates_and_not_delays() -> None:
@@ -123,7 +123,7 @@ def test_another_file_of_records_is_judged_alike(tmp_path: Path) -> None:
         "me,sampler,v2,heron,4,10000,,,250,,,Completed,,12\n"
     )
     (mine,) = read_records(path)
-    assert Judged(mine, v2_model.forecast(mine.work)).is_right
+    assert Judged(mine, server_forecast(mine.work)).is_right
 
 
 def _only(records: list[PublicRecord], notes: str) -> PublicRecord:
