@@ -45,7 +45,7 @@ class Estimate(BaseModel):
         gap_seconds: What passes between the jobs of a session, in all; 0 outside sessions.
         idle_seconds: How long a session that nobody closes stays active after its last job; 0
             outside sessions. The lower end is without it.
-        model: Which model says so: ``v2``, ``executor``, or ``recorded`` for what costs nothing.
+        model: Which model says so: ``v2`` or ``executor``.
         evidence: What the model stands on: ``public records, n=12``, ``no public record``, or
             ``this ledger, n=5``; in a session also whether the gaps were measured.
         warnings: What may be exceeded, though the jobs may fit as well.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
 from session_block import aio, prefect_context
-from session_block.client import Connection
+from session_block.client import Connection, PlanCaps
 from session_block.costs.course import CostCourse, cost_course
 from session_block.costs.estimate import Estimate, estimate
 from session_block.costs.session_time import INTERACTIVE_SECONDS, gaps_of
@@ -787,10 +787,11 @@ class Experiment(ExperimentRecords):
 
     @property
     def _idle_seconds(self) -> float:
-        """How long a session stays active after its last job."""
+        """How long a session stays active after its last job; makes no connection for it."""
         if self._charged_by != "session":
             return 0.0
-        return self._connection.plan_caps().interactive_time or INTERACTIVE_SECONDS
+        caps = self._connection.plan_caps() if self._connection.is_open else PlanCaps()
+        return caps.interactive_time or INTERACTIVE_SECONDS
 
     acosts = aio.async_twin(costs)
     arun_facts = aio.async_twin(run_facts)
@@ -986,9 +987,10 @@ class Experiment(ExperimentRecords):
     def _estimate(self, request: Request) -> Estimate:
         recorded = all(self._parts.guard.has_result(part) for part in request.parts)
         self._parts.meter.learn()
+        forecasts = [self._forecast(part) for part in request.parts]
         idle = self._idle_seconds
         one = estimate(
-            [self._forecast(part) for part in request.parts],
+            forecasts,
             self._charged_by,
             self._connection.allocation(),
             self._parts.budget.left(),
