@@ -121,8 +121,11 @@ def test_another_file_of_records_is_judged_alike(tmp_path: Path) -> None:
         "source,program,implementation,family,circuits,shots,precision,resilience,rep_delay_us,"
         "executions,notes,status,code,charged_seconds\n"
         "me,sampler,v2,heron,4,10000,,,250,,,Completed,,12\n"
+        "me,estimator,v2,nighthawk,,,0.02,0,,,4 observables; ZNE 1-2-3,Completed,,3\n"
     )
-    (mine,) = read_records(path)
+    mine, amplified = read_records(path)
+    assert amplified.work.noise_factors == (1.0, 2.0, 3.0)
+    assert (amplified.work.executions, amplified.work.rep_delay_seconds) == (4 * 2500, 1e-6)
     assert Judged(mine, server_forecast(mine.work)).is_right
 
 
