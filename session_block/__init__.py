@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from session_block.algorithms.vqe import Evaluation, Optimum, VQEReport, run_vqe
     from session_block.blocks.credentials import IBMSessionCredentials, LocalPlatformCredentials
     from session_block.blocks.quantum_session import QuantumSession, load_block
+    from session_block.costs.course import CostCourse
     from session_block.costs.estimate import Estimate
     from session_block.costs.usage import ExperimentUsage, JobUsage, SessionUsage
     from session_block.errors import SessionBlockError
@@ -71,6 +72,7 @@ __all__ = [
     "BitString",
     "CheckFinding",
     "ChunkLimits",
+    "CostCourse",
     "DurableEstimator",
     "DurableJob",
     "DurableSampler",
@@ -134,6 +136,7 @@ _HOMES = {
     "BitString": "algorithms.samples",
     "CheckFinding": "prechecks.findings",
     "ChunkLimits": "algorithms.sweep.plan",
+    "CostCourse": "costs.course",
     "DurableEstimator": "experiments.primitives",
     "DurableJob": "experiments.job",
     "DurableSampler": "experiments.primitives",

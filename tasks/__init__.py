@@ -8,10 +8,12 @@ the ledger records what must not be done twice. Each task has an async twin; its
 from session_block.tasks.costs import (
     acheck,
     aestimate_estimator,
+    aestimate_executor,
     aestimate_sampler,
     aexperiment_usage,
     check,
     estimate_estimator,
+    estimate_executor,
     estimate_sampler,
     experiment_usage,
 )
@@ -63,6 +65,7 @@ __all__ = [
     "acheck",
     "aclose_session",
     "aestimate_estimator",
+    "aestimate_executor",
     "aestimate_sampler",
     "aexperiment_usage",
     "afetch_result",
@@ -86,6 +89,7 @@ __all__ = [
     "check",
     "close_session",
     "estimate_estimator",
+    "estimate_executor",
     "estimate_sampler",
     "experiment_usage",
     "fetch_result",

@@ -25,7 +25,7 @@ from session_block.algorithms.samples import BitString
 from session_block.display.frames import numbered
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
-from session_block.experiments.report import RunFacts, run_facts
+from session_block.experiments.report import RunFacts
 from session_block.records.notebook import report_page
 from session_block.references import Implementation
 
@@ -291,7 +291,7 @@ def run_qaoa(
         optimum=optimum,
         approximation_ratio=_ratio(problem, extremes, mean.value),
         evaluations=evaluations,
-        run=run_facts(experiment, experiment.usage_seconds()),
+        run=experiment.run_facts(),
     )
     return QAOAReport.model_validate(experiment.seal(report.model_dump(mode="json")))
 

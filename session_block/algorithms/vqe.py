@@ -22,7 +22,7 @@ from session_block.display.frames import numbered
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.primitives import DurableEstimator
-from session_block.experiments.report import RunFacts, run_facts
+from session_block.experiments.report import RunFacts
 from session_block.prefect_context import shown_as
 from session_block.pubs.fingerprint import CIRCUIT_FINGERPRINTS
 from session_block.pubs.request import estimator_request
@@ -277,7 +277,7 @@ def run_vqe(
         optimizer=optimizer,
         optima=optima,
         evaluations=evaluations,
-        run=run_facts(experiment, experiment.usage_seconds()),
+        run=experiment.run_facts(),
     )
     return VQEReport.model_validate(experiment.seal(report.model_dump()))
 

@@ -83,6 +83,7 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"report's {name}" if name in _OURS else name.replace("_", " "), _short(value)
     yield "jobs", f"{about['jobs']}, with {about['results']} results"
     yield "usage", _usage(about["usage"]) if about["jobs"] else None
+    yield "expected of its jobs", _expected(about["expected"]) if about["jobs"] else None
     yield "backend", about["backend"]
     yield "session", about["session_id"]
     yield "began", _moment(about["started_at"])
@@ -98,6 +99,14 @@ def _facts(about: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _usage(usage: Mapping[str, Any]) -> str:
     known = seconds_shown(usage["seconds"], final=usage["complete"])
     return known if usage["complete"] else f"{known} (session-block usage --block NAME asks)"
+
+
+def _expected(expected: Mapping[str, Any]) -> str:
+    if not expected["estimated"]:
+        return "unknown"
+    shown = f"{expected['seconds']:.3g} s ({expected['low']:.3g} to {expected['high']:.3g} s)"
+    without = expected["jobs"] - expected["estimated"]
+    return f"{shown}, without {without} that had no estimate" if without else shown
 
 
 def _tables(about: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str], list[list[Any]]]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Self
 
 import numpy as np
+from qiskit import QuantumCircuit
 from qiskit_ibm_runtime import IBMBackend, RuntimeEncoder, RuntimeJobV2, Session
 
 from session_block.errors import InvalidInputError
@@ -93,6 +94,21 @@ class Program:
         """
         sizes = self.item_sizes
         return None if sizes is None else int(self.inputs["quantum_program"]["shots"]) * sum(sizes)
+
+    @property
+    def item_circuits(self) -> list[QuantumCircuit] | None:
+        """The circuit of each item, as the platform reads it; ``None`` for no quantum program."""
+        if self.item_sizes is None:
+            return None
+        # Only this program needs it, and importing it takes a while.
+        from qiskit_ibm_runtime.quantum_program.params_converters import (
+            QUANTUM_PROGRAM_PARAMS_CONVERTERS,
+        )
+
+        converter = QUANTUM_PROGRAM_PARAMS_CONVERTERS[self.inputs["schema_version"]]
+        circuits = converter.model.model_validate(self.inputs).quantum_program.circuits
+        found: list[QuantumCircuit] = circuits.to_python()
+        return found
 
     @property
     def encoded(self) -> bytes:

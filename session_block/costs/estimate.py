@@ -1,57 +1,62 @@
-"""Estimate what a run will cost before anything is submitted.
+"""Estimate what a run will cost before anything is submitted, and between which ends.
 
-The usage of a job follows IBM's rule of thumb (guide "Workload usage"): an overhead of two seconds,
-plus the delay and the circuit's duration for each execution. Executions are shots × parameter
-points × measurement bases. Two things are not counted: error mitigation, which adds executions that
-the platform chooses, and the wall-clock time that a session bills between jobs.
+What single jobs and batches are charged is said by the model of the jobs' family: see
+:mod:`session_block.costs.v2_model` and :mod:`session_block.costs.executor_model`. A session is
+charged the time that it is active: its jobs, the gaps between them, and what passes after the last
+one until it is closed (see :mod:`session_block.costs.session_time`).
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
-from qiskit import QuantumCircuit
-from qiskit.exceptions import QiskitError
-from qiskit.primitives.containers.estimator_pub import EstimatorPub
-from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.quantum_info import PauliList
-from qiskit.transpiler import Target
-from qiskit_ibm_runtime import IBMBackend
 
 from session_block.costs.budget import Left
+from session_block.costs.session_time import Gaps
+from session_block.costs.work import Forecast
 from session_block.errors import InvalidInputError
-from session_block.pubs.families import is_unset
-from session_block.pubs.request import PrimitiveRequest
-
-OVERHEAD_SECONDS = 2.0
-DEFAULT_REP_DELAY_SECONDS = 250e-6
-DEFAULT_SHOTS = 4096
-DEFAULT_PRECISION = 0.015625
+from session_block.references import ExecutionMode
 
 
 class Estimate(BaseModel):
     """What one request will cost, and what may be spent; ``times(n)`` scales it to n such.
 
+    Nine of ten times the charge should lie between ``low_seconds`` and ``high_seconds``.
+
     Attributes:
         jobs: The number of jobs.
-        executions: How often circuits run in all jobs together: shots × points × bases.
-        usage_seconds: The expected QPU usage of all jobs together.
+        executions: How often circuits run in all jobs together: shots × points × bases. Of the
+            family ``executor`` all executions are counted, also those that mitigate errors.
+        usage_seconds: The expected QPU usage of all jobs together. A batch is charged this.
         allocation_left_seconds: What the instance's allocation has left; ``None`` for no limit.
         budget_jobs_left: How many jobs the limits of the Block and the experiment leave; ``None``
             for no limit.
         budget_seconds_left: How much usage these limits leave; ``None`` for no limit.
-        fits: Whether the jobs fit into what is left.
+        fits: Whether the jobs may fit into what is left: the lower end does not exceed it.
+        mode: What is charged: ``session``, ``batch`` or ``job``.
+        expected_seconds: The expected charge: in a session the time that it is active, else the
+            same as ``usage_seconds``.
+        low_seconds: The lower end of the charge.
+        high_seconds: The upper end.
+        gap_seconds: What passes between the jobs of a session, in all; 0 outside sessions.
+        idle_seconds: How long a session that nobody closes stays active after its last job; 0
+            outside sessions. The lower end is without it.
+        model: Which model says so: ``v2`` or ``executor``.
+        evidence: What the model stands on: ``public records, n=12``, ``no public record``, or
+            ``this ledger, n=5``; in a session also whether the gaps were measured.
+        warnings: What may be exceeded, though the jobs may fit as well.
 
     Examples:
         >>> estimate = experiment.estimate_sampler([circuit], shots=1000)
-        >>> estimate.jobs, estimate.executions, estimate.fits
-        (1, 1000, True)
-        >>> print(f"{estimate.times(20).usage_seconds:.0f} s for 20 jobs")
-        45 s for 20 jobs
+        >>> estimate.jobs, estimate.executions, estimate.fits, estimate.model
+        (1, 1000, True, 'executor')
+        >>> many = estimate.times(20)
+        >>> many.low_seconds < many.expected_seconds < many.high_seconds
+        True
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,9 +68,28 @@ class Estimate(BaseModel):
     budget_jobs_left: int | None
     budget_seconds_left: float | None
     fits: bool
+    mode: ExecutionMode
+    expected_seconds: float
+    low_seconds: float
+    high_seconds: float
+    gap_seconds: float
+    idle_seconds: float
+    model: str
+    evidence: str
+    warnings: list[str]
+
+    def __str__(self) -> str:
+        ends = f"{self.low_seconds:.3g} to {self.high_seconds:.3g} s"
+        batch = ""
+        if self.mode == "session":
+            batch = f"; the same as a batch: {self.usage_seconds:.3g} s"
+        return (
+            f"{self.jobs} {'job' if self.jobs == 1 else 'jobs'}: {self.expected_seconds:.3g} s "
+            f"({ends}) of {self.mode} time{batch}; {self.model}, {self.evidence}"
+        )
 
     def times(self, jobs: int) -> Estimate:
-        """Return the estimate for several such requests.
+        """Return the estimate for several such requests, one after another.
 
         Raises:
             InvalidInputError: It is no whole number, or negative.
@@ -81,96 +105,85 @@ class Estimate(BaseModel):
             raise InvalidInputError(f"{jobs!r} is no number of jobs; give an integer.") from None
         if jobs < 0:
             raise InvalidInputError(f"There cannot be {jobs} jobs. Give 0 or more.")
-        usage = jobs * self.usage_seconds
-        limits = (self.allocation_left_seconds, self.budget_seconds_left)
+        idle = self.idle_seconds if jobs else 0.0
+        low = jobs * self.low_seconds
+        high = jobs * (self.high_seconds - self.idle_seconds) + idle
+        usage, gaps = jobs * self.usage_seconds, jobs * self.gap_seconds
+        over = self._over(low, high)
+        enough_jobs = self.budget_jobs_left is None or jobs * self.jobs <= self.budget_jobs_left
         return self.model_copy(
             update={
                 "jobs": jobs * self.jobs,
                 "executions": jobs * self.executions,
                 "usage_seconds": usage,
-                "fits": (
-                    (self.budget_jobs_left is None or jobs * self.jobs <= self.budget_jobs_left)
-                    and all(limit is None or usage <= limit for limit in limits)
-                ),
+                "gap_seconds": gaps,
+                "idle_seconds": idle,
+                "expected_seconds": usage + gaps + idle,
+                "low_seconds": low,
+                "high_seconds": high,
+                "fits": enough_jobs and not any(surely for surely, _ in over),
+                "warnings": [said for surely, said in over if not surely],
             }
         )
 
+    def _over(self, low: float, high: float) -> list[tuple[bool, str]]:
+        """Return which limits are exceeded: whether surely, and what to say if not."""
+        limits = {
+            "the instance's allocation": self.allocation_left_seconds,
+            "the budget": self.budget_seconds_left,
+        }
+        expected = f"{low:.3g} to {high:.3g} s are expected"
+        return [
+            (low > left, f"{expected}, and {name} has {left:.3g} s left, which may be too little.")
+            for name, left in limits.items()
+            if left is not None and high > left
+        ]
+
 
 def estimate(
-    request: PrimitiveRequest, backend: IBMBackend, allocation: dict[str, Any], left: Left
+    forecasts: Sequence[Forecast],
+    mode: ExecutionMode,
+    allocation: dict[str, Any],
+    left: Left,
+    gaps: Gaps,
+    idle_seconds: float,
 ) -> Estimate:
     """Return the estimate for one request.
 
     Args:
-        request: What is run, by one job or by several.
-        backend: Where it runs.
+        forecasts: What each of its jobs is expected to be charged by itself.
+        mode: Where they run.
         allocation: What the instance has left, as ``service.usage()`` returns it.
         left: What the budget leaves.
+        gaps: What passes between two jobs of a session.
+        idle_seconds: How long a session stays active after its last job.
     """
-    executions, seconds = _executed(request, backend)
-    jobs = len(request.parts)
+    jobs = len(forecasts)
+    usage = math.fsum(one.seconds for one in forecasts)
+    low = math.fsum(one.low for one in forecasts)
+    high = math.fsum(one.high for one in forecasts)
+    evidence = "; ".join(dict.fromkeys(one.evidence for one in forecasts))
+    between = idle = 0.0
+    if mode == "session":
+        between, idle = jobs * gaps.seconds, idle_seconds
+        low, high = low + jobs * gaps.low, high + jobs * gaps.high + idle
+        how = f"measured, n={gaps.measured}" if gaps.measured else "assumed"
+        evidence += f"; gaps between jobs {how}"
     return Estimate(
         jobs=jobs,
-        executions=executions,
-        usage_seconds=jobs * OVERHEAD_SECONDS + seconds,
+        executions=sum(one.executions for one in forecasts),
+        usage_seconds=usage,
         allocation_left_seconds=allocation.get("usage_remaining_seconds"),
         budget_jobs_left=left.jobs,
         budget_seconds_left=left.usage_seconds,
         fits=False,
+        mode=mode,
+        expected_seconds=usage + between + idle,
+        low_seconds=low,
+        high_seconds=high,
+        gap_seconds=between,
+        idle_seconds=idle,
+        model=forecasts[0].model,
+        evidence=evidence,
+        warnings=[],
     ).times(1)
-
-
-def _executed(request: PrimitiveRequest, backend: IBMBackend) -> tuple[int, float]:
-    """Return the number of executions of a request, and the seconds they take."""
-    delay = _set(request.options.execution.rep_delay) or getattr(
-        backend, "default_rep_delay", DEFAULT_REP_DELAY_SECONDS
-    )
-    executions, seconds = 0, 0.0
-    for pub in request.pubs:
-        runs = _executions(pub, request.options)
-        executions += runs
-        seconds += runs * (delay + _length_seconds(pub.circuit, backend.target))
-    return executions, seconds
-
-
-def _executions(pub: SamplerPub | EstimatorPub, options: Any) -> int:
-    if isinstance(pub, SamplerPub):
-        shots = pub.shots or _set(options.default_shots) or DEFAULT_SHOTS
-        return int(shots) * int(pub.parameter_values.size)
-    precision = pub.precision or _set(options.default_precision) or DEFAULT_PRECISION
-    shots = None if pub.precision else _set(options.default_shots)
-    return int(shots or math.ceil(1 / precision**2)) * _bases(pub)
-
-
-def _bases(pub: EstimatorPub) -> int:
-    """Return the number of measurement bases of a PUB, summed over its parameter points."""
-    shape = pub.parameter_values.shape
-    points = np.arange(math.prod(shape)).reshape(shape)
-    paulis: list[set[str]] = [set() for _ in range(points.size)]
-    for point, observable in np.broadcast(points, np.asarray(pub.observables)):
-        paulis[point].update(label for label in observable if label.strip("I"))
-    groups = {
-        wanted: len(PauliList(sorted(wanted)).group_commuting(qubit_wise=True)) if wanted else 0
-        for wanted in map(frozenset, paulis)
-    }
-    return sum(groups[frozenset(wanted)] for wanted in paulis)
-
-
-def _length_seconds(circuit: QuantumCircuit, target: Target) -> float:
-    """Return how long a circuit takes, in seconds.
-
-    If Qiskit cannot tell, as for a circuit with branches, this is the depth times the duration of
-    the slowest instruction.
-    """
-    try:
-        return float(circuit.estimate_duration(target, unit="s"))
-    except QiskitError:
-        slowest = max(
-            (one.duration or 0.0 for place in target.values() for one in place.values() if one),
-            default=0.0,
-        )
-        return float(circuit.depth() * slowest)
-
-
-def _set(option: Any) -> Any:
-    return None if is_unset(option) else option

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict
 
 from session_block.client import Connection
 from session_block.records import keys
+from session_block.records.charges import has_given_result, record_charge
 from session_block.records.journal import Journal
 from session_block.records.sessions import SessionRecord, execution_mode, read_sessions
-from session_block.records.usage import jobs_of
+from session_block.records.usage import SentJob, jobs_of
 from session_block.references import ExecutionMode
 from session_block.settings import SessionPlan
 
@@ -150,6 +151,21 @@ class UsageMeter:
             jobs=jobs,
         )
 
+    def learn(self, most: int = 5) -> None:
+        """Record what the latest finished jobs were charged, so that estimates learn from them.
+
+        Args:
+            most: How many jobs are asked for at most, with one request each.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        known = {one.job_id for one in self._journal.all(keys.FinalJobUsage)}
+        latest = list(jobs_of(self._journal))[-most:]
+        for job in latest:
+            if job.job_id not in known and has_given_result(self._journal, job):
+                self._asked(job)
+
     def _sessions(self) -> list[SessionRecord]:
         # A session that the experiment returned to has several records.
         records = read_sessions(self._journal)
@@ -194,12 +210,14 @@ class UsageMeter:
                     job_id=job.job_id,
                     submission=job.submission,
                     session_id=job.session_id,
-                    seconds=known[job.job_id] if job.job_id in known else self._asked(job.job_id),
+                    seconds=known[job.job_id] if job.job_id in known else self._asked(job),
                     charged=charged,
                 )
 
-    def _asked(self, job_id: str) -> float | None:
-        seconds = self._connection.jobs.metrics(job_id).usage_seconds
-        if seconds is not None:
-            self._journal.record(keys.FinalJobUsage(job_id=job_id, seconds=seconds))
-        return seconds
+    def _asked(self, job: SentJob) -> float | None:
+        metrics = self._connection.jobs.metrics(job.job_id)
+        if metrics.usage_seconds is not None:
+            record_charge(
+                self._journal, job, metrics.usage_seconds, metrics.running, metrics.finished
+            )
+        return metrics.usage_seconds

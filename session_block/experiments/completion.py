@@ -171,6 +171,7 @@ class Completion:
         """
         run = flow_run_id or _this_run()
         closed = self.close_session()
+        self._learn()
         self._note_leaving(run)
         if self._within is None:
             noticed = self._parts.here.sessions.was_stopped
@@ -258,6 +259,21 @@ class Completion:
     def _cancel_for_good(self) -> bool:
         stop_for_good(self._journal, RUN_CANCELLED)
         return self.cancel()
+
+    def _learn(self) -> None:
+        """Note what the jobs were charged, for later estimates; now no session is charged for it.
+
+        A run that had everything recorded did not connect, and does not for this.
+        """
+        parts = self._parts.here
+        if not parts.sessions.connection.is_open:
+            return
+        try:
+            parts.meter.learn()
+        except SessionBlockError as error:
+            _logger.info(
+                "What jobs of %s were charged is not known: %s", self.context.identity, error
+            )
 
     def _quietly(self, end: Callable[[], bool]) -> None:
         """End the session, and only log an error: the caller must see the first one."""

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from qiskit_ibm_runtime import IBMBackend, QiskitRuntimeService
 
 from session_block import aio, prefect_context
-from session_block.client import Connection
+from session_block.client import Connection, PlanCaps
+from session_block.costs.course import CostCourse, cost_course
 from session_block.costs.estimate import Estimate, estimate
+from session_block.costs.session_time import INTERACTIVE_SECONDS, gaps_of
 from session_block.costs.usage import ExperimentUsage
+from session_block.costs.work import Forecast
 from session_block.environment.forks import renew_after_fork
 from session_block.errors import InvalidInputError, JobEndedInPassingError, LedgerError
 from session_block.events import EventBus, Point, Progress
@@ -36,7 +39,7 @@ from session_block.experiments.program_request import (
 )
 from session_block.experiments.recorded_inputs import PinnedTranspiler
 from session_block.experiments.replay import Admission
-from session_block.experiments.report import plain, run_facts
+from session_block.experiments.report import RunFacts, facts_of_run, plain
 from session_block.experiments.run_end import RUN_ENDS
 from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
@@ -511,8 +514,22 @@ class Experiment(ExperimentRecords):
             >>> estimate = experiment.estimate_sampler([circuit], shots=1000)
             >>> estimate.executions, estimate.fits
             (1000, True)
-            >>> print(f"{estimate.times(20).usage_seconds:.0f} s for 20 jobs")
-            45 s for 20 jobs
+            >>> many = estimate.times(20)
+            >>> many.low_seconds < many.expected_seconds < many.high_seconds
+            True
+        """
+        return self._estimate(request)
+
+    @asks(executor_request)
+    def estimate_executor(self, request: ProgramRequest) -> Estimate:
+        """Estimate the cost of an Executor job, with the remaining budget; submits nothing.
+
+        ``.times(n)`` of the estimate is the estimate for n such jobs. If the request's label has a
+        recorded result, it costs nothing.
+
+        Raises:
+            InvalidInputError: The request is wrong, or its label stands for another one.
+            ConnectionFailedError: The platform does not answer.
         """
         return self._estimate(request)
 
@@ -644,6 +661,7 @@ class Experiment(ExperimentRecords):
     asubmit_sampler = aio.async_twin(submit_sampler)
     asubmit_estimator = aio.async_twin(submit_estimator)
     aestimate_sampler = aio.async_twin(estimate_sampler)
+    aestimate_executor = aio.async_twin(estimate_executor)
     aestimate_estimator = aio.async_twin(estimate_estimator)
     acheck = aio.async_twin(check)
     afetch_result = aio.async_twin(fetch_result)
@@ -1070,6 +1088,47 @@ class Experiment(ExperimentRecords):
         """
         return self._parts.meter.report()
 
+    def costs(self) -> CostCourse:
+        """Return what was spent so far, what was expected for it, and what is left.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        limits = (
+            self._connection.allocation().get("usage_remaining_seconds"),
+            self._parts.budget.left().usage_seconds,
+        )
+        left = min((one for one in limits if one is not None), default=None)
+        return self._course(left)
+
+    def run_facts(self) -> RunFacts:
+        """Return the run that a report's numbers come from, its usage included.
+
+        Raises:
+            ConnectionFailedError: The platform does not answer.
+        """
+        return facts_of_run(self, self._course())
+
+    def _course(self, left_seconds: float | None = None) -> CostCourse:
+        mode, idle = self._charged_by, self._idle_seconds
+        return cost_course(self._journal, mode, self.usage_seconds(), idle, left_seconds)
+
+    @property
+    def _charged_by(self) -> ExecutionMode:
+        """What is charged; a borrowed session is to who opened it, the experiment for its jobs."""
+        ours = self.session_id is None or not self._sessions.is_borrowed(self.session_id)
+        return self.mode if ours else "job"
+
+    @property
+    def _idle_seconds(self) -> float:
+        """How long a session stays active after its last job; makes no connection for it."""
+        if self._charged_by != "session":
+            return 0.0
+        caps = self._connection.plan_caps() if self._connection.is_open else PlanCaps()
+        return caps.interactive_time or INTERACTIVE_SECONDS
+
+    acosts = aio.async_twin(costs)
+    arun_facts = aio.async_twin(run_facts)
     ausage_seconds = aio.async_twin(usage_seconds)
     ausage = aio.async_twin(usage)
 
@@ -1093,9 +1152,7 @@ class Experiment(ExperimentRecords):
         """
         if outcome is not None and not self.sealed:
             found = plain(outcome)
-            self.seal(
-                {**found, "run": run_facts(self, self.usage_seconds()).model_dump(mode="json")}
-            )
+            self.seal({**found, "run": self.run_facts().model_dump(mode="json")})
         return super().report()
 
     def seal(self, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -1333,36 +1390,44 @@ class Experiment(ExperimentRecords):
         )
         return DurableJob(request, admission, made, self._made_of, self.identity)
 
-    def _estimate(self, request: PrimitiveRequest) -> Estimate:
+    def _estimate(self, request: Request) -> Estimate:
         recorded = all(self._parts.guard.has_result(part) for part in request.parts)
-        request.check_isa(self._sessions.target)
+        self._parts.meter.learn()
+        forecasts = [self._forecast(part) for part in request.parts]
+        idle = self._idle_seconds
         one = estimate(
-            request,
-            self._sessions.backend,
+            forecasts,
+            self._charged_by,
             self._connection.allocation(),
             self._parts.budget.left(),
+            gaps_of(self._journal, idle),
+            idle,
         )
         return one.times(0) if recorded else one
 
     def _spending(self, request: PrimitiveRequest) -> Spending:
-        # An estimate with a lower end and an upper one belongs here: until there is one, usage
-        # can only warn.
-        one = estimate(
-            request,
-            self._sessions.backend,
-            self._connection.allocation(),
-            self._parts.budget.left(),
-        )
+        one = self._estimate(request)
         return Spending(
             jobs=one.jobs,
-            seconds=one.usage_seconds,
-            least_seconds=None,
-            most_seconds=None,
+            seconds=one.expected_seconds,
+            least_seconds=one.low_seconds,
+            most_seconds=one.high_seconds,
             jobs_left=one.budget_jobs_left,
             budget_left_seconds=one.budget_seconds_left,
             allocation_left_seconds=one.allocation_left_seconds,
             limit_seconds=max_execution_time(request.options),
         )
+
+    def _forecast(self, request: Request) -> Forecast:
+        forecaster, backend = self._parts.submitter.forecaster, self._sessions.backend
+        forecast = forecaster.forecast(request, self._sessions.prepared(request), backend)
+        if forecast is None:
+            raise InvalidInputError(
+                f"What a job of program {request.kind!r} costs is not known, so there is no "
+                "estimate. Nothing was submitted.",
+                experiment=self.uid,
+            )
+        return forecast
 
     def _check_block(self) -> None:
         """Check that the Block opens the sessions that the experiment began with."""

@@ -15,7 +15,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime import IBMBackend, Session
 
 from session_block import aio
-from session_block.costs.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
+from session_block.costs.work import DEFAULT_PRECISION, DEFAULT_SHOTS
 from session_block.errors import InvalidInputError
 from session_block.experiments.job import RunContext
 from session_block.pubs.families import is_unset

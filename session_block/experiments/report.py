@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import OptimizeResult
 
+from session_block.costs.course import CostCourse
 from session_block.errors import InvalidInputError
 from session_block.records.noise import NoiseModelOrigin
 
 if TYPE_CHECKING:
     from session_block.records.views import ExperimentRecords
+
+_logger = logging.getLogger(__name__)
 
 
 def plain(outcome: Any) -> dict[str, Any]:
@@ -74,6 +78,10 @@ class RunFacts(BaseModel):
         job_ids: The jobs that gave its results, in the order of the requests.
         usage_seconds: The usage charged until the report was made. The session is closed only
             after that.
+        expected_seconds: What was expected for its jobs when they were sent; in a session with the
+            gaps between them. ``None`` if it is not known.
+        low_seconds: The lower end of what was expected.
+        high_seconds: The upper end.
         noise_models: Where its noise models come from, and how old they were when it took them.
 
     Examples:
@@ -94,16 +102,20 @@ class RunFacts(BaseModel):
     session_ids: list[str]
     job_ids: list[str]
     usage_seconds: float
+    expected_seconds: float | None = None
+    low_seconds: float | None = None
+    high_seconds: float | None = None
     noise_models: list[NoiseModelOrigin] = []
 
 
-def run_facts(experiment: ExperimentRecords, usage_seconds: float) -> RunFacts:
-    """Return an experiment's run facts from its records.
+def facts_of_run(experiment: ExperimentRecords, costs: CostCourse) -> RunFacts:
+    """Return an experiment's run facts from its records, and log its costs.
 
     Args:
         experiment: The experiment.
-        usage_seconds: Its usage, read from the platform.
+        costs: What it is charged with, read from the platform, and what was expected.
     """
+    _logger.info("Experiment %s has made %s.", experiment.identity, costs)
     return RunFacts(
         experiment=experiment.identity.name,
         number=experiment.identity.number,
@@ -113,6 +125,9 @@ def run_facts(experiment: ExperimentRecords, usage_seconds: float) -> RunFacts:
             dict.fromkeys(one.session_id for one in experiment.sessions if one.session_id)
         ),
         job_ids=experiment.job_ids,
-        usage_seconds=usage_seconds,
+        usage_seconds=costs.spent_seconds,
+        expected_seconds=costs.expected_seconds,
+        low_seconds=costs.low_seconds,
+        high_seconds=costs.high_seconds,
         noise_models=experiment.noise_models,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from session_block.ledger.store import Ledger
 from session_block.operations.sessions import RecordedSession
 from session_block.records import submissions as records
+from session_block.records.charges import expected_cost
 from session_block.records.identity import Identity, flow_runs_of
 from session_block.records.job_quota import JobQuota
 from session_block.records.journal import Journal
@@ -33,8 +34,9 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
     ``budget`` (how many jobs count against limits, ``None`` without limits, and how many the limits
     refused),
     ``stops`` (who or what stopped it, and who resumed it), ``noise_models`` (where they come from,
-    and how old they were when it took them), ``usage`` as far as it is recorded, the
-    number of the latest ``chapter`` and its ``report``.
+    and how old they were when it took them), ``usage`` as far as it is recorded, what was
+    ``expected`` for its jobs by themselves, and the number of the latest ``chapter`` and its
+    ``report``.
 
     Examples:
         >>> result = experiment.run_sampler([circuit])
@@ -58,6 +60,7 @@ def described_in_full(ledger: Ledger, identity: Identity) -> dict[str, Any]:
         "stops": [_stop(*one) for one in read_stops(journal)],
         "noise_models": [one.model_dump(mode="json") for one in view.noise_models],
         "usage": recorded_usage(journal).described(),
+        "expected": expected_cost(journal).described(),
         "chapter": view.chapter,
         "report": view.report(),
     }

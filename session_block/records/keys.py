@@ -33,6 +33,8 @@ NOISE = "@noise"
 
 BLOCKS = "@blocks"
 """The pseudo-experiment whose facts are what Blocks said when they opened experiments."""
+CHARGES = "@charges"
+"""The pseudo-experiment whose facts say what finished jobs were charged, by kind."""
 
 _AROUND = frozenset({"recorded_at", "payload"})
 
@@ -506,6 +508,10 @@ class Intent(Kind):
             many there are.
         adopted: It was recorded for a job that appeared after all.
         restored: The ledger had lost it.
+        level: The resilience level, where the job's cost was estimated.
+        executions: How often its circuits run, by the estimate; ``None`` if there is none.
+        execution_seconds: How long these take.
+        expected_seconds: What it was expected to be charged, and both ends of the interval.
     """
 
     KIND = "intent"
@@ -532,6 +538,10 @@ class Intent(Kind):
     part: Sequence[int] | None = _if_set()
     adopted: bool = _if_set(default=False)
     restored: bool = _if_set(default=False)
+    level: int | None = _if_set()
+    executions: int | None = _if_set()
+    execution_seconds: float | None = _if_set()
+    expected_seconds: Sequence[float] | None = _if_set()
 
     def __post_init__(self) -> None:
         _make_sender(self)
@@ -765,11 +775,45 @@ class NoiseModelTaken(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class FinalJobUsage(Kind):
-    """The final usage of a job."""
+    """The final usage of a job.
+
+    Attributes:
+        began_at: When it began to run, as ISO 8601, by the platform's clock; ``None`` if that is
+            not known.
+        ended_at: When it ended.
+    """
 
     KIND = "usage"
 
     job_id: str = _place()
+    seconds: float
+    began_at: str | None = _if_set()
+    ended_at: str | None = _if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCharged(Kind):
+    """What a finished job of the family ``executor`` was charged; later estimates learn from it.
+
+    Attributes:
+        program: The platform's name of the program that was asked for.
+        level: The resilience level; 0 for programs without one.
+        backend: The backend's name.
+        url: The platform's URL.
+        executions: How often its circuits ran.
+        execution_seconds: How long these were estimated to take.
+        seconds: The charge.
+    """
+
+    KIND = "charged"
+
+    program: str = _place()
+    level: int = _place()
+    backend: str = _place()
+    url: str = _place()
+    job_id: str = _place()
+    executions: int
+    execution_seconds: float
     seconds: float
 
 
@@ -1035,6 +1079,7 @@ KINDS: tuple[type[Kind], ...] = (
     NoiseLearned,
     NoiseModelTaken,
     FinalJobUsage,
+    JobCharged,
     FinalSessionUsage,
     SubmissionDeed,
     SessionDeed,

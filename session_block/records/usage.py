@@ -75,23 +75,27 @@ class SentJob:
     Attributes:
         job_id: The job.
         submission: The submission that it was made for.
-        session_id: The session or batch that it was sent to, or ``None``.
+        intent: The intent that it was sent for; a twin has the first one of its submission;
+            ``None`` if the ledger has none.
     """
 
     job_id: str
     submission: str
-    session_id: str | None
+    intent: Intent | None
+
+    @property
+    def session_id(self) -> str | None:
+        """The session or batch that it was sent to, or ``None``."""
+        return None if self.intent is None else self.intent.session_id
 
 
 def jobs_of(journal: Journal) -> Iterator[SentJob]:
     """Yield the jobs of an experiment in the order in which they were recorded."""
     facts = journal.several(Intent, Outcome, Twin)
-    sent_to = {
-        (one.submission, one.generation): one.session_id for one in facts if isinstance(one, Intent)
-    }
+    intents = {(one.submission, one.generation): one for one in facts if isinstance(one, Intent)}
     for one in facts:
         match one:
             case Outcome(submission=submission, generation=number, job_id=str(job_id)):
-                yield SentJob(job_id, submission, sent_to.get((submission, number)))
+                yield SentJob(job_id, submission, intents.get((submission, number)))
             case Twin(submission=submission, job_id=job_id):
-                yield SentJob(job_id, submission, sent_to.get((submission, 1)))
+                yield SentJob(job_id, submission, intents.get((submission, 1)))

@@ -14,6 +14,7 @@ from session_block.ledger.store import Ledger
 from session_block.ledger.urls import default_ledger_url
 from session_block.records import submissions as records
 from session_block.records.chapters import chapter_report, is_sealed, latest_chapter
+from session_block.records.charges import expected_cost
 from session_block.records.identity import Identity, check_one, experiments_called
 from session_block.records.journal import Journal
 from session_block.records.keys import BackendChosen, Intent, Result
@@ -181,6 +182,15 @@ class ExperimentRecords:
             True
         """
         return origins(self._journal)
+
+    @property
+    def expected_seconds(self) -> tuple[float, float, float] | None:
+        """What its jobs were expected to be charged by themselves, then the lower and upper end.
+
+        ``None`` if there is no job, or no estimate for one of them.
+        """
+        expected = expected_cost(self._journal)
+        return (expected.seconds, expected.low, expected.high) if expected.is_known else None
 
     @property
     def recorded_results(self) -> int:

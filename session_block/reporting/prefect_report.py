@@ -134,6 +134,9 @@ class ReportWriter:
         final = details is not None and details.state == "closed"
         told = f"Usage of the session: {_duration(usage)}"
         told += "" if final or usage is None else ", not final"
+        if (expected := self._view.expected_seconds) is not None:
+            likely, low, high = map(_duration, expected)
+            told += f". Expected of its jobs alone: {likely} ({low} to {high})"
         left = self._watched.seconds_left()
         return f"{told}." if left is None else f"{told}. Time left: {_duration(left)}."
 

@@ -23,6 +23,7 @@ from session_block.client.failures import (
     too_many_requests,
 )
 from session_block.costs.budget import Budget
+from session_block.costs.forecasts import Forecaster
 from session_block.environment.backoff import OUTAGE_SECONDS, Backoff, until_looking_again
 from session_block.errors import (
     BudgetExceededError,
@@ -106,6 +107,9 @@ class Submitter:
         jobs: Keeps each job that is sent.
         settler: Decides outcomes.
         reconciler: Restores what the ledger lost before anything new is submitted.
+
+    Attributes:
+        forecaster: Says what each job is expected to cost.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class Submitter:
         reconciler: Reconciler,
     ) -> None:
         self._context = context
+        self.forecaster = Forecaster(context.journal.ledger, sessions.connection)
         self._environment = context.environment
         self._journal = context.journal
         self._experiment = context.uid
@@ -267,6 +272,7 @@ class Submitter:
         self._refuse_when_sealed(recorded)
         sessions, request, about = self._sessions, call.request, call.about
         program = self._prepared(recorded, request)
+        forecast = self.forecaster.of_sent(request, program, sessions.backend)
         # A session may end while this waits, so it is asked for afterwards.
         self._wait(recorded.id)
         mode = sessions.current()
@@ -314,6 +320,7 @@ class Submitter:
                 chapter=about.chapter,
                 task_run=about.task_run,
                 part=None if (of := request.part) is None else [of.index + 1, len(of.of.parts)],
+                **({} if forecast is None else forecast.recorded()),
             )
             call.tried.add(number)
             if not self._journal.record(intent)[1]:

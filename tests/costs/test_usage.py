@@ -15,7 +15,7 @@ from qiskit_ibm_runtime import Session
 from support import BACKEND
 
 from session_block import IBMSessionCredentials, LocalPlatformCredentials, QuantumSession
-from session_block.costs.estimate import OVERHEAD_SECONDS
+from session_block.costs.executor_model import CONSTANT_SECONDS, EXECUTION_SECONDS
 from session_block.errors import InvalidInputError, LabelConflictError, NotISAError
 from session_block.experiments.experiment import Experiment
 from session_block.local_platform import LocalPlatform
@@ -139,11 +139,12 @@ def test_an_estimate_says_what_a_run_costs_and_submits_nothing(
     points = [[0.0] * 4, [1.0] * 4, [2.0] * 4]
     one = experiment.estimate_estimator([(circuit, observable, points)], precision=0.1)
     estimate = one.times(40)
-    # Two measurement bases (ZZ and ZI share one) at three points, a hundred shots each.
-    assert estimate.executions == 40 * 2 * 3 * 100
+    # Two measurement bases (ZZ and ZI share one) at three points, and the readout to learn (TREX):
+    # a hundred shots each, which 32 randomizations make 128.
+    assert estimate.executions == 40 * (2 * 3 + 1) * 128
     rep_delay = experiment.backend.default_rep_delay
     assert estimate.usage_seconds == pytest.approx(
-        40 * OVERHEAD_SECONDS + estimate.executions * rep_delay, rel=0.01
+        40 * CONSTANT_SECONDS + estimate.executions * (rep_delay + EXECUTION_SECONDS), rel=0.03
     )
     assert (estimate.budget_jobs_left, estimate.budget_seconds_left) == (40, 3600)
     assert estimate.allocation_left_seconds is None
@@ -171,7 +172,7 @@ def test_an_estimate_is_near_what_the_platform_counts(
         estimate = experiment.estimate_sampler([circuit], shots=20_000)
         experiment.run_sampler([circuit], shots=20_000)
         [job] = platform.jobs()
-    assert estimate.usage_seconds - OVERHEAD_SECONDS == pytest.approx(job["usage_seconds"], abs=2)
+    assert estimate.usage_seconds - CONSTANT_SECONDS == pytest.approx(job["usage_seconds"], abs=2)
 
 
 def test_an_estimate_says_what_the_allocation_has_left(
@@ -198,7 +199,7 @@ def test_a_circuit_that_branches_has_an_estimate(block: QuantumSession) -> None:
     with circuit.if_test((circuit.clbits[0], 1)):
         circuit.x(0)
     estimate = block.experiment("e").estimate_sampler([circuit], shots=1000)
-    assert OVERHEAD_SECONDS + 0.25 <= estimate.usage_seconds < OVERHEAD_SECONDS + 0.3
+    assert CONSTANT_SECONDS + 0.25 <= estimate.usage_seconds < CONSTANT_SECONDS + 0.3
 
 
 def test_a_wrong_request_has_no_estimate(block: QuantumSession, circuit: QuantumCircuit) -> None:

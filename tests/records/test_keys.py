@@ -258,6 +258,10 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             "chapter": 2,
             "task_run": "t-1",
             "part": [2, 3],
+            "level": 1,
+            "executions": 4096,
+            "execution_seconds": 1.05,
+            "expected_seconds": [3.05, 1.525, 6.1],
         },
         keys.Intent(
             submission="ab",
@@ -271,6 +275,10 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
             chapter=2,
             task_run="t-1",
             part=[2, 3],
+            level=1,
+            executions=4096,
+            execution_seconds=1.05,
+            expected_seconds=[3.05, 1.525, 6.1],
         ),
     ),
     (
@@ -323,6 +331,34 @@ PINNED: tuple[tuple[str, dict[str, Any], Kind], ...] = (
         keys.RawResult(submission="ab", job_id="j", program="executor"),
     ),
     ("usage/j", {"seconds": 2.0}, keys.FinalJobUsage(job_id="j", seconds=2.0)),
+    (
+        "usage/k",
+        {
+            "seconds": 2.0,
+            "began_at": "2026-11-28T00:00:00+00:00",
+            "ended_at": "2026-11-28T00:00:02",
+        },
+        keys.FinalJobUsage(
+            job_id="k",
+            seconds=2.0,
+            began_at="2026-11-28T00:00:00+00:00",
+            ended_at="2026-11-28T00:00:02",
+        ),
+    ),
+    (
+        "charged/estimator/1/ibm_x/https%3A%2F%2Fx/j",
+        {"executions": 4096, "execution_seconds": 1.05, "seconds": 3.0},
+        keys.JobCharged(
+            program="estimator",
+            level=1,
+            backend="ibm_x",
+            url="https://x",
+            job_id="j",
+            executions=4096,
+            execution_seconds=1.05,
+            seconds=3.0,
+        ),
+    ),
     ("usage-of-session/2", {"seconds": 60.0}, keys.FinalSessionUsage(number=2, seconds=60.0)),
     (
         "operator/ab/1/adopt",

@@ -37,7 +37,6 @@ from session_block.errors import ExperimentDivergedError, InvalidInputError, Job
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
 from session_block.experiments.parted_job import PartedJob
-from session_block.experiments.report import run_facts
 from session_block.prefect_context import shown_as
 from session_block.references import Implementation
 
@@ -158,7 +157,7 @@ def run_sweep(
     report = SweepReport(
         rows=collected.rows,
         chunks=collected.chunks,
-        run=run_facts(experiment, experiment.usage_seconds()),
+        run=experiment.run_facts(),
     )
     return SweepReport.model_validate(experiment.seal(report.model_dump()))
 

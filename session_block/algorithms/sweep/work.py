@@ -24,7 +24,7 @@ from session_block.algorithms.sweep.plan import (
     SweepPlan,
     check_different,
 )
-from session_block.costs.estimate import DEFAULT_PRECISION, DEFAULT_SHOTS
+from session_block.costs.work import DEFAULT_PRECISION, DEFAULT_SHOTS
 from session_block.errors import InvalidInputError
 from session_block.experiments.experiment import Experiment
 from session_block.experiments.job import DurableJob
