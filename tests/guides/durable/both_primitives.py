@@ -1,6 +1,6 @@
 """Run jobs in a session.
 
-One session, both primitives, an early end of a loop, and the session's state. Shrunk: the problem
+One session, both primitives, an early end of a loop, and the session's details. Shrunk: the problem
 (3 qubits), 500 shots.
 
 Source: https://quantum.cloud.ibm.com/docs/guides/run-jobs-session
@@ -36,4 +36,4 @@ with block.experiment("ghz") as session:
             break
     counts = sampler.run([isa_measured], shots=501).result()[0].data.meas.get_counts()
     print("counts at the end", sorted(counts.items()))
-    print(session.session_status())
+    print(session.session_details().mode)

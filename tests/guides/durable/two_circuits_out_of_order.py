@@ -35,6 +35,6 @@ with experiment:
     print("first", first.data.evs, first.data.stds)
     if abs(first.data.evs) < 2 * first.data.stds:
         finer = estimator.run([pubs[0]], precision=0.02).result()[0]
-        print("finer", finer.data.evs, finer.data.stds, finer.metadata["target_precision"])
+        print("finer", finer.data.evs, finer.data.stds)
     for job in jobs[1:3]:
         print("between", job.result()[0].data.evs)
