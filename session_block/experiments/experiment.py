@@ -906,12 +906,12 @@ class Experiment(ExperimentRecords):
             SessionClosedError: It accepts no more jobs.
 
         Examples:
-            >>> theirs = block.experiment("theirs", fresh=True)
+            >>> theirs, mine = (block.experiment(name, fresh=True) for name in ("theirs", "mine"))
             >>> session_id = theirs.open_session()
-            >>> borrowed = experiment.borrow_session(session_id)
+            >>> borrowed = mine.borrow_session(session_id)
             >>> borrowed == session_id
             True
-            >>> experiment.finish()  # a borrowed session stays open
+            >>> mine.finish()  # a borrowed session stays open
             False
             >>> theirs.finish()
             True

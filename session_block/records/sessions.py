@@ -138,9 +138,9 @@ class SessionRecord:
         """Whether this experiment opened it, and so may close it.
 
         Examples:
-            >>> theirs = block.experiment("theirs", fresh=True)
-            >>> borrowed = experiment.borrow_session(theirs.open_session())
-            >>> experiment.sessions[-1].opened, theirs.sessions[-1].opened
+            >>> theirs, mine = (block.experiment(name, fresh=True) for name in ("theirs", "mine"))
+            >>> borrowed = mine.borrow_session(theirs.open_session())
+            >>> mine.sessions[-1].opened, theirs.sessions[-1].opened
             (False, True)
             >>> theirs.finish()
             True

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from prefect.flows import Flow
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 from prefect.tasks import Task
 from pydantic import BaseModel
 from qiskit import QuantumCircuit
@@ -288,6 +289,7 @@ def world(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with (
         LocalPlatform(interactive_seconds=1) as platform,
         pytest.MonkeyPatch.context() as patch,
+        temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}),
     ):
         patch.setenv("SESSION_BLOCK_PLATFORM_DIR", str(platform.info.state_dir))
         patch.setenv(LEDGER_URL, f"sqlite:///{directory / 'ledger.db'}")
