@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
@@ -45,7 +45,7 @@ from session_block.experiments.unclosed import UNCLOSED
 from session_block.ledger.store import Ledger
 from session_block.prechecks.checking import findings_of
 from session_block.prechecks.findings import CheckFinding
-from session_block.prechecks.spending import Spending
+from session_block.prechecks.spending import Charge, Spending
 from session_block.pubs.options import max_execution_time
 from session_block.pubs.request import (
     PrimitiveRequest,
@@ -569,7 +569,8 @@ class Experiment(ExperimentRecords):
         if draft.request is not None:
             device = self._sessions.device
             found += draft.renumbered(findings_of(draft.request, device))
-            if isinstance(draft.request, PrimitiveRequest):
+            refused = any(one.severity == "refuse" for one in found)  # and then costs nothing
+            if isinstance(draft.request, PrimitiveRequest) and not refused:
                 found += self._spending(draft.request).findings(
                     guessed=draft.request.implementation != "v2"
                 )
@@ -1392,10 +1393,12 @@ class Experiment(ExperimentRecords):
 
     def _estimate(self, request: Request) -> Estimate:
         recorded = all(self._parts.guard.has_result(part) for part in request.parts)
-        self._parts.meter.learn()
-        forecasts = [self._forecast(part) for part in request.parts]
+        one = self._estimated([self._forecast(part) for part in request.parts])
+        return one.times(0) if recorded else one
+
+    def _estimated(self, forecasts: Sequence[Forecast]) -> Estimate:
         idle = self._idle_seconds
-        one = estimate(
+        return estimate(
             forecasts,
             self._charged_by,
             self._connection.allocation(),
@@ -1403,15 +1406,15 @@ class Experiment(ExperimentRecords):
             gaps_of(self._journal, idle),
             idle,
         )
-        return one.times(0) if recorded else one
 
     def _spending(self, request: PrimitiveRequest) -> Spending:
-        one = self._estimate(request)
+        forecasts = [self._forecast(part) for part in request.parts]
+        one = self._estimated(forecasts)
+        longest = max(forecasts, key=lambda forecast: forecast.high)
         return Spending(
             jobs=one.jobs,
-            seconds=one.expected_seconds,
-            least_seconds=one.low_seconds,
-            most_seconds=one.high_seconds,
+            whole=Charge(one.expected_seconds, one.low_seconds, one.high_seconds),
+            longest_job=Charge(longest.seconds, longest.low, longest.high),
             jobs_left=one.budget_jobs_left,
             budget_left_seconds=one.budget_seconds_left,
             allocation_left_seconds=one.allocation_left_seconds,
@@ -1419,6 +1422,7 @@ class Experiment(ExperimentRecords):
         )
 
     def _forecast(self, request: Request) -> Forecast:
+        self._parts.meter.learn()
         forecaster, backend = self._parts.submitter.forecaster, self._sessions.backend
         forecast = forecaster.forecast(request, self._sessions.prepared(request), backend)
         if forecast is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from session_block.prechecks.findings import CheckFinding
 from session_block.prechecks.rules import Rule
@@ -43,16 +44,28 @@ EXECUTION_TIME = Rule(
 SPENDING_RULES = (JOBS, BUDGET, ALLOCATION, EXECUTION_TIME)
 
 
+class Charge(NamedTuple):
+    """What is expected to be charged, in seconds of QPU usage.
+
+    Attributes:
+        seconds: The expected charge.
+        low: The lower end: less is not to be expected.
+        high: The upper end.
+    """
+
+    seconds: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class Spending:
     """What a request would cost, and what is left; seconds are of QPU usage.
 
     Attributes:
         jobs: How many jobs it takes.
-        seconds: The expected usage.
-        least_seconds: The lower end of the estimate; ``None`` if the estimate has none, so that
-            usage can only warn.
-        most_seconds: Its upper end; ``None`` if it has none.
+        whole: The charge for all of them, with what a session is charged besides.
+        longest_job: The charge for the longest job by itself.
         jobs_left: How many jobs the limits leave; ``None`` for no limit. The same holds below.
         budget_left_seconds: How much usage they leave.
         allocation_left_seconds: How much the instance has left.
@@ -60,9 +73,8 @@ class Spending:
     """
 
     jobs: int
-    seconds: float
-    least_seconds: float | None
-    most_seconds: float | None
+    whole: Charge
+    longest_job: Charge
     jobs_left: int | None
     budget_left_seconds: float | None
     allocation_left_seconds: float | None
@@ -78,16 +90,23 @@ class Spending:
             said = f"It takes {self.jobs} jobs, and the limits leave {self.jobs_left}."
             yield JOBS.finding(None, said, guessed=guessed)
         limits = (
-            (BUDGET, self.budget_left_seconds, "the limits leave"),
-            (ALLOCATION, self.allocation_left_seconds, "the instance has"),
-            (EXECUTION_TIME, self.limit_seconds, "its max_execution_time is"),
+            (BUDGET, "It is", self.whole, self.budget_left_seconds, "the limits leave"),
+            (ALLOCATION, "It is", self.whole, self.allocation_left_seconds, "the instance has"),
+            (
+                EXECUTION_TIME,
+                "A job is",
+                self.longest_job,
+                self.limit_seconds,
+                "its max_execution_time is",
+            ),
         )
-        for rule, left, what in limits:
-            if left is None:
+        for rule, what, charge, left, limit in limits:
+            if left is None or max(charge) <= left:
                 continue
-            said = f"It is expected to take {self.seconds:g} s, and {what} {left:g} s."
+            said = (
+                f"{what} expected to take {charge.seconds:g} s ({charge.low:g} to "
+                f"{charge.high:g} s), and {limit} {left:g} s."
+            )
             finding = rule.finding(None, said, guessed=guessed)
-            if self.least_seconds is not None and self.least_seconds > left:
-                yield finding
-            elif max(self.seconds, self.most_seconds or 0.0) > left:
-                yield finding.model_copy(update={"severity": "warn"})
+            certainly = charge.low > left
+            yield finding if certainly else finding.model_copy(update={"severity": "warn"})

@@ -33,7 +33,7 @@ from session_block.prechecks.circuits import (
     why_too_large,
 )
 from session_block.prechecks.rules import RULES
-from session_block.prechecks.spending import SPENDING_RULES, Spending
+from session_block.prechecks.spending import SPENDING_RULES, Charge, Spending
 from session_block.prechecks.subject import Device
 from session_block.pubs.request import sampler_request
 
@@ -464,9 +464,9 @@ def test_only_what_certainly_does_not_fit_is_refused() -> None:
         "limit_seconds": 10.0,
     }
 
-    def severities(least: float | None, seconds: float, most: float | None) -> set[str]:
-        spending = Spending(1, seconds, least, most, **left)  # type: ignore[arg-type]
-        found = list(spending.findings(guessed=False))
+    def severities(low: float, seconds: float, high: float) -> set[str]:
+        charge = Charge(seconds, low, high)
+        found = list(Spending(1, charge, charge, **left).findings(guessed=False))  # type: ignore[arg-type]
         assert not found or {one.rule for one in found} == {
             "budget",
             "allocation",
@@ -475,11 +475,17 @@ def test_only_what_certainly_does_not_fit_is_refused() -> None:
         return {one.severity for one in found}
 
     assert severities(5, 7, 9) == set()
-    assert severities(5, 7, 11) == severities(5, 11, 12) == severities(None, 11, None) == {"warn"}
-    assert severities(10, 11, 12) == {"warn"}
+    assert severities(5, 7, 11) == severities(5, 11, 12) == severities(10, 11, 12) == {"warn"}
     assert severities(10.5, 11, 12) == {"refuse"}
-    (jobs,) = Spending(3, 1, None, None, 2, None, None, None).findings(guessed=True)
+    nothing = Charge(0, 0, 0)
+    (jobs,) = Spending(3, nothing, nothing, 2, None, None, None).findings(guessed=True)
     assert (jobs.rule, jobs.severity) == ("budget-jobs", "refuse")
+
+
+def test_a_job_s_own_limit_is_for_the_job_alone() -> None:
+    """What a session is charged besides its jobs does not count."""
+    spending = Spending(1, Charge(300, 5, 600), Charge(5, 2, 9), None, None, None, 10.0)
+    assert not list(spending.findings(guessed=False))
 
 
 def test_the_budget_is_checked_too(local: LocalPlatform, ledger_url: str) -> None:
