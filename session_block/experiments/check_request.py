@@ -82,7 +82,7 @@ def check_request(
         if kind not in {None, "executor"}:
             raise InvalidInputError(f"A quantum program is for the executor, not for a {kind}.")
         return _of_program(lambda: executor_request(pubs, options=options))
-    listed = list(pubs)
+    listed = _all_of(pubs)
     if kind == "noise-learner":
         return _of_program(
             lambda: learning_request(listed, options=options, implementation=implementation)
@@ -107,6 +107,15 @@ def check_request(
         if said is not None:
             return Draft(None, [said])
         return _of_some(listed, make, error, guessed=implementation != "v2")
+
+
+def _all_of(pubs: Any) -> list[Any]:
+    if isinstance(pubs, QuantumCircuit) or not isinstance(pubs, Iterable):
+        raise InvalidInputError(
+            f"PUBs or a QuantumProgram are needed, not a {type(pubs).__qualname__}. Wrap a single "
+            "circuit or PUB in a list."
+        )
+    return list(pubs)
 
 
 def _of_program(make: Callable[[], Request]) -> Draft:

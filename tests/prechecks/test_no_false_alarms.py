@@ -16,6 +16,7 @@ from samplomatic import build
 from samplomatic.transpiler import generate_boxing_pass_manager
 from samplomatic.utils import find_unique_box_instructions
 
+from session_block.errors import InvalidInputError
 from session_block.experiments.check_request import check_request
 from session_block.local_platform import LocalPlatform
 from session_block.local_platform.config.layout import (
@@ -226,6 +227,22 @@ def test_boxed_programs_and_layers(plain: IBMBackend) -> None:
     assert found(plain, layers, kind="noise-learner", implementation="executor") == []
     bare = isa(bell.remove_final_measurements(inplace=False), plain)
     assert found(plain, [bare, (bare, "I" * 156)], kind="noise-learner") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "message"),
+    [
+        (QuantumCircuit(1), {}, "Wrap a single circuit"),
+        (None, {}, "needed, not a NoneType"),
+        ([], {}, "no PUB"),
+        ([QuantumCircuit(1)], {"kind": "executor"}, "runs a QuantumProgram"),
+        (QuantumProgram(shots=1), {"kind": "sampler"}, "not for a sampler"),
+    ],
+)
+def test_what_nothing_could_run(given: Any, asked: dict[str, Any], message: str) -> None:
+    """It is an error, and no finding: there is no request."""
+    with pytest.raises(InvalidInputError, match=message):
+        check_request(given, **asked)
 
 
 def test_what_kind_is_meant() -> None:
