@@ -500,8 +500,8 @@ def test_the_budget_is_checked_too(local: LocalPlatform, ledger_url: str) -> Non
     )
     assert {(one.rule, one.severity) for one in found} == {
         ("budget-jobs", "refuse"),
-        ("budget", "warn"),
-        ("max-execution-time", "warn"),
+        ("budget", "refuse"),
+        ("max-execution-time", "refuse"),
     }
     assert experiment.check([(circuit("sx"), None, 100)]) == []
 
