@@ -110,5 +110,5 @@ def _show(lab: RunningLab) -> None:
     if lab.auth_file is not None:
         # Never the string itself: terminals and their logs are read by others.
         typer.echo(f'    export PREFECT_API_AUTH_STRING="$(cat {shlex.quote(str(lab.auth_file))})"')
-    typer.echo(f"    prefect deployment run {lab.deployments[-1]}\n")
+    typer.echo(f"    session-block deployment run {lab.deployments[-1]} --watch\n")
     typer.echo("Schedules are off until you switch them on. Ctrl-C ends what was started here.")
