@@ -107,6 +107,13 @@ class CheckFailedError(InvalidInputError):
         findings: All that is wrong, as :class:`session_block.CheckFinding` objects.
         code: The code of the first of them, which the platform would give the job; ``None`` if it
             is not known.
+
+    Examples:
+        >>> try:
+        ...     experiment.run_sampler([circuit], shots=20_000_000)
+        ... except CheckFailedError as error:
+        ...     print(error.code, error.findings[0].rule)
+        1520 executions
     """
 
     def __init__(self, message: str = "", *, findings: tuple[Any, ...] = (), **named: Any) -> None:
@@ -156,7 +163,14 @@ class BackendNotFoundError(InvalidInputError):
 
 
 class CredentialsRequiredError(InvalidInputError):
-    """No API key is where it was looked for: in the environment, or in a saved account."""
+    """No API key is where it was looked for: in the environment, or in a saved account.
+
+    Examples:
+        >>> IBMSessionCredentials(account_name="not-saved").account()
+        Traceback (most recent call last):
+        ...
+        session_block.errors.CredentialsRequiredError: ...
+    """
 
 
 class InstanceRequiredError(InvalidInputError):

@@ -133,9 +133,13 @@ class QAOAReport(BaseModel):
         Raises:
             InvalidInputError: pandas is not installed.
 
-        Example::
-
-            report.to_dataframe().plot(y=["value", "optimum"])
+        Examples:
+            >>> with block.experiment("cut") as experiment:
+            ...     report = run_qaoa(experiment, MaxCut(edges=[(0, 1), (1, 2)]), optimizer=None)
+            >>> frame = report.to_dataframe()
+            >>> list(frame.columns)
+            ['value', 'standard_error', 'optimum', 'gammas.0', 'betas.0']
+            >>> axes = frame.plot(y=["value", "optimum"])
         """
         rows = [
             {

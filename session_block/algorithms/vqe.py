@@ -133,9 +133,13 @@ class VQEReport(Optimum):
         Raises:
             InvalidInputError: pandas is not installed.
 
-        Example::
-
-            report.to_dataframe().plot(y=["energy", "exact"])
+        Examples:
+            >>> with block.experiment("h2") as experiment:
+            ...     report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+            >>> frame = report.to_dataframe()
+            >>> len(frame) == len(report.evaluations), float(frame["energy"].min()) == report.energy
+            (True, True)
+            >>> axes = frame.plot(y=["energy", "exact"])
         """
         rows = [
             {

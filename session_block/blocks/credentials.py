@@ -214,7 +214,13 @@ class IBMSessionCredentials(SessionCredentials):
         return self
 
     def as_copy(self) -> Self:
-        """Return these credentials as those of a Block's copy, whose key is on this machine."""
+        """Return these credentials as those of a Block's copy, whose key is on this machine.
+
+        Examples:
+            >>> credentials = IBMSessionCredentials(instance="crn:v1:...")
+            >>> credentials.as_copy().instance
+            'crn:v1:...'
+        """
         copy = self.model_copy()
         copy._is_copy = True  # noqa: SLF001 - this class's
         return copy

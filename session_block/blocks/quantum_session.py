@@ -364,7 +364,13 @@ class QuantumSession(SessionSettings, FormBlock):
         return self._block_document_name or self._copied_name
 
     def as_copy_of(self, name: str) -> Self:
-        """Return this Block as a ledger's copy of the one that is saved under a name."""
+        """Return this Block as a ledger's copy of the one that is saved under a name.
+
+        Examples:
+            >>> copy = block.as_copy_of("my-session")
+            >>> copy.backend_name == block.backend_name
+            True
+        """
         copy = self.model_copy()
         copy._copied_name = name  # noqa: SLF001 - this class's
         return copy

@@ -25,9 +25,9 @@ class CostCourse(BaseModel):
         left_seconds: What the instance's allocation and the limits of the Block and the experiment
             still leave, whichever is less; ``None`` for no limit.
 
-    Example::
-
-        print(experiment.costs())  # 12 jobs: 41 s spent, 38 s expected (19 to 76 s), 559 s left
+    Examples:
+        >>> print(block.experiment("planned", fresh=True).costs())
+        0 jobs: 0 s spent, no job yet...
     """
 
     model_config = ConfigDict(frozen=True)

@@ -530,6 +530,14 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: The request is wrong, or its label stands for another one.
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> from qiskit_ibm_runtime import QuantumProgram
+            >>> program = QuantumProgram(shots=1000)
+            >>> program.append_circuit_item(circuit)
+            >>> estimate = experiment.estimate_executor(program)
+            >>> estimate.executions, estimate.model
+            (1000, 'executor')
         """
         return self._estimate(request)
 
@@ -547,8 +555,8 @@ class Experiment(ExperimentRecords):
         Examples:
             >>> pub = (ansatz, observable, np.zeros((10, 4)))
             >>> estimate = experiment.estimate_estimator([pub], precision=0.01)
-            >>> estimate.executions  # 10,000 shots × 10 points × 2 bases
-            200000
+            >>> estimate.executions > 200_000  # 10,000 shots × 10 points × 2 bases, and more
+            True
         """
         return self._estimate(request)
 
@@ -564,6 +572,11 @@ class Experiment(ExperimentRecords):
         Raises:
             InvalidInputError: It cannot be told what would run them, or nothing is given.
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> [finding] = experiment.check([circuit], shots=20_000_000)
+            >>> finding.severity, finding.rule, finding.code
+            ('refuse', 'executions', 1520)
         """
         found = list(draft.findings)
         if draft.request is not None:
@@ -1094,6 +1107,12 @@ class Experiment(ExperimentRecords):
 
         Raises:
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit], shots=1000)
+            >>> costs = experiment.costs()
+            >>> costs.jobs >= 1, costs.low_seconds < costs.expected_seconds < costs.high_seconds
+            (True, True)
         """
         limits = (
             self._connection.allocation().get("usage_remaining_seconds"),
@@ -1107,6 +1126,12 @@ class Experiment(ExperimentRecords):
 
         Raises:
             ConnectionFailedError: The platform does not answer.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit], shots=1000)
+            >>> facts = experiment.run_facts()
+            >>> facts.backend
+            'ibm_manila'
         """
         return facts_of_run(self, self._course())
 

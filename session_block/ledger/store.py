@@ -267,6 +267,12 @@ class Ledger:
 
         Raises:
             LedgerError: The store did not answer, or a fact is damaged.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit])
+            >>> [fact] = ledger.latest(experiment.uid, "result/", 1)
+            >>> fact.key.partition("/")[0]
+            'result'
         """
         return self._store.latest(experiment, prefix, most)
 

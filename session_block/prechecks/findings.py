@@ -29,10 +29,10 @@ class CheckFinding(BaseModel):
         message: What is wrong.
         cure: What to do about it.
 
-    Example::
-
-        for finding in experiment.check([circuit], shots=1000):
-            print(finding.pub, finding.rule, finding.message, finding.cure)
+    Examples:
+        >>> for finding in experiment.check([circuit], shots=20_000_000):
+        ...     print(finding.message)
+        The job takes 20,000,000 executions, and 10,000,000 are allowed.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -187,7 +187,13 @@ class ExperimentRecords:
     def expected_seconds(self) -> tuple[float, float, float] | None:
         """What its jobs were expected to be charged by themselves, then the lower and upper end.
 
-        ``None`` if there is no job, or no estimate for one of them.
+        ``None`` if there is no job, or no estimate for one of them. Seconds of QPU usage.
+
+        Examples:
+            >>> result = experiment.run_sampler([circuit], shots=1000)
+            >>> likely, low, high = experiment.expected_seconds
+            >>> low < likely < high
+            True
         """
         expected = expected_cost(self._journal)
         return (expected.seconds, expected.low, expected.high) if expected.is_known else None
@@ -247,7 +253,8 @@ class ExperimentRecords:
 
         Examples:
             >>> result = experiment.run_sampler([circuit])
-            >>> frame = Experiment.load("example").to_dataframe()
+            >>> view = Experiment.load("example")
+            >>> frame = view.to_dataframe()
             >>> frame["state"].iloc[-1], int(frame["shots"].iloc[-1])
             ('result', 4096)
         """
@@ -449,9 +456,13 @@ def compare(experiments: Sequence[ExperimentView]) -> pd.DataFrame:
         InvalidInputError: pandas is not installed.
         LedgerError: A ledger cannot be read or trusted.
 
-    Example::
-
-        compare([Experiment.load("monday"), Experiment.load("tuesday")])[["best", "exact"]]
+    Examples:
+        >>> for name in ("monday", "tuesday"):
+        ...     with block.experiment(name) as experiment:
+        ...         report = run_vqe(experiment, optimizer_options={"maxiter": 10}, seed=1)
+        >>> frame = compare([Experiment.load("monday"), Experiment.load("tuesday")])
+        >>> list(frame["experiment"]), (frame["best"] > frame["exact"] - 0.1).all().item()
+        (['monday', 'tuesday'], True)
     """
     frame = pandas().DataFrame([_summary(one) for one in experiments])
     return frame if frame.empty else frame.astype(_FLOATS)

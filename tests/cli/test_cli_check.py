@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from session_block import QuantumSession
 from session_block.cli import app
-from session_block.operations.experiments import overviews
+from session_block.records.overviews import overviews
 
 pytestmark = pytest.mark.rest
 

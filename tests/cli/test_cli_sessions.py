@@ -300,6 +300,6 @@ def test_an_unknown_block_is_an_error(prefect_server: str) -> None:
 def test_a_prefect_server_that_is_down_is_an_error() -> None:
     """The message says what could not be loaded and from where; there is no traceback."""
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
-        refused = _run("orphans", "--block", "any", code=1).stderr
+        refused = _run("orphans", "--block", "any", code=2).stderr
     assert "Block 'any'" in refused
     assert "PREFECT_API_URL" in refused

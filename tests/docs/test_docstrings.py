@@ -143,7 +143,7 @@ LONG = (  # a worker starts, Prefect deploys, and a VQE converges
     "deploy_all",
     "run_demo",
     "DemoOutcome",
-    "Progress",
+    "DemoProgress",
 )
 
 

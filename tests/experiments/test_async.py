@@ -69,6 +69,8 @@ def _blocking(cls: type) -> Iterator[str]:
     asking = {"backend", "mode", "service"}
     at_once = {
         "after_fork",
+        "as_copy",
+        "as_copy_of",
         "account",
         "begin",
         "job_id",

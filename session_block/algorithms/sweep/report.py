@@ -158,9 +158,12 @@ class SweepTable(BaseModel):
         Raises:
             InvalidInputError: pandas is not installed.
 
-        Example::
-
-            report.to_dataframe().plot(x="parameters.theta", y="values.ZZ")
+        Examples:
+            >>> with block.experiment("bell-sweep") as experiment:
+            ...     report = run_sweep(experiment, {"bell": circuit}, {}, repetitions=3, shots=1000)
+            >>> frame = report.to_dataframe()
+            >>> list(frame["repetition"]), sum(frame["counts"].iloc[0].values())
+            ([1, 2, 3], 1000)
         """
         jobs = {one.number: one.job_id for one in self.chunks}
         rows = [_as_columns(one, jobs.get(one.chunk)) for one in self.rows]
