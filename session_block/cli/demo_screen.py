@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from session_block.experiments.report import RunFacts
     from session_block.lab.demo import DemoOutcome, DemoProgress
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -103,7 +104,7 @@ class DemoScreen:
             "exact": f"{outcome.exact_energy:+.6f} Ha  (difference {difference:.1e})",
             "session": str(report.session_id),
             "jobs": _jobs(outcome.jobs, outcome.replayed),
-            "cost": f"nothing; IBM would charge about {report.run.usage_seconds:.0f} s of usage",
+            "cost": f"nothing; {_at_ibm(report.run)}",
             "Prefect UI": f"{outcome.server_url.removesuffix('/api')}/runs"
             if outcome.server_url
             else "no server found: start one with 'prefect server start', then demo --fresh",
@@ -111,6 +112,16 @@ class DemoScreen:
         }
         for name, value in lines.items():
             say(f"{name:<11} {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _at_ibm(run: RunFacts) -> str:
+    """Return what its jobs would cost where a QPU runs them, which the local platform only plays."""
+    if run.expected_seconds is None:
+        return "what IBM would charge is not known"
+    return (
+        f"IBM would charge about {run.expected_seconds:.0f} s "
+        f"({run.low_seconds:.0f} to {run.high_seconds:.0f} s)"
+    )
 
 
 def sparkline(values: list[float]) -> str:
