@@ -115,7 +115,7 @@ class DemoScreen:
 
 
 def _at_ibm(run: RunFacts) -> str:
-    """Return what its jobs would cost where a QPU runs them, which the local platform only plays."""
+    """Return what its jobs would cost on a QPU; the local platform only plays one."""
     if run.expected_seconds is None:
         return "what IBM would charge is not known"
     return (
