@@ -71,8 +71,9 @@ def test_usage_is_shown_by_instance_and_experiment(
     other_block = block_for(
         own.info, ledger_url, instance=elsewhere, mode="job", backend_name="ibm_brussels"
     )
-    with other_block.experiment("other") as other:
-        run(other, 1)
+    other = other_block.experiment("other")  # not ended, so nobody has asked for its charge
+    run(other, 1)
+    other.release()
     block.experiment("no session yet")
     active_at = _last_activity(block)
     recorded = _json("--ledger-url", ledger_url)
