@@ -17,6 +17,7 @@ from session_block.cli.common import (
     fail,
     load,
     reporting,
+    soon,
 )
 
 _WRONG = ExitCode.WRONG_USAGE
@@ -50,10 +51,6 @@ def check(
 
     Example: session-block check bell.qasm --block my-session
     """
-    from session_block.client import BackendChoice
-    from session_block.errors import InvalidInputError
-    from session_block.operations.circuit_files import check_circuits, read_circuits
-
     asked: dict[str, Any] = {}
     if shots is not None:
         if observable:
@@ -61,6 +58,11 @@ def check(
         asked["shots"] = shots
     if options is not None:
         asked["options"] = _parsed(options)
+    soon(f"Reading {file} …")  # what reads it takes a while to import
+    from session_block.client import BackendChoice
+    from session_block.errors import InvalidInputError
+    from session_block.operations.circuit_files import check_circuits, read_circuits
+
     try:
         circuits = read_circuits(file)
     except InvalidInputError as error:
@@ -97,7 +99,8 @@ def check(
         for one in found.findings:
             typer.echo(f"{one.severity}  {one.rule}  {one}")
         if not found.findings:
-            typer.echo(f"Nothing found: {found.circuits} circuits for the {found.kind}, {name}.")
+            counted = "1 circuit" if found.circuits == 1 else f"{found.circuits} circuits"
+            typer.echo(f"Nothing found: {counted} for the {found.kind}, {name}.")
     if found.refused:
         raise typer.Exit(ExitCode.REFUSED)
 

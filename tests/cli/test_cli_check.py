@@ -51,7 +51,7 @@ def test_what_is_found(
     wrong.h(0)
     wrong.measure_all()
     ran = _run(written("right.qasm", right), "--block", saved_block)
-    assert ran.stdout == f"Nothing found: 1 circuits for the sampler, {BACKEND}.\n"
+    assert ran.stdout == f"Nothing found: 1 circuit for the sampler, {BACKEND}.\n"
     shown = _run(written("wrong.qasm", wrong), "--block", saved_block, code=1).stdout
     assert shown.startswith("refuse  not-isa  PUB 0: ")
     assert "code 1517" in shown

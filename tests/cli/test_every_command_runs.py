@@ -94,8 +94,11 @@ class Run:
 
 BLOCK = ("--block", "copied")
 RUNS: dict[str, Run] = {
+    "check": Run(("{qasm}", *BLOCK)),
     "demo": Run(),
     "deploy": Run(code=ExitCode.REFUSED),
+    "deployment run": Run(("vqe/h2-nightly",), code=ExitCode.REFUSED),
+    "deployment watch": Run(("{submission}",), code=ExitCode.REFUSED),
     "doctor": Run(BLOCK),
     "experiments cancel": Run(("to-cancel", "--yes", *BLOCK)),
     "experiments compare": Run(("one", "two")),
@@ -200,6 +203,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     record_copy("copied", block, url)
     other = Ledger(f"sqlite:///{home}/other.db")
     other.create("u", "written/t", {})
+    qasm = home / "measured.qasm"
+    qasm.write_text('OPENQASM 3.0; include "stdgates.inc"; qubit q; bit c; sx q; c = measure q;')
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -216,6 +221,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         },
         {
             "session": session,
+            "qasm": str(qasm),
             "submission": intent.submission,
             "other": f"sqlite:///{home}/other.db",
             "elsewhere": str(home / "elsewhere"),

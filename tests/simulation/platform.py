@@ -139,6 +139,8 @@ class Platform:
 
     def __init__(self, random: random.Random, *, dying: str, words: bool) -> None:
         self.jobs: dict[str, Job] = {}
+        self.listed: dict[str, float] = {}
+        """When jobs with a tag were listed last."""
         self.sessions: dict[str, Session] = {}
         self.limit_reached = False
         self.limit_by: float | None = None
@@ -378,6 +380,7 @@ class Platform:
     def _list_jobs(self, query: Mapping[str, list[str]], now: float) -> Answer:
         found = [job for job in self.jobs.values() if job.listed_at <= now and job.known]
         for tag in query.get("tags", []):
+            self.listed[tag] = now
             found = [job for job in found if tag in job.tags]
         for session_id in query.get("session_id", []):
             found = [job for job in found if job.session == session_id]

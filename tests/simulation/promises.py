@@ -150,9 +150,11 @@ class Watch:
             for job in jobs:
                 late = self._process(job.sender).paused_seconds > DEADLINE_SECONDS
                 # Nobody can find what no listing shows before the experiment is over, if its
-                # request has another job, or a changed program does not make it again.
-                unasked = job.id in self.twins or run.changed_at is not None
-                hidden = unasked and job.listed_at > run.ended_at
+                # request has another job, or a changed program does not make it again. Of a POST
+                # that the client repeats by itself, it tells the last job alone.
+                repeated = any(one.parent == job.id for one in jobs)
+                unasked = job.id in self.twins or repeated or run.changed_at is not None
+                hidden = unasked and job.listed_at > self._last_look(run, uid)
                 hidden = hidden or self._is_forgotten(run, uid)
                 if job.id not in known and not (run.records_lost or late or hidden):
                     self.world.breaks("P2", f"job {job.id} of {run.title} is in no record")
@@ -164,6 +166,16 @@ class Watch:
             self._check_body(run, body, (), by_value)
         self._check_places(run)
         self._check_chapters(run)
+
+    def _last_look(self, run: Run, uid: str) -> float:
+        """Return when an experiment's jobs were listed last, which is after the last one was made.
+
+        What follows only ends its session, and reads what its jobs were charged.
+        """
+        of = [job for (owner, _), jobs in self.jobs.items() if owner == uid for job in jobs]
+        looks = [self.world.platform.listed.get(tag, 0.0) for job in of for tag in job.tags]
+        looked_at = max(looks, default=0.0)
+        return looked_at if looked_at > max(job.created for job in of) else run.ended_at
 
     def _check_body(self, run: Run, body: Body, path: Path, by_value: dict[float, Job]) -> float:
         """Check that each request of a flow saw the result of what it asked for."""
