@@ -449,7 +449,7 @@ def _current_attempt() -> TaskAttempt | None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What the UI calls a wait for a job, and what it tells of the result."""
+    """How the UI shows a wait for a job: its name, and the message that sums up the result."""
 
     name: str
     tell: Callable[[Any], str] | None

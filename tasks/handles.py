@@ -66,7 +66,7 @@ def task_of(
 
 
 def _with_session(doc: str) -> str:
-    """Return the docstring of a method with its examples as those of the task."""
+    """Return a method's docstring, with the task called in its examples."""
     doc = doc.replace("experiment.open_session()", "session.session_id")
     doc = doc.replace("experiment.fetch_result(", "fetch_result(")
 

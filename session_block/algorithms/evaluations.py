@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def evaluations_named(before: int, count: int) -> str:
-    """Return the name of a job's task run: that of its evaluations, counted from 1.
+    """Return a name for the task run of a job, after its evaluations, counted from 1.
 
     Args:
         before: The number of evaluations before the job.

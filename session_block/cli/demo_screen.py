@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BARS = "▁▂▃▄▅▆▇█"
 _POINTS = 60
 _EVERY = 10
-"""Where nobody sees a screen, one of so many evaluations is a line."""
+"""Without a terminal, print every tenth evaluation."""
 
 
 class DemoScreen:

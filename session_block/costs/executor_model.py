@@ -91,7 +91,7 @@ def learned(charged: Sequence[JobCharged]) -> tuple[float, float]:
 
 
 def _spread(charged: Sequence[JobCharged], constant: float, price: float) -> float:
-    """Return by which factor a charge was off at most."""
+    """Return the largest factor between a charge and its fit."""
     factor = _FACTOR_OFF_LEARNED
     for one in charged:
         fitted = constant + price * one.execution_seconds

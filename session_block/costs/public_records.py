@@ -63,7 +63,7 @@ class PublicRecord:
         code: The code of the reason if it failed.
         charged_seconds: What it was charged.
         notes: What else its owner told.
-        work: What it ran, as far as it is told.
+        work: What it ran, as far as the record says.
     """
 
     source: str

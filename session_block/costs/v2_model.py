@@ -31,8 +31,8 @@ SECONDS_OFF = 1.0
 """Charges are rounded to seconds, and constants vary by about as much: half of an interval ..."""
 
 SHARE_OFF = 0.1
-"""... and this share of the estimate. Together they cover nine of ten records, none of which was
-used to estimate itself."""
+"""... and this share of the estimate. Together they cover nine of ten records, each left out of
+the fit that judges it."""
 
 FACTOR_OFF = 2.0
 """Where there are not enough records the charge may be so many times more or less."""

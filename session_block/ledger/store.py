@@ -250,10 +250,9 @@ class Ledger:
             LedgerError: The store did not answer, or a fact is damaged.
 
         Examples:
-            >>> job = experiment.submit_sampler([circuit])
-            >>> result = experiment.fetch_result(job)
-            >>> [fact.key.partition("/")[0] for fact in ledger.facts(experiment.uid, "result/")][-1]
-            'result'
+            >>> recorded = ledger.create("my-notebook", "note/1", {"text": "warm day"})
+            >>> [fact.key for fact in ledger.facts("my-notebook", "note/")]
+            ['note/1']
         """
         return self._store.facts(experiment, prefixes or ("",))
 
@@ -269,10 +268,10 @@ class Ledger:
             LedgerError: The store did not answer, or a fact is damaged.
 
         Examples:
-            >>> result = experiment.run_sampler([circuit])
-            >>> [fact] = ledger.latest(experiment.uid, "result/", 1)
-            >>> fact.key.partition("/")[0]
-            'result'
+            >>> for day in (1, 2, 3):
+            ...     recorded = ledger.create("my-diary", f"note/{day}", {})
+            >>> [fact.key for fact in ledger.latest("my-diary", "note/", 2)]
+            ['note/2', 'note/3']
         """
         return self._store.latest(experiment, prefix, most)
 
@@ -288,8 +287,8 @@ class Ledger:
             LedgerError: The store did not answer.
 
         Examples:
-            >>> job = experiment.submit_sampler([circuit])
-            >>> ledger.count(experiment.uid, f"intent/{job.submission}")
+            >>> recorded = ledger.create("my-counted-notes", "note/1", {})
+            >>> ledger.count("my-counted-notes", "note/")
             1
         """
         return self._store.count(experiment, prefix, before)

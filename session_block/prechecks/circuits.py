@@ -33,7 +33,7 @@ _DYNAMIC = _BLOCKS - {"box"}
 
 
 def blocks_of(instruction: CircuitInstruction) -> Sequence[QuantumCircuit]:
-    """Return the circuits inside an instruction, as those of a branch, a loop or a box."""
+    """Return the circuits inside an instruction, such as a branch, a loop or a box."""
     return getattr(instruction.operation, "blocks", ()) if instruction.name in _BLOCKS else ()
 
 

@@ -41,7 +41,7 @@ def note_attempt(
 ) -> int:
     """Record that an attempt begins, and stop it after too many without progress.
 
-    A warning tells if another process has the experiment open right now.
+    Warn if another process has the experiment open right now.
 
     So a run that crashes repeatedly without progress is not retried for ever. A stopped attempt
     starts a new count, so that a retry by hand gets the full number again. Attempts at a finished

@@ -37,7 +37,7 @@ _RESULTS_DRAWN = 100
 """So many of the latest results are read to draw them, while there is no report that lists them."""
 
 _MOST_ADDED_UP = 1000
-"""Of so many jobs the usage is added up; that of more takes longer than an output should."""
+"""Usage is added up for at most this many jobs: an output should not take longer."""
 
 
 def experiment_page(identity: Identity, journal: Journal, progress: Points) -> str:

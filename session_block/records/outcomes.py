@@ -19,8 +19,8 @@ def best_of(report: Mapping[str, Any] | None) -> float | None:
     """Return the value for which an experiment was made, if its report has one.
 
     Args:
-        report: What it was sealed with. A VQE's has an ``energy``, a QAOA's a ``best_value``, and
-            that of your own program may have either, or a ``value``.
+        report: What it was sealed with: a VQE has an ``energy``, a QAOA a ``best_value``; your own
+            report may have either, or a ``value``.
     """
     return _number(report, _BEST)
 
@@ -30,7 +30,7 @@ def exact_of(report: Mapping[str, Any] | None) -> float | None:
 
     Args:
         report: A VQE's has it as ``exact`` and a QAOA's as ``optimum``, where the problem is small
-            enough; that of your own program may have either.
+            enough; your own report may have either.
     """
     return _number(report, _EXACT)
 
@@ -49,7 +49,7 @@ def parameters_of(report: Mapping[str, Any] | None) -> dict[str, float | list[fl
 
     Args:
         report: A VQE's has ``parameters``, a QAOA's ``gammas`` and ``betas``, SciPy's result ``x``;
-            that of your own program may have any of these, as a number, a list, or a dict by name.
+            your own report may have any of these, as a number, a list, or a dict by name.
     """
     found: dict[str, float | list[float]] = {}
     for name in _PARAMETERS:
@@ -71,8 +71,8 @@ def counts_of(report: Mapping[str, Any] | None) -> dict[str, int] | None:
     """Return shots by outcome, most frequent first; ``None`` if a report has none.
 
     Args:
-        report: A QAOA's has its most frequent bit strings as ``samples``; that of your own program
-            may have a dict ``counts``.
+        report: A QAOA's has its most frequent bit strings as ``samples``; your own report may
+            have a dict ``counts``.
     """
     if report is None:
         return None
