@@ -236,8 +236,9 @@ class FirstHour:
         with chromium() as browser:
             page = browser.new_page()
             page.goto(f"{origin}/v2/runs")
-            page.get_by_label(re.compile("password|auth", re.IGNORECASE)).fill(string)
+            page.get_by_placeholder("admin:pass").fill(string)
             page.keyboard.press("Enter")
+            page.wait_for_url(lambda url: "/login" not in url)
             page.goto(f"{origin}/v2/artifacts")
             page.get_by_text(re.compile("^experiment-[0-9a-f]+$")).first.click()
             page.locator("a[href*='/artifacts/artifact/']").first.click()
